@@ -1,0 +1,154 @@
+"""`attribute`: a study in, scores out."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+
+from influence.chain import Chain
+from influence.curvature import method_named
+from influence.errors import MethodError
+from influence.progress import Progress
+from influence.ranking import top
+from influence.scoring import score
+from influence.study import Study
+
+
+class Scores:
+    """What `attribute` found.
+
+    Attributes:
+        values: float32 (n_queries, n_examples), in nats: the predicted change of the query's loss if the example had
+            been left out of its stage. Positive = leaving it out hurts = helpful; negative = harmful.
+        stage: whose training examples were scored.
+        report: what was solved: method, curvature; per stage damping, residuals, iterations, eigenvalues; parameters
+            that nothing flows through; seconds, peak memory in bytes; notes and warnings.
+    """
+
+    def __init__(self, values: np.ndarray, stage: str, report: dict[str, Any]):
+        self.values, self.stage, self.report = values, stage, report
+
+    def __repr__(self) -> str:
+        return f"Scores({self.values.shape[0]} queries x {self.values.shape[1]} examples of {self.stage!r}, {self.report['method']})"
+
+    def top(self, query: int, k: int, helpful: bool = True) -> pd.DataFrame:
+        """The k most helpful (or most harmful) examples of one query, strongest first.
+
+        Returns:
+            id (position in the stage's data), score (nats), rank (from 1). Only examples of the asked sign are
+            listed, so there may be fewer than k.
+        """
+        if not 0 <= query < len(self.values):
+            raise IndexError(f"There is no query {query}; the queries are 0 to {len(self.values) - 1}.")
+        ids = top(self.values[query], k, helpful)
+        return pd.DataFrame({"id": ids, "score": self.values[query, ids], "rank": np.arange(1, len(ids) + 1)})
+
+
+def attribute(
+    study: Study,
+    *,
+    stage: str | None = None,
+    method: str = "cg",
+    damping: float | None = None,
+    curvature: str = "ggn",
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    batch_size: int | None = None,
+    **options: Any,
+) -> Scores:
+    """Score every training example of a stage against every query of the study.
+
+    Args:
+        study: what was trained on what.
+        stage: whose training examples to score, by name; default the first (pretraining).
+        method: name of a method of `upstream methods`.
+        damping: added to the curvature of every solve, in the units of the objective's Hessian; None picks a value
+            and reports it.
+        curvature: "ggn", or "hessian", which is checked for negative curvature.
+        device: where to compute; default the device of the last stage's model.
+        progress: show bars with time left.
+        batch_size: examples at a time; default by memory. It makes no difference to the scores.
+        options: of the method.
+
+    Returns:
+        `Scores`, with `values` (n_queries, n_examples) in nats, positive = helpful.
+
+    Raises:
+        StudyError, LossError, MethodError, CurvatureError: with what was given and what to do.
+    """
+    started = time.perf_counter()
+    first = study.position(stage)
+    chosen = method_named(method)
+    _check_options(chosen.__init__, method, options)
+    if batch_size is not None and batch_size < 1:
+        raise MethodError(f"batch_size is {batch_size!r}, expected at least 1.")
+    place = torch.device(device) if device is not None else next(study.stages[-1].model.parameters()).device
+    with Progress(visible=progress) as bars:
+        with bars.step(f"Curvature ({method})"):
+            chain = Chain(
+                study,
+                first,
+                lambda objective: chosen(objective, damping=damping, curvature=curvature, **options),
+                device=place,
+                batch_size=batch_size,
+            )
+        with bars.step("Pulling queries back"):
+            for pulled in chain.pull_back(chain.query_gradients()):
+                objective, solved = pulled
+        values = np.empty((len(study.queries), objective.count), dtype=np.float32)
+        with bars.step(f"Scoring {objective.stage.name}", total=objective.count) as bar:
+            for positions, block in score(objective, solved):
+                values[:, positions] = block.cpu().numpy()
+                bar.advance(positions.stop - positions.start)
+    return Scores(values, objective.stage.name, {**report_of(chain, method), "seconds": time.perf_counter() - started})
+
+
+def report_of(chain: Chain, method: str) -> dict[str, Any]:
+    """What was solved at each stage, what was not covered, and what a careful reader should know."""
+    warnings = []
+    for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
+        stage, groups = objective.stage, objective.groups
+        loose = [r for r in solver.report.get("residuals", []) if r > 10 * solver.report["tolerance"]]
+        if loose:
+            warnings.append(
+                f"{len(loose)} queries are not converged at stage {stage.name!r} (worst residual {max(loose):.2g}); raise `iterations` or `damping`."
+            )
+        if objective is not chain.objectives[0] and groups.held and stage.proximity == 0:
+            warnings.append(
+                f"Stage {stage.name!r} trains {len(groups.held)} inherited parameters with proximity 0: by the theory its minimum has forgotten "
+                "where they started, so nothing flows back through them. Set `proximity`."
+            )
+        off = [n for n, p in stage.model.named_parameters() if not p.requires_grad and n in objective.trained.shapes]
+        if off:
+            warnings.append(f"Stage {stage.name!r}: {', '.join(off[:5])} have requires_grad=False but are not in `frozen`, so they count as trained.")
+    return {
+        "method": method,
+        "stages": [solver.report for solver in chain.solvers],
+        "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
+        "notes": sorted(note for o in chain.objectives for note in o.notes),
+        "warnings": warnings,
+        "peak_memory": peak_memory(),
+    }
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process, in bytes."""
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):
+        return int(info.peak_wset)
+    import resource  # absent on Windows, where psutil knows the peak itself
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _check_options(signature_of: Any, method: str, options: dict[str, Any]) -> None:
+    known = [n for n, p in inspect.signature(signature_of).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise MethodError(f"Method {method!r} has no option {name!r}; it has {', '.join(known)}.")

@@ -1,0 +1,99 @@
+"""Pulls queries back through the stages: the formulas of the method, nothing more.
+
+One stage back (Chen et al. 2020, eqs. 9 to 15, per parameter instead of per case), with T = P and N the trained
+parameters of a stage, F the inherited and frozen ones, alpha its proximity and q a query's gradient there:
+
+    v    = (H_TT + 2 alpha I_P)^-1 q_T
+    q'_F = q_F - H_FT v          the rest of the stage re-adjusts around what is frozen
+    q'_P = 2 alpha v_P           what is trained remembers where it started
+
+and q', zero on the previous stage's own head, is the query at the previous stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from influence.curvature import Method
+from influence.derivatives import Objective
+from influence.parameters import groups_of
+from influence.study import Study
+
+
+class Chain:
+    """The stages of a study from `first` to the last, each with its objective and its solver.
+
+    Args:
+        study: what was trained on what.
+        first: index of the earliest stage that is looked at.
+        solver: makes the method of one stage.
+        device, batch_size: of the objectives.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        first: int,
+        solver: Callable[[Objective], Method],
+        *,
+        device: torch.device | str = "cpu",
+        batch_size: int | None = None,
+    ):
+        self.study = study
+        self.objectives = objectives_of(study, device=device, batch_size=batch_size)[first:]
+        self.last.checked_losses(study.queries, study.measure)
+        for objective in self.objectives:
+            objective.checked_losses(objective.stage.data)
+        self.solvers = [solver(objective) for objective in self.objectives]
+
+    @property
+    def last(self) -> Objective:
+        return self.objectives[-1]
+
+    def query_gradients(self) -> Tensor:
+        """Gradients of the measure of every query over all parameters of the last stage: (Q, P)."""
+        blocks = [g for _, g in self.last.example_gradients(self.study.queries, self.last.all, self.study.measure)]
+        return torch.cat(blocks)
+
+    def pull_back(self, queries: Tensor) -> Iterator[tuple[Objective, Tensor]]:
+        """From the last stage to the first: (objective, v), v (Q, T) the query pulled back and solved there.
+
+        The score of a training example z of that stage is v . (gradient of its loss) / m.
+        """
+        for i in reversed(range(len(self.objectives))):
+            objective = self.objectives[i]
+            solved = self.solvers[i].solve(_take(queries, objective, tuple(objective.trained.shapes)))
+            yield objective, solved
+            if i:
+                queries = pull_one(objective, self.objectives[i - 1], queries, solved)
+
+
+def objectives_of(study: Study, *, device: torch.device | str = "cpu", batch_size: int | None = None) -> list[Objective]:
+    """The objective of every stage, first to last."""
+    return [
+        Objective(stage, groups_of(stage, previous), device=device, batch_size=batch_size)
+        for previous, stage in zip((None, *study.stages), study.stages, strict=False)
+    ]
+
+
+def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor) -> Tensor:
+    """The queries one stage back: (Q, P here) and their solutions (Q, T here) -> (Q, P before)."""
+    frozen = _take(queries, here, here.groups.frozen) - here.mixed_product(solved)
+    pulled = queries.new_zeros(len(queries), before.all.size)
+    for name, origin in here.groups.inherited.items():
+        if name in here.frozen.slices:
+            share = frozen[:, here.frozen.slices[name]]
+        else:
+            share = 2 * here.stage.proximity * solved[:, here.trained.slices[name]]
+        # Added, not set: two parameters here may stem from one there.
+        pulled[:, before.all.slices[origin]] += share.to(pulled.dtype)
+    return pulled
+
+
+def _take(queries: Tensor, objective: Objective, names: tuple[str, ...]) -> Tensor:
+    if not names:
+        return queries[:, :0]
+    return torch.cat([queries[:, objective.all.slices[name]] for name in names], dim=1)

@@ -1,0 +1,28 @@
+"""Inverse-curvature products, one method a file.
+
+A method is a class with the attributes of `Method`; `METHODS` is the list that the command line shows.
+"""
+
+from __future__ import annotations
+
+from influence.curvature.cg import ConjugateGradients
+from influence.curvature.exact import Exact
+from influence.curvature.identity import Identity
+from influence.curvature.method import Method
+from influence.errors import MethodError
+
+METHODS: dict[str, type[Method]] = {method.name: method for method in (Exact, ConjugateGradients, Identity)}
+
+
+def method_named(name: str) -> type[Method]:
+    """The method called `name`.
+
+    Raises:
+        MethodError: there is none.
+    """
+    if name not in METHODS:
+        raise MethodError(f"There is no method {name!r}; the methods are {', '.join(METHODS)} (see `upstream methods`).")
+    return METHODS[name]
+
+
+__all__ = ["METHODS", "Method", "method_named"]

@@ -1,0 +1,79 @@
+"""The protocol of the methods: fit the curvature of one stage, then solve for many right-hand sides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from influence.derivatives import Objective
+from influence.errors import CurvatureError, MethodError
+
+CURVATURES = ("ggn", "hessian")
+AUTOMATIC_DAMPING = 1e-2
+"""Share of the mean eigenvalue that damping=None adds where there is no l2 term."""
+
+
+class Method(ABC):
+    """v = (C_TT + ridge + damping I)^-1 q for one stage.
+
+    C is the curvature of the stage's mean loss over its trained parameters T, `ridge` the diagonal of its l2 and
+    proximity terms.
+
+    Args:
+        objective: the stage's.
+        damping: in the units of the objective's Hessian; None picks 0 where the stage has an l2 term, else
+            `AUTOMATIC_DAMPING` times the mean eigenvalue of the Gauss-Newton matrix.
+        curvature: "ggn" (generalised Gauss-Newton) or "hessian".
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line: what it computes."""
+    cost: ClassVar[str]
+    """One line: time and memory."""
+    advice: ClassVar[str]
+    """One line: when to use it."""
+
+    def __init__(self, objective: Objective, *, damping: float | None = None, curvature: str = "ggn"):
+        if curvature not in CURVATURES:
+            raise MethodError(f"There is no curvature {curvature!r}; choose one of {', '.join(CURVATURES)}.")
+        if damping is not None and not 0 <= damping < float("inf"):
+            raise MethodError(f"Damping is {damping!r}, expected a finite number that is not negative, or None.")
+        self.objective, self.curvature = objective, curvature
+        self.damping = pick_damping(objective) if damping is None else float(damping)
+        self.report: dict[str, Any] = {"stage": objective.stage.name, "curvature": curvature, "damping": self.damping}
+        self.fit()
+
+    @abstractmethod
+    def fit(self) -> None:
+        """Everything that does not depend on a query."""
+
+    @abstractmethod
+    def solve(self, queries: Tensor) -> Tensor:
+        """(Q, T) -> (Q, T), all queries together."""
+
+    def refuse_negative(self, smallest: float) -> None:
+        """Raise CurvatureError if the damped curvature has an eigenvalue that is not positive."""
+        if smallest + self.damping <= 0:
+            need = -1.1 * smallest if smallest < 0 else 1e-6
+            raise CurvatureError(
+                f"Stage {self.objective.stage.name!r}: the {self.curvature} has the eigenvalue {smallest:.3g}, so with damping "
+                f"{self.damping:.3g} its inverse is not defined. Use damping={need:.2g} or more, or curvature='ggn'."
+            )
+
+
+def pick_damping(objective: Objective) -> float:
+    """0 if the objective has an l2 term, which keeps every direction curved; else a share of the mean eigenvalue."""
+    if objective.stage.l2 > 0:
+        return 0.0
+    return AUTOMATIC_DAMPING * mean_curvature(objective)
+
+
+def mean_curvature(objective: Objective, probes: int = 8) -> float:
+    """Mean eigenvalue of the Gauss-Newton matrix, by Hutchinson's estimator with seeded random signs."""
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.randint(0, 2, (probes, objective.trained.size), generator=generator).to(objective.ridge) * 2 - 1
+    return float((signs * objective.ggn_product(signs)).mean())

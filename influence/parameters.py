@@ -1,0 +1,138 @@
+"""Which parameters a stage inherits, freezes and trains; flat vectors of them and back."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from influence.errors import StudyError
+from influence.study import Stage
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A stage's parameters by what becomes of them; each parameter is in exactly one of the four tuples.
+
+    Names are those of `model.named_parameters()`: a tied weight appears once, under its first name.
+    """
+
+    frozen: tuple[str, ...]
+    """F: inherited, held at the inherited value."""
+    held: tuple[str, ...]
+    """P: inherited and trained, held near the inherited value by the proximity term."""
+    new: tuple[str, ...]
+    """N: exists in this stage only, trained."""
+    constant: tuple[str, ...]
+    """Neither inherited nor trained: nothing flows through it."""
+    inherited: Mapping[str, str] = field(default_factory=dict)
+    """Name here -> name in the previous stage, for F and P."""
+
+
+def groups_of(stage: Stage, previous: Stage | None) -> Groups:
+    """Sort the parameters of `stage` into groups.
+
+    Raises:
+        StudyError: a `frozen` pattern matches nothing, `inherits` names a parameter that does not exist or whose
+            shape differs, or nothing at all is inherited from `previous`.
+    """
+    parameters = dict(stage.model.named_parameters())
+    if not parameters:
+        raise StudyError(f"Stage {stage.name!r}: the model has no parameters.")
+    inherited = _inherited(stage, previous, parameters)
+    still = _matching(stage, parameters)
+    return Groups(
+        frozen=tuple(n for n in parameters if n in still and n in inherited),
+        held=tuple(n for n in parameters if n not in still and n in inherited),
+        new=tuple(n for n in parameters if n not in still and n not in inherited),
+        constant=tuple(n for n in parameters if n in still and n not in inherited),
+        inherited={n: inherited[n] for n in parameters if n in inherited},
+    )
+
+
+def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn.Parameter]) -> dict[str, str]:
+    if previous is None:
+        if stage.inherits:
+            raise StudyError(f"Stage {stage.name!r} is the first, so it inherits nothing; remove `inherits`.")
+        return {}
+    before = dict(previous.model.named_parameters())
+    if stage.inherits is None:
+        found = {n: n for n, p in parameters.items() if n in before and p.shape == before[n].shape}
+        if not found:
+            raise StudyError(
+                f"Stage {stage.name!r} inherits nothing from {previous.name!r}: no parameter has equal name and shape. "
+                f"Here: {_listed(parameters)}. There: {_listed(before)}. State the pairs in `inherits`."
+            )
+        return found
+    here, there = canonical_names(stage.model), canonical_names(previous.model)
+    found = {}
+    for name, origin in stage.inherits.items():
+        if name not in here:
+            raise StudyError(f"Stage {stage.name!r}: `inherits` names {name!r}, which its model lacks. It has {_listed(parameters)}.")
+        if origin not in there:
+            raise StudyError(
+                f"Stage {stage.name!r}: `inherits` takes {name!r} from {origin!r}, which stage {previous.name!r} lacks. "
+                f"It has {_listed(before)}."
+            )
+        name, origin = here[name], there[origin]
+        if parameters[name].shape != before[origin].shape:
+            raise StudyError(
+                f"Stage {stage.name!r}: {name!r} has shape {tuple(parameters[name].shape)}, but {origin!r} of stage "
+                f"{previous.name!r} has {tuple(before[origin].shape)}; an inherited parameter keeps its shape."
+            )
+        found[name] = origin
+    if not found:
+        raise StudyError(f"Stage {stage.name!r}: `inherits` is empty, so nothing comes from stage {previous.name!r}.")
+    return found
+
+
+def _matching(stage: Stage, parameters: Mapping[str, nn.Parameter]) -> set[str]:
+    names, found = canonical_names(stage.model), set()
+    for pattern in stage.frozen:
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
+            raise StudyError(f"Stage {stage.name!r}: the pattern {pattern!r} in `frozen` matches none of {_listed(parameters)}.")
+        found |= {names[match] for match in matches}
+    if len(found) == len(parameters):
+        raise StudyError(f"Stage {stage.name!r}: `frozen` covers every parameter, so the stage trains nothing.")
+    return found
+
+
+def canonical_names(model: nn.Module) -> dict[str, str]:
+    """Every name of every parameter -> the name that `named_parameters` lists it under (tied weights have several)."""
+    first = {id(p): n for n, p in model.named_parameters()}
+    return {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+
+
+class Layout:
+    """The order of some named parameters within a flat vector."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], names: Iterable[str]):
+        self.shapes = {n: parameters[n].shape for n in names}
+        self.dtypes = {n: parameters[n].dtype for n in self.shapes}
+        self.slices: dict[str, slice] = {}
+        self.size = 0
+        for name, shape in self.shapes.items():
+            self.slices[name] = slice(self.size, self.size + math.prod(shape))
+            self.size += math.prod(shape)
+
+    def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """{name: (..., *shape)} -> (..., P), with any leading dimensions."""
+        if not self.shapes:
+            first = next(iter(tensors.values()))
+            return first.new_zeros(0)
+        return torch.cat([tensors[n].flatten(start_dim=tensors[n].dim() - len(s)) if s else tensors[n][..., None] for n, s in self.shapes.items()], -1)
+
+    def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
+        """(..., P) -> {name: (..., *shape)}, each in its parameter's dtype."""
+        lead = vector.shape[:-1]
+        return {n: vector[..., self.slices[n]].reshape(*lead, *s).to(self.dtypes[n]) for n, s in self.shapes.items()}

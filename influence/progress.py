@@ -1,0 +1,57 @@
+"""Progress bars with time left, on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Bar:
+    """One step's bar."""
+
+    def __init__(self, progress: RichProgress, task: TaskID):
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: float = 1) -> None:
+        self._progress.advance(self._task, amount)
+
+    def at(self, completed: float, text: str | None = None) -> None:
+        """Set how far the step is; `text` replaces its description."""
+        self._progress.update(self._task, completed=completed, **({"description": text} if text else {}))
+
+
+class Progress:
+    """Bars for a sequence of steps; `seconds` holds how long each took."""
+
+    def __init__(self, visible: bool = True):
+        self.seconds: dict[str, float] = {}
+        self._progress = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not visible,
+        )
+
+    def __enter__(self) -> Progress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    @contextlib.contextmanager
+    def step(self, description: str, total: float | None = None) -> Iterator[Bar]:
+        """A bar for the steps of a `with` block; without a total it only pulses until it is done."""
+        task = self._progress.add_task(description, total=total)
+        started = time.perf_counter()
+        yield Bar(self._progress, task)
+        self.seconds[description] = time.perf_counter() - started
+        self._progress.update(task, total=total or 1, completed=total or 1)

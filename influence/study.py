@@ -1,0 +1,143 @@
+"""What was trained on what: the user's description of his models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from influence.errors import StudyError
+
+Forward = Callable[[nn.Module, Any], Any]
+Loss = Callable[[Any, Any], Tensor]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+
+
+def call_model(model: nn.Module, batch: Any) -> Any:
+    """The default forward: `model(**batch)` for dict batches, else `model(batch[0])`."""
+    return model(**batch) if isinstance(batch, Mapping) else model(batch[0])
+
+
+@dataclass(eq=False)
+class Stage:
+    """One training stage: a model, trained to a minimum of its own objective
+
+        1/m sum_z loss_z(theta) + l2/2 ||theta||^2 + proximity ||P - P_inherited||^2
+
+    where theta are the trained parameters and P those of them that were inherited.
+
+    Args:
+        name: letters, digits, `_` and `-`; names files of a run.
+        model: the module at its trained parameters. It is never changed. Dropout and batch statistics are
+            taken as in evaluation mode.
+        loss: `loss(outputs, batch)` -> per-example losses, shape (B,), in nats.
+        data: map-style dataset of the training examples; batches are made with `collate`.
+        forward: `forward(model, batch)` -> outputs; default `model(batch[0])`, or `model(**batch)` for dicts. It
+            must call the model that it is given.
+        collate: list of examples -> batch; default torch's.
+        l2: lambda of the term (lambda/2)||theta||^2 over this stage's trained parameters.
+        frozen: glob patterns of parameter names that this stage inherits and does not train.
+        proximity: alpha of alpha*||W - W_inherited||^2 for inherited parameters that it does train (Chen et al.
+            2020, eq. 12).
+        inherits: {name here: name in the previous stage}; default: equal name and shape.
+
+    Raises:
+        StudyError: a value is of the wrong kind, or the data set is empty.
+    """
+
+    name: str
+    model: nn.Module
+    loss: Loss
+    data: Any
+    forward: Forward | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+    l2: float = 0.0
+    frozen: Sequence[str] = ()
+    proximity: float = 0.0
+    inherits: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise StudyError(f"Stage name {self.name!r}: use letters, digits, '_' and '-', at most 50.")
+        if not isinstance(self.model, nn.Module):
+            raise StudyError(f"Stage {self.name!r}: model is a {type(self.model).__name__}, expected a torch.nn.Module.")
+        _require_callable(self, "loss", self.loss)
+        check_dataset(self.data, f"Stage {self.name!r}: data")
+        for field in ("l2", "proximity"):
+            value = getattr(self, field)
+            if not 0 <= value < float("inf"):
+                raise StudyError(f"Stage {self.name!r}: {field} is {value!r}, expected a finite number that is not negative.")
+        if isinstance(self.frozen, str):
+            raise StudyError(f"Stage {self.name!r}: frozen is the string {self.frozen!r}, expected a list of patterns: [{self.frozen!r}].")
+        self.frozen = tuple(self.frozen)
+        self.forward = self.forward or call_model
+        _require_callable(self, "forward", self.forward)
+
+
+@dataclass(eq=False)
+class Study:
+    """A chain of stages and the test examples whose predictions are to be explained.
+
+    Args:
+        name: of the study.
+        stages: first (pretraining) to last (the finetuned model).
+        queries: dataset of the last stage's form (its `forward` and `collate` are used).
+        measure: `measure(outputs, batch)` -> (B,), what is explained of a query; default the last stage's loss.
+
+    Raises:
+        StudyError: no stages, two of one name, an empty set of queries, a pattern in `frozen` that matches
+            nothing, or a stage that inherits nothing of the stage before it.
+    """
+
+    name: str
+    stages: Sequence[Stage]
+    queries: Any
+    measure: Loss | None = None
+
+    def __post_init__(self) -> None:
+        from influence.parameters import groups_of  # parameters.py reads stages, so it comes after them
+
+        self.stages = tuple(self.stages)
+        if not self.stages:
+            raise StudyError(f"Study {self.name!r} has no stages; it needs at least one.")
+        names = [stage.name for stage in self.stages]
+        for name in names:
+            if names.count(name) > 1:
+                raise StudyError(f"Study {self.name!r} has {names.count(name)} stages called {name!r}; give each its own name.")
+        check_dataset(self.queries, f"Study {self.name!r}: queries")
+        self.measure = self.measure or self.stages[-1].loss
+        for previous, stage in zip((None, *self.stages), self.stages, strict=False):
+            groups_of(stage, previous)
+
+    def position(self, stage: str | None) -> int:
+        """Index of the stage called `stage`; None is the first.
+
+        Raises:
+            StudyError: there is no such stage.
+        """
+        if stage is None:
+            return 0
+        names = [each.name for each in self.stages]
+        if stage not in names:
+            raise StudyError(f"Study {self.name!r} has no stage {stage!r}; its stages are {', '.join(names)}.")
+        return names.index(stage)
+
+
+def check_dataset(data: Any, what: str) -> None:
+    """Raise StudyError unless `data` is a map-style dataset that is not empty."""
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+        raise StudyError(f"{what} is a {type(data).__name__}, expected a map-style dataset (with len() and [index]).")
+    if isinstance(data, torch.utils.data.IterableDataset):
+        raise StudyError(f"{what} is an IterableDataset, expected a map-style one: examples need a fixed order.")
+    if len(data) == 0:
+        raise StudyError(f"{what} is empty, expected at least one example.")
+
+
+def _require_callable(stage: Stage, field: str, value: Any) -> None:
+    if not callable(value):
+        raise StudyError(f"Stage {stage.name!r}: {field} is {value!r}, expected a function.")

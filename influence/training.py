@@ -1,0 +1,223 @@
+"""Fits a stage to a small gradient norm: full batch, deterministic, with a weight per example.
+
+The theory speaks of minima, so a stage is optimised until its gradient is small, not for a number of epochs:
+L-BFGS first, then, where the Hessian can be formed, Newton steps, which take the gradient to rounding.
+"Left out" is weight 0; the mean keeps its denominator m, as in the scores' definition.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from influence.derivatives import Objective, plain_kernels
+from influence.errors import TrainingError
+from influence.parameters import Groups
+from influence.study import Stage
+
+Inverse = Callable[[Tensor], Tensor]
+"""Applies an inverse Hessian to a vector (T,)."""
+
+ROUND = 20
+"""L-BFGS steps between two looks at the gradient."""
+COARSE = 1e-3
+"""Gradient norm at which Newton takes over."""
+NEWTON = 3000
+"""Trained parameters up to which the Hessian is formed."""
+HESSIANS = 4
+"""Hessians that one fit may form before it goes on with L-BFGS."""
+
+
+@dataclass
+class Fit:
+    """A fitted stage.
+
+    Attributes:
+        parameters: all parameters of the stage's model by name, frozen ones at their inherited values.
+        gradient_norm: of the objective over the trained parameters, nats per unit of parameter.
+        objective: its value, nats.
+        iterations: optimiser steps.
+        converged: whether gradient_norm reached the tolerance.
+        seconds: wall time.
+    """
+
+    parameters: dict[str, Tensor]
+    gradient_norm: float
+    objective: float
+    iterations: int
+    converged: bool
+    seconds: float
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the parameters, for the run's manifest."""
+        return {key: value for key, value in vars(self).items() if key != "parameters"}
+
+
+class Trainer:
+    """Fits one stage, as often as asked, with its data held on the device.
+
+    Args:
+        stage: its model gives the architecture, buffers and, where nothing else is said, the starting point.
+        groups: what it inherits, freezes and trains.
+        device: where to train.
+    """
+
+    def __init__(self, stage: Stage, groups: Groups, device: torch.device | str = "cpu"):
+        self.stage, self.groups = stage, groups
+        self._objective = Objective(stage, groups, device=device)
+        self.layout = self._objective.trained
+        self._batches = list(self._objective.batches(stage.data))
+
+    def fit(
+        self,
+        *,
+        inherited: Mapping[str, Tensor] | None = None,
+        start: Mapping[str, Tensor] | None = None,
+        weights: Tensor | None = None,
+        inverse: Inverse | None = None,
+        tolerance: float = 1e-9,
+        iterations: int = 5000,
+        report: Callable[[float], None] | None = None,
+    ) -> Fit:
+        """Minimise sum_z weight_z loss_z / m + l2/2 |theta|^2 + proximity |P - P_inherited|^2.
+
+        Args:
+            inherited: values of the inherited parameters, by name here; default the stage's model's.
+            start: where to begin, by name here; default the stage's model's values, and the inherited ones.
+            weights: (m,), default all 1; 0 leaves an example out.
+            inverse: of the Hessian near the minimum, from an earlier `inverse_at`: begin with Newton steps.
+            tolerance: stop when the gradient's norm is this small.
+            iterations: stop after so many steps all the same.
+            report: called with the share (0..1) of the way, in orders of magnitude of the gradient.
+
+        Raises:
+            TrainingError: weights of the wrong length, or an objective that is not finite.
+        """
+        began = time.perf_counter()
+        descent = _Descent(self._objective, self._batches, inherited or {}, start or {}, weights, tolerance, iterations, report)
+        small = self.layout.size <= NEWTON
+        if inverse is not None:
+            descent.newton(inverse)
+        elif small:
+            descent.lbfgs(max(COARSE, tolerance))
+        for _ in range(HESSIANS if small else 0):
+            if descent.norm <= tolerance or not descent.newton(self.inverse_at(descent.parameters)):
+                break
+        descent.lbfgs(tolerance)
+        return Fit(descent.parameters, descent.norm, descent.value, descent.steps, descent.norm <= tolerance, time.perf_counter() - began)
+
+    def inverse_at(self, parameters: dict[str, Tensor]) -> Inverse:
+        """The inverse of the objective's Hessian at `parameters`; directions of negative curvature are turned round."""
+        objective = self._objective.at(parameters)
+        matrix = objective.hessian()
+        matrix.diagonal().add_(objective.ridge)
+        eigenvalues, vectors = torch.linalg.eigh(matrix)
+        scale = 1 / eigenvalues.abs().clamp(min=1e-8 * float(eigenvalues.abs().max()))
+        return lambda v: (vectors @ (scale * (vectors.T @ v.double()))).to(v.dtype)
+
+
+class _Descent:
+    """The state of one fit: where it is, the objective's value and gradient there, and how far it has come."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        batches: list[tuple[slice, Any]],
+        inherited: Mapping[str, Tensor],
+        start: Mapping[str, Tensor],
+        weights: Tensor | None,
+        tolerance: float,
+        iterations: int,
+        report: Callable[[float], None] | None,
+    ):
+        if weights is not None and weights.shape != (objective.count,):
+            raise TrainingError(f"Stage {objective.stage.name!r}: weights have shape {tuple(weights.shape)}, expected ({objective.count},).")
+        self.objective, self.batches, self.layout, self.weights = objective, batches, objective.trained, weights
+        self.tolerance, self.iterations, self.report, self.steps = tolerance, iterations, report, 0
+        self.fixed = {n: t.detach().to(objective.device) for n, t in {**objective.parameters, **inherited}.items()}
+        self.anchor = self.layout.flatten(self.fixed)
+        self.held = torch.zeros_like(self.anchor)
+        for name in objective.groups.held:
+            self.held[self.layout.slices[name]] = objective.stage.proximity
+        begin = {**self.fixed, **{n: t.to(objective.device) for n, t in start.items()}}
+        self.point = self.layout.flatten(begin).clone().requires_grad_()
+        self.evaluate()
+        self.first = self.norm
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return {**self.fixed, **self.layout.unflatten(self.point.detach())}
+
+    def evaluate(self) -> Tensor:
+        """The objective's value at `point`; its gradient goes to `point.grad`, batch by batch."""
+        point, stage = self.point, self.objective.stage
+        point.grad = None
+        ridge = stage.l2 / 2 * point.square().sum() + (self.held * (point - self.anchor).square()).sum()
+        ridge.backward()
+        total = ridge.detach()
+        with plain_kernels():
+            for positions, batch in self.batches:
+                losses = self.objective.losses(batch, positions.stop - positions.start, {**self.fixed, **self.layout.unflatten(point)})
+                if self.weights is not None:
+                    losses = losses * self.weights[positions].to(losses)
+                part = losses.sum() / self.objective.count
+                part.backward()  # one batch's graph is alive at a time
+                total = total + part.detach()
+        assert point.grad is not None
+        self.value, self.norm = float(total), float(point.grad.norm())
+        if not math.isfinite(self.value) or not math.isfinite(self.norm):
+            raise TrainingError(f"Stage {stage.name!r}: the objective became {self.value} while fitting; check losses and l2.")
+        return total
+
+    def lbfgs(self, tolerance: float) -> None:
+        """Until the gradient's norm is `tolerance`, or no round makes it smaller any more."""
+        optimiser = torch.optim.LBFGS(
+            [self.point], max_iter=ROUND, max_eval=2 * ROUND, history_size=50, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+        )
+        lowest, patience = self.norm, 0
+        while self.norm > tolerance and self.steps < self.iterations and patience < 10:
+            optimiser.step(self.evaluate)
+            self.evaluate()
+            patience = 0 if self.norm < lowest else patience + 1
+            lowest = min(lowest, self.norm)
+            self.steps += ROUND
+            self._tell()
+
+    def newton(self, inverse: Inverse) -> bool:
+        """Steps with one fixed inverse Hessian for as long as each halves the gradient; whether any did."""
+        moved = False
+        while self.norm > self.tolerance and self.steps < self.iterations:
+            assert self.point.grad is not None
+            before, gradient = self.point.detach().clone(), self.point.grad.clone()
+            norm = self.norm
+            with torch.no_grad():
+                self.point -= inverse(gradient)
+            self.evaluate()
+            self.steps += 1
+            if self.norm > norm / 2:
+                if self.norm > norm:
+                    with torch.no_grad():
+                        self.point.copy_(before)
+                    self.evaluate()
+                break
+            moved = True
+            self._tell()
+        return moved
+
+    def _tell(self) -> None:
+        if self.report and self.first > self.tolerance:
+            way = math.log(self.first / max(self.norm, self.tolerance)) / math.log(self.first / self.tolerance)
+            self.report(min(1.0, max(0.0, way)))
+
+
+def load(stage: Stage, fit: Fit) -> None:
+    """Put fitted parameters into the stage's own model."""
+    with torch.no_grad():
+        for name, parameter in stage.model.named_parameters():
+            parameter.copy_(fit.parameters[name])
