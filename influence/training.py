@@ -1,7 +1,8 @@
 """Fits a stage to a small gradient norm: full batch, deterministic, with a weight per example.
 
 The theory speaks of minima, so a stage is optimised until its gradient is small, not for a number of epochs:
-L-BFGS first, then, where the Hessian can be formed, Newton steps, which take the gradient to rounding.
+L-BFGS, and where the Hessian can be formed, L-BFGS in the coordinates in which the objective is nearly round, then
+Newton steps, which take the gradient to rounding.
 "Left out" is weight 0; the mean keeps its denominator m, as in the scores' definition.
 """
 
@@ -21,17 +22,16 @@ from influence.errors import TrainingError
 from influence.parameters import Groups
 from influence.study import Stage
 
-Inverse = Callable[[Tensor], Tensor]
-"""Applies an inverse Hessian to a vector (T,)."""
-
-ROUND = 20
+ROUND = 10
 """L-BFGS steps between two looks at the gradient."""
 COARSE = 1e-3
-"""Gradient norm at which Newton takes over."""
-NEWTON = 3000
-"""Trained parameters up to which the Hessian is formed."""
-HESSIANS = 4
-"""Hessians that one fit may form before it goes on with L-BFGS."""
+"""Gradient norm at which the Hessian is formed."""
+DENSE = 3000
+"""Trained parameters up to which it is."""
+HESSIANS = 5
+"""Hessians that one fit may form."""
+PATIENCE = 4
+"""Rounds without a smaller gradient after which a descent is at its end."""
 
 
 @dataclass
@@ -80,8 +80,8 @@ class Trainer:
         inherited: Mapping[str, Tensor] | None = None,
         start: Mapping[str, Tensor] | None = None,
         weights: Tensor | None = None,
-        inverse: Inverse | None = None,
-        tolerance: float = 1e-9,
+        whitening: Tensor | None = None,
+        tolerance: float = 1e-8,
         iterations: int = 5000,
         report: Callable[[float], None] | None = None,
     ) -> Fit:
@@ -91,7 +91,7 @@ class Trainer:
             inherited: values of the inherited parameters, by name here; default the stage's model's.
             start: where to begin, by name here; default the stage's model's values, and the inherited ones.
             weights: (m,), default all 1; 0 leaves an example out.
-            inverse: of the Hessian near the minimum, from an earlier `inverse_at`: begin with Newton steps.
+            whitening: of the Hessian near the minimum, (T, T), from an earlier `whitening_at`.
             tolerance: stop when the gradient's norm is this small.
             iterations: stop after so many steps all the same.
             report: called with the share (0..1) of the way, in orders of magnitude of the gradient.
@@ -101,25 +101,27 @@ class Trainer:
         """
         began = time.perf_counter()
         descent = _Descent(self._objective, self._batches, inherited or {}, start or {}, weights, tolerance, iterations, report)
-        small = self.layout.size <= NEWTON
-        if inverse is not None:
-            descent.newton(inverse)
-        elif small:
-            descent.lbfgs(max(COARSE, tolerance))
-        for _ in range(HESSIANS if small else 0):
-            if descent.norm <= tolerance or not descent.newton(self.inverse_at(descent.parameters)):
+        dense = self.layout.size <= DENSE
+        if whitening is None:
+            descent.lbfgs(max(COARSE, tolerance) if dense else tolerance)
+        for _ in range(HESSIANS if dense else 0):
+            if descent.norm <= tolerance:
                 break
-        descent.lbfgs(tolerance)
+            current = self.whitening_at(descent.parameters) if whitening is None else whitening
+            if not descent.newton(current):
+                descent.lbfgs(tolerance, current)
+                descent.newton(current)
+            whitening = None
         return Fit(descent.parameters, descent.norm, descent.value, descent.steps, descent.norm <= tolerance, time.perf_counter() - began)
 
-    def inverse_at(self, parameters: dict[str, Tensor]) -> Inverse:
-        """The inverse of the objective's Hessian at `parameters`; directions of negative curvature are turned round."""
+    def whitening_at(self, parameters: dict[str, Tensor]) -> Tensor:
+        """|H|^(-1/2) of the objective's Hessian H at `parameters`, as columns (T, T): eigenvectors over root eigenvalues."""
         objective = self._objective.at(parameters)
         matrix = objective.hessian()
         matrix.diagonal().add_(objective.ridge)
         eigenvalues, vectors = torch.linalg.eigh(matrix)
-        scale = 1 / eigenvalues.abs().clamp(min=1e-8 * float(eigenvalues.abs().max()))
-        return lambda v: (vectors @ (scale * (vectors.T @ v.double()))).to(v.dtype)
+        size = eigenvalues.abs().clamp(min=1e-6 * float(eigenvalues.abs().max()))
+        return (vectors / size.sqrt()).to(self._objective.dtype)
 
 
 class _Descent:
@@ -175,40 +177,51 @@ class _Descent:
             raise TrainingError(f"Stage {stage.name!r}: the objective became {self.value} while fitting; check losses and l2.")
         return total
 
-    def lbfgs(self, tolerance: float) -> None:
-        """Until the gradient's norm is `tolerance`, or no round makes it smaller any more."""
+    def lbfgs(self, tolerance: float, whitening: Tensor | None = None) -> None:
+        """Until the gradient's norm is `tolerance`, or no round makes it smaller any more.
+
+        `whitening` (T, T) is a change of coordinates in which the objective is nearly round, so that few steps do.
+        """
+        origin = self.point.detach().clone()
+        away = torch.zeros_like(origin, requires_grad=True)
         optimiser = torch.optim.LBFGS(
-            [self.point], max_iter=ROUND, max_eval=2 * ROUND, history_size=50, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+            [away], max_iter=ROUND, max_eval=2 * ROUND, history_size=50, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
         )
+
+        def closure() -> Tensor:
+            with torch.no_grad():
+                self.point.copy_(origin + (away if whitening is None else whitening @ away))
+            value = self.evaluate()
+            assert self.point.grad is not None
+            away.grad = self.point.grad if whitening is None else whitening.T @ self.point.grad
+            return value
+
         lowest, patience = self.norm, 0
-        while self.norm > tolerance and self.steps < self.iterations and patience < 10:
-            optimiser.step(self.evaluate)
-            self.evaluate()
-            patience = 0 if self.norm < lowest else patience + 1
+        while self.norm > tolerance and self.steps < self.iterations and patience < PATIENCE:
+            optimiser.step(closure)
+            closure()
+            patience = 0 if self.norm < 0.9 * lowest else patience + 1
             lowest = min(lowest, self.norm)
             self.steps += ROUND
             self._tell()
 
-    def newton(self, inverse: Inverse) -> bool:
-        """Steps with one fixed inverse Hessian for as long as each halves the gradient; whether any did."""
-        moved = False
+    def newton(self, whitening: Tensor) -> bool:
+        """Steps with the inverse Hessian whitening whitening' while each halves the gradient; whether that was enough."""
         while self.norm > self.tolerance and self.steps < self.iterations:
             assert self.point.grad is not None
-            before, gradient = self.point.detach().clone(), self.point.grad.clone()
-            norm = self.norm
+            before, norm = self.point.detach().clone(), self.norm
             with torch.no_grad():
-                self.point -= inverse(gradient)
+                self.point -= whitening @ (whitening.T @ self.point.grad)
             self.evaluate()
             self.steps += 1
+            if self.norm > norm:
+                with torch.no_grad():
+                    self.point.copy_(before)
+                self.evaluate()
             if self.norm > norm / 2:
-                if self.norm > norm:
-                    with torch.no_grad():
-                        self.point.copy_(before)
-                    self.evaluate()
                 break
-            moved = True
             self._tell()
-        return moved
+        return self.norm <= self.tolerance
 
     def _tell(self) -> None:
         if self.report and self.first > self.tolerance:

@@ -10,7 +10,7 @@ from torch import Tensor
 from influence.chain import objectives_of
 from influence.errors import StudyError
 from influence.study import Study
-from influence.training import Fit, Inverse, Trainer
+from influence.training import Fit, Trainer
 
 
 class Retrainer:
@@ -24,11 +24,11 @@ class Retrainer:
         tolerance: gradient norm to which every stage is optimised again.
     """
 
-    def __init__(self, study: Study, *, device: torch.device | str = "cpu", tolerance: float = 1e-9):
+    def __init__(self, study: Study, *, device: torch.device | str = "cpu", tolerance: float = 1e-8):
         self.study, self.tolerance = study, tolerance
         self.objectives = objectives_of(study, device=device)
         self.trainers = [Trainer(o.stage, o.groups, device) for o in self.objectives]
-        self._inverses: list[Inverse | None] = [None] * len(self.trainers)
+        self._whitenings: list[Tensor | None] = [None] * len(self.trainers)
 
     def losses_without(self, stage: str, examples: Sequence[int]) -> Tensor:
         """The measure of every query (Q,), nats, after training again with `examples` of `stage` at weight 0.
@@ -51,15 +51,15 @@ class Retrainer:
 
     def _fit(self, i: int, before: dict[str, Tensor], weights: Tensor | None) -> Fit:
         objective, trainer = self.objectives[i], self.trainers[i]
-        if self._inverses[i] is None:
-            self._inverses[i] = trainer.inverse_at(objective.parameters)
+        if self._whitenings[i] is None:
+            self._whitenings[i] = trainer.whitening_at(objective.parameters)
         inherited = {here: before[there] for here, there in objective.groups.inherited.items()}
         start = {n: objective.parameters[n] for n in objective.trained.shapes}
-        return trainer.fit(inherited=inherited, start=start, weights=weights, inverse=self._inverses[i], tolerance=self.tolerance)
+        return trainer.fit(inherited=inherited, start=start, weights=weights, whitening=self._whitenings[i], tolerance=self.tolerance)
 
 
 def leave_one_out(
-    study: Study, stage: str, examples: Sequence[int], *, tolerance: float = 1e-9, advance: Callable[[], None] | None = None
+    study: Study, stage: str, examples: Sequence[int], *, tolerance: float = 1e-8, advance: Callable[[], None] | None = None
 ) -> Tensor:
     """Measured change of every query's loss, nats, (len(examples), Q): each example left out alone.
 

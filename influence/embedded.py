@@ -1,0 +1,22 @@
+"""Where the data sets that come with the package are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from influence.errors import StudyError
+
+_PLACES = (Path(__file__).parent / "data", Path(__file__).parents[1] / "data")
+"""In an installed wheel, and in a checkout."""
+
+
+def embedded(name: str) -> Path:
+    """Path of the embedded file `name`, for example `digits/mnist_5k.npz`.
+
+    Raises:
+        StudyError: the installation lacks it.
+    """
+    for place in _PLACES:
+        if (place / name).is_file():
+            return place / name
+    raise StudyError(f"The embedded data {name} is missing from this installation ({_PLACES[0]}). Install upstream-explorer again.")

@@ -1,0 +1,347 @@
+"""Study -> run, step by step: resumable, with progress."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from influence.attribution import peak_memory, report_of
+from influence.chain import Chain
+from influence.curvature import Method, method_named
+from influence.derivatives import Objective
+from influence.errors import RunError, StudyError
+from influence.parameters import groups_of
+from influence.progress import Bar, Progress
+from influence.projection import embed, map_of
+from influence.run import Draft, Run, read_manifest, runs_in
+from influence.scoring import score
+from influence.studies.exhibit import Exhibit
+from influence.study import Stage
+from influence.training import Trainer
+
+VERSIONS = ("upstream-explorer", "torch", "numpy", "pandas", "umap-learn", "zarr")
+
+
+def precompute(exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, *, progress: bool = True) -> list[Run]:
+    """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
+
+    A run that is there already with the same settings is opened, not computed again; one that was interrupted is
+    resumed after its last finished step.
+
+    Raises:
+        RunError: a run of that name exists with other settings, or `root` cannot be written.
+    """
+    shared = _Shared()
+    runs = []
+    with Progress(visible=progress) as bars:
+        for exhibit, name in zip(exhibits, names, strict=True):
+            runs.append(existing(Path(root) / name, exhibit) or _Precompute(exhibit, name, Path(root), bars, shared).run())
+    return runs
+
+
+def existing(folder: Path, exhibit: Exhibit) -> Run | None:
+    """The finished run at `folder`, verified, if it was computed with the exhibit's settings; None if there is none.
+
+    Raises:
+        RunError: there is one with other settings, or a damaged one.
+    """
+    if not folder.exists():
+        return None
+    there, wanted = read_manifest(folder)["settings"], exhibit.all_settings
+    if there != wanted:
+        other = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
+        raise RunError(
+            f"Run {folder} exists with other settings: {other} is {there.get(other)!r}, asked for {wanted.get(other)!r}. "
+            "Choose another --name, or delete that folder."
+        )
+    return Run.open(folder)
+
+
+class _Shared:
+    """Solvers of stages that several runs have in common, by stage object and settings."""
+
+    def __init__(self) -> None:
+        self.solvers: dict[tuple[Any, ...], Method] = {}
+
+
+class _Precompute:
+    """The steps of one run, in order."""
+
+    def __init__(self, exhibit: Exhibit, name: str, root: Path, bars: Progress, shared: _Shared):
+        self.exhibit, self.name, self.root, self.bars, self.shared = exhibit, name, root, bars, shared
+        self.study = exhibit.study
+        self.draft = Draft(root, name, exhibit.all_settings)
+        self.timings: dict[str, float] = {}
+
+    def run(self) -> Run:
+        with self.draft.locked():
+            trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
+            tables = self._describe()
+            places = self._place()
+            scores, warnings = self._score()
+            return self._finish(trained, tables, places, scores, warnings)
+
+    def _step(self, description: str, total: float | None = None) -> Any:
+        return self.bars.step(f"{self.name}: {description}", total)
+
+    # Training
+
+    def _train(self, position: int, stage: Stage) -> dict[str, Any]:
+        """Put the stage's model at its minimum: from the draft, from a sibling run, or by fitting it."""
+        step, previous = f"fit {stage.name}", self.study.stages[position - 1] if position else None
+        if step in self.draft.steps:
+            load_model(stage, self.draft.path(f"stages/{stage.name}.safetensors"))
+            return self.draft.steps[step]
+        record = self._from_sibling(stage) if position == 0 else None
+        if record is None:
+            record = self._fit(stage, previous) if self.exhibit.train else {}
+        self.draft.write_model(stage.name, stage.model.state_dict())
+        self.draft.mark(step, record)
+        return record
+
+    def _fit(self, stage: Stage, previous: Stage | None) -> dict[str, Any]:
+        groups = groups_of(stage, previous)
+        with self._step(f"training {stage.name}", total=1) as bar:
+            before = dict(previous.model.named_parameters()) if previous else {}
+            inherited = {here: before[there] for here, there in groups.inherited.items()}
+            fit = Trainer(stage, groups).fit(inherited=inherited, report=bar.at)
+        stage.model.load_state_dict(fit.parameters, strict=False)
+        return fit.record()
+
+    def _from_sibling(self, stage: Stage) -> dict[str, Any] | None:
+        """The first stage as a sibling run (same settings up to the variant) has it, copied into the model."""
+        sibling = self._sibling()
+        if sibling is None:
+            return None
+        stage.model.load_state_dict(sibling.models()[stage.name])
+        return sibling.stage(stage.name)["training"]
+
+    def _sibling(self) -> Run | None:
+        wanted = _without_variant(self.exhibit.all_settings)
+        for folder, run in runs_in(self.root):
+            if isinstance(run, Run) and _without_variant(run.manifest["settings"]) == wanted:
+                return Run.open(folder)
+        return None
+
+    # What is shown
+
+    def _describe(self) -> dict[str, Any]:
+        """Predictions and losses of every stage's examples and of the queries: writes the tables, returns sums."""
+        self.objectives = {
+            stage.name: Objective(stage, groups_of(stage, previous))
+            for previous, stage in zip((None, *self.study.stages), self.study.stages, strict=False)
+        }
+        sums = {}
+        last = self.study.stages[-1]
+        for stage in self.study.stages:
+            shown = predictions(self.objectives[stage.name], stage.data, self.exhibit.examples[stage.name], self.exhibit.classes[stage.name])
+            self.tables = getattr(self, "tables", {}) | {stage.name: shown.drop(columns="probabilities")}
+            sums[stage.name] = {"loss": float(shown.loss.mean()), "accuracy": float((shown.prediction == shown.label).mean())}
+        self.queries = predictions(
+            self.objectives[last.name], self.study.queries, self.exhibit.queries, self.exhibit.classes[last.name], self.study.measure
+        )
+        sums["queries"] = {"accuracy": float((self.queries.prediction == self.queries.label).mean())}
+        return sums
+
+    def _place(self) -> dict[str, Any]:
+        """The map of the first stage's examples, with the queries projected into it."""
+        first = self.study.stages[0].name
+        if "map" not in self.draft.steps:
+            sibling = self._sibling()
+            if sibling is not None:
+                places, projected = sibling.examples(first)[["x", "y"]], sibling.queries()[["x", "y"]]
+                record = sibling.manifest["map"]
+            else:
+                with self._step("map of the embedding"):
+                    objective = self.objectives[first]
+                    vectors = embed(objective, self.study.stages[0].data, self.exhibit.embedding)
+                    others = embed(objective, self.study.queries, self.exhibit.embedding)
+                    found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
+                places, projected = pd.DataFrame(found, columns=["x", "y"]), pd.DataFrame(near, columns=["x", "y"])
+                record = {"stage": first, "algorithm": algorithm, "of": f"the {first} model's embedding"}
+            self.draft.write_table("map-examples", places)
+            self.draft.write_table("map-queries", projected)
+            self.draft.mark("map", record)
+        for table, name in ((self.tables[first], "map-examples"), (self.queries, "map-queries")):
+            table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
+        return self.draft.steps["map"]
+
+    # Scores
+
+    def _score(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Scores of all stages by the run's method and by its ablation; also self-influence and gradient norms."""
+        records, warnings = [], []
+        for method in dict.fromkeys((self.exhibit.method, "identity")):
+            step = f"scores {method}"
+            if step not in self.draft.steps:
+                self.draft.mark(step, self._score_by(method))
+            records += self.draft.steps[step]["records"]
+            if method == self.exhibit.method:
+                warnings = self.draft.steps[step]["warnings"]
+        for stage in self.study.stages:
+            extra = pd.read_parquet(self.draft.path(f"self-{stage.name}.parquet"))
+            self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
+        return records, warnings
+
+    def _score_by(self, method: str) -> dict[str, Any]:
+        with self._step(f"curvature ({method})"):
+            chain = Chain(self.study, 0, lambda objective: self._solver(objective, method))
+        with self._step(f"pulling {len(self.study.queries)} queries back ({method})"):
+            pulled = list(chain.pull_back(chain.query_gradients()))
+        report, records = report_of(chain, method), []
+        for objective, solved in reversed(pulled):
+            name = objective.stage.name
+            file, array = self.draft.create_scores(name, method, (len(solved), objective.count))
+            with self._step(f"scoring {name} ({method})", total=objective.count) as bar:
+                _fill(array, objective, solved, bar)
+            solver = chain.solvers[chain.objectives.index(objective)]
+            records.append({"stage": name, "method": method, "file": file, "report": solver.report})
+            if method == self.exhibit.method:
+                self.draft.write_table(f"self-{name}", self_influence(objective, solver))
+        return {"records": records, "warnings": report["warnings"] + report["notes"]}
+
+    def _solver(self, objective: Objective, method: str) -> Method:
+        key = (id(objective.stage), method, self.exhibit.curvature)
+        if key not in self.shared.solvers:
+            self.shared.solvers[key] = method_named(method)(objective, curvature=self.exhibit.curvature)
+        return self.shared.solvers[key]
+
+    # The end
+
+    def _finish(
+        self, trained: dict[str, Any], sums: dict[str, Any], places: dict[str, Any], scores: list[dict[str, Any]], warnings: list[str]
+    ) -> Run:
+        for stage in self.study.stages:
+            self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
+            self.draft.path(f"self-{stage.name}.parquet").unlink()
+        self.draft.write_table("queries", self.queries)
+        for name in ("map-examples", "map-queries"):
+            self.draft.path(f"{name}.parquet").unlink()
+        smallest = {r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["method"] == self.exhibit.method}
+        stages = [self._stage_record(stage, trained[stage.name], sums, smallest[stage.name]) for stage in self.study.stages]
+        warnings = warnings + [
+            f"Stage {s['name']!r} stopped at gradient norm {s['training']['gradient_norm']:.2g}, short of its tolerance."
+            for s in stages
+            if not s["training"].get("converged", True)
+        ]
+        return self.draft.finish(
+            {
+                "study": self.study.name,
+                "variant": self.exhibit.variant,
+                "title": self.exhibit.title,
+                "summary": self.exhibit.summary,
+                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seed": self.exhibit.seed,
+                "measure": self.exhibit.measure,
+                "stages": stages,
+                "scores": scores,
+                "default_method": self.exhibit.method,
+                "map": places,
+                "timings": {k.removeprefix(f"{self.name}: "): round(v, 2) for k, v in self.bars.seconds.items() if k.startswith(f"{self.name}: ")},
+                "peak_memory": peak_memory(),
+                "versions": versions(),
+                "warnings": warnings,
+            }
+        )
+
+    def _stage_record(self, stage: Stage, training: dict[str, Any], sums: dict[str, Any], smallest: float | None) -> dict[str, Any]:
+        groups = self.objectives[stage.name].groups
+        return {
+            "name": stage.name,
+            "examples": len(stage.data),
+            "classes": list(self.exhibit.classes[stage.name]),
+            "parameters": {
+                "frozen": list(groups.frozen),
+                "proximity": list(groups.held),
+                "new": list(groups.new),
+                "constant": list(groups.constant),
+            },
+            "l2": stage.l2,
+            "proximity": stage.proximity,
+            "loss": sums[stage.name]["loss"],
+            "accuracy": sums[stage.name]["accuracy"],
+            "test_accuracy": sums["queries"]["accuracy"] if stage is self.study.stages[-1] else None,
+            "training": training,
+            "smallest_curvature": smallest,
+        }
+
+
+def predictions(objective: Objective, data: Any, shown: pd.DataFrame, classes: Sequence[str], measure: Any = None) -> pd.DataFrame:
+    """The table `shown` with the model's predictions, probabilities and losses (nats) of `data`.
+
+    Raises:
+        StudyError: the table's length differs, the outputs are not (B, classes), or a label is not a class.
+    """
+    if len(shown) != len(data):
+        raise StudyError(f"Stage {objective.stage.name!r}: the table has {len(shown)} rows for {len(data)} examples.")
+    losses = objective.checked_losses(data, measure)
+    with torch.no_grad():
+        outputs = torch.cat([objective.outputs(batch).cpu() for _, batch in objective.batches(data)])
+    if outputs.dim() != 2 or outputs.shape[1] != len(classes):
+        raise StudyError(f"Stage {objective.stage.name!r}: outputs have shape {tuple(outputs.shape)}, expected ({len(data)}, {len(classes)}).")
+    unknown = set(shown.label) - set(classes)
+    if unknown:
+        raise StudyError(f"Stage {objective.stage.name!r}: label {min(unknown)!r} is none of the classes {', '.join(classes)}.")
+    probabilities = outputs.double().softmax(1).float().numpy()
+    winner = probabilities.argmax(1)
+    truth = shown.label.map({name: i for i, name in enumerate(classes)}).to_numpy()
+    rows = np.arange(len(shown))
+    return shown.assign(
+        prediction=np.asarray(classes, dtype=object)[winner],
+        confidence=probabilities[rows, winner],
+        label_probability=probabilities[rows, truth],
+        loss=losses.float().numpy(),
+        probabilities=list(probabilities),
+    )
+
+
+def self_influence(objective: Objective, solver: Method) -> pd.DataFrame:
+    """Per training example: predicted change of its own loss if it had been left out (nats), and its gradient's norm."""
+    own, norms = [], []
+    for _, gradients in objective.example_gradients(objective.stage.data, objective.trained):
+        own.append((solver.solve(gradients) * gradients).sum(1) / objective.count)
+        norms.append(gradients.norm(dim=1))
+    columns = {"self_influence": torch.cat(own), "gradient_norm": torch.cat(norms)}
+    return pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})
+
+
+def load_model(stage: Stage, path: Path) -> None:
+    """Read the stage's parameters and buffers from a safetensors file into its model."""
+    import safetensors.torch
+
+    stage.model.load_state_dict(safetensors.torch.load_file(path))
+
+
+def versions() -> dict[str, Any]:
+    """Package versions and what else a repeated run depends on."""
+    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"] in VERSIONS}
+    return {
+        **found,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+    }
+
+
+def _fill(array: Any, objective: Objective, solved: torch.Tensor, bar: Bar) -> None:
+    """Write scores into the run's array, a chunk's width at a time."""
+    width, held, start = array.chunks[1], [], 0
+    for positions, block in score(objective, solved):
+        held.append(block.cpu().numpy().astype(np.float32))
+        bar.advance(positions.stop - positions.start)
+        if positions.stop - start >= width or positions.stop == objective.count:
+            array[:, start : positions.stop] = np.concatenate(held, axis=1)
+            held, start = [], positions.stop
+
+
+def _without_variant(settings: dict[str, Any]) -> dict[str, Any]:
+    first = settings["stages"][:1]
+    return {**{k: v for k, v in settings.items() if k not in ("variant", "stages")}, "first": first}
