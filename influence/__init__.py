@@ -3,6 +3,7 @@
 from influence.attribution import Scores, attribute
 from influence.run import Run
 from influence.study import Stage, Study
+from influence.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Run", "Scores", "Stage", "Study", "attribute"]

@@ -35,7 +35,8 @@ class Scores:
         self.values, self.stage, self.report = values, stage, report
 
     def __repr__(self) -> str:
-        return f"Scores({self.values.shape[0]} queries x {self.values.shape[1]} examples of {self.stage!r}, {self.report['method']})"
+        queries, examples = self.values.shape
+        return f"Scores({queries} queries x {examples} examples of {self.stage!r}, {self.report['method']})"
 
     def top(self, query: int, k: int, helpful: bool = True) -> pd.DataFrame:
         """The k most helpful (or most harmful) examples of one query, strongest first.
@@ -117,16 +118,21 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
         loose = [r for r in solver.report.get("residuals", []) if r > 10 * solver.report["tolerance"]]
         if loose:
             warnings.append(
-                f"{len(loose)} queries are not converged at stage {stage.name!r} (worst residual {max(loose):.2g}); raise `iterations` or `damping`."
+                f"{len(loose)} queries are not converged at stage {stage.name!r} (worst residual "
+                f"{max(loose):.2g}); raise `iterations` or `damping`."
             )
         if objective is not chain.objectives[0] and groups.held and stage.proximity == 0:
             warnings.append(
-                f"Stage {stage.name!r} trains {len(groups.held)} inherited parameters with proximity 0: by the theory its minimum has forgotten "
+                f"Stage {stage.name!r} trains {len(groups.held)} inherited parameters with proximity "
+                "0: by the theory its minimum has forgotten "
                 "where they started, so nothing flows back through them. Set `proximity`."
             )
         off = [n for n, p in stage.model.named_parameters() if not p.requires_grad and n in objective.trained.shapes]
         if off:
-            warnings.append(f"Stage {stage.name!r}: {', '.join(off[:5])} have requires_grad=False but are not in `frozen`, so they count as trained.")
+            warnings.append(
+                f"Stage {stage.name!r}: {', '.join(off[:5])} have requires_grad=False but are not in "
+                "`frozen`, so they count as trained."
+            )
     return {
         "method": method,
         "stages": [solver.report for solver in chain.solvers],

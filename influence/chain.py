@@ -12,7 +12,7 @@ and q', zero on the previous stage's own head, is the query at the previous stag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -71,7 +71,9 @@ class Chain:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved)
 
 
-def objectives_of(study: Study, *, device: torch.device | str = "cpu", batch_size: int | None = None) -> list[Objective]:
+def objectives_of(
+    study: Study, *, device: torch.device | str = "cpu", batch_size: int | None = None
+) -> list[Objective]:
     """The objective of every stage, first to last."""
     return [
         Objective(stage, groups_of(stage, previous), device=device, batch_size=batch_size)

@@ -71,7 +71,9 @@ def studies() -> None:
 @app.command()
 def methods() -> None:
     """List the methods with their cost and when to use which."""
-    table = Table("method", "what it computes", "cost", "when to use it", box=None, header_style="bold", padding=(0, 2, 1, 0))
+    table = Table(
+        "method", "what it computes", "cost", "when to use it", box=None, header_style="bold", padding=(0, 2, 1, 0)
+    )
     for method in METHODS.values():
         table.add_row(method.name, method.summary, method.cost, method.advice)
     out.print(table)
@@ -96,10 +98,17 @@ def list_runs(runs: Runs = DEFAULT_RUNS) -> None:
 
 
 @app.command()
-def check(run: Annotated[str, typer.Argument(help="Name of a run in --runs, or a path.")], runs: Runs = DEFAULT_RUNS) -> None:
+def check(
+    run: Annotated[str, typer.Argument(help="Name of a run in --runs, or a path.")], runs: Runs = DEFAULT_RUNS
+) -> None:
     """Verify a run's format and every file's checksum."""
     opened = Run.open(_run_path(run, runs))
-    out.print(f"{opened.path}: {len(opened.manifest['files'])} files, all as they were written.", soft_wrap=True, markup=False, highlight=False)
+    out.print(
+        f"{opened.path}: {len(opened.manifest['files'])} files, all as they were written.",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
 
 
 @app.command()
@@ -114,7 +123,9 @@ def explore(
 
 
 def _compute(study: str, runs: Path, name: str | None, seed: int, quiet: bool) -> list[Run]:
-    from influence.precompute import precompute as compute  # imports that take seconds, and `upstream --help` should not
+    from influence.precompute import (
+        precompute as compute,
+    )  # imports that take seconds, and `upstream --help` should not
 
     built = study_named(study)(seed)
     exhibits = [built.exhibit(variant) for variant in built.variants]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, hessian, jacrev, vjp, vmap
+from torch.func import functional_call, grad, jacrev, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
@@ -42,7 +42,9 @@ class Objective:
     Vectors over parameters are rows: (Q, P). `trained` (T = P and N), `frozen` (F) and `all` are their layouts.
     """
 
-    def __init__(self, stage: Stage, groups: Groups, *, device: torch.device | str = "cpu", batch_size: int | None = None):
+    def __init__(
+        self, stage: Stage, groups: Groups, *, device: torch.device | str = "cpu", batch_size: int | None = None
+    ):
         self.stage, self.groups, self.device = stage, groups, torch.device(device)
         self._module = _Forward(copy.deepcopy(stage.model).to(self.device).eval(), stage.forward)  # type: ignore[arg-type]
         self.parameters = {n: p.detach() for n, p in self._module.model.named_parameters()}
@@ -80,7 +82,9 @@ class Objective:
         named = {f"model.{n}": p for n, p in {**self.parameters, **(parameters or {})}.items()}
         return functional_call(self._module, named, (batch,))
 
-    def losses(self, batch: Any, count: int, parameters: dict[str, Tensor] | None = None, loss: Loss | None = None) -> Tensor:
+    def losses(
+        self, batch: Any, count: int, parameters: dict[str, Tensor] | None = None, loss: Loss | None = None
+    ) -> Tensor:
         """Per-example losses (B,) of a batch of `count` examples; `loss` may be another measure.
 
         Raises:
@@ -90,7 +94,10 @@ class Objective:
         if not isinstance(values, Tensor) or values.shape != (count,):
             got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
             hint = " Use reduction='none'." if isinstance(values, Tensor) and values.dim() == 0 else ""
-            raise LossError(f"Stage {self.stage.name!r}: the loss of a batch of {count} gave {got}, expected one value per example, shape ({count},).{hint}")
+            raise LossError(
+                f"Stage {self.stage.name!r}: the loss of a batch of {count} gave {got}, expected one "
+                f"value per example, shape ({count},).{hint}"
+            )
         return values
 
     def checked_losses(self, data: Any, loss: Loss | None = None) -> Tensor:
@@ -106,7 +113,8 @@ class Objective:
                 bad = (~values.isfinite()).nonzero().flatten()
                 if len(bad):
                     raise LossError(
-                        f"Stage {self.stage.name!r}: the loss of example {positions.start + int(bad[0])} is {values[bad[0]].item()}, expected a "
+                        f"Stage {self.stage.name!r}: the loss of example "
+                        f"{positions.start + int(bad[0])} is {values[bad[0]].item()}, expected a "
                         "finite number. Check this example and the trained parameters."
                     )
                 found.append(values.cpu())
@@ -125,16 +133,24 @@ class Objective:
                     return self.losses(example, 1, p, loss)[0]
 
                 try:
-                    gradients = vmap(grad(one), in_dims=(None, _example_dims(batch, count)))(here, _as_examples(batch, count))
+                    gradients = vmap(grad(one), in_dims=(None, _example_dims(batch, count)))(
+                        here, _as_examples(batch, count)
+                    )
                 except RuntimeError:
-                    self.notes.add(f"{self.stage.name}: per-example gradients one at a time (the model cannot be vectorised)")
+                    self.notes.add(
+                        f"{self.stage.name}: per-example gradients one at a time (the model cannot be vectorised)"
+                    )
                     gradients = self._looped_gradients(here, batch, count, loss)
                 yield positions, layout.flatten(gradients).detach()
 
-    def _looped_gradients(self, here: dict[str, Tensor], batch: Any, count: int, loss: Loss | None) -> dict[str, Tensor]:
+    def _looped_gradients(
+        self, here: dict[str, Tensor], batch: Any, count: int, loss: Loss | None
+    ) -> dict[str, Tensor]:
         live = {n: p.clone().requires_grad_() for n, p in here.items()}
         values = self.losses(batch, count, live, loss)
-        rows = [torch.autograd.grad(value, list(live.values()), retain_graph=True, allow_unused=True) for value in values]
+        rows = [
+            torch.autograd.grad(value, list(live.values()), retain_graph=True, allow_unused=True) for value in values
+        ]
         return {
             n: torch.stack([row[i] if row[i] is not None else torch.zeros_like(p) for row in rows])
             for i, (n, p) in enumerate(live.items())
@@ -147,7 +163,9 @@ class Objective:
         with plain_kernels():
             for positions, batch in self.batches(self.stage.data):
                 count = positions.stop - positions.start
-                total += self.trained.flatten(grad(lambda p, b=batch, c=count: self.losses(b, c, p).sum())(here)).detach()
+                total += self.trained.flatten(
+                    grad(lambda p, b=batch, c=count: self.losses(b, c, p).sum())(here)
+                ).detach()
         return total / self.count
 
     # Second derivatives of the data term: l2 and proximity are `ridge`, for the solver to add
@@ -174,7 +192,7 @@ class Objective:
             def total(p: dict[str, Tensor]) -> Tensor:
                 return self.losses(batch, count, p).sum()
 
-            _, pull = vjp(lambda p: self.trained.flatten(grad(total)(p)), point)
+            pull = vjp(lambda p: self.trained.flatten(grad(total)(p)), point)[1]
             return lambda v: rows.flatten(pull(v)[0])
 
         return self._summed(products, vectors, rows.size) / self.count
@@ -185,10 +203,14 @@ class Objective:
 
         def products(batch: Any, count: int) -> Callable[[Tensor], Tensor]:
             leaves, rebuild = self._differentiable_outputs(batch)
-            outputs, pull = vjp(leaves, point)
-            _, push = vjp(lambda *u: self.trained.flatten(pull(u)[0]), *(torch.zeros_like(o) for o in outputs))
-            _, curve = vjp(grad(lambda o: self.stage.loss(rebuild(o), batch).sum()), outputs)
-            return lambda v: self.trained.flatten(pull(curve(push(v))[0])[0])
+            outputs, pull = vjp(leaves, point)[:2]
+            push = vjp(lambda *u: self.trained.flatten(pull(u)[0]), *(torch.zeros_like(o) for o in outputs))[1]
+            curve = vjp(grad(lambda o: self.stage.loss(rebuild(o), batch).sum()), outputs)[1]
+
+            def product(vector: Tensor) -> Tensor:
+                return self.trained.flatten(pull(curve(push(vector))[0])[0])
+
+            return product
 
         return self._summed(products, vectors, self.trained.size) / self.count
 
@@ -210,7 +232,9 @@ class Objective:
 
         return leaves, rebuild
 
-    def _summed(self, products: Callable[[Any, int], Callable[[Tensor], Tensor]], vectors: Tensor, width: int) -> Tensor:
+    def _summed(
+        self, products: Callable[[Any, int], Callable[[Tensor], Tensor]], vectors: Tensor, width: int
+    ) -> Tensor:
         """Sum over batches of a linear map, applied to chunks of rows so that memory stays bounded."""
         rows = vectors.to(self.dtype)
         total = torch.zeros(len(rows), width, dtype=self.dtype, device=self.device)
@@ -249,7 +273,7 @@ class Objective:
                         parts = tuple(part.view_as(like) for part, like in zip(o.split(sizes), outputs, strict=True))
                         return self.stage.loss(rebuild(parts), example).sum()
 
-                    return hessian(of_flat)(torch.cat([o.flatten() for o in outputs]))
+                    return jacrev(grad(of_flat))(torch.cat([o.flatten() for o in outputs]))
 
                 jacobian = vmap(jacrev(flat), in_dims=(None, dims), chunk_size=self._chunk())(point, examples)
                 rows = self.trained.flatten(jacobian).detach().double()  # (B, C, T)

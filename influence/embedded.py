@@ -19,4 +19,6 @@ def embedded(name: str) -> Path:
     for place in _PLACES:
         if (place / name).is_file():
             return place / name
-    raise StudyError(f"The embedded data {name} is missing from this installation ({_PLACES[0]}). Install upstream-explorer again.")
+    raise StudyError(
+        f"The embedded data {name} is missing from this installation ({_PLACES[0]}). Install upstream-explorer again."
+    )

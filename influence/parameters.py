@@ -72,10 +72,13 @@ def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn
     found = {}
     for name, origin in stage.inherits.items():
         if name not in here:
-            raise StudyError(f"Stage {stage.name!r}: `inherits` names {name!r}, which its model lacks. It has {_listed(parameters)}.")
+            raise StudyError(
+                f"Stage {stage.name!r}: `inherits` names {name!r}, which its model lacks. It has {_listed(parameters)}."
+            )
         if origin not in there:
             raise StudyError(
-                f"Stage {stage.name!r}: `inherits` takes {name!r} from {origin!r}, which stage {previous.name!r} lacks. "
+                f"Stage {stage.name!r}: `inherits` takes {name!r} from {origin!r}, which stage "
+                f"{previous.name!r} lacks. "
                 f"It has {_listed(before)}."
             )
         name, origin = here[name], there[origin]
@@ -95,7 +98,9 @@ def _matching(stage: Stage, parameters: Mapping[str, nn.Parameter]) -> set[str]:
     for pattern in stage.frozen:
         matches = fnmatch.filter(names, pattern)
         if not matches:
-            raise StudyError(f"Stage {stage.name!r}: the pattern {pattern!r} in `frozen` matches none of {_listed(parameters)}.")
+            raise StudyError(
+                f"Stage {stage.name!r}: the pattern {pattern!r} in `frozen` matches none of {_listed(parameters)}."
+            )
         found |= {names[match] for match in matches}
     if len(found) == len(parameters):
         raise StudyError(f"Stage {stage.name!r}: `frozen` covers every parameter, so the stage trains nothing.")
@@ -130,7 +135,13 @@ class Layout:
         if not self.shapes:
             first = next(iter(tensors.values()))
             return first.new_zeros(0)
-        return torch.cat([tensors[n].flatten(start_dim=tensors[n].dim() - len(s)) if s else tensors[n][..., None] for n, s in self.shapes.items()], -1)
+        return torch.cat(
+            [
+                tensors[n].flatten(start_dim=tensors[n].dim() - len(s)) if s else tensors[n][..., None]
+                for n, s in self.shapes.items()
+            ],
+            -1,
+        )
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """(..., P) -> {name: (..., *shape)}, each in its parameter's dtype."""

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import safetensors.torch
 import torch
 
 from influence.attribution import peak_memory, report_of
-from influence.chain import Chain
+from influence.chain import Chain, objectives_of
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
-from influence.errors import RunError, StudyError
+from influence.description import predictions, self_influence
+from influence.errors import RunError
 from influence.parameters import groups_of
 from influence.progress import Bar, Progress
 from influence.projection import embed, map_of
@@ -30,7 +32,9 @@ from influence.training import Trainer
 VERSIONS = ("upstream-explorer", "torch", "numpy", "pandas", "umap-learn", "zarr")
 
 
-def precompute(exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, *, progress: bool = True) -> list[Run]:
+def precompute(
+    exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, *, progress: bool = True
+) -> list[Run]:
     """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
 
     A run that is there already with the same settings is opened, not computed again; one that was interrupted is
@@ -43,7 +47,9 @@ def precompute(exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Pa
     runs = []
     with Progress(visible=progress) as bars:
         for exhibit, name in zip(exhibits, names, strict=True):
-            runs.append(existing(Path(root) / name, exhibit) or _Precompute(exhibit, name, Path(root), bars, shared).run())
+            runs.append(
+                existing(Path(root) / name, exhibit) or _Precompute(exhibit, name, Path(root), bars, shared).run()
+            )
     return runs
 
 
@@ -59,7 +65,8 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
     if there != wanted:
         other = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
         raise RunError(
-            f"Run {folder} exists with other settings: {other} is {there.get(other)!r}, asked for {wanted.get(other)!r}. "
+            f"Run {folder} exists with other settings: {other} is {there.get(other)!r}, asked for "
+            f"{wanted.get(other)!r}. "
             "Choose another --name, or delete that folder."
         )
     return Run.open(folder)
@@ -79,15 +86,16 @@ class _Precompute:
         self.exhibit, self.name, self.root, self.bars, self.shared = exhibit, name, root, bars, shared
         self.study = exhibit.study
         self.draft = Draft(root, name, exhibit.all_settings)
-        self.timings: dict[str, float] = {}
+        self.objectives = objectives_of(self.study)
+        self.tables: dict[str, pd.DataFrame] = {}
 
     def run(self) -> Run:
         with self.draft.locked():
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
-            tables = self._describe()
+            self._describe()
             places = self._place()
             scores, warnings = self._score()
-            return self._finish(trained, tables, places, scores, warnings)
+            return self._finish(trained, places, scores, warnings)
 
     def _step(self, description: str, total: float | None = None) -> Any:
         return self.bars.step(f"{self.name}: {description}", total)
@@ -133,23 +141,19 @@ class _Precompute:
 
     # What is shown
 
-    def _describe(self) -> dict[str, Any]:
-        """Predictions and losses of every stage's examples and of the queries: writes the tables, returns sums."""
-        self.objectives = {
-            stage.name: Objective(stage, groups_of(stage, previous))
-            for previous, stage in zip((None, *self.study.stages), self.study.stages, strict=False)
-        }
-        sums = {}
-        last = self.study.stages[-1]
-        for stage in self.study.stages:
-            shown = predictions(self.objectives[stage.name], stage.data, self.exhibit.examples[stage.name], self.exhibit.classes[stage.name])
-            self.tables = getattr(self, "tables", {}) | {stage.name: shown.drop(columns="probabilities")}
-            sums[stage.name] = {"loss": float(shown.loss.mean()), "accuracy": float((shown.prediction == shown.label).mean())}
+    def _describe(self) -> None:
+        """The tables of every stage's examples and of the queries, with what the trained models say of them."""
+        self.objectives = objectives_of(self.study)
+        for objective in self.objectives:
+            name = objective.stage.name
+            shown = predictions(
+                objective, objective.stage.data, self.exhibit.examples[name], self.exhibit.classes[name]
+            )
+            self.tables[name] = shown.drop(columns="probabilities")
+        last = self.objectives[-1]
         self.queries = predictions(
-            self.objectives[last.name], self.study.queries, self.exhibit.queries, self.exhibit.classes[last.name], self.study.measure
+            last, self.study.queries, self.exhibit.queries, self.exhibit.classes[last.stage.name], self.study.measure
         )
-        sums["queries"] = {"accuracy": float((self.queries.prediction == self.queries.label).mean())}
-        return sums
 
     def _place(self) -> dict[str, Any]:
         """The map of the first stage's examples, with the queries projected into it."""
@@ -161,7 +165,7 @@ class _Precompute:
                 record = sibling.manifest["map"]
             else:
                 with self._step("map of the embedding"):
-                    objective = self.objectives[first]
+                    objective = self.objectives[0]
                     vectors = embed(objective, self.study.stages[0].data, self.exhibit.embedding)
                     others = embed(objective, self.study.queries, self.exhibit.embedding)
                     found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
@@ -217,7 +221,7 @@ class _Precompute:
     # The end
 
     def _finish(
-        self, trained: dict[str, Any], sums: dict[str, Any], places: dict[str, Any], scores: list[dict[str, Any]], warnings: list[str]
+        self, trained: dict[str, Any], places: dict[str, Any], scores: list[dict[str, Any]], warnings: list[str]
     ) -> Run:
         for stage in self.study.stages:
             self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
@@ -225,10 +229,13 @@ class _Precompute:
         self.draft.write_table("queries", self.queries)
         for name in ("map-examples", "map-queries"):
             self.draft.path(f"{name}.parquet").unlink()
-        smallest = {r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["method"] == self.exhibit.method}
-        stages = [self._stage_record(stage, trained[stage.name], sums, smallest[stage.name]) for stage in self.study.stages]
+        smallest = {
+            r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["method"] == self.exhibit.method
+        }
+        stages = [self._stage_record(o, trained[o.stage.name], smallest[o.stage.name]) for o in self.objectives]
         warnings = warnings + [
-            f"Stage {s['name']!r} stopped at gradient norm {s['training']['gradient_norm']:.2g}, short of its tolerance."
+            f"Stage {s['name']!r} stopped at gradient norm {s['training']['gradient_norm']:.2g}, short "
+            "of its tolerance."
             for s in stages
             if not s["training"].get("converged", True)
         ]
@@ -245,15 +252,19 @@ class _Precompute:
                 "scores": scores,
                 "default_method": self.exhibit.method,
                 "map": places,
-                "timings": {k.removeprefix(f"{self.name}: "): round(v, 2) for k, v in self.bars.seconds.items() if k.startswith(f"{self.name}: ")},
+                "timings": {
+                    k.removeprefix(f"{self.name}: "): round(v, 2)
+                    for k, v in self.bars.seconds.items()
+                    if k.startswith(f"{self.name}: ")
+                },
                 "peak_memory": peak_memory(),
                 "versions": versions(),
                 "warnings": warnings,
             }
         )
 
-    def _stage_record(self, stage: Stage, training: dict[str, Any], sums: dict[str, Any], smallest: float | None) -> dict[str, Any]:
-        groups = self.objectives[stage.name].groups
+    def _stage_record(self, objective: Objective, training: dict[str, Any], smallest: float | None) -> dict[str, Any]:
+        stage, groups, table = objective.stage, objective.groups, self.tables[objective.stage.name]
         return {
             "name": stage.name,
             "examples": len(stage.data),
@@ -266,63 +277,26 @@ class _Precompute:
             },
             "l2": stage.l2,
             "proximity": stage.proximity,
-            "loss": sums[stage.name]["loss"],
-            "accuracy": sums[stage.name]["accuracy"],
-            "test_accuracy": sums["queries"]["accuracy"] if stage is self.study.stages[-1] else None,
+            "loss": float(table.loss.mean()),
+            "accuracy": float((table.prediction == table.label).mean()),
+            "test_accuracy": float((self.queries.prediction == self.queries.label).mean())
+            if objective is self.objectives[-1]
+            else None,
             "training": training,
             "smallest_curvature": smallest,
         }
 
 
-def predictions(objective: Objective, data: Any, shown: pd.DataFrame, classes: Sequence[str], measure: Any = None) -> pd.DataFrame:
-    """The table `shown` with the model's predictions, probabilities and losses (nats) of `data`.
-
-    Raises:
-        StudyError: the table's length differs, the outputs are not (B, classes), or a label is not a class.
-    """
-    if len(shown) != len(data):
-        raise StudyError(f"Stage {objective.stage.name!r}: the table has {len(shown)} rows for {len(data)} examples.")
-    losses = objective.checked_losses(data, measure)
-    with torch.no_grad():
-        outputs = torch.cat([objective.outputs(batch).cpu() for _, batch in objective.batches(data)])
-    if outputs.dim() != 2 or outputs.shape[1] != len(classes):
-        raise StudyError(f"Stage {objective.stage.name!r}: outputs have shape {tuple(outputs.shape)}, expected ({len(data)}, {len(classes)}).")
-    unknown = set(shown.label) - set(classes)
-    if unknown:
-        raise StudyError(f"Stage {objective.stage.name!r}: label {min(unknown)!r} is none of the classes {', '.join(classes)}.")
-    probabilities = outputs.double().softmax(1).float().numpy()
-    winner = probabilities.argmax(1)
-    truth = shown.label.map({name: i for i, name in enumerate(classes)}).to_numpy()
-    rows = np.arange(len(shown))
-    return shown.assign(
-        prediction=np.asarray(classes, dtype=object)[winner],
-        confidence=probabilities[rows, winner],
-        label_probability=probabilities[rows, truth],
-        loss=losses.float().numpy(),
-        probabilities=list(probabilities),
-    )
-
-
-def self_influence(objective: Objective, solver: Method) -> pd.DataFrame:
-    """Per training example: predicted change of its own loss if it had been left out (nats), and its gradient's norm."""
-    own, norms = [], []
-    for _, gradients in objective.example_gradients(objective.stage.data, objective.trained):
-        own.append((solver.solve(gradients) * gradients).sum(1) / objective.count)
-        norms.append(gradients.norm(dim=1))
-    columns = {"self_influence": torch.cat(own), "gradient_norm": torch.cat(norms)}
-    return pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})
-
-
 def load_model(stage: Stage, path: Path) -> None:
     """Read the stage's parameters and buffers from a safetensors file into its model."""
-    import safetensors.torch
-
     stage.model.load_state_dict(safetensors.torch.load_file(path))
 
 
 def versions() -> dict[str, Any]:
     """Package versions and what else a repeated run depends on."""
-    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"] in VERSIONS}
+    found = {
+        d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"] in VERSIONS
+    }
     return {
         **found,
         "python": platform.python_version(),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 
@@ -20,9 +20,9 @@ class Bar:
     def advance(self, amount: float = 1) -> None:
         self._progress.advance(self._task, amount)
 
-    def at(self, completed: float, text: str | None = None) -> None:
-        """Set how far the step is; `text` replaces its description."""
-        self._progress.update(self._task, completed=completed, **({"description": text} if text else {}))
+    def at(self, completed: float) -> None:
+        """Set how far the step is."""
+        self._progress.update(self._task, completed=completed)
 
 
 class Progress:
@@ -32,10 +32,9 @@ class Progress:
         self.seconds: dict[str, float] = {}
         self._progress = RichProgress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True, compact=True),
             console=Console(stderr=True),
             disable=not visible,
         )

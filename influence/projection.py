@@ -46,4 +46,8 @@ def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarr
         model = umap.UMAP(n_neighbors=min(NEIGHBOURS, len(vectors) - 1), random_state=seed)
         places = model.fit_transform(vectors)
         projected = model.transform(others)
-    return places.astype(np.float32), projected.astype(np.float32), f"UMAP, {min(NEIGHBOURS, len(vectors) - 1)} neighbours"
+    return (
+        places.astype(np.float32),
+        projected.astype(np.float32),
+        f"UMAP, {min(NEIGHBOURS, len(vectors) - 1)} neighbours",
+    )

@@ -173,9 +173,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(f"{folder} is not a run: it holds no run.json. Point to a folder that `upstream runs` lists.") from None
+        raise RunError(
+            f"{folder} is not a run: it holds no run.json. Point to a folder that `upstream runs` lists."
+        ) from None
     except (OSError, ValueError) as error:
-        raise RunError(f"run.json in {folder} cannot be read ({error}). Delete the folder and compute it again.") from error
+        raise RunError(
+            f"run.json in {folder} cannot be read ({error}). Delete the folder and compute it again."
+        ) from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
         raise RunError(f"run.json in {folder} names no format version. Delete the folder and compute it again.")
     if manifest["format"] != FORMAT:
@@ -184,7 +188,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             + ("Update upstream." if manifest["format"] > FORMAT else "Compute the run again.")
         )
     if manifest.get("checksum") != _manifest_checksum(manifest):
-        raise RunError(f"run.json in {folder} was changed after it was written. Delete the folder and compute it again.")
+        raise RunError(
+            f"run.json in {folder} was changed after it was written. Delete the folder and compute it again."
+        )
     return manifest
 
 
@@ -217,9 +223,13 @@ class Draft:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.folder.mkdir(parents=True)
         except OSError as error:
-            raise RunError(f"Cannot write runs to {root}: {error.strerror}. Choose another folder with --runs.") from error
+            raise RunError(
+                f"Cannot write runs to {root}: {error.strerror}. Choose another folder with --runs."
+            ) from error
         except (ValueError, KeyError) as error:
-            raise RunError(f"The unfinished run {self.folder} is damaged ({error}). Delete it and start again.") from error
+            raise RunError(
+                f"The unfinished run {self.folder} is damaged ({error}). Delete it and start again."
+            ) from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -271,7 +281,9 @@ class Draft:
             "unit": "nat",
             "settings": self.settings,
             **manifest,
-            "files": {name: _checksum(self.folder / name) for name in files if name not in ("run.json", "journal.json")},
+            "files": {
+                name: _checksum(self.folder / name) for name in files if name not in ("run.json", "journal.json")
+            },
         }
         complete = json.loads(json.dumps(complete))
         complete["checksum"] = _manifest_checksum(complete)
@@ -280,7 +292,7 @@ class Draft:
             self.folder.rename(self.final)
         except OSError as error:
             raise RunError(f"The finished run cannot be moved to {self.final}: {error.strerror}.") from error
-        (self.final / "journal.json").unlink()
+        (self.final / "journal.json").unlink(missing_ok=True)
         return Run(self.final, complete)
 
     def _write_json(self, name: str, content: Any) -> None:

@@ -65,15 +65,22 @@ class Stage:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise StudyError(f"Stage name {self.name!r}: use letters, digits, '_' and '-', at most 50.")
         if not isinstance(self.model, nn.Module):
-            raise StudyError(f"Stage {self.name!r}: model is a {type(self.model).__name__}, expected a torch.nn.Module.")
+            raise StudyError(
+                f"Stage {self.name!r}: model is a {type(self.model).__name__}, expected a torch.nn.Module."
+            )
         _require_callable(self, "loss", self.loss)
         check_dataset(self.data, f"Stage {self.name!r}: data")
         for field in ("l2", "proximity"):
             value = getattr(self, field)
             if not 0 <= value < float("inf"):
-                raise StudyError(f"Stage {self.name!r}: {field} is {value!r}, expected a finite number that is not negative.")
+                raise StudyError(
+                    f"Stage {self.name!r}: {field} is {value!r}, expected a finite number that is not negative."
+                )
         if isinstance(self.frozen, str):
-            raise StudyError(f"Stage {self.name!r}: frozen is the string {self.frozen!r}, expected a list of patterns: [{self.frozen!r}].")
+            raise StudyError(
+                f"Stage {self.name!r}: frozen is the string {self.frozen!r}, expected a list of "
+                f"patterns: [{self.frozen!r}]."
+            )
         self.frozen = tuple(self.frozen)
         self.forward = self.forward or call_model
         _require_callable(self, "forward", self.forward)
@@ -108,7 +115,9 @@ class Study:
         names = [stage.name for stage in self.stages]
         for name in names:
             if names.count(name) > 1:
-                raise StudyError(f"Study {self.name!r} has {names.count(name)} stages called {name!r}; give each its own name.")
+                raise StudyError(
+                    f"Study {self.name!r} has {names.count(name)} stages called {name!r}; give each its own name."
+                )
         check_dataset(self.queries, f"Study {self.name!r}: queries")
         self.measure = self.measure or self.stages[-1].loss
         for previous, stage in zip((None, *self.stages), self.stages, strict=False):

@@ -100,7 +100,9 @@ class Trainer:
             TrainingError: weights of the wrong length, or an objective that is not finite.
         """
         began = time.perf_counter()
-        descent = _Descent(self._objective, self._batches, inherited or {}, start or {}, weights, tolerance, iterations, report)
+        descent = _Descent(
+            self._objective, self._batches, inherited or {}, start or {}, weights, tolerance, iterations, report
+        )
         dense = self.layout.size <= DENSE
         if whitening is None:
             descent.lbfgs(max(COARSE, tolerance) if dense else tolerance)
@@ -112,10 +114,17 @@ class Trainer:
                 descent.lbfgs(tolerance, current)
                 descent.newton(current)
             whitening = None
-        return Fit(descent.parameters, descent.norm, descent.value, descent.steps, descent.norm <= tolerance, time.perf_counter() - began)
+        return Fit(
+            descent.parameters,
+            descent.norm,
+            descent.value,
+            descent.steps,
+            descent.norm <= tolerance,
+            time.perf_counter() - began,
+        )
 
     def whitening_at(self, parameters: dict[str, Tensor]) -> Tensor:
-        """|H|^(-1/2) of the objective's Hessian H at `parameters`, as columns (T, T): eigenvectors over root eigenvalues."""
+        """|H|^(-1/2) of the objective's Hessian H at `parameters`, (T, T): eigenvectors over root eigenvalues."""
         objective = self._objective.at(parameters)
         matrix = objective.hessian()
         matrix.diagonal().add_(objective.ridge)
@@ -139,7 +148,10 @@ class _Descent:
         report: Callable[[float], None] | None,
     ):
         if weights is not None and weights.shape != (objective.count,):
-            raise TrainingError(f"Stage {objective.stage.name!r}: weights have shape {tuple(weights.shape)}, expected ({objective.count},).")
+            raise TrainingError(
+                f"Stage {objective.stage.name!r}: weights have shape {tuple(weights.shape)}, "
+                f"expected ({objective.count},)."
+            )
         self.objective, self.batches, self.layout, self.weights = objective, batches, objective.trained, weights
         self.tolerance, self.iterations, self.report, self.steps = tolerance, iterations, report, 0
         self.fixed = {n: t.detach().to(objective.device) for n, t in {**objective.parameters, **inherited}.items()}
@@ -149,6 +161,7 @@ class _Descent:
             self.held[self.layout.slices[name]] = objective.stage.proximity
         begin = {**self.fixed, **{n: t.to(objective.device) for n, t in start.items()}}
         self.point = self.layout.flatten(begin).clone().requires_grad_()
+        self.value = self.norm = math.inf
         self.evaluate()
         self.first = self.norm
 
@@ -165,7 +178,9 @@ class _Descent:
         total = ridge.detach()
         with plain_kernels():
             for positions, batch in self.batches:
-                losses = self.objective.losses(batch, positions.stop - positions.start, {**self.fixed, **self.layout.unflatten(point)})
+                losses = self.objective.losses(
+                    batch, positions.stop - positions.start, {**self.fixed, **self.layout.unflatten(point)}
+                )
                 if self.weights is not None:
                     losses = losses * self.weights[positions].to(losses)
                 part = losses.sum() / self.objective.count
@@ -174,7 +189,9 @@ class _Descent:
         assert point.grad is not None
         self.value, self.norm = float(total), float(point.grad.norm())
         if not math.isfinite(self.value) or not math.isfinite(self.norm):
-            raise TrainingError(f"Stage {stage.name!r}: the objective became {self.value} while fitting; check losses and l2.")
+            raise TrainingError(
+                f"Stage {stage.name!r}: the objective became {self.value} while fitting; check losses and l2."
+            )
         return total
 
     def lbfgs(self, tolerance: float, whitening: Tensor | None = None) -> None:
@@ -185,7 +202,13 @@ class _Descent:
         origin = self.point.detach().clone()
         away = torch.zeros_like(origin, requires_grad=True)
         optimiser = torch.optim.LBFGS(
-            [away], max_iter=ROUND, max_eval=2 * ROUND, history_size=50, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"
+            [away],
+            max_iter=ROUND,
+            max_eval=2 * ROUND,
+            history_size=50,
+            tolerance_grad=0,
+            tolerance_change=0,
+            line_search_fn="strong_wolfe",
         )
 
         def closure() -> Tensor:
@@ -206,7 +229,7 @@ class _Descent:
             self._tell()
 
     def newton(self, whitening: Tensor) -> bool:
-        """Steps with the inverse Hessian whitening whitening' while each halves the gradient; whether that was enough."""
+        """Steps by whitening whitening' (the inverse Hessian) while each halves the gradient; whether it was enough."""
         while self.norm > self.tolerance and self.steps < self.iterations:
             assert self.point.grad is not None
             before, norm = self.point.detach().clone(), self.norm

@@ -36,17 +36,20 @@ class Retrainer:
         Raises:
             StudyError: there is no such stage or example.
         """
-        position = self.study.position(stage)
-        count = self.objectives[position].count
+        count = self.objectives[self.study.position(stage)].count
         weights = torch.ones(count, dtype=torch.float64)
         for example in examples:
             if not 0 <= example < count:
                 raise StudyError(f"Stage {stage!r} has no example {example}; its examples are 0 to {count - 1}.")
             weights[example] = 0
+        return self.losses_with(stage, weights)
+
+    def losses_with(self, stage: str, weights: Tensor) -> Tensor:
+        """The measure of every query (Q,), nats, after training again with `weights` (m,) on a stage's examples."""
+        position = self.study.position(stage)
         parameters = dict(self.objectives[position - 1].parameters) if position else {}
         for i in range(position, len(self.trainers)):
-            fit = self._fit(i, parameters, weights if i == position else None)
-            parameters = fit.parameters
+            parameters = self._fit(i, parameters, weights if i == position else None).parameters
         return self.objectives[-1].at(parameters).checked_losses(self.study.queries, self.study.measure)
 
     def _fit(self, i: int, before: dict[str, Tensor], weights: Tensor | None) -> Fit:
@@ -55,11 +58,18 @@ class Retrainer:
             self._whitenings[i] = trainer.whitening_at(objective.parameters)
         inherited = {here: before[there] for here, there in objective.groups.inherited.items()}
         start = {n: objective.parameters[n] for n in objective.trained.shapes}
-        return trainer.fit(inherited=inherited, start=start, weights=weights, whitening=self._whitenings[i], tolerance=self.tolerance)
+        return trainer.fit(
+            inherited=inherited, start=start, weights=weights, whitening=self._whitenings[i], tolerance=self.tolerance
+        )
 
 
 def leave_one_out(
-    study: Study, stage: str, examples: Sequence[int], *, tolerance: float = 1e-8, advance: Callable[[], None] | None = None
+    study: Study,
+    stage: str,
+    examples: Sequence[int],
+    *,
+    tolerance: float = 1e-8,
+    advance: Callable[[], None] | None = None,
 ) -> Tensor:
     """Measured change of every query's loss, nats, (len(examples), Q): each example left out alone.
 

@@ -21,7 +21,9 @@ def method_named(name: str) -> type[Method]:
         MethodError: there is none.
     """
     if name not in METHODS:
-        raise MethodError(f"There is no method {name!r}; the methods are {', '.join(METHODS)} (see `upstream methods`).")
+        raise MethodError(
+            f"There is no method {name!r}; the methods are {', '.join(METHODS)} (see `upstream methods`)."
+        )
     return METHODS[name]
 
 

@@ -59,9 +59,13 @@ class ConjugateGradients(Method):
         if self.squared:
             sides = self._product(sides)
         try:
-            solution, residuals, iterations = conjugate_gradients(self._operator, sides, self.tolerance, self.iterations)
+            solution, residuals, iterations = conjugate_gradients(
+                self._operator, sides, self.tolerance, self.iterations
+            )
         except FloatingPointError as error:
-            raise CurvatureError(f"Stage {self.objective.stage.name!r}: {error} Use a larger damping, or curvature='ggn'.") from error
+            raise CurvatureError(
+                f"Stage {self.objective.stage.name!r}: {error} Use a larger damping, or curvature='ggn'."
+            ) from error
         self.report["residuals"] += residuals.tolist()
         self.report["iterations"] += iterations.tolist()
         return solution.to(queries.dtype)
@@ -92,7 +96,8 @@ class ConjugateGradients(Method):
             return float(eigsh(operator, k=1, which="SA", v0=start, tol=1e-2, return_eigenvectors=False)[0])
         except ArpackNoConvergence as error:
             raise CurvatureError(
-                f"Stage {self.objective.stage.name!r}: the Hessian's smallest eigenvalue could not be found ({error}). Use curvature='ggn'."
+                f"Stage {self.objective.stage.name!r}: the Hessian's smallest eigenvalue could not be "
+                f"found ({error}). Use curvature='ggn'."
             ) from error
 
 

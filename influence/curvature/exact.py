@@ -24,7 +24,8 @@ class Exact(Method):
         size = self.objective.trained.size
         if size > LARGEST:
             raise CurvatureError(
-                f"Stage {self.objective.stage.name!r} trains {size} parameters; method 'exact' goes up to {LARGEST}. Use method='cg'."
+                f"Stage {self.objective.stage.name!r} trains {size} parameters; method 'exact' goes up "
+                f"to {LARGEST}. Use method='cg'."
             )
         matrix = self.objective.ggn() if self.curvature == "ggn" else self.objective.hessian()
         matrix.diagonal().add_(self.objective.ridge)

@@ -60,7 +60,8 @@ class Method(ABC):
         if smallest + self.damping <= 0:
             need = -1.1 * smallest if smallest < 0 else 1e-6
             raise CurvatureError(
-                f"Stage {self.objective.stage.name!r}: the {self.curvature} has the eigenvalue {smallest:.3g}, so with damping "
+                f"Stage {self.objective.stage.name!r}: the {self.curvature} has the eigenvalue "
+                f"{smallest:.3g}, so with damping "
                 f"{self.damping:.3g} its inverse is not defined. Use damping={need:.2g} or more, or curvature='ggn'."
             )
 

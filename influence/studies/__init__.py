@@ -15,5 +15,7 @@ def study_named(name: str) -> type[Digits]:
         StudyError: there is none.
     """
     if name not in STUDIES:
-        raise StudyError(f"There is no built-in study {name!r}; the studies are {', '.join(STUDIES)} (see `upstream studies`).")
+        raise StudyError(
+            f"There is no built-in study {name!r}; the studies are {', '.join(STUDIES)} (see `upstream studies`)."
+        )
     return STUDIES[name]

@@ -63,7 +63,9 @@ class Digits:
             l2=L2,
             frozen=["features.*"] if variant == "frozen" else [],
             proximity=0.0 if variant == "frozen" else PROXIMITY,
-            inherits={name: name for name, _ in self.pretraining.model.named_parameters() if name.startswith("features.")},
+            inherits={
+                name: name for name, _ in self.pretraining.model.named_parameters() if name.startswith("features.")
+            },
         )
         queries = self._data(self._rows["queries"], FINETUNE)
         how = "kept fixed" if variant == "frozen" else "trained on, held near the pretrained one"
@@ -71,7 +73,8 @@ class Digits:
             study=Study(self.name, [self.pretraining, finetuning], queries),
             title=f"Digits, embedding {'frozen' if variant == 'frozen' else 'updated'}",
             summary=(
-                f"A small convolutional network pretrained on {len(self._rows['pretrain'])} handwritten digits 0 to 3, then "
+                f"A small convolutional network pretrained on {len(self._rows['pretrain'])} "
+                "handwritten digits 0 to 3, then "
                 f"finetuned on {len(self._rows['finetune'])} digits 4 to 9 with its embedding {how}. The queries are "
                 f"{len(self._rows['queries'])} digits 4 to 9 that it never saw."
             ),
@@ -79,7 +82,7 @@ class Digits:
             classes={"pretrain": [str(c) for c in PRETRAIN], "finetune": [str(c) for c in FINETUNE]},
             examples={stage: self._table(self._rows[stage]) for stage in ("pretrain", "finetune")},
             queries=self._table(self._rows["queries"]),
-            embedding=lambda model, batch: model.features(batch[0]),
+            embedding=lambda model, batch: model.get_submodule("features")(batch[0]),
             train=True,
             seed=self.seed,
             variant=variant,
@@ -116,7 +119,9 @@ class Digits:
 
     def _table(self, rows: np.ndarray) -> pd.DataFrame:
         images, labels = self._digits
-        return pd.DataFrame({"id": rows, "label": [str(c) for c in labels[rows]], "image": [_png(images[row]) for row in rows]})
+        return pd.DataFrame(
+            {"id": rows, "label": [str(c) for c in labels[rows]], "image": [_png(images[row]) for row in rows]}
+        )
 
 
 def digit_loss(outputs: Tensor, batch: list[Tensor]) -> Tensor:

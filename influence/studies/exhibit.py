@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from influence.study import Study
+from influence.version import VERSION
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Exhibit:
             for s in self.study.stages
         ]
         return {
+            "version": VERSION,
             "study": self.study.name,
             "variant": self.variant,
             "seed": self.seed,

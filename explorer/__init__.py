@@ -1,0 +1,1 @@
+"""The explorer: a Streamlit app that shows which training examples a finetuned model's predictions came from."""

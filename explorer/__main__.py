@@ -1,0 +1,163 @@
+"""`python -m explorer --runs DIR`: serve the explorer on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import webbrowser
+from pathlib import Path
+
+from explorer import served
+
+HERE = Path(__file__).parent
+HOST = "localhost"
+
+
+class LaunchError(Exception):
+    """The explorer cannot be started; the message says what to do."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted; 0 after that, 2 if something given is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        runs, first = folder_and_run(Path(options.runs), options.run)
+        refuse_taken_port(options.port)
+        with tempfile.TemporaryDirectory(prefix="upstream-") as launch:
+            return serve(Path(launch), runs, first, options.port, not options.no_browser)
+    except LaunchError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"Error: no launch folder can be written ({error}). Point TMPDIR to a writable folder.\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m explorer", description="Show runs in the browser.")
+    parser.add_argument("--runs", default="data/runs", help="folder of runs (default: data/runs)")
+    parser.add_argument("--run", help="the run to open first: its name in that folder, or a path")
+    parser.add_argument("--port", type=_port, default=8501, help="port on localhost (default: 8501)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 1 to 65535")
+    return int(text)
+
+
+def folder_and_run(runs: Path, run: str | None) -> tuple[Path, str | None]:
+    """The folder of runs to serve and the name of the run to open first, which is verified.
+
+    Raises:
+        LaunchError: `run` names no run that can be opened.
+    """
+    if run is None:
+        return runs.resolve(), None
+    path = Path(run)
+    if path.name == run and not (path / "run.json").is_file():
+        path = runs / run
+    # Only now: the backend brings PyTorch, which this process needs for nothing else.
+    from influence.errors import RunError
+    from influence.run import Run
+
+    try:
+        Run.open(path)
+    except RunError as error:
+        raise LaunchError(str(error)) from error
+    path = path.resolve()
+    return path.parent, path.name
+
+
+def refuse_taken_port(port: int) -> None:
+    """Raises LaunchError if something listens on `port` already or it may not be used."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":
+            # As the server will do: a port that was closed a moment ago is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            raise LaunchError(f"Port {port} may not be used by this user. Choose one above 1023 with --port.") from None
+        except OSError:
+            raise LaunchError(
+                f"Port {port} is in use. Choose another with --port, e.g. --port {port % 65535 + 1}."
+            ) from None
+
+
+def prepare(launch: Path) -> Path:
+    """Fill the launch folder: entry script, settings, served files. Nothing in the package is written.
+
+    Returns:
+        The entry script.
+    """
+    (launch / ".streamlit").mkdir()
+    shutil.copyfile(HERE / ".streamlit" / "config.toml", launch / ".streamlit" / "config.toml")
+    static = launch / "static"
+    static.mkdir()
+    (static / served.PLOTLY).write_bytes(served.plotly_source())
+    entry = launch / "upstream.py"
+    entry.write_text(f"import runpy\nrunpy.run_path({str(HERE / 'app.py')!r})\n", encoding="utf-8")
+    return entry
+
+
+def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool) -> int:
+    """Run Streamlit's server in a process of its own until it ends or this one is interrupted."""
+    entry = prepare(launch)
+    environment = {
+        **os.environ,
+        "UPSTREAM_RUNS": str(runs),
+        "UPSTREAM_RUN": first or "",
+        "UPSTREAM_STATIC": str(launch / "static"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
+    }
+    command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(port)]
+    # Without stdin Streamlit asks nothing; its own start message would only repeat ours.
+    server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=launch)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    threading.Thread(target=_announce, args=(server, port, browser), daemon=True).start()
+    try:
+        return 0 if server.wait() in (0, -signal.SIGTERM, -signal.SIGINT) else 1
+    except KeyboardInterrupt:
+        server.terminate()
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        return 0
+
+
+def _announce(server: subprocess.Popen[bytes], port: int, browser: bool) -> None:
+    """Print the address, and open it, once the server answers."""
+    address = f"http://{HOST}:{port}"
+    while server.poll() is None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=1)
+        try:
+            connection.request("GET", "/_stcore/health")
+            connection.getresponse()
+            break
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    else:
+        return
+    sys.stdout.write(f"Upstream is at {address} (stop it with Ctrl+C)\n")
+    sys.stdout.flush()
+    if browser:
+        webbrowser.open(address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The explorer's entry script: header, run picker, pages. Start it with `python -m explorer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from explorer import components, pictures, plain, runs, state
+from explorer.pages import explore
+from explorer.panels import identity, start
+from influence.errors import UpstreamError
+from influence.run import Run
+
+LOGO = Path(__file__).parent / "logo.svg"
+
+
+def explore_page() -> None:
+    """The Explore page, or a callout that says what is in its way."""
+    run = header()
+    notices = st.container()
+    if run is not None:
+        refuse_bad_links(run)
+        try:
+            explore.draw(run)
+        except UpstreamError as error:
+            st.error(plain.message(error), icon=":material/error:")
+    texts = state.take_notices()
+    if texts:
+        notices.warning(
+            "\n".join(f"- {text}" for text in texts) if len(texts) > 1 else texts[0], icon=":material/info:"
+        )
+
+
+def header() -> Run | None:
+    """Name, run picker, identity line, copy link; returns the verified run, or None after saying what is wrong."""
+    root = state.runs_folder()
+    good, bad = runs.listed(root)
+    if not good:
+        st.html(brand())
+        start.draw(root, bad)
+        return None
+    wanted = st.query_params.get(state.RUN) if state.RUN not in st.session_state else None
+    if wanted is not None and wanted not in good:
+        start.missing(root, wanted, bad)
+    run = None
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="header"):
+        st.html(brand(), width="content")
+        name = st.selectbox(
+            "Run", good, index=good.index(first) if (first := state.first_run()) in good else 0, key=state.RUN,
+            bind="query-params", label_visibility="collapsed", width=230,
+        )  # fmt: skip
+        try:
+            run = runs.open_run(root / name)
+            st.html(f'<div class="up-identity">{plain.for_html(identity.line(run))}</div>')
+            identity.draw(run)
+        except UpstreamError as error:
+            problem: str | None = plain.message(error)
+        else:
+            problem = None
+        components.copy_link(key="copy_link", width="content", data={"run": name})
+    if problem:
+        st.error(problem, icon=":material/error:")
+    if bad:
+        start.others(bad)
+    return run
+
+
+def brand() -> str:
+    """Logo and name as HTML."""
+    return f'<div class="up-brand"><img src="{pictures.svg_url(LOGO)}" alt="">Upstream</div>'
+
+
+def refuse_bad_links(run: Run) -> None:
+    """Say which values of the URL no widget can take, before the widgets fall back to their defaults."""
+    for key, value, allowed in state.refused(st.query_params.to_dict(), explore.allowed(run)):
+        state.notice(
+            f"The link asks for {key} “{plain.for_markdown(value)}”, which is not one of "
+            f"{', '.join(map(plain.for_markdown, allowed))}. The usual value is shown."
+        )
+
+
+# A picture of our own: a named icon would be fetched from the internet.
+st.set_page_config(page_title="Upstream", page_icon=str(LOGO), layout="wide", initial_sidebar_state="collapsed")
+st.html(Path(__file__).parent / "page.css")
+# Streamlit takes a folder named pages/ for its old way of pages until st.navigation runs, and would run a file of that
+# folder by itself if an address matched its name: so no page's address is the name of its file.
+st.navigation([st.Page(explore_page, title="Explore", url_path="explore-run", default=True)], position="top").run()

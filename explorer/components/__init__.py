@@ -1,0 +1,39 @@
+"""The app's own components, each a script and a style sheet beside this file.
+
+All build their elements with `textContent` and attributes, never with `innerHTML`: text from data stays text.
+Events come back as triggers (`on_<event>_change`), to be read inside the callback with `event`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
+
+
+def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
+    folder = Path(__file__).parent
+    return st.components.v2.component(
+        f"upstream_{name}",
+        html="<div class='root'></div>",
+        css=(folder / "shared.css").read_text() + (folder / f"{name}.css").read_text(),
+        js=(folder / f"{name}.js").read_text(),
+        isolate_styles=isolate_styles,
+    )
+
+
+cards = _component("cards")
+confusion = _component("confusion")
+copy_link = _component("copy_link")
+histogram = _component("histogram")
+strip = _component("strip")
+totals = _component("totals")
+# In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
+influence_map = _component("influence_map", isolate_styles=False)
+
+
+def event(key: str, name: str) -> Any:
+    """What the component `key` just reported as `name`; to be called in its callback."""
+    return getattr(st.session_state.get(key), name, None)

@@ -1,0 +1,37 @@
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Without a secure context (a host other than localhost, without TLS) only the old way is left.
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}
+
+// The run is named even where it is the default, so that the link still means the same when another run is added.
+function address(run) {
+  const url = new URL(window.location.href);
+  url.searchParams.set("run", run);
+  return url.href;
+}
+
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".root");
+  root.dataset.run = data.run;
+  if (root.firstChild) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Copy link";
+  button.title = "Copies the address of exactly this view";
+  button.onclick = async () => {
+    button.textContent = (await copy(address(root.dataset.run))) ? "Copied ✓" : "Not allowed";
+    setTimeout(() => { button.textContent = "Copy link"; }, 1500);
+  };
+  root.append(button);
+}

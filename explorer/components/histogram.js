@@ -1,0 +1,44 @@
+// Bars of counts on a log axis; below them a tick for every card, so that the two never hide each other.
+const WIDTH = 300, HEIGHT = 165, LEFT = 34, RIGHT = 6, TOP = 8, BASE = 122, TICKS = [128, 142];
+
+const make = (tag, attributes, text) => {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text !== undefined) element.textContent = text;
+  return element;
+};
+
+const titled = (element, text) => {
+  element.append(make("title", {}, text));
+  return element;
+};
+
+export default function ({ data, parentElement }) {
+  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": data.alt });
+  const most = Math.max(1, ...data.counts);
+  // One example is a visible stump, ten times as many a fixed step more.
+  const x = (fraction) => LEFT + fraction * (WIDTH - LEFT - RIGHT);
+  const y = (count) => BASE - ((Math.log10(count) + 0.35) / (Math.log10(most) + 0.35)) * (BASE - TOP);
+  for (let decade = 1; decade <= most; decade *= 10) {
+    svg.append(
+      make("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(decade), y2: y(decade) }),
+      make("text", { class: "left", x: LEFT - 5, y: y(decade) + 4 }, decade.toLocaleString("en")),
+    );
+  }
+  const wide = (WIDTH - LEFT - RIGHT) / data.counts.length;
+  data.counts.forEach((count, i) => {
+    if (!count) return;
+    const box = { class: "bin", x: LEFT + i * wide, width: Math.max(wide - 0.6, 0.5), y: y(count), height: BASE - y(count) };
+    svg.append(titled(make("rect", box), data.bins[i]));
+  });
+  svg.append(make("line", { class: "zero", x1: x(0.5), x2: x(0.5), y1: TOP, y2: TICKS[1] }));
+  for (const tick of data.ticks) {
+    const line = { class: `tick ${tick.sign}`, x1: x(tick.at), x2: x(tick.at), y1: TICKS[0], y2: TICKS[1] };
+    svg.append(titled(make("line", line), tick.title));
+  }
+  [["0", data.low], ["0.5", "0"], ["1", data.high]].forEach(([at, text]) => {
+    const anchor = at === "1" ? "left" : at === "0.5" ? "middle" : "";
+    svg.append(make("text", { class: anchor, x: x(Number(at)), y: HEIGHT - 8 }, text));
+  });
+  parentElement.querySelector(".root").replaceChildren(svg);
+}

@@ -1,0 +1,73 @@
+"""One query's scores, ordered and summed up: the numbers behind cards, histogram, totals and map."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from influence.ranking import top
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+    """Positions of the examples on the cards, first card first."""
+
+    helpful: np.ndarray
+    harmful: np.ndarray
+
+    @property
+    def shown(self) -> np.ndarray:
+        return np.concatenate([self.helpful, self.harmful])
+
+
+def ranked(scores: np.ndarray, k: int, keep: np.ndarray, norms: np.ndarray | None = None) -> Lists:
+    """The k most helpful and k most harmful examples among those to `keep` (a mask).
+
+    With `norms` (each example's own gradient norm) the order is by score over norm: examples that fit this query
+    well come first, rather than those that are loud for every query.
+    """
+    positions = np.flatnonzero(keep)
+    keys = scores[positions]
+    if norms is not None:
+        keys = np.divide(keys, norms[positions], out=np.zeros_like(keys), where=norms[positions] > 0)
+    return Lists(positions[top(keys, k)], positions[top(keys, k, helpful=False)])
+
+
+def rank(scores: np.ndarray, position: int) -> int:
+    """Place of an example among those of its sign, 1 = strongest."""
+    own = scores[position]
+    return int((scores > own).sum() if own >= 0 else (scores < own).sum()) + 1
+
+
+def share(scores: np.ndarray, shown: np.ndarray) -> float:
+    """Part of the total absolute influence that the shown examples carry, 0..1."""
+    total = float(np.abs(scores).sum(dtype=np.float64))
+    return float(np.abs(scores[shown]).sum(dtype=np.float64)) / total if total else 0.0
+
+
+def totals(scores: np.ndarray, groups: pd.Series) -> pd.DataFrame:
+    """Sum of the helpful and of the harmful scores by group, and the group's size; indexed by group."""
+    table = pd.DataFrame(
+        {
+            "group": groups.to_numpy(),
+            "helpful": np.maximum(scores, 0, dtype=np.float64),
+            "harmful": np.minimum(scores, 0, dtype=np.float64),
+        }
+    )
+    sums = table.groupby("group").agg(
+        helpful=("helpful", "sum"), harmful=("harmful", "sum"), examples=("group", "size")
+    )
+    return sums.assign(net=sums["helpful"] + sums["harmful"])
+
+
+def histogram(scores: np.ndarray, bins: int = 41) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and bin edges, symmetric about zero so that the middle bin is "near zero"."""
+    limit = float(np.abs(scores).max(initial=0.0)) or 1.0
+    return np.histogram(scores, bins=bins, range=(-limit, limit))
+
+
+def clip_limit(scores: np.ndarray) -> float:
+    """Where the map's colours saturate: the 99th percentile of |score|."""
+    return float(np.percentile(np.abs(scores), 99)) or float(np.abs(scores).max(initial=0.0)) or 1.0

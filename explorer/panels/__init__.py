@@ -1,0 +1,1 @@
+"""The panels: one a file, each draws one part of a page."""

@@ -1,0 +1,118 @@
+"""The run's identity card: what it is in one line, everything else on click."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import pandas as pd
+import streamlit as st
+
+from explorer import theme
+from explorer.plain import for_markdown
+from influence.run import Run
+
+
+def line(run: Run) -> str:
+    """The run in one line of plain text."""
+    manifest = run.manifest
+    sizes = " + ".join(f"{stage['examples']:,} {theme.stage_word(stage['name'])}" for stage in manifest["stages"])
+    reports = [record["report"] for record in manifest["scores"] if record["method"] == manifest["default_method"]]
+    damping = reports[0].get("damping") if reports else None
+    parts = [
+        " ".join(part for part in (manifest["study"], manifest["variant"]) if part),
+        manifest["default_method"] + (f", damping {damping:.2g}" if isinstance(damping, (int, float)) else ""),
+        f"{sizes} examples",
+        f"seed {manifest['seed']}",
+        _date(manifest["created"]),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _date(created: str) -> str:
+    try:
+        return f"{datetime.datetime.fromisoformat(created):%d %b %Y}".lstrip("0")
+    except ValueError:
+        return created
+
+
+def draw(run: Run) -> None:
+    """The line, and the card behind it."""
+    count = len(run.manifest.get("warnings", []))
+    card = st.popover("Run details", icon=":material/info:", on_change="rerun", key="identity")
+    if not card.open:
+        return
+    with card:
+        st.markdown(f"**{for_markdown(run.manifest.get('title') or run.name)}**")
+        st.markdown(for_markdown(run.manifest.get("summary", "")))
+        for warning in run.manifest.get("warnings", []):
+            st.warning(for_markdown(warning), icon=":material/warning:")
+        if not count:
+            st.caption("No warnings were raised while computing.")
+        st.markdown("**Stages**")
+        st.dataframe(stages(run), hide_index=False, alt="What is known of each stage")
+        st.markdown("**Scores**")
+        st.dataframe(scores(run), hide_index=True, alt="How each score array was solved")
+        st.markdown("**Times, versions, checksums**")
+        st.dataframe(details(run), hide_index=True, height=220, alt="Times, versions and checksums")
+
+
+def stages(run: Run) -> pd.DataFrame:
+    """One column a stage: sizes, parameter groups, fit."""
+    columns = {}
+    for stage in run.manifest["stages"]:
+        groups, training = stage.get("parameters", {}), stage.get("training", {})
+        columns[stage["name"]] = {
+            "examples": f"{stage['examples']:,}",
+            "classes": ", ".join(stage["classes"]),
+            "inherited, frozen": ", ".join(groups.get("frozen", [])) or "none",
+            "inherited, trained": ", ".join(groups.get("proximity", [])) or "none",
+            "new": ", ".join(groups.get("new", [])) or "none",
+            "l2": _plain(stage.get("l2")),
+            "proximity": _plain(stage.get("proximity")),
+            "training loss, nat": _plain(stage.get("loss")),
+            "training accuracy": _plain(stage.get("accuracy")),
+            "test accuracy": _plain(stage.get("test_accuracy")),
+            "gradient norm": _plain(training.get("gradient_norm")),
+            "iterations": _plain(training.get("iterations")),
+            "converged": _plain(training.get("converged")),
+            "smallest curvature": _plain(stage.get("smallest_curvature")),
+        }
+    return pd.DataFrame(columns)
+
+
+def scores(run: Run) -> pd.DataFrame:
+    """One row a score array and thing that its solver reports."""
+    rows = [
+        {"stage": record["stage"], "method": record["method"], "what": what, "value": _plain(value)}
+        for record in run.manifest["scores"]
+        for what, value in record.get("report", {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["stage", "method", "what", "value"])
+
+
+def details(run: Run) -> pd.DataFrame:
+    """One row a fact of the manifest."""
+    manifest = run.manifest
+    rows = [("created", manifest["created"]), ("explained", manifest.get("measure", "")), ("folder", str(run.path))]
+    if manifest.get("map"):
+        rows.append(("map", f"{manifest['map'].get('algorithm', '')} of {manifest['map'].get('of', '')}"))
+    rows += [(f"seconds: {step}", _plain(seconds)) for step, seconds in manifest.get("timings", {}).items()]
+    if manifest.get("peak_memory"):
+        rows.append(("peak memory", f"{manifest['peak_memory'] / 1e6:,.0f} MB"))
+    rows += [(f"version: {name}", str(version)) for name, version in manifest.get("versions", {}).items()]
+    rows += [("checksum: run.json", manifest["checksum"])]
+    rows += [
+        (f"checksum: {name}", value) for name, value in manifest["files"].items() if not name.startswith("scores/")
+    ]
+    return pd.DataFrame(rows, columns=["what", "value"])
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value) if isinstance(value, (int, str)) else json.dumps(value)

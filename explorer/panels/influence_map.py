@@ -1,0 +1,142 @@
+"""The map of the pretraining examples, coloured by what they did to this query."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import components, lists, pictures, plain, queries, regions, runs, served, state, theme
+from explorer.view import View
+
+HEIGHT = 520
+
+
+def draw(view: View) -> None:
+    table = runs.mapped(view.run)
+    stage = plain.for_markdown(theme.stage_word((view.run.manifest.get("map") or {}).get("stage", "")))
+    st.html(
+        '<h2 class="up-title">Map</h2>' if table is None else f'<h2 class="up-title">Map of the {stage} examples</h2>'
+    )
+    if table is None:
+        st.caption("This run has no map: its examples have no places (x, y).")
+        return
+    source = served.plotly_js()
+    if source is None:
+        st.info(
+            "The map needs a file that this server does not serve: static serving is off, or its folder cannot be "
+            "written. Start the explorer with `upstream explore` to see it. Everything else on this page works."
+        )
+        return
+    mode = _mode(view)
+    components.influence_map(
+        key="map", data=data(view, table, mode, source), on_picked_change=_pick, on_region_change=_lasso
+    )
+    _legend(view, table, mode)
+
+
+def _mode(view: View) -> str:
+    options = state.COLOURS if view.on_map else state.COLOURS[1:]
+    chosen = st.segmented_control(
+        "Colour", options, default=options[0], required=True, key=state.COLOUR, bind="query-params",
+        label_visibility="collapsed",
+        help="Colour by influence on this prediction, by the example's label, or by its own training loss.",
+    )  # fmt: skip
+    return chosen or options[0]
+
+
+def _pick() -> None:
+    state.toggle(state.EXAMPLE, components.event("map", "picked"))
+
+
+def _lasso() -> None:
+    drawn = components.event("map", "region") or {}
+    state.click(state.REGION, regions.region_text(drawn.get("x", ()), drawn.get("y", ())))
+
+
+def data(view: View, table: pd.DataFrame, mode: str, source: str) -> dict[str, Any]:
+    """What the component draws. Arrays travel as base64: 24 bytes a point."""
+    classes = queries.class_order(table["label"].unique())
+    codes = table["label"].map({name: code for code, name in enumerate(classes)}).to_numpy()
+    values, limit = _values(view, table, mode, codes)
+    stage = view.run.manifest["map"]["stage"]
+    lists_on_map = view.on_map
+    return {
+        "plotly": source,
+        "x": _packed(table["x"], "<f4"), "y": _packed(table["y"], "<f4"), "value": _packed(values, "<f4"),
+        "id": _packed(table["id"], "<i8"), "label": _packed(codes, "<i4"),
+        "classes": classes, "palette": theme.CLASS_COLOURS, "mode": mode, "limit": limit,
+        "factor": view.unit.factor, "unit": view.unit.name,
+        "helpful": view.lists.helpful.tolist() if lists_on_map else [],
+        "harmful": view.lists.harmful.tolist() if lists_on_map else [],
+        "ringed": view.example if lists_on_map else None,
+        "region": view.region.tolist() if view.region is not None and lists_on_map else None,
+        "faint": not lists_on_map, "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
+        "query": _star(view.query),
+        "preview": served.previews(view.run, stage),
+        "revision": view.run.manifest["checksum"], "height": HEIGHT,
+        "alt": f"Map of {len(table):,} {theme.stage_word(stage)} examples coloured by "
+        f"{mode.lower()}; a table is at the end of the page.",
+    }  # fmt: skip
+
+
+def _values(view: View, table: pd.DataFrame, mode: str, codes: np.ndarray) -> tuple[np.ndarray, float]:
+    """What the colour shows, and where it saturates."""
+    if mode == state.INFLUENCE:
+        return view.scores, lists.clip_limit(view.scores)
+    if mode == state.LOSS:
+        loss = table["loss"].to_numpy()
+        return loss, lists.clip_limit(loss)
+    return codes, float(max(len(np.unique(codes)), 1))
+
+
+def _star(query: pd.Series) -> dict[str, object] | None:
+    """The query at its projected place, if it has one."""
+    if not ({"x", "y"} <= set(query.index)) or not np.isfinite([query["x"], query["y"]]).all():
+        return None
+    title = f"test item #{query['id']}, projected\ntrue {query['label']}, predicted {query['prediction']}"
+    return {"x": float(query["x"]), "y": float(query["y"]), "title": title, "image": pictures.data_url(query)}
+
+
+def _packed(values: object, kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
+
+
+def _legend(view: View, table: pd.DataFrame, mode: str) -> None:
+    colours = theme.palette(st.context.theme.type)
+    if mode == state.INFLUENCE:
+        limit = view.unit.text(lists.clip_limit(view.scores)).lstrip("+")
+        low, high = f"{theme.HARMFUL} {theme.MINUS}{limit}", f"+{limit} {view.unit.name} {theme.HELPFUL}"
+        parts = [f"<span>{low}</span>", _ramp(colours.harmful, colours.grey, colours.helpful), f"<span>{high}</span>"]
+        note = "Colour saturates at the 99th percentile of |score|. "
+    elif mode == state.LOSS:
+        limit = theme.number(lists.clip_limit(table["loss"].to_numpy()))
+        parts = ["<span>0</span>", _ramp(colours.low, colours.high), f"<span>{limit} nat own training loss</span>"]
+        note = "Colour saturates at the 99th percentile of the loss. "
+    else:
+        parts, note = _swatches(table), ""
+    st.html(f'<div class="up-legend">{"".join(parts)}</div>')
+    star = "★ this test item, projected. " if _star(view.query) else ""
+    triangles = f"{theme.HELPFUL}{theme.HARMFUL} the listed ones. "
+    if not view.on_map:
+        shown = theme.stage_word(view.stage).capitalize()
+        triangles = f"{shown} examples have no place on this map; it keeps the others. "
+    caption = f"{triangles}{star}{note}Neighbourhoods mean something, axes and distances do not."
+    st.caption(plain.for_markdown(caption))
+
+
+def _ramp(*colours: str) -> str:
+    return f'<i class="up-ramp" style="background:linear-gradient(90deg,{",".join(colours)})"></i>'
+
+
+def _swatches(table: pd.DataFrame) -> list[str]:
+    names = queries.class_order(table["label"].unique())
+    return [
+        f'<span><i class="up-dot" style="background:{theme.CLASS_COLOURS[place % len(theme.CLASS_COLOURS)]}"></i>'
+        f"{plain.for_html(name)}</span>"
+        for place, name in enumerate(names)
+    ]

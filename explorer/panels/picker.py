@@ -1,0 +1,158 @@
+"""The query picker: pills, confusion matrix, strip of thumbnails, previous and next, search by id or words."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from explorer import components, pictures, plain, queries, state, theme
+from influence.run import Run
+
+PAGE = 16
+"""Thumbnails on the strip at a time; it turns like a page, so that nothing moves under the pointer."""
+TEXTS = 5
+
+
+def draw(run: Run) -> int:
+    """Draw the picker and return the position of the chosen query."""
+    table = run.queries()
+    counts = queries.confusion(table)
+    classes = list(counts.index)
+    show = st.pills(
+        "Show", queries.SHOWS, default=queries.ALL, required=True, key=state.SHOW, bind="query-params",
+        label_visibility="collapsed", wrap=True, on_change=_first_of_list, args=(run,),
+    )  # fmt: skip
+    cell = chosen_cell(classes)
+    _confusion(run, counts, cell)
+    if cell:
+        _chip(cell)
+    positions = queries.shown(table, show or queries.ALL, cell)
+    current = chosen(run)
+    _strip(table, positions, current)
+    _steps(run, positions, current)
+    return current
+
+
+def chosen(run: Run) -> int:
+    """Position of the chosen query: by the URL, else by the rule."""
+    table = run.queries()
+    wanted = state.clicked(state.QUERY)
+    position = queries.position_by_id(table, wanted) if wanted else None
+    if position is None:
+        position = queries.opening(table)
+        if wanted:
+            state.click(state.QUERY, None)
+            state.notice(
+                f"This run has no prediction with id “{plain.for_markdown(wanted)}”; "
+                f"shown is the one that it opens on, {table['id'].iloc[position]}."
+            )
+    return position
+
+
+def chosen_cell(classes: list[str]) -> tuple[str, str] | None:
+    """The clicked cell of the confusion matrix, (true, predicted)."""
+    text = state.clicked(state.CELL)
+    cell = queries.parse_cell(text, classes) if text else None
+    if text and cell is None:
+        state.notice(f"The link names a cell “{plain.for_markdown(text)}” that this run's confusion matrix lacks.")
+        state.click(state.CELL, None)
+    return cell
+
+
+def _set(table: pd.DataFrame, position: int) -> None:
+    state.click(state.QUERY, table["id"].iloc[position])
+
+
+def _find(table: pd.DataFrame) -> None:
+    wanted = st.session_state[state.FIND]
+    position = queries.position_of(table, wanted)
+    if position is not None:
+        _set(table, position)
+    elif wanted.strip():
+        what = "id or words" if "text" in table else "id"
+        state.notice(f"No prediction has the {what} “{plain.for_markdown(wanted)}”; nothing was changed.")
+
+
+def _confusion(run: Run, counts: pd.DataFrame, cell: tuple[str, str] | None) -> None:
+    def pick() -> None:
+        state.toggle(state.CELL, components.event("confusion", "picked"))
+        _first_of_list(run)
+
+    components.confusion(
+        key="confusion",
+        data={
+            "classes": list(counts.index),
+            "counts": counts.to_numpy().tolist(),
+            "cell": queries.cell_text(cell, list(counts.index)) if cell else None,
+        },
+        on_picked_change=pick,
+    )
+
+
+def _chip(cell: tuple[str, str]) -> None:
+    st.button(
+        f"True {plain.for_markdown(cell[0])}, predicted {plain.for_markdown(cell[1])}", icon=":material/close:",
+        key="clear_cell", help="Show all cells again", on_click=state.click, args=(state.CELL, None),
+    )  # fmt: skip
+
+
+def _first_of_list(run: Run) -> None:
+    """After the list changed: stay on the query if the list has it, else go to its first."""
+    table = run.queries()
+    cell = chosen_cell(list(queries.confusion(table).index))
+    positions = queries.shown(table, st.session_state.get(state.SHOW) or queries.ALL, cell)
+    if positions and chosen(run) not in positions:
+        _set(table, positions[0])
+
+
+def _strip(table: pd.DataFrame, positions: list[int], current: int) -> None:
+    def pick() -> None:
+        state.click(state.QUERY, components.event("strip", "picked"))
+
+    size = PAGE if "image" in table else TEXTS
+    page = positions.index(current) // size if current in positions else 0
+    components.strip(
+        key="strip",
+        data={
+            "items": [_item(table.iloc[i], i == current) for i in positions[page * size : (page + 1) * size]],
+            "empty": "No prediction is in this list.",
+        },
+        on_picked_change=pick,
+    )
+
+
+def _item(query: pd.Series, current: bool) -> dict[str, object]:
+    right = query["prediction"] == query["label"]
+    return {
+        "id": str(query["id"]),
+        "image": pictures.data_url(query),
+        "text": pictures.text(query),
+        "mark": "" if right else theme.WRONG,
+        "title": f"#{query['id']}: true {query['label']}, predicted {query['prediction']}",
+        "current": current,
+    }
+
+
+def _steps(run: Run, positions: list[int], current: int) -> None:
+    table = run.queries()
+
+    def go(step: int) -> None:
+        place = queries.beside(positions, current, step)
+        if place is not None:
+            _set(table, place)
+
+    where = (
+        f"{positions.index(current) + 1:,} of {len(positions):,}" if current in positions else f"of {len(positions):,}"
+    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
+        for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
+            st.button(
+                "", icon=f":material/chevron_{arrow}:", key=f"step_{name.lower()}", shortcut=arrow, on_click=go,
+                args=(step,), disabled=queries.beside(positions, current, step) is None, help=f"{name} prediction",
+            )  # fmt: skip
+        st.markdown(where, width="stretch", text_alignment="center")
+        st.session_state[state.FIND] = str(table["id"].iloc[current])
+        st.text_input(
+            "Find", key=state.FIND, label_visibility="collapsed", width=88, on_change=_find, args=(table,),
+            help="Go to a prediction by its id" + (" or by words in its text" if "text" in table else ""),
+        )  # fmt: skip

@@ -1,0 +1,63 @@
+"""The chosen prediction, large: the item, its true label, what the model said and how sure it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import pictures, theme
+from explorer.plain import for_html
+from explorer.view import View
+
+MOST = 10
+"""Probabilities of at most this many classes are drawn: the likeliest, and always the true one."""
+
+
+def draw(view: View) -> None:
+    st.html(prediction_html(view.query, view.classes))
+
+
+def prediction_html(query: pd.Series, classes: list[str]) -> str:
+    """The prediction as HTML with everything from data escaped."""
+    right = query["prediction"] == query["label"]
+    url, text = pictures.data_url(query), pictures.text(query)
+    alt = f"Test item {query['id']}, true label {query['label']}"
+    item = f'<img class="up-item" src="{url}" alt="{for_html(alt)}">' if url else ""
+    if text is not None:
+        item += f'<p class="up-text">{for_html(text)}</p>'
+    mark = f'<span class="up-mark">{theme.RIGHT if right else theme.WRONG}</span>'
+    facts = (
+        f"<dl><dt>True label</dt><dd>{for_html(query['label'])}</dd>"
+        f"<dt>Predicted</dt><dd>{for_html(query['prediction'])} {mark} {'right' if right else 'wrong'}</dd>"
+        f"<dt>Confidence</dt><dd>{theme.percent(float(query['confidence']))}</dd>"
+        f'<dt>Loss</dt><dd title="{float(query["loss"]):.6g} nat">{theme.number(float(query["loss"]))} nat</dd></dl>'
+    )
+    kind = "up-prediction" + (" up-has-text" if text is not None else "")
+    return f'<div class="{kind}">{item}{facts}</div>{_probabilities(query, classes)}'
+
+
+def likeliest(probabilities: np.ndarray, true: int | None, most: int = MOST) -> list[int]:
+    """Places of the classes to draw, in the model's order: the likeliest, and the true one in any case."""
+    chosen = list(np.argsort(-probabilities, kind="stable")[:most])
+    if true is not None and true not in chosen:
+        chosen[-1] = true
+    return sorted(int(place) for place in chosen)
+
+
+def _probabilities(query: pd.Series, classes: list[str]) -> str:
+    values = query.get("probabilities")
+    if values is None or len(values) != len(classes):
+        return ""
+    probabilities = np.asarray(values, dtype=np.float64)
+    true = classes.index(query["label"]) if query["label"] in classes else None
+    rows = []
+    for place in likeliest(probabilities, true):
+        name, p = classes[place], probabilities[place]
+        notes = [word for word, said in (("true", query["label"]), ("predicted", query["prediction"])) if said == name]
+        rows.append(
+            f'<tr{" class=up-noted" if notes else ""}><th scope="row">{for_html(name)}</th>'
+            f'<td class="up-track"><span style="width:{100 * p:.1f}%"></span></td>'
+            f'<td title="{p:.6g}">{theme.percent(p)}</td><td class="up-quiet">{", ".join(notes)}</td></tr>'
+        )
+    return f'<table class="up-probabilities" aria-label="Probability of each class">{"".join(rows)}</table>'

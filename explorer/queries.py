@@ -1,0 +1,104 @@
+"""Which prediction to look at: the rules behind the query picker."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+ALL, WRONG, CONFIDENT, BARELY = "All", "Wrong", "Confidently wrong", "Barely right"
+SHOWS = (ALL, WRONG, CONFIDENT, BARELY)
+
+SURE = 0.8
+"""A wrong prediction with at least this probability is confidently wrong."""
+UNSURE = 0.6
+"""A right prediction with less than this probability is barely right."""
+
+SHOWS_HELP = (
+    f"Confidently wrong: wrong with a probability of at least {SURE:.0%}. "
+    f"Barely right: right with less than {UNSURE:.0%}. Mistakes come most confident first."
+)
+
+
+def opening(queries: pd.DataFrame) -> int:
+    """Position of the query to open on: the most confident mistake, or the least confident hit if there is none."""
+    wrong = queries["prediction"] != queries["label"]
+    if wrong.any():
+        return int(queries["confidence"].where(wrong, -1.0).to_numpy().argmax())
+    return int(queries["confidence"].to_numpy().argmin())
+
+
+def shown(queries: pd.DataFrame, show: str = ALL, cell: tuple[str, str] | None = None) -> list[int]:
+    """Positions of the queries in a pill's list and a cell (true, predicted) of the confusion matrix, in its order."""
+    right = queries["prediction"] == queries["label"]
+    confidence = queries["confidence"]
+    keep = {
+        ALL: right | ~right,
+        WRONG: ~right,
+        CONFIDENT: ~right & (confidence >= SURE),
+        BARELY: right & (confidence < UNSURE),
+    }[show]
+    if cell is not None:
+        keep &= (queries["label"] == cell[0]) & (queries["prediction"] == cell[1])
+    positions = pd.Series(range(len(queries)), index=queries.index)[keep]
+    if show != ALL:
+        order = confidence[keep].sort_values(ascending=show == BARELY, kind="stable").index
+        positions = positions[order]
+    return positions.tolist()
+
+
+def confusion(queries: pd.DataFrame) -> pd.DataFrame:
+    """Counts, a row a true class and a column a predicted class, over every class that occurs."""
+    classes = class_order(pd.concat([queries["label"], queries["prediction"]]).unique())
+    table = pd.crosstab(queries["label"], queries["prediction"])
+    return table.reindex(index=classes, columns=classes, fill_value=0)
+
+
+def class_order(classes: object) -> list[str]:
+    """Classes by number where they are numbers, else by name."""
+    return sorted(
+        (str(c) for c in classes),  # type: ignore[attr-defined]
+        key=lambda name: (0, float(name), name) if name.isdecimal() else (1, 0.0, name),
+    )
+
+
+def position_by_id(table: pd.DataFrame, wanted: str) -> int | None:
+    """Position of the row whose id is written as `wanted`; None if there is none."""
+    if not wanted.removeprefix("-").isdecimal() or abs(int(wanted[:40])) >= 2**63:
+        return None
+    found = (table["id"] == int(wanted)).to_numpy().nonzero()[0]
+    return int(found[0]) if len(found) else None
+
+
+def position_of(queries: pd.DataFrame, wanted: str) -> int | None:
+    """Position of the query whose id is `wanted`, or whose text holds it; None if there is none."""
+    wanted = wanted.strip()
+    by_id = position_by_id(queries, wanted)
+    if by_id is not None:
+        return by_id
+    if wanted and "text" in queries:
+        found = queries["text"].str.contains(wanted, case=False, regex=False, na=False).to_numpy().nonzero()[0]
+        if len(found):
+            return int(found[0])
+    return None
+
+
+def cell_text(cell: tuple[str, str], classes: list[str]) -> str:
+    """A cell for the URL, by place of its classes, so that any class name fits in."""
+    return f"{classes.index(cell[0])}-{classes.index(cell[1])}"
+
+
+def parse_cell(text: str, classes: list[str]) -> tuple[str, str] | None:
+    """The cell (true, predicted) that the URL names, or None if it names none."""
+    row, _, column = text.partition("-")
+    if not (row.isdecimal() and column.isdecimal() and int(row) < len(classes) and int(column) < len(classes)):
+        return None
+    return classes[int(row)], classes[int(column)]
+
+
+def beside(positions: list[int], current: int, step: int) -> int | None:
+    """The next (step 1) or previous (step -1) query of a list; the first one if the current is not in it."""
+    if not positions:
+        return None
+    if current not in positions:
+        return positions[0]
+    place = positions.index(current) + step
+    return positions[place] if 0 <= place < len(positions) else None

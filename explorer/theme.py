@@ -1,0 +1,124 @@
+"""Colours, symbols, number format and the words of the sign rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+HELPFUL, HARMFUL = "▲", "▼"
+RIGHT, WRONG = "✓", "✗"
+MINUS = "\N{MINUS SIGN}"
+
+STAGE_WORDS = {"pretrain": "pretraining", "finetune": "finetuning"}
+"""How the built-in stages are called in a sentence; other stages are called by their own name."""
+
+CLASS_COLOURS = (
+    "#4c78a8", "#e0a030", "#54a24b", "#b279a2", "#9d755d", "#72b7b2", "#d67195", "#8a8d93", "#b5a642", "#6f5fb0",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Palette:
+    """The colours of charts; the style sheets take the same ones from the theme's variables."""
+
+    helpful: str
+    harmful: str
+    grey: str
+    text: str
+    low: str
+    high: str
+
+
+LIGHT = Palette(helpful="#1f6fb4", harmful="#c2560a", grey="#b4bac3", text="#5b6470", low="#d9dde2", high="#3b2a63")
+DARK = Palette(helpful="#6db3f2", harmful="#f5a25d", grey="#5a626e", text="#a3acb9", low="#39404b", high="#f0e6ff")
+
+
+def palette(mode: str | None) -> Palette:
+    """Colours of the theme that the visitor sees ("light", "dark", or None when unknown)."""
+    return DARK if mode == "dark" else LIGHT
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A unit of scores: `factor` of them make one nat (or one raw score where the method has no unit)."""
+
+    name: str
+    factor: float
+
+    def text(self, score: float) -> str:
+        """Signed, two significant digits, without the unit's name."""
+        return signed(score * self.factor)
+
+    def full(self, score: float) -> str:
+        """The full value in the stored unit, for hovering."""
+        stored = "nat" if self.name else "(no unit)"
+        return f"{score:+.6g} {stored}".replace("-", MINUS)
+
+
+def unit_of(scores: np.ndarray, method: str = "exact") -> Unit:
+    """The unit in which a query's largest score reads well; one unit a query, so that bars can be compared."""
+    if method == "identity":
+        return Unit("", 1.0)
+    largest = float(np.abs(scores).max(initial=0.0))
+    if largest >= 0.1:
+        return Unit("nat", 1.0)
+    return Unit("mnat", 1e3) if largest >= 1e-5 or largest == 0 else Unit("µnat", 1e6)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """`value` with `digits` significant digits and no exponent unless it is very small."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "not finite"
+    if abs(value) < 1e-4:
+        return f"{value:.{digits - 1}e}".replace("-", MINUS)
+    rounded = float(f"{value:.{digits - 1}e}")
+    places = digits - 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:,.{max(places, 0)}f}".replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """`number` with its sign always written."""
+    return ("+" if value > 0 else "") + number(value, digits)
+
+
+def percent(fraction: float) -> str:
+    """A share as a percentage: no false 0 % or 100 %."""
+    if 0 < fraction < 0.001:
+        return "under 0.1 %"
+    if 0.999 < fraction < 1:
+        return "over 99.9 %"
+    return f"{100 * fraction:.{1 if fraction < 0.1 or fraction > 0.99 else 0}f} %"
+
+
+def stage_word(stage: str) -> str:
+    """A stage's name in a sentence."""
+    return STAGE_WORDS.get(stage, stage)
+
+
+def sign_rule(stage: str) -> str:
+    """The sign rule in words, as Streamlit markdown; `stage` is already escaped."""
+    return (
+        f":blue[{HELPFUL} **Helpful**]: leaving this example out of {stage} is predicted to *raise* the loss "
+        f"on this prediction. :orange[{HARMFUL} **Harmful**]: to *lower* it."
+    )
+
+
+SIGN_HELP = r"""
+$$
+\text{score}(z) = \tfrac{1}{m}\, q^\top (H + \delta I)^{-1}\, \nabla \ell(z)
+\approx L_{\text{without } z} - L_{\text{now}}
+$$
+
+$q$: gradient of this prediction's loss $L$, pulled back to the parameters of the stage that is shown;
+$H$: curvature of that stage's objective, $\delta$: damping, $m$: number of its training examples.
+
+Unit: nat (change of the natural-log loss); 1 mnat = 0.001 nat, 1 µnat = 0.001 mnat.
+Some papers print the raw derivative, which is $-m$ times this number.
+"""
+
+CARE = (
+    "Read with care: a first-order estimate from one trained model. Single examples are often within the noise of "
+    "retraining; read the lists as a spread, not as *the* cause."
+)

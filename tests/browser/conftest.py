@@ -1,0 +1,158 @@
+"""A real server on a small run, and the system's Chromium to look at it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# Software WebGL, and none of the browser's own traffic: a request that leaves the machine is then the page's.
+FLAGS = [
+    "--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+def _small_run() -> Any:
+    path = REPOSITORY / "tests" / "explorer" / "small_run.py"
+    spec = importlib.util.spec_from_file_location("small_run", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def small() -> Any:
+    return _small_run()
+
+
+@pytest.fixture(scope="session")
+def address(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the explorer serves a small run, started as a user would start it."""
+    root = tmp_path_factory.mktemp("runs")
+    small.write_run(root, "small")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    server = subprocess.Popen(
+        [sys.executable, "-m", "explorer", "--runs", str(root), "--port", str(port), "--no-browser"],
+        env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        lines = iter(server.stdout.readline, "")
+        assert any(f"http://localhost:{port}" in line for line in lines), "the server did not say where it is"
+        with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=5) as answer:
+            assert answer.status == 200
+        yield f"http://localhost:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=15)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install `chromium` to run the browser tests")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page, with every request that left the machine and every error on its console."""
+
+    def __init__(self, page: Any):
+        self.page = page
+        self.left: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", self._request)
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(("http://localhost:", "ws://localhost:", "data:", "blob:")):
+            self.left.append(request.url)
+
+    def open(self, url: str) -> Any:
+        self.page.goto(url)
+        self.page.wait_for_selector("button.card")
+        self.page.wait_for_selector(".upstream-map .main-svg")
+        settle(self.page)
+        return self.page
+
+
+def settle(page: Any) -> None:
+    """Wait until the script has run and nothing on the page changes any more."""
+    page.wait_for_function("document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'")
+    page.wait_for_timeout(300)
+
+
+@pytest.fixture(scope="session")
+def context(browser: Any) -> Iterator[Any]:
+    """One visitor, so that the browser's cache of scripts is filled once; the app keeps nothing in it."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def watched(context: Any) -> Iterator[Watched]:
+    watched = Watched(context.new_page())
+    yield watched
+    watched.page.close()
+
+
+@pytest.fixture
+def page(watched: Watched, address: str) -> Iterator[Any]:
+    """The Explore page, drawn, with no request to elsewhere and no error on the console when the test ends."""
+    yield watched.open(address)
+    assert watched.left == []
+    assert watched.errors == []
+
+
+@pytest.fixture
+def until(page: Any) -> Callable[[Callable[[], Any]], Any]:
+    """Wait for something to be true that has no selector, and return it."""
+
+    def wait(what: Callable[[], Any]) -> Any:
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            found = what()
+            if found:
+                return found
+            page.wait_for_timeout(50)  # unlike time.sleep, this lets Playwright hear from the browser
+        raise AssertionError("it did not happen within 8 s")
+
+    return wait
+
+
+@pytest.fixture
+def settled(page: Any) -> Callable[[], None]:
+    """Wait until the app has answered."""
+    return lambda: settle(page)
+
+
+@pytest.fixture
+def elsewhere(browser: Any) -> Iterator[Callable[[str], Any]]:
+    """Open an address as another visitor: nothing is shared with the first."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    yield lambda url: Watched(context.new_page()).open(url)
+    context.close()

@@ -1,0 +1,170 @@
+"""The Explore page in a real browser: what AppTest cannot see."""
+
+from __future__ import annotations
+
+import pytest
+
+PLOT = "document.querySelector('.upstream-map .plot')"
+# A point that stands alone, far enough from all others that a click can mean only it: [x on screen, y, its place].
+ALONE = f"""(taken) => {{
+  const plot = {PLOT}, layout = plot._fullLayout, box = plot.getBoundingClientRect(), cloud = plot.data[0];
+  const at = (x, y) => [layout.xaxis._offset + layout.xaxis.l2p(x), layout.yaxis._offset + layout.yaxis.l2p(y)];
+  const all = cloud.x.map((x, i) => at(x, cloud.y[i]));
+  const star = at(plot.data[3].x[0], plot.data[3].y[0]);
+  const far = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]) > 20;
+  const free = (i) => [...all.filter((_, j) => j !== i), star].every((b) => far(all[i], b));
+  const seen = ([x, y]) => x > 40 && y > 60 && x < box.width - 40 && y < box.height - 40;
+  const i = all.findIndex((a, i) => seen(a) && free(i) && !taken.includes(cloud.customdata[i]));
+  return i < 0 ? null : [box.left + all[i][0], box.top + all[i][1], cloud.customdata[i]];
+}}"""
+# Where an example is: on the map, and on screen.
+PLACE = f"""(id) => {{
+  const cloud = {PLOT}.data[0], i = cloud.customdata.indexOf(id);
+  return [cloud.x[i], cloud.y[i]];
+}}"""
+ON_SCREEN = f"""([x, y]) => {{
+  const plot = {PLOT}, layout = plot._fullLayout, box = plot.getBoundingClientRect();
+  const left = layout.xaxis._offset + layout.xaxis.l2p(x), top = layout.yaxis._offset + layout.yaxis.l2p(y);
+  return [box.left + left, box.top + top];
+}}"""
+
+
+def ring(page):
+    """Place of the ringed example on the map, as drawn: its coordinates, or None."""
+    traces = page.evaluate(f"{PLOT}.data.map((t) => [t.name, t.x[0], t.y[0]])")
+    return next((place for name, *place in traces if name == "ring"), None)
+
+
+def zoom(page):
+    return page.evaluate(f"[...{PLOT}._fullLayout.xaxis.range, ...{PLOT}._fullLayout.yaxis.range]")
+
+
+def wheel(page, until):
+    box = page.locator(".upstream-map .plot").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    before = zoom(page)
+    page.mouse.wheel(0, -300)
+    until(lambda: zoom(page) != before)
+    page.wait_for_timeout(500)
+    return zoom(page)
+
+
+def test_opens_on_a_mistake(page, small):
+    assert page.locator(".up-prediction img").get_attribute("alt").startswith(f"Test item {small.MISTAKE}")
+    assert "✗ wrong" in page.locator(".up-prediction").inner_text()
+    assert page.locator("button.card").count() == 10
+    assert page.locator("section.helpful .value").all_inner_texts()[0].startswith("+")
+
+
+def test_card_rings_its_point_and_zoom_is_kept(page, until):
+    assert ring(page) is None
+    zoomed = wheel(page, until)
+    card = page.locator("section.harmful button.card").nth(1)
+    place = int(card.get_attribute("data-id"))
+    card.click()
+    until(lambda: ring(page))
+    assert ring(page) == pytest.approx(page.evaluate(PLACE, place))
+    assert zoom(page) == pytest.approx(zoomed)
+    assert card.get_attribute("aria-pressed") == "true"
+    assert f"example={place}" in page.url
+
+
+def test_point_highlights_its_card(page):
+    listed = [int(card.get_attribute("data-id")) for card in page.locator("button.card").all()]
+    x, y, place = page.evaluate(ALONE, listed)
+    page.mouse.move(x - 2, y)
+    page.mouse.click(x, y)
+    page.locator(f'button.card[data-id="{place}"][aria-pressed="true"]').wait_for()
+    assert "Chosen on the map" in page.locator(".chosen").inner_text()
+
+
+def test_point_of_a_listed_example_highlights_it_in_its_list(page):
+    listed = page.locator("section.helpful button.card").first.get_attribute("data-id")
+    x, y = page.evaluate(ON_SCREEN, page.evaluate(PLACE, int(listed)))
+    page.mouse.move(x - 2, y)
+    page.mouse.click(x, y)
+    page.locator('section button.card[aria-pressed="true"]').wait_for()
+    assert page.locator('section button.card[aria-pressed="true"]').get_attribute("data-id") == listed
+
+
+def test_hover_shows_the_picture_of_the_point(page):
+    x, y, place = page.evaluate(ALONE, [])
+    page.mouse.move(x - 2, y)
+    page.mouse.move(x, y)
+    tip = page.locator(".upstream-map .tip")
+    tip.wait_for(state="visible")
+    assert f"#{place}" in tip.inner_text()
+    style = tip.locator(".picture").evaluate("(e) => [e.style.backgroundImage, e.style.backgroundPosition]")
+    columns = 8  # of the sheet of 60 thumbnails
+    assert "/app/static/" in style[0]
+    assert style[1].replace("-0px", "0px") == f"-{place % columns * 56}px -{place // columns * 56}px".replace(
+        "-0px", "0px"
+    )
+    address = style[0].split('"')[1]
+    assert page.evaluate("(url) => fetch(url).then((r) => r.headers.get('content-type'))", address) == "image/png"
+
+
+def test_next_button_arrow_key_and_back(page, small, until, settled):
+    picture = page.locator(".up-prediction img")
+    page.locator(".st-key-step_next button").first.click()
+    until(lambda: f"Test item {small.MISTAKE + 1}," in picture.get_attribute("alt"))
+    settled()
+    page.keyboard.press("ArrowRight")
+    until(lambda: f"Test item {small.MISTAKE + 2}," in picture.get_attribute("alt"))
+    settled()
+    page.go_back()
+    until(lambda: f"Test item {small.MISTAKE + 1}," in picture.get_attribute("alt"))
+
+
+def test_copied_link_reopens_the_view(page, elsewhere, until, settled):
+    page.get_by_role("radio", name="10", exact=True).click()
+    until(lambda: page.locator("button.card").count() == 20)
+    page.locator('button[data-cell="1-2"]').click()
+    until(lambda: "cell=1-2" in page.url)
+    settled()
+    page.locator('button[data-group="1"]').click()
+    until(lambda: "group=1" in page.url)
+    settled()
+    page.locator("section.helpful button.card").nth(2).click()
+    until(lambda: "example=" in page.url)
+    settled()
+    copy = elsewhere(page.url)
+    assert copy.url == page.url
+    for part in (".up-prediction", "section.helpful", "section.harmful", ".rows", ".strip"):
+        assert copy.locator(part).inner_text() == page.locator(part).inner_text()
+    assert ring(copy) == ring(page) is not None
+
+
+def test_lasso_narrows_the_lists(page, until):
+    page.locator('.modebar-btn[data-val="lasso"]').click()
+    box = page.locator(".upstream-map .plot").bounding_box()
+    x, y, w, h = box["x"], box["y"], box["width"], box["height"]
+    page.mouse.move(x + 0.2 * w, y + 0.25 * h)
+    page.mouse.down()
+    for fx, fy in ((0.8, 0.25), (0.8, 0.75), (0.2, 0.75), (0.2, 0.27)):
+        page.mouse.move(x + fx * w, y + fy * h, steps=6)
+    page.mouse.up()
+    chip = page.locator(".st-key-clear_region button").first
+    chip.wait_for()
+    assert "region=" in page.url
+    assert 0 < int(chip.inner_text().split("Region: ")[1].split()[0]) < 60
+    chip.click()
+    until(lambda: "region=" not in page.url)
+
+
+def test_narrow_page_does_not_scroll_sideways(watched, address):
+    watched.page.set_viewport_size({"width": 390, "height": 844})
+    page = watched.open(address)
+    assert (
+        page.evaluate("document.querySelector('.stMain').scrollWidth - document.querySelector('.stMain').clientWidth")
+        <= 0
+    )
+
+
+def test_keyboard_reaches_a_card_and_stays_on_it(page, until):
+    card = page.locator("section.helpful button.card").first
+    card.focus()
+    page.keyboard.press("Enter")
+    until(lambda: ring(page))
+    page.wait_for_timeout(300)
+    assert page.locator("section.helpful button.card:focus").get_attribute("data-id") == card.get_attribute("data-id")

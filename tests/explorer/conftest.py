@@ -1,0 +1,69 @@
+"""Runs and apps for the explorer's tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+APP = Path(__file__).parents[2] / "explorer" / "app.py"
+
+
+def _load_small_run() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("small_run", Path(__file__).with_name("small_run.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def small() -> ModuleType:
+    """The module that writes small runs."""
+    return _load_small_run()
+
+
+@pytest.fixture(scope="session")
+def small_root(small: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished runs, read by many tests and changed by none."""
+    root = tmp_path_factory.mktemp("runs")
+    small.write_run(root, "small")
+    small.write_run(root, "small-other", seed=1)
+    return root
+
+
+@pytest.fixture
+def open_app(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AppTest]:
+    """Start the app on a folder of runs, with what the URL says, and run it once."""
+
+    static = tmp_path_factory.mktemp("static")
+
+    def start(root: Path, **url: str) -> AppTest:
+        monkeypatch.setenv("UPSTREAM_RUNS", str(root))
+        monkeypatch.setenv("UPSTREAM_STATIC", str(static))
+        app = AppTest.from_file(str(APP), default_timeout=30)
+        for key, value in url.items():
+            app.query_params[key] = value
+        return app.run()
+
+    return start
+
+
+@pytest.fixture
+def component() -> Callable[[AppTest, str], Any]:
+    """What the app sent to one of its own components."""
+
+    def data(app: AppTest, name: str) -> Any:
+        for element in app.get("bidi_component"):
+            if element.proto.component_name == f"upstream_{name}":
+                return json.loads(element.proto.json)
+        raise LookupError(f"the page holds no component {name}")
+
+    return data

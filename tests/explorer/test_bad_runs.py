@@ -1,0 +1,98 @@
+"""Runs that cannot be shown: each gives a callout that says what to do, and no exception."""
+
+import json
+import shutil
+
+import pytest
+
+from influence.run import Draft
+
+
+@pytest.fixture
+def root(small, tmp_path):
+    small.write_run(tmp_path, "small")
+    return tmp_path
+
+
+def rewrite_manifest(folder, **changes):
+    path = folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def callouts(app):
+    assert not app.exception
+    return " ".join(element.value for element in [*app.error, *app.warning]).replace("\\", "")
+
+
+def test_no_folder(open_app, tmp_path):
+    app = open_app(tmp_path / "nowhere")
+    assert not app.exception
+    assert app.title[0].value == "No run to show yet"
+    assert "upstream demo" in app.code[0].value
+    assert str(tmp_path) in app.markdown[0].value.replace("\\", "")
+
+
+def test_unfinished_run(open_app, tmp_path):
+    Draft(tmp_path, "half", {"a": 1}).mark("begun")
+    assert "half is not finished" in callouts(open_app(tmp_path))
+
+
+def test_unfinished_run_beside_a_finished_one(open_app, root):
+    Draft(root, "half", {"a": 1}).mark("begun")
+    app = open_app(root, run="half")
+    assert "half is not finished" in callouts(app)
+    assert app.selectbox(key="run").value == "small"
+
+
+def test_newer_format(open_app, root):
+    rewrite_manifest(root / "small", format=99)
+    text = callouts(open_app(root))
+    assert "format 99" in text
+    assert "Update upstream" in text
+
+
+def test_changed_manifest(open_app, root):
+    rewrite_manifest(root / "small", seed=7)
+    assert "was changed after it was written" in callouts(open_app(root))
+
+
+@pytest.mark.parametrize("name", ["queries.parquet", "examples/pretrain.parquet", "scores/pretrain-exact.zarr/c/0/0"])
+def test_damaged_file_is_named(open_app, root, name):
+    path = root / "small" / name
+    path.write_bytes(path.read_bytes()[:-3] + b"xyz")
+    app = open_app(root)
+    text = callouts(app)
+    assert name in text
+    assert "precompute" in text
+    assert not [element for element in app.get("bidi_component") if element.proto.component_name == "upstream_cards"]
+
+
+def test_missing_file_is_named(open_app, root):
+    (root / "small" / "queries.parquet").unlink()
+    assert "queries.parquet is missing" in callouts(open_app(root))
+
+
+def test_run_damaged_while_it_is_shown(open_app, root):
+    app = open_app(root)
+    assert callouts(app) == ""
+    path = root / "small" / "scores" / "pretrain-exact.zarr" / "c" / "0" / "0"
+    path.write_bytes(b"\0" * path.stat().st_size)
+    assert "has other contents" in callouts(app.run())
+
+
+def test_run_replaced_on_disk_is_noticed(open_app, root, small, component):
+    app = open_app(root)
+    before = component(app, "cards")
+    shutil.rmtree(root / "small")
+    small.write_run(root, "small", seed=5)
+    app.run()
+    assert callouts(app) == ""
+    assert component(app, "cards") != before
+
+
+def test_run_removed_while_it_is_shown(open_app, root):
+    app = open_app(root)
+    shutil.rmtree(root / "small")
+    app.run()
+    assert not app.exception
+    assert app.title[0].value == "No run to show yet"

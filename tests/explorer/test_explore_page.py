@@ -1,0 +1,203 @@
+"""The Explore page on a small run, by AppTest."""
+
+import re
+
+import pytest
+
+from explorer import theme
+
+
+def values(elements):
+    return " ".join(str(element.value) for element in elements)
+
+
+def cards(component, app):
+    return component(app, "cards")["columns"]
+
+
+def test_opens_on_the_most_confident_mistake(open_app, small_root, small, component):
+    app = open_app(small_root)
+    assert not app.exception
+    assert not app.error
+    assert not app.warning
+    assert app.text_input(key="find").value == str(small.MISTAKE)
+    helpful, harmful = cards(component, app)
+    assert [len(column["cards"]) for column in (helpful, harmful)] == [5, 5]
+    assert all(card["score"].startswith("+") for card in helpful["cards"])
+    assert all(card["score"].startswith(theme.MINUS) for card in harmful["cards"])
+
+
+def test_cards_are_those_of_the_stored_row(open_app, small_root, component):
+    from influence import Run
+
+    run = Run.open(small_root / "small")
+    row, ids = run.scores("pretrain", "exact")[3], run.examples("pretrain")["id"].to_numpy()
+    app = open_app(small_root, query="1003")
+    shown = [int(card["id"]) for card in cards(component, app)[0]["cards"]]
+    assert shown == ids[(-row).argsort()[:5]].tolist()
+
+
+def test_sign_rule_is_printed_for_the_stage_that_is_shown(open_app, small_root):
+    assert "out of pretraining is predicted to *raise*" in values(open_app(small_root).markdown)
+    assert "out of finetuning is predicted to *raise*" in values(open_app(small_root, of="Finetuning").markdown)
+
+
+def test_query_changes_with_next_and_search(open_app, small_root, small, component):
+    app = open_app(small_root)
+    before = cards(component, app)
+    app.button(key="step_next").click().run()
+    assert app.query_params["query"] == str(small.MISTAKE + 1)
+    assert cards(component, app) != before
+    app.text_input(key="find").set_value("1003").run()
+    assert app.query_params["query"] == "1003"
+    app.text_input(key="find").set_value("nobody").run()
+    assert app.query_params["query"] == "1003"
+    assert "nobody" in app.warning[0].value
+
+
+def test_pills_filter_the_strip(open_app, small_root, component):
+    app = open_app(small_root)
+    app.pills(key="show").set_value("Barely right").run()
+    items = component(app, "strip")["items"]
+    assert items
+    assert all(item["mark"] == "" for item in items)
+    app.pills(key="show").set_value("Wrong").run()
+    assert all(item["mark"] == "✗" for item in component(app, "strip")["items"])
+
+
+def test_cell_filters_the_strip_and_can_be_cleared(open_app, small_root, component):
+    app = open_app(small_root, cell="1-2")
+    assert component(app, "confusion")["cell"] == "1-2"
+    titles = [item["title"] for item in component(app, "strip")["items"]]
+    assert titles
+    assert all(re.search("true 8, predicted 9", title) for title in titles)
+    app.button(key="clear_cell").click().run()
+    assert len(component(app, "strip")["items"]) == 16
+
+
+def test_count_stage_and_order(open_app, small_root, component):
+    app = open_app(small_root)
+    app.segmented_control(key="k").set_value(10).run()
+    assert len(cards(component, app)[0]["cards"]) == 10
+    strongest = [card["id"] for card in cards(component, app)[0]["cards"]]
+    app.segmented_control(key="order").set_value("Relative").run()
+    assert [card["id"] for card in cards(component, app)[0]["cards"]] != strongest
+    app.segmented_control(key="of").set_value("finetune").run()
+    assert all(500 <= int(card["id"]) < 520 for card in cards(component, app)[0]["cards"])
+    assert not any(card["placed"] for card in cards(component, app)[0]["cards"])
+    assert "no place on this map" in values(app.caption)
+
+
+def test_group_narrows_lists_but_not_totals(open_app, small_root, component):
+    app = open_app(small_root, group="1")
+    assert {card["label"] for column in cards(component, app) for card in column["cards"]} == {"1"}
+    assert [row["pressed"] for row in component(app, "totals")["rows"]] == [False, True, False]
+    app.button(key="clear_group").click().run()
+    assert len({card["label"] for column in cards(component, app) for card in column["cards"]}) > 1
+
+
+def test_region_narrows_lists_and_totals(open_app, small_root, component):
+    from influence import Run
+
+    examples = Run.open(small_root / "small").examples("pretrain")
+    inside = set(examples["id"][(examples["x"] > 0) & (examples["y"] > 0)].astype(str))
+    app = open_app(small_root, region="0_0~9_0~9_9~0_9", k="20")
+    shown = {card["id"] for column in cards(component, app) for card in column["cards"]}
+    assert shown
+    assert shown <= inside
+    assert f"Region: {len(inside)} items" in app.button(key="clear_region").label
+    assert component(app, "influence_map")["region"] == [[0, 0], [9, 0], [9, 9], [0, 9]]
+
+
+def test_ringed_example_that_is_not_listed_gets_a_card(open_app, small_root, component):
+    app = open_app(small_root)
+    listed = {card["id"] for column in cards(component, app) for card in column["cards"]}
+    other = next(str(i) for i in range(60) if str(i) not in listed)
+    app.query_params["example"] = other
+    app.run()
+    assert component(app, "cards")["chosen"]["card"]["id"] == other
+    assert component(app, "influence_map")["ringed"] == int(other)
+
+
+def test_bad_values_in_the_url_fall_back_with_a_notice(open_app, small_root, small, component):
+    app = open_app(
+        small_root, k="99", show="Odd", of="Nothing", order="Random", colour="Pink", query="5", cell="7-7",
+        group="zebra", region="1_2", example="abc",
+    )  # fmt: skip
+    assert not app.exception
+    notice = app.warning[0].value
+    for bad in ("99", "Odd", "Nothing", "Random", "Pink", "“5”", "7\\-7", "zebra", "polygon", "abc"):
+        assert bad in notice
+    assert app.text_input(key="find").value == str(small.MISTAKE)
+    assert len(cards(component, app)[0]["cards"]) == 5
+    assert not app.run().warning
+
+
+def test_run_is_changed_and_bad_run_names_fall_back(open_app, small_root, component):
+    app = open_app(small_root)
+    before = cards(component, app)
+    app.selectbox(key="run").set_value("small-other").run()
+    assert not app.exception
+    assert cards(component, app) != before
+    app = open_app(small_root, run="../nowhere")
+    assert not app.exception
+    assert "nowhere" in app.error[0].value
+    assert app.selectbox(key="run").value == "small"
+
+
+def test_text_run_shows_texts(open_app, small, tmp_path, component):
+    small.write_run(tmp_path, "words", text=True)
+    app = open_app(tmp_path)
+    assert not app.exception
+    card = cards(component, app)[0]["cards"][0]
+    assert card["image"] is None
+    assert "about rivers" in card["text"]
+    assert component(app, "influence_map")["preview"]["kind"] == "text"
+    app.text_input(key="find").set_value("number 1011 about").run()
+    assert app.query_params["query"] == "1011"
+
+
+def test_run_without_map_says_so(open_app, small, tmp_path, component):
+    small.write_run(tmp_path, "flat", mapped=False)
+    app = open_app(tmp_path, region="0_0~9_0~9_9~0_9")
+    assert not app.exception
+    assert "no map" in values(app.caption)
+    with pytest.raises(LookupError):
+        component(app, "influence_map")
+    assert cards(component, app)[0]["cards"]
+
+
+def test_map_needs_static_serving_and_says_so(open_app, small_root, monkeypatch, component):
+    from explorer import served
+
+    monkeypatch.setattr(served, "folder", lambda: None)
+    app = open_app(small_root)
+    assert not app.exception
+    assert "upstream explore" in app.info[0].value
+    assert cards(component, app)[0]["cards"]
+
+
+@pytest.mark.parametrize(
+    "hostile", ["**x** <script>alert(1)</script>", ":red[x]", "a\"b'c<img src=x onerror=alert(1)>", "[x](http://e.vil)"]
+)
+@pytest.mark.parametrize("text", [False, True])
+def test_hostile_labels_stay_text(open_app, small, tmp_path, component, hostile, text):
+    small.write_run(tmp_path, "hostile", hostile=hostile, text=text)
+    app = open_app(tmp_path, group=hostile)
+    assert not app.exception
+    assert not app.warning
+    assert {card["label"] for column in cards(component, app) for card in column["cards"]} == {hostile}
+    markup = " ".join(element.proto.body for element in app.get("html")) + values(app.markdown) + values(app.caption)
+    for raw in ("<script", "<img src=x", "onerror=alert(1)>"):
+        assert raw not in markup
+    assert hostile not in app.button(key="clear_group").label
+
+
+def test_tables_and_identity_card_open(open_app, small_root):
+    app = open_app(small_root)
+    app.session_state["tables"] = True
+    app.session_state["identity"] = True
+    app.run()
+    assert not app.exception
+    assert len(app.dataframe) >= 4
+    assert "One direction has nearly zero curvature" in values(app.warning).replace("\\", "")

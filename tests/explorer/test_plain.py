@@ -1,0 +1,28 @@
+"""Text from data stays text."""
+
+import pytest
+
+from explorer import plain
+
+
+@pytest.mark.parametrize(
+    "hostile", ["**x** <script>", ":red[x]", "[a](http://b)", "$x$", "`x`", "# x", "~~x~~", ":material/home:"]
+)
+def test_markdown_is_escaped_letter_by_letter(hostile):
+    escaped = plain.for_markdown(hostile)
+    assert escaped.replace("\\", "") == hostile
+    for mark in "*<[:$`#~":
+        assert escaped.count(mark) == escaped.count("\\" + mark)
+
+
+def test_lines_cannot_start_a_block():
+    assert "\n" not in plain.for_markdown("a\n# b")
+
+
+def test_html_is_escaped_also_in_attributes():
+    assert plain.for_html("\"><img src=x onerror='1'>") == "&quot;&gt;&lt;img src=x onerror=&#x27;1&#x27;&gt;"
+
+
+def test_message_sets_only_commands_as_code():
+    assert plain.message("Bad *x*. Run `upstream demo`.") == r"Bad \*x\*\. Run `upstream demo`\."
+    assert plain.message("one ` only :red[x]") == plain.for_markdown("one ` only :red[x]")

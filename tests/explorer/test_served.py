@@ -1,0 +1,40 @@
+"""What the browser fetches by itself."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from explorer import served
+
+
+def _png(value: int, side: int = 28) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.full((side, side), value, dtype="uint8")).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_every_thumbnail_is_at_its_own_place():
+    images = pd.Series([_png(10), _png(20), b"no picture", _png(40, side=56), _png(50)])
+    sheet = np.asarray(Image.open(io.BytesIO(served.sprite_sheet(images))))
+    wide = served.columns(5)
+    for place, value in ((0, 10), (1, 20), (2, 0x88), (3, 40), (4, 50)):
+        row, column = divmod(place, wide)
+        assert sheet[row * served.TILE + 14, column * served.TILE + 14, 0] == value
+
+
+def test_texts_are_cut_short():
+    assert json.loads(served.texts(pd.Series(["a" * 1000, "<b>"]))) == ["a" * 140, "<b>"]
+
+
+def test_plotly_is_the_installed_one():
+    assert len(served.plotly_source()) > 10**6
+
+
+def test_nothing_is_served_where_nothing_can_be_written(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("UPSTREAM_STATIC", str(blocked / "static"))
+    assert served.plotly_js() is None

@@ -1,0 +1,105 @@
+"""Training against closed forms, and what it promises: weights, seeds, small gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from minima import Net, data, loss, minimise_chain
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from influence import Stage
+from influence.errors import TrainingError
+from influence.parameters import groups_of
+from influence.training import Trainer
+
+
+def squared_error(outputs, batch):
+    return (outputs[:, 0] - batch[1]).square() / 2
+
+
+def ridge_stage(l2: float = 0.1) -> Stage:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 4, generator=g, dtype=torch.float64)
+    y = x @ torch.randn(4, generator=g, dtype=torch.float64) + torch.randn(30, generator=g, dtype=torch.float64)
+    return Stage("ridge", nn.Linear(4, 1, bias=False).double(), squared_error, TensorDataset(x, y), l2=l2)
+
+
+@pytest.mark.parametrize("left_out", [None, 0, 17])
+def test_ridge_regression_is_solved_in_closed_form(left_out):
+    stage = ridge_stage()
+    x, y = stage.data.tensors
+    weights = torch.ones(30, dtype=torch.float64)
+    if left_out is not None:
+        weights[left_out] = 0
+    fit = Trainer(stage, groups_of(stage, None)).fit(weights=weights)
+    matrix = (weights[:, None] * x).T @ x / 30 + 0.1 * torch.eye(4)
+    torch.testing.assert_close(fit.parameters["weight"][0], torch.linalg.solve(matrix, x.T @ (weights * y) / 30))
+    assert fit.converged
+    assert fit.gradient_norm < 1e-8
+
+
+def test_proximity_is_really_in_the_objective():
+    """Ridge towards inherited values: (X'X/m + l2 + 2 alpha)^-1 (X'y/m + 2 alpha w0)."""
+    before = ridge_stage()
+    stage = ridge_stage(l2=0.05)
+    stage.proximity = 0.7
+    inherited = {"weight": torch.tensor([[1.0, -2.0, 3.0, 0.5]], dtype=torch.float64)}
+    fit = Trainer(stage, groups_of(stage, before)).fit(inherited=inherited)
+    x, y = stage.data.tensors
+    matrix = x.T @ x / 30 + (0.05 + 1.4) * torch.eye(4)
+    expected = torch.linalg.solve(matrix, x.T @ y / 30 + 1.4 * inherited["weight"][0])
+    torch.testing.assert_close(fit.parameters["weight"][0], expected)
+
+
+def network(seed: int = 0) -> Stage:
+    g = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    return Stage("net", Net(3), loss, data(40, 3, 3, g), l2=0.02)
+
+
+def test_the_same_minimum_as_plain_newton_from_there():
+    stage = network()
+    fit = Trainer(stage, groups_of(stage, None)).fit()
+    stage.model.load_state_dict(fit.parameters)
+    (again,) = minimise_chain([stage])
+    for name, parameter in again.model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), fit.parameters[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_same_call_gives_bit_identical_parameters():
+    fits = [Trainer(network(), groups_of(network(), None)).fit() for _ in range(2)]
+    for name, value in fits[0].parameters.items():
+        assert torch.equal(value, fits[1].parameters[name])
+
+
+def test_the_model_is_not_changed_and_frozen_parameters_take_inherited_values():
+    before, stage = network(0), network(1)
+    stage.frozen = ("first.*",)
+    kept = {n: p.clone() for n, p in stage.model.named_parameters()}
+    inherited = {n: p.detach() for n, p in before.model.named_parameters()}
+    fit = Trainer(stage, groups_of(stage, before)).fit(inherited=inherited)
+    assert torch.equal(fit.parameters["first.weight"], inherited["first.weight"])
+    assert not torch.equal(fit.parameters["second.weight"], inherited["second.weight"])
+    assert all(torch.equal(p, kept[n]) for n, p in stage.model.named_parameters())
+
+
+def test_progress_is_reported_up_to_the_end():
+    stage, seen = network(), []
+    Trainer(stage, groups_of(stage, None)).fit(report=seen.append)
+    assert seen
+    assert all(0 <= share <= 1 for share in seen)
+    assert seen[-1] == 1
+
+
+def test_weights_of_the_wrong_length_are_named():
+    stage = ridge_stage()
+    with pytest.raises(TrainingError, match=r"weights have shape \(29,\), expected \(30,\)"):
+        Trainer(stage, groups_of(stage, None)).fit(weights=torch.ones(29))
+
+
+def test_an_objective_that_is_not_finite_stops_the_fit():
+    stage = ridge_stage()
+    stage.data.tensors[1][3] = float("nan")
+    with pytest.raises(TrainingError, match="'ridge': the objective became nan"):
+        Trainer(stage, groups_of(stage, None)).fit()
