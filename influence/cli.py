@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from influence.curvature import METHODS
-from influence.errors import RunError, UpstreamError
+from influence.errors import UpstreamError
 from influence.run import Run, runs_in
 from influence.studies import STUDIES, study_named
 
@@ -27,7 +27,7 @@ app = typer.Typer(
 out = Console()
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.", envvar="UPSTREAM_RUNS")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of training, sampling and the map.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of training, sampling and the map.")]
 Name = Annotated[str | None, typer.Option("--name", help="Beginning of the runs' names; default the study's name.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the explorer.")]
@@ -130,12 +130,17 @@ def _compute(study: str, runs: Path, name: str | None, seed: int, quiet: bool) -
     built = study_named(study)(seed)
     exhibits = [built.exhibit(variant) for variant in built.variants]
     names = [f"{name or study}-{variant}" for variant in built.variants]
-    return compute(exhibits, names, runs, progress=not quiet)
+    try:
+        return compute(exhibits, names, runs, progress=not quiet)
+    except KeyboardInterrupt:  # caught here, since typer would end without a word
+        Console(stderr=True).print("Interrupted. Finished steps are kept: the same command resumes.", markup=False)
+        raise typer.Exit(130) from None
 
 
 def _run_path(run: str, runs: Path) -> Path:
     """A name in `runs`, or a path."""
-    return runs / run if (runs / run).exists() or os.sep not in run else Path(run)
+    inside = runs / run
+    return Path(run) if not os.path.exists(inside) and (os.sep in run or os.path.isdir(run)) else inside
 
 
 def _explore(runs: Path, run: str | None, port: int, no_browser: bool) -> None:
@@ -158,10 +163,8 @@ def main() -> None:
     except UpstreamError as problem:
         error.print(f"Error: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except PermissionError as problem:
-        problem_at = RunError(f"No permission to write {problem.filename}. Choose another folder with --runs.")
-        error.print(f"Error: {problem_at}", style="red", markup=False, highlight=False, soft_wrap=True)
+    except OSError as problem:  # no permission, a full disk
+        where = f" ({problem.filename})" if problem.filename else ""
+        message = f"{problem.strerror or problem}{where}. Finished steps are kept: mend that and give the same command."
+        error.print(f"Error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        error.print("Interrupted. Finished steps are kept: the same command resumes.", markup=False)
-        sys.exit(130)

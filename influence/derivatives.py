@@ -204,7 +204,12 @@ class Objective:
         def products(batch: Any, count: int) -> Callable[[Tensor], Tensor]:
             leaves, rebuild = self._differentiable_outputs(batch)
             outputs, pull = vjp(leaves, point)[:2]
-            push = vjp(lambda *u: self.trained.flatten(pull(u)[0]), *(torch.zeros_like(o) for o in outputs))[1]
+
+            def transposed(*sides: Tensor) -> Tensor:
+                return self.trained.flatten(pull(sides)[0])
+
+            # Linear in its argument, so that its own pull-back is J v: forward mode without forward-mode rules.
+            push = vjp(transposed, *(torch.zeros_like(o) for o in outputs))[1]
             curve = vjp(grad(lambda o: self.stage.loss(rebuild(o), batch).sum()), outputs)[1]
 
             def product(vector: Tensor) -> Tensor:
@@ -254,35 +259,40 @@ class Objective:
 
     def ggn(self) -> Tensor:
         """The dense generalised Gauss-Newton matrix (T, T) of the mean loss, in float64."""
-        point = {n: self.parameters[n] for n in self.trained.shapes}
         total = torch.zeros(self.trained.size, self.trained.size, dtype=torch.float64, device=self.device)
-        with plain_kernels():
-            for positions, batch in self.batches(self.stage.data):
-                count = positions.stop - positions.start
-                dims, examples = _example_dims(batch, count), _as_examples(batch, count)
-
-                def flat(p: dict[str, Tensor], example: Any) -> Tensor:
-                    return torch.cat([leaf.flatten() for leaf in self._differentiable_outputs(example)[0](p)])
-
-                def curve(example: Any) -> Tensor:
-                    leaves, rebuild = self._differentiable_outputs(example)
-                    outputs = leaves(point)
-                    sizes = [o.numel() for o in outputs]
-
-                    def of_flat(o: Tensor) -> Tensor:
-                        parts = tuple(part.view_as(like) for part, like in zip(o.split(sizes), outputs, strict=True))
-                        return self.stage.loss(rebuild(parts), example).sum()
-
-                    return jacrev(grad(of_flat))(torch.cat([o.flatten() for o in outputs]))
-
-                jacobian = vmap(jacrev(flat), in_dims=(None, dims), chunk_size=self._chunk())(point, examples)
-                rows = self.trained.flatten(jacobian).detach().double()  # (B, C, T)
-                weighted = vmap(curve, in_dims=(dims,))(examples).detach().double() @ rows
-                total += rows.flatten(0, 1).T @ weighted.flatten(0, 1)
+        try:
+            with plain_kernels():
+                for positions, batch in self.batches(self.stage.data):
+                    total += self._batch_ggn(batch, positions.stop - positions.start)
+        except RuntimeError:
+            self.notes.add(f"{self.stage.name}: Gauss-Newton matrix by products (the model cannot be vectorised)")
+            return self.ggn_product(torch.eye(self.trained.size, dtype=self.dtype, device=self.device)).double()
         return total / self.count
 
-    def _chunk(self) -> int:
-        return max(1, self.batch_size // 8)
+    def _batch_ggn(self, batch: Any, count: int) -> Tensor:
+        """Sum over a batch of J' (d2 loss / d outputs2) J, J formed example by example."""
+        point = {n: self.parameters[n] for n in self.trained.shapes}
+        dims, examples = _example_dims(batch, count), _as_examples(batch, count)
+
+        def outputs_of(p: dict[str, Tensor], example: Any) -> Tensor:
+            return torch.cat([leaf.flatten() for leaf in self._differentiable_outputs(example)[0](p)])
+
+        def curvature_of(example: Any) -> Tensor:
+            leaves, rebuild = self._differentiable_outputs(example)
+            outputs = leaves(point)
+            sizes = [o.numel() for o in outputs]
+
+            def of_flat(o: Tensor) -> Tensor:
+                parts = tuple(part.view_as(like) for part, like in zip(o.split(sizes), outputs, strict=True))
+                return self.stage.loss(rebuild(parts), example).sum()
+
+            return jacrev(grad(of_flat))(torch.cat([o.flatten() for o in outputs]))
+
+        chunk = max(1, self.batch_size // 8)
+        jacobian = vmap(jacrev(outputs_of), in_dims=(None, dims), chunk_size=chunk)(point, examples)
+        rows = self.trained.flatten(jacobian).detach().double()  # (B, C, T)
+        weighted = vmap(curvature_of, in_dims=(dims,))(examples).detach().double() @ rows
+        return rows.flatten(0, 1).T @ weighted.flatten(0, 1)
 
     def hessian(self) -> Tensor:
         """The dense Hessian (T, T) of the mean loss, in float64."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import importlib.metadata
+import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +25,7 @@ from influence.errors import RunError
 from influence.parameters import groups_of
 from influence.progress import Bar, Progress
 from influence.projection import embed, map_of
-from influence.run import Draft, Run, read_manifest, runs_in
+from influence.run import Draft, Run, read_manifest
 from influence.scoring import score
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
@@ -43,13 +45,15 @@ def precompute(
     Raises:
         RunError: a run of that name exists with other settings, or `root` cannot be written.
     """
+    # All are looked for before any is computed: what would be refused is refused at once.
+    found = [existing(Path(root) / name, exhibit) for exhibit, name in zip(exhibits, names, strict=True)]
     shared = _Shared()
     runs = []
     with Progress(visible=progress) as bars:
-        for exhibit, name in zip(exhibits, names, strict=True):
-            runs.append(
-                existing(Path(root) / name, exhibit) or _Precompute(exhibit, name, Path(root), bars, shared).run()
-            )
+        for exhibit, name, there in zip(exhibits, names, found, strict=True):
+            run = there or _Precompute(exhibit, name, Path(root), bars, shared).run()
+            shared.runs.append((exhibit.study.stages[0], run))
+            runs.append(run)
     return runs
 
 
@@ -61,7 +65,7 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
     """
     if not folder.exists():
         return None
-    there, wanted = read_manifest(folder)["settings"], exhibit.all_settings
+    there, wanted = read_manifest(folder)["settings"], json.loads(json.dumps(exhibit.all_settings))
     if there != wanted:
         other = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
         raise RunError(
@@ -73,10 +77,11 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
 
 
 class _Shared:
-    """Solvers of stages that several runs have in common, by stage object and settings."""
+    """What several runs have in common: solvers by stage object and settings, finished runs by first stage."""
 
     def __init__(self) -> None:
         self.solvers: dict[tuple[Any, ...], Method] = {}
+        self.runs: list[tuple[Stage, Run]] = []
 
 
 class _Precompute:
@@ -91,6 +96,8 @@ class _Precompute:
 
     def run(self) -> Run:
         with self.draft.locked():
+            if not self.draft.steps:
+                self._describe()  # a table or a loss that does not fit is found before training, not after
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
             self._describe()
             places = self._place()
@@ -108,7 +115,7 @@ class _Precompute:
         if step in self.draft.steps:
             load_model(stage, self.draft.path(f"stages/{stage.name}.safetensors"))
             return self.draft.steps[step]
-        record = self._from_sibling(stage) if position == 0 else None
+        record = self._from_sibling(stage) if position == 0 and self.exhibit.train else None
         if record is None:
             record = self._fit(stage, previous) if self.exhibit.train else {}
         self.draft.write_model(stage.name, stage.model.state_dict())
@@ -125,7 +132,7 @@ class _Precompute:
         return fit.record()
 
     def _from_sibling(self, stage: Stage) -> dict[str, Any] | None:
-        """The first stage as a sibling run (same settings up to the variant) has it, copied into the model."""
+        """The first stage as a sibling run has it, copied into the model."""
         sibling = self._sibling()
         if sibling is None:
             return None
@@ -133,11 +140,8 @@ class _Precompute:
         return sibling.stage(stage.name)["training"]
 
     def _sibling(self) -> Run | None:
-        wanted = _without_variant(self.exhibit.all_settings)
-        for folder, run in runs_in(self.root):
-            if isinstance(run, Run) and _without_variant(run.manifest["settings"]) == wanted:
-                return Run.open(folder)
-        return None
+        """A finished run whose first stage is the same object: equal settings would not mean equal data."""
+        return next((run for stage, run in self.shared.runs if stage is self.study.stages[0]), None)
 
     # What is shown
 
@@ -160,7 +164,7 @@ class _Precompute:
         first = self.study.stages[0].name
         if "map" not in self.draft.steps:
             sibling = self._sibling()
-            if sibling is not None:
+            if sibling is not None and list(sibling.queries()["id"]) == list(self.queries["id"]):
                 places, projected = sibling.examples(first)[["x", "y"]], sibling.queries()[["x", "y"]]
                 record = sibling.manifest["map"]
             else:
@@ -171,10 +175,10 @@ class _Precompute:
                     found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
                 places, projected = pd.DataFrame(found, columns=["x", "y"]), pd.DataFrame(near, columns=["x", "y"])
                 record = {"stage": first, "algorithm": algorithm, "of": f"the {first} model's embedding"}
-            self.draft.write_table("map-examples", places)
-            self.draft.write_table("map-queries", projected)
+            self.draft.write_table("work/map-examples", places)
+            self.draft.write_table("work/map-queries", projected)
             self.draft.mark("map", record)
-        for table, name in ((self.tables[first], "map-examples"), (self.queries, "map-queries")):
+        for table, name in ((self.tables[first], "work/map-examples"), (self.queries, "work/map-queries")):
             table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
         return self.draft.steps["map"]
 
@@ -191,7 +195,7 @@ class _Precompute:
             if method == self.exhibit.method:
                 warnings = self.draft.steps[step]["warnings"]
         for stage in self.study.stages:
-            extra = pd.read_parquet(self.draft.path(f"self-{stage.name}.parquet"))
+            extra = pd.read_parquet(self.draft.path(f"work/self-{stage.name}.parquet"))
             self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
         return records, warnings
 
@@ -207,9 +211,10 @@ class _Precompute:
             with self._step(f"scoring {name} ({method})", total=objective.count) as bar:
                 _fill(array, objective, solved, bar)
             solver = chain.solvers[chain.objectives.index(objective)]
-            records.append({"stage": name, "method": method, "file": file, "report": solver.report})
+            # Copied now: solving for self-influence below adds its own residuals to the report.
+            records.append({"stage": name, "method": method, "file": file, "report": copy.deepcopy(solver.report)})
             if method == self.exhibit.method:
-                self.draft.write_table(f"self-{name}", self_influence(objective, solver))
+                self.draft.write_table(f"work/self-{name}", self_influence(objective, solver))
         return {"records": records, "warnings": report["warnings"] + report["notes"]}
 
     def _solver(self, objective: Objective, method: str) -> Method:
@@ -225,14 +230,11 @@ class _Precompute:
     ) -> Run:
         for stage in self.study.stages:
             self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
-            self.draft.path(f"self-{stage.name}.parquet").unlink()
         self.draft.write_table("queries", self.queries)
-        for name in ("map-examples", "map-queries"):
-            self.draft.path(f"{name}.parquet").unlink()
         smallest = {
-            r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["method"] == self.exhibit.method
+            r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["report"]["curvature"] == "hessian"
         }
-        stages = [self._stage_record(o, trained[o.stage.name], smallest[o.stage.name]) for o in self.objectives]
+        stages = [self._stage_record(o, trained[o.stage.name], smallest.get(o.stage.name)) for o in self.objectives]
         warnings = warnings + [
             f"Stage {s['name']!r} stopped at gradient norm {s['training']['gradient_norm']:.2g}, short "
             "of its tolerance."
@@ -314,8 +316,3 @@ def _fill(array: Any, objective: Objective, solved: torch.Tensor, bar: Bar) -> N
         if positions.stop - start >= width or positions.stop == objective.count:
             array[:, start : positions.stop] = np.concatenate(held, axis=1)
             held, start = [], positions.stop
-
-
-def _without_variant(settings: dict[str, Any]) -> dict[str, Any]:
-    first = settings["stages"][:1]
-    return {**{k: v for k, v in settings.items() if k not in ("variant", "stages")}, "first": first}

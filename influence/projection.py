@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,8 @@ NEIGHBOURS = 15
 
 def embed(objective: Objective, data: Any, embedding: Callable[[nn.Module, Any], torch.Tensor]) -> np.ndarray:
     """`embedding(model, batch)` -> (B, d) of all examples of `data`, as float32 (n, d)."""
-    model = objective.stage.model
+    # As everywhere: in evaluation mode, on a copy, so that the user's model stays as it is.
+    model = copy.deepcopy(objective.stage.model).eval()
     device = next(model.parameters()).device
     rows = []
     with torch.no_grad():

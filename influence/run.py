@@ -136,7 +136,13 @@ class Run:
 
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
         """The trained parameters and buffers of every stage: stage -> name -> tensor."""
-        return {stage: safetensors.torch.load_file(self.path / f"stages/{stage}.safetensors") for stage in self.stages}
+        return {stage: self._model(f"stages/{stage}.safetensors") for stage in self.stages}
+
+    def _model(self, name: str) -> dict[str, torch.Tensor]:
+        try:
+            return safetensors.torch.load_file(self.path / name)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
 
     def _table(self, name: str) -> pd.DataFrame:
         try:
@@ -165,14 +171,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: missing, unfinished, not JSON, changed, or from another format.
     """
-    if not folder.is_dir():
-        draft = folder.with_name(_draft_name(folder.name))
-        if draft.is_dir():
+    if not os.path.isdir(folder):  # as Path.is_dir, but a name too long for the file system is only a missing folder
+        if os.path.isdir(folder.with_name(_draft_name(folder.name))):
             raise RunError(f"Run {folder} is not finished. Run the same `upstream precompute` command to resume it.")
         raise RunError(f"There is no run at {folder}. `upstream runs` lists what is there; `upstream demo` makes one.")
     try:
         manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (folder / "journal.json").is_file():
+            raise RunError(
+                f"{folder} is not finished. Run the same `upstream precompute` command to resume it."
+            ) from None
         raise RunError(
             f"{folder} is not a run: it holds no run.json. Point to a folder that `upstream runs` lists."
         ) from None
@@ -198,7 +207,8 @@ class Draft:
     """A run under way, in a hidden folder beside its final place; a killed precompute resumes from it.
 
     A file counts only once `mark` has recorded the step that wrote it, so a half-written file is never taken
-    for a finished one. `finish` renames the folder to its final name.
+    for a finished one. `finish` renames the folder to its final name; what later steps need but the run does not
+    is kept under `work/` until then.
     """
 
     def __init__(self, root: str | os.PathLike[str], name: str, settings: Mapping[str, Any]):
@@ -214,35 +224,43 @@ class Draft:
         self.settings = json.loads(json.dumps(settings))
         self.steps: dict[str, Any] = {}
         try:
-            journal = self.folder / "journal.json"
-            if journal.is_file():
-                begun = json.loads(journal.read_text(encoding="utf-8"))
-                if begun["settings"] == self.settings:
-                    self.steps = begun["steps"]
-            if not self.steps:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                self.folder.mkdir(parents=True)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with self.locked():  # beginning anew deletes what is there, which must not be another process's work
+                self._resume()
         except OSError as error:
             raise RunError(
                 f"Cannot write runs to {root}: {error.strerror}. Choose another folder with --runs."
             ) from error
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"The unfinished run {self.folder} is damaged ({error}). Delete it and start again."
             ) from error
+
+    def _resume(self) -> None:
+        journal = self.folder / "journal.json"
+        if journal.is_file():
+            begun = json.loads(journal.read_text(encoding="utf-8"))
+            if begun["settings"] == self.settings:
+                self.steps = dict(begun["steps"])
+        if not self.steps:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the draft for this process; a second writer is refused instead of mixed in."""
         lock = filelock.FileLock(self.folder.with_suffix(".lock"), timeout=0)
         try:
-            with lock:
-                yield
+            lock.acquire()
         except filelock.Timeout:
             raise RunError(f"Another process is computing run {self.final}. Wait for it, or choose --name.") from None
+        try:
+            yield
         finally:
-            if not lock.is_locked:
-                Path(lock.lock_file).unlink(missing_ok=True)
+            # While it is held: once released, the file may be another process's lock.
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink()
+            lock.release()
 
     def mark(self, step: str, record: Any = None) -> None:
         """Record that `step` is finished, with what later steps or the manifest need from it (JSON)."""
@@ -259,8 +277,9 @@ class Draft:
         table.to_parquet(self.path(f"{name}.parquet"), index=False)
 
     def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        safetensors.torch.save_file(contiguous, self.path(f"stages/{stage}.safetensors"))
+        # Cloned, since the format has no tied weights: each name gets its own copy.
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        safetensors.torch.save_file(copies, self.path(f"stages/{stage}.safetensors"))
 
     def create_scores(self, stage: str, method: str, shape: tuple[int, int]) -> tuple[str, zarr.Array]:
         """A fresh score array (file name, array) to be filled block by block."""
@@ -273,6 +292,7 @@ class Draft:
 
     def finish(self, manifest: Mapping[str, Any]) -> Run:
         """Write run.json with every file's checksum, then give the folder its final name."""
+        passing = re.compile(r"run\.json|journal\.json|.*\.tmp|work/.*")
         files = sorted(p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file())
         complete = {
             "format": FORMAT,
@@ -281,9 +301,7 @@ class Draft:
             "unit": "nat",
             "settings": self.settings,
             **manifest,
-            "files": {
-                name: _checksum(self.folder / name) for name in files if name not in ("run.json", "journal.json")
-            },
+            "files": {name: _checksum(self.folder / name) for name in files if not passing.fullmatch(name)},
         }
         complete = json.loads(json.dumps(complete))
         complete["checksum"] = _manifest_checksum(complete)
@@ -292,6 +310,7 @@ class Draft:
             self.folder.rename(self.final)
         except OSError as error:
             raise RunError(f"The finished run cannot be moved to {self.final}: {error.strerror}.") from error
+        shutil.rmtree(self.final / "work", ignore_errors=True)
         (self.final / "journal.json").unlink(missing_ok=True)
         return Run(self.final, complete)
 

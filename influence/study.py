@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class Stage:
         check_dataset(self.data, f"Stage {self.name!r}: data")
         for field in ("l2", "proximity"):
             value = getattr(self, field)
-            if not 0 <= value < float("inf"):
+            if not isinstance(value, Real) or not 0 <= float(value) < float("inf"):
                 raise StudyError(
                     f"Stage {self.name!r}: {field} is {value!r}, expected a finite number that is not negative."
                 )
@@ -81,9 +82,18 @@ class Stage:
                 f"Stage {self.name!r}: frozen is the string {self.frozen!r}, expected a list of "
                 f"patterns: [{self.frozen!r}]."
             )
+        if not isinstance(self.frozen, Iterable) or not all(isinstance(pattern, str) for pattern in self.frozen):
+            raise StudyError(f"Stage {self.name!r}: frozen is {self.frozen!r}, expected a list of patterns.")
         self.frozen = tuple(self.frozen)
+        if self.inherits is not None and not isinstance(self.inherits, Mapping):
+            raise StudyError(
+                f"Stage {self.name!r}: inherits is {self.inherits!r}, expected "
+                "{name here: name in the previous stage}."
+            )
         self.forward = self.forward or call_model
         _require_callable(self, "forward", self.forward)
+        if self.collate is not None:
+            _require_callable(self, "collate", self.collate)
 
 
 @dataclass(eq=False)
@@ -109,7 +119,14 @@ class Study:
     def __post_init__(self) -> None:
         from influence.parameters import groups_of  # parameters.py reads stages, so it comes after them
 
+        if not isinstance(self.stages, Iterable):
+            raise StudyError(
+                f"Study {self.name!r}: stages is a {type(self.stages).__name__}, expected a list of Stage."
+            )
         self.stages = tuple(self.stages)
+        for each in self.stages:
+            if not isinstance(each, Stage):
+                raise StudyError(f"Study {self.name!r}: stages holds a {type(each).__name__}, expected only Stage.")
         if not self.stages:
             raise StudyError(f"Study {self.name!r} has no stages; it needs at least one.")
         names = [stage.name for stage in self.stages]
@@ -120,6 +137,8 @@ class Study:
                 )
         check_dataset(self.queries, f"Study {self.name!r}: queries")
         self.measure = self.measure or self.stages[-1].loss
+        if not callable(self.measure):
+            raise StudyError(f"Study {self.name!r}: measure is {self.measure!r}, expected a function.")
         for previous, stage in zip((None, *self.stages), self.stages, strict=False):
             groups_of(stage, previous)
 

@@ -1,4 +1,4 @@
-"""Small smooth networks and an optimiser of their own for the tests: none of the library's code is used to find minima."""
+"""Small smooth networks, and an optimiser that shares no code with the library's."""
 
 from __future__ import annotations
 

@@ -1,0 +1,82 @@
+"""Predicted against measured: leave pretraining digits out of the demo's study, train both stages again, compare.
+
+    python benchmarks/leave_one_out.py              # 10 strongest and 30 random digits, both finetuned models
+    python benchmarks/leave_one_out.py --smoke      # two digits, to see that it runs
+
+Prints, per finetuned model and per way to predict, Pearson's r over all (digit, query) pairs and the slope of measured on
+predicted (1 = the size is right too), separately for random digits and for those of strongest total influence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from influence import attribute
+from influence.parameters import groups_of
+from influence.studies.digits import Digits
+from influence.training import Trainer, load
+from influence.validation import leave_one_out
+
+PREDICTIONS = {
+    "exact, Hessian": {"method": "exact", "curvature": "hessian"},
+    "exact, Gauss-Newton": {"method": "exact", "curvature": "ggn"},
+    "identity": {"method": "identity"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="two digits only")
+    options = parser.parse_args()
+    strongest, random = (1, 1) if options.smoke else (10, 30)
+    digits, started = Digits(options.seed), time.perf_counter()
+    table = Table("finetuned", "prediction", "r random", "slope random", "r strongest", "slope strongest")
+    with Progress() as bars:
+        for variant in digits.variants:
+            study = trained(digits.exhibit(variant).study)
+            predicted = {n: attribute(study, progress=False, **o).values for n, o in PREDICTIONS.items()}
+            total = np.abs(predicted["exact, Hessian"]).sum(0)
+            rng = np.random.default_rng(options.seed)
+            examples = [*np.argsort(-total)[:strongest], *rng.choice(len(total), random, replace=False)]
+            task = bars.add_task(f"Retraining {variant}", total=len(examples))
+            measured = leave_one_out(study, "pretrain", examples, advance=lambda task=task: bars.advance(task)).numpy()
+            for name, scores in predicted.items():
+                rows = scores[:, examples].T
+                top, rest = slice(0, strongest), slice(strongest, None)
+                table.add_row(
+                    variant, name, *agreement(rows[rest], measured[rest]), *agreement(rows[top], measured[top])
+                )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{random} random and {strongest} strongest of 2,000 pretraining digits, seed {options.seed}, "
+        f"{time.perf_counter() - started:.0f} s"
+    )
+
+
+def trained(study):
+    """Fit the stages that do not stand at a minimum yet: the pretraining is shared by both finetuned models."""
+    previous = None
+    for stage in study.stages:
+        groups = groups_of(stage, previous)
+        before = dict(previous.model.named_parameters()) if previous else {}
+        inherited = {here: before[there] for here, there in groups.inherited.items()}
+        load(stage, Trainer(stage, groups).fit(inherited=inherited))
+        previous = stage
+    return study
+
+
+def agreement(predicted: np.ndarray, measured: np.ndarray) -> tuple[str, str]:
+    r = np.corrcoef(predicted.ravel(), measured.ravel())[0, 1]
+    return f"{r:.2f}", f"{np.polyfit(predicted.ravel(), measured.ravel(), 1)[0]:.2f}"
+
+
+if __name__ == "__main__":
+    main()

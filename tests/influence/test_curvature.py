@@ -1,0 +1,114 @@
+"""The solves against dense linear algebra, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from minima import Net, data, loss
+from torch import nn
+
+from influence import Stage, Study, attribute
+from influence.chain import objectives_of
+from influence.curvature import METHODS, method_named
+from influence.curvature.cg import conjugate_gradients
+from influence.errors import CurvatureError, MethodError
+
+
+@pytest.fixture
+def study() -> Study:
+    """A stage at random parameters: its Hessian is indefinite."""
+    g = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    return Study("random", [Stage("only", Net(3), loss, data(30, 3, 3, g), l2=0.05)], data(4, 3, 3, g))
+
+
+@pytest.fixture
+def objective(study):
+    return objectives_of(study)[0]
+
+
+@pytest.mark.parametrize("name", ["exact", "cg"])
+@pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])
+def test_gauss_newton_solves(objective, name, damping):
+    queries = torch.randn(5, objective.trained.size, dtype=torch.float64)
+    matrix = objective.ggn() + torch.diag(objective.ridge) + damping * torch.eye(objective.trained.size)
+    solved = method_named(name)(objective, damping=damping).solve(queries)
+    torch.testing.assert_close(solved, torch.linalg.solve(matrix, queries.T).T, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["exact", "cg"])
+def test_an_indefinite_hessian_is_refused_with_the_damping_that_it_needs(study, objective, name):
+    smallest = torch.linalg.eigvalsh(objective.hessian() + torch.diag(objective.ridge))[0].item()
+    assert smallest < 0
+    with pytest.raises(CurvatureError, match="'only': the hessian has the eigenvalue -") as error:
+        attribute(study, method=name, curvature="hessian", progress=False)
+    needed = float(str(error.value).split("Use damping=")[1].split(" ")[0])
+    assert -smallest < needed < -2 * smallest
+    attribute(study, method=name, curvature="hessian", damping=needed, progress=False)
+
+
+def test_damping_is_zero_with_l2_and_a_share_of_the_mean_eigenvalue_without(study, objective):
+    assert attribute(study, method="exact", progress=False).report["stages"][0]["damping"] == 0
+    bare = Stage("only", study.stages[0].model, loss, study.stages[0].data)
+    picked = attribute(Study("bare", [bare], study.queries), method="exact", progress=False).report["stages"][0][
+        "damping"
+    ]
+    mean = torch.linalg.eigvalsh(objective.ggn()).mean().item()
+    assert 0.2 < picked / (0.01 * mean) < 5
+
+
+def test_conjugate_gradients_report_the_true_residual_and_stop_each_row_alone():
+    g = torch.Generator().manual_seed(3)
+    root = torch.randn(40, 40, generator=g, dtype=torch.float64)
+    matrix = root @ root.T / 40 + 0.1 * torch.eye(40)
+    easy = torch.linalg.eigh(matrix)[1][:, 0]
+    sides = torch.stack([torch.randn(40, generator=g, dtype=torch.float64), easy, torch.zeros(40, dtype=torch.float64)])
+    solution, residuals, counts = conjugate_gradients(lambda v: v @ matrix, sides, 1e-8, 500)
+    torch.testing.assert_close(solution, torch.linalg.solve(matrix, sides.T).T, rtol=1e-5, atol=1e-7)
+    assert residuals.max() < 1e-7
+    assert counts[2] == 0
+    assert counts[1] <= 2 < counts[0], "an eigenvector needs one step"
+
+
+def test_too_few_iterations_are_warned_about(study):
+    found = attribute(study, method="cg", iterations=1, progress=False)
+    assert any("not converged at stage 'only'" in warning for warning in found.report["warnings"])
+
+
+def test_identity_is_the_plain_dot_product(study, objective):
+    (training,) = [torch.cat([x for _, x in objective.example_gradients(study.stages[0].data, objective.all)])]
+    (queries,) = [torch.cat([x for _, x in objective.example_gradients(study.queries, objective.all)])]
+    found = attribute(study, method="identity", progress=False).values
+    torch.testing.assert_close(torch.tensor(found), (queries @ training.T / 30).float())
+
+
+def test_exact_refuses_large_models_by_name():
+    stage = Stage("large", nn.Linear(100, 100), loss, data(3, 100, 3, torch.Generator().manual_seed(0)))
+    with pytest.raises(CurvatureError, match="'large' trains 10100 parameters; method 'exact' goes up to 8000"):
+        attribute(
+            Study("large", [Stage("large", nn.Linear(100, 100).double(), loss, stage.data)], stage.data),
+            method="exact",
+            progress=False,
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "magic"}, "There is no method 'magic'; the methods are exact, cg, identity"),
+        ({"curvature": "fisher"}, "There is no curvature 'fisher'; choose one of ggn, hessian"),
+        ({"damping": -1.0}, "Damping is -1.0"),
+        ({"method": "exact", "tolerance": 0.1}, "Method 'exact' has no option 'tolerance'; it has damping, curvature"),
+        ({"tolerance": 2.0}, "tolerance is 2.0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_wrong_options_are_named(study, options, message):
+    with pytest.raises(MethodError, match=message.replace("(", r"\(")):
+        attribute(study, progress=False, **options)
+
+
+def test_every_method_says_what_it_costs_and_when_to_use_it():
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert all(isinstance(text, str) and len(text) > 20 for text in (method.summary, method.cost, method.advice))

@@ -1,0 +1,261 @@
+"""Gradients and curvature products of many kinds of models, against loops and dense matrices made here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from minima import data, loss
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset, TensorDataset
+
+from influence import Stage, Study, attribute
+from influence.chain import objectives_of
+from influence.derivatives import Objective
+from influence.errors import LossError
+
+g = torch.Generator().manual_seed(0)
+DEFAULT = torch.float64
+
+
+def images(count: int) -> TensorDataset:
+    return TensorDataset(
+        torch.randn(count, 1, 6, 6, generator=g, dtype=DEFAULT), torch.randint(3, (count,), generator=g)
+    )
+
+
+def words(count: int) -> TensorDataset:
+    return TensorDataset(torch.randint(7, (count, 5), generator=g), torch.randint(3, (count,), generator=g))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.cell, self.head = nn.Embedding(7, 3), nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.cell(self.embed(x))[0].mean(1))
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(7, 4)
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, activation="gelu", batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(self.embed(x)).mean(1))
+
+
+class Tied(nn.Module):
+    """The output layer is the embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.out = nn.Embedding(7, 3), nn.Linear(3, 3), nn.Linear(3, 7, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.mix(self.embed(x).mean(1))))
+
+
+class Unused(nn.Module):
+    """A parameter that gets no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.idle = nn.Linear(3, 3), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+def convolutional(*extra: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), *extra, nn.Tanh(), nn.Flatten(), nn.Linear(32, 3))
+
+
+MODELS = {
+    "dense": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), lambda n: data(n, 3, 3, g)),
+    "convolutions": (lambda: convolutional(), images),
+    "batch norm in evaluation mode, dropout": (lambda: convolutional(nn.BatchNorm2d(2), nn.Dropout(0.5)), images),
+    "LSTM": (Recurrent, words),
+    "transformer": (Attention, words),
+    "tied weights": (Tied, words),
+    "unused parameter": (Unused, lambda n: data(n, 3, 3, g)),
+}
+
+
+@pytest.fixture(params=MODELS)
+def stage(request) -> Stage:
+    make, examples = MODELS[request.param]
+    torch.manual_seed(1)
+    return Stage("stage", make().double(), loss, examples(9), l2=0.1)
+
+
+def objective_of(stage: Stage, **options) -> Objective:
+    return objectives_of(Study("one", [stage], stage.data), **options)[0]
+
+
+def flat_gradient(stage: Stage, positions: list[int]) -> torch.Tensor:
+    """Gradient of the summed loss by plain autograd on the user's own model."""
+    model = stage.model.eval()
+    batch = [t[positions] for t in stage.data.tensors]
+    total = loss(model(batch[0]), batch).sum()
+    gradients = torch.autograd.grad(total, list(model.parameters()), allow_unused=True, create_graph=True)
+    return torch.cat(
+        [
+            torch.zeros_like(p).flatten() if d is None else d.flatten()
+            for p, d in zip(model.parameters(), gradients, strict=True)
+        ]
+    )
+
+
+def test_example_gradients_are_those_of_each_example_alone(stage):
+    objective = objective_of(stage, batch_size=4)
+    found = torch.cat([rows for _, rows in objective.example_gradients(stage.data, objective.all)])
+    expected = torch.stack([flat_gradient(stage, [i]).detach() for i in range(9)])
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(objective.gradient(), expected.mean(0))
+
+
+def dense_hessian(stage: Stage) -> torch.Tensor:
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no second derivative
+        gradient = flat_gradient(stage, list(range(9))) / 9
+    rows = [
+        torch.autograd.grad(value, list(stage.model.parameters()), retain_graph=True, allow_unused=True)
+        if value.requires_grad
+        else [None] * len(list(stage.model.parameters()))
+        for value in gradient
+    ]
+    parameters = list(stage.model.parameters())
+    return torch.stack(
+        [
+            torch.cat(
+                [
+                    torch.zeros(p.numel(), dtype=DEFAULT) if d is None else d.flatten()
+                    for p, d in zip(parameters, row, strict=True)
+                ]
+            )
+            for row in rows
+        ]
+    )
+
+
+def test_hessian_products_and_matrix(stage):
+    objective = objective_of(stage, batch_size=4)
+    expected = dense_hessian(stage)
+    vectors = torch.randn(3, objective.trained.size, generator=g, dtype=DEFAULT)
+    torch.testing.assert_close(objective.hessian_product(vectors), vectors @ expected, atol=1e-10, rtol=1e-7)
+    torch.testing.assert_close(objective.hessian(), expected, atol=1e-10, rtol=1e-7)
+
+
+def test_gauss_newton_products_and_matrix(stage):
+    """J' (diag p - p p') J, the Jacobian by plain autograd."""
+    objective = objective_of(stage, batch_size=4)
+    model, expected = stage.model.eval(), 0
+    for i in range(9):
+        outputs = model(stage.data.tensors[0][[i]])[0]
+        rows = [torch.autograd.grad(o, list(model.parameters()), retain_graph=True, allow_unused=True) for o in outputs]
+        jacobian = torch.stack(
+            [
+                torch.cat(
+                    [
+                        torch.zeros_like(p).flatten() if d is None else d.flatten()
+                        for p, d in zip(model.parameters(), row, strict=True)
+                    ]
+                )
+                for row in rows
+            ]
+        )
+        p = outputs.softmax(0).detach()
+        expected = expected + jacobian.T @ (torch.diag(p) - p[:, None] * p) @ jacobian / 9
+    vectors = torch.randn(3, objective.trained.size, generator=g, dtype=DEFAULT)
+    torch.testing.assert_close(objective.ggn(), expected, atol=1e-10, rtol=1e-7)
+    torch.testing.assert_close(objective.ggn_product(vectors), vectors @ expected, atol=1e-10, rtol=1e-7)
+
+
+def test_the_user_model_stays_as_it_was(stage):
+    stage.model.train()
+    before = {n: t.clone() for n, t in stage.model.state_dict().items()}
+    attribute(Study("one", [stage], stage.data), method="cg", progress=False)
+    assert stage.model.training
+    assert all(module.training for module in stage.model.modules())
+    assert all(torch.equal(t, before[n]) for n, t in stage.model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in stage.model.parameters())
+    assert not any(m._forward_hooks or m._backward_hooks for m in stage.model.modules())
+
+
+class Dicts(Dataset):
+    """Examples as dicts, of several lengths, as a tokenizer gives them."""
+
+    def __init__(self, lengths):
+        self.rows = [torch.randint(7, (n,), generator=g) for n in lengths]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return {"tokens": self.rows[i], "labels": int(self.rows[i].sum()) % 2, "name": f"row {i}"}
+
+
+def pad(rows):
+    return {
+        "tokens": nn.utils.rnn.pad_sequence([r["tokens"] for r in rows], batch_first=True),
+        "mask": nn.utils.rnn.pad_sequence([torch.ones(len(r["tokens"])) for r in rows], batch_first=True),
+        "labels": torch.tensor([r["labels"] for r in rows]),
+        "name": [r["name"] for r in rows],
+    }
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(7, 3), nn.Linear(3, 2)
+
+    def forward(self, tokens, mask, labels, name):
+        pooled = (self.embed(tokens) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return {"logits": self.head(torch.tanh(pooled)), "names": name}
+
+
+def test_dict_batches_with_padding_and_structured_outputs():
+    """What else stands in a batch makes no difference: padding is masked out."""
+    torch.manual_seed(0)
+    study = Study(
+        "dicts",
+        [
+            Stage(
+                "one",
+                Pooled().double(),
+                lambda o, b: cross_entropy(o["logits"], b["labels"], reduction="none"),
+                Dicts([3, 5, 2, 6]),
+                collate=pad,
+                l2=0.1,
+            )
+        ],
+        Dicts([4, 1, 2]),
+    )
+    whole, alone = (
+        attribute(study, method=m, batch_size=b, progress=False).values for m, b in (("exact", 4), ("cg", 1))
+    )
+    torch.testing.assert_close(torch.tensor(whole), torch.tensor(alone), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            lambda o, b: loss(o, b).mean(),
+            r"shape \(\), expected one value per example, shape \(9,\). Use reduction='none'",
+        ),
+        (lambda o, b: torch.stack([loss(o, b)] * 2, 1), r"shape \(9, 2\), expected one value per example"),
+        (lambda o, b: 1.0, "gave a float"),
+        (lambda o, b: torch.where(torch.arange(9) == 4, torch.nan, loss(o, b)), "loss of example 4 is nan"),
+    ],
+)
+def test_losses_that_are_not_one_finite_number_per_example(bad, message):
+    stage = Stage("bad", nn.Linear(3, 3).double(), bad, data(9, 3, 3, g), l2=0.1)
+    with pytest.raises(LossError, match=message):
+        attribute(Study("bad", [stage], stage.data), progress=False)
