@@ -91,7 +91,12 @@ def list_runs(runs: Runs = DEFAULT_RUNS) -> None:
         if isinstance(run, Run):
             accuracy = run.manifest["stages"][-1]["test_accuracy"]
             correct = "" if accuracy is None else f"{accuracy:.1%}"
-            table.add_row(escape(folder.name), escape(run.manifest["title"]), correct, run.manifest["created"])
+            table.add_row(
+                escape(folder.name),
+                escape(run.manifest["title"]),
+                correct,
+                run.manifest["created"][:16].replace("T", " "),
+            )
         else:
             table.add_row(escape(folder.name), escape(str(run)), "", "")
     out.print(table)

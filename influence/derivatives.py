@@ -208,9 +208,12 @@ class Objective:
             def transposed(*sides: Tensor) -> Tensor:
                 return self.trained.flatten(pull(sides)[0])
 
-            # Linear in its argument, so that its own pull-back is J v: forward mode without forward-mode rules.
+            def total_loss(o: tuple[Tensor, ...]) -> Tensor:
+                return self.stage.loss(rebuild(o), batch).sum()
+
+            # `transposed` is linear, so that its own pull-back is J v: forward mode without forward-mode rules.
             push = vjp(transposed, *(torch.zeros_like(o) for o in outputs))[1]
-            curve = vjp(grad(lambda o: self.stage.loss(rebuild(o), batch).sum()), outputs)[1]
+            curve = vjp(grad(total_loss), outputs)[1]
 
             def product(vector: Tensor) -> Tensor:
                 return self.trained.flatten(pull(curve(push(vector))[0])[0])

@@ -6,12 +6,15 @@ import fnmatch
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from influence.errors import StudyError
-from influence.study import Stage
+
+if TYPE_CHECKING:
+    from influence.study import Stage
 
 
 @dataclass(frozen=True)

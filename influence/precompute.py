@@ -22,14 +22,13 @@ from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.description import predictions, self_influence
 from influence.errors import RunError
-from influence.parameters import groups_of
 from influence.progress import Bar, Progress
 from influence.projection import embed, map_of
 from influence.run import Draft, Run, read_manifest
 from influence.scoring import score
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
-from influence.training import Trainer
+from influence.training import fit_stage
 
 VERSIONS = ("upstream-explorer", "torch", "numpy", "pandas", "umap-learn", "zarr")
 
@@ -117,19 +116,13 @@ class _Precompute:
             return self.draft.steps[step]
         record = self._from_sibling(stage) if position == 0 and self.exhibit.train else None
         if record is None:
-            record = self._fit(stage, previous) if self.exhibit.train else {}
+            record = {}
+            if self.exhibit.train:
+                with self._step(f"training {stage.name}", total=1) as bar:
+                    record = fit_stage(stage, previous, report=bar.at).record()
         self.draft.write_model(stage.name, stage.model.state_dict())
         self.draft.mark(step, record)
         return record
-
-    def _fit(self, stage: Stage, previous: Stage | None) -> dict[str, Any]:
-        groups = groups_of(stage, previous)
-        with self._step(f"training {stage.name}", total=1) as bar:
-            before = dict(previous.model.named_parameters()) if previous else {}
-            inherited = {here: before[there] for here, there in groups.inherited.items()}
-            fit = Trainer(stage, groups).fit(inherited=inherited, report=bar.at)
-        stage.model.load_state_dict(fit.parameters, strict=False)
-        return fit.record()
 
     def _from_sibling(self, stage: Stage) -> dict[str, Any] | None:
         """The first stage as a sibling run has it, copied into the model."""

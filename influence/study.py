@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from influence.errors import StudyError
+from influence.parameters import groups_of
 
 Forward = Callable[[nn.Module, Any], Any]
 Loss = Callable[[Any, Any], Tensor]
@@ -117,8 +118,6 @@ class Study:
     measure: Loss | None = None
 
     def __post_init__(self) -> None:
-        from influence.parameters import groups_of  # parameters.py reads stages, so it comes after them
-
         if not isinstance(self.stages, Iterable):
             raise StudyError(
                 f"Study {self.name!r}: stages is a {type(self.stages).__name__}, expected a list of Stage."

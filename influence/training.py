@@ -19,7 +19,7 @@ from torch import Tensor
 
 from influence.derivatives import Objective, plain_kernels
 from influence.errors import TrainingError
-from influence.parameters import Groups
+from influence.parameters import Groups, groups_of
 from influence.study import Stage
 
 ROUND = 10
@@ -159,7 +159,7 @@ class _Descent:
         self.held = torch.zeros_like(self.anchor)
         for name in objective.groups.held:
             self.held[self.layout.slices[name]] = objective.stage.proximity
-        begin = {**self.fixed, **{n: t.to(objective.device) for n, t in start.items()}}
+        begin = {**self.fixed, **{n: t.detach().to(objective.device) for n, t in start.items()}}
         self.point = self.layout.flatten(begin).clone().requires_grad_()
         self.value = self.norm = math.inf
         self.evaluate()
@@ -252,8 +252,19 @@ class _Descent:
             self.report(min(1.0, max(0.0, way)))
 
 
-def load(stage: Stage, fit: Fit) -> None:
-    """Put fitted parameters into the stage's own model."""
+def fit_stage(
+    stage: Stage,
+    previous: Stage | None,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[float], None] | None = None,
+) -> Fit:
+    """Fit a stage that inherits from `previous` as that stands now, and put the result into the stage's own model."""
+    groups = groups_of(stage, previous)
+    before = dict(previous.model.named_parameters()) if previous else {}
+    inherited = {here: before[there] for here, there in groups.inherited.items()}
+    fit = Trainer(stage, groups, device).fit(inherited=inherited, start=inherited, report=report)
     with torch.no_grad():
         for name, parameter in stage.model.named_parameters():
             parameter.copy_(fit.parameters[name])
+    return fit

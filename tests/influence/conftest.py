@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Networks as small as these are many times slower on several threads of a busy machine."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

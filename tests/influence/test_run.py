@@ -103,17 +103,17 @@ def test_score_chunks_are_raw_float32(folder):
 
 
 def test_scores_cannot_be_written(folder):
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(ValueError, match=r"read-only"):
         Run.open(folder).scores()[0, 0] = 1.0
 
 
 def test_unknown_stage_and_method_are_answered_with_the_known_ones(folder):
     run = Run.open(folder)
-    with pytest.raises(RunError, match="no stage 'pretraining'; it has pretrain, finetune"):
+    with pytest.raises(RunError, match=r"no stage 'pretraining'; it has pretrain, finetune"):
         run.examples("pretraining")
-    with pytest.raises(RunError, match="no scores of stage 'pretrain' by method 'lissa'; stored: exact, identity"):
+    with pytest.raises(RunError, match=r"no scores of stage 'pretrain' by method 'lissa'; stored: exact, identity"):
         run.scores(method="lissa")
-    with pytest.raises(RunError, match="no stage 'x'"):
+    with pytest.raises(RunError, match=r"no stage 'x'"):
         run.scores("x")
 
 
@@ -142,7 +142,7 @@ def test_missing_and_unreadable_files_are_named(folder):
     (folder / "queries.parquet").unlink()
     (folder / "stages/pretrain.safetensors").unlink()
     (folder / "stages/pretrain.safetensors").mkdir()
-    with pytest.raises(RunError, match="queries.parquet is missing") as error:
+    with pytest.raises(RunError, match=r"queries.parquet is missing") as error:
         Run.open(folder)
     assert "stages/pretrain.safetensors cannot be read (Is a directory)" in str(error.value)
 
@@ -151,22 +151,22 @@ def test_damage_after_opening_is_named_too(folder):
     run = Run.open(folder)
     for name in ("queries.parquet", "stages/finetune.safetensors", "scores/finetune-exact.zarr/zarr.json"):
         (folder / name).write_bytes(b"garbage")
-    with pytest.raises(RunError, match="queries.parquet of run r cannot be read"):
+    with pytest.raises(RunError, match=r"queries.parquet of run r cannot be read"):
         run.queries()
-    with pytest.raises(RunError, match="stages/finetune.safetensors of run r cannot be read"):
+    with pytest.raises(RunError, match=r"stages/finetune.safetensors of run r cannot be read"):
         run.models()
-    with pytest.raises(RunError, match="scores/finetune-exact.zarr of run r cannot be read"):
+    with pytest.raises(RunError, match=r"scores/finetune-exact.zarr of run r cannot be read"):
         run.scores("finetune")
 
 
 def test_missing_run(tmp_path, folder):
     for path in (tmp_path / "nowhere", folder / "run.json", tmp_path / ("x" * 300)):
-        with pytest.raises(RunError, match="There is no run at .*`upstream runs` lists what is there"):
+        with pytest.raises(RunError, match=r"There is no run at .*`upstream runs` lists what is there"):
             Run.open(path)
 
 
 def test_folder_that_is_no_run(tmp_path):
-    with pytest.raises(RunError, match="is not a run: it holds no run.json"):
+    with pytest.raises(RunError, match=r"is not a run: it holds no run.json"):
         Run.open(tmp_path)
 
 
@@ -174,7 +174,7 @@ def test_unfinished_run(tmp_path):
     draft = Draft(tmp_path, "half", SETTINGS)
     draft.mark("fit")
     for path in (tmp_path / "half", draft.folder):
-        with pytest.raises(RunError, match="is not finished. Run the same `upstream precompute` command to resume it"):
+        with pytest.raises(RunError, match=r"is not finished. Run the same `upstream precompute` command to resume it"):
             Run.open(path)
 
 
@@ -195,7 +195,7 @@ def test_other_formats(folder, found, message):
 def test_changed_manifest(folder):
     text = (folder / "run.json").read_text()
     (folder / "run.json").write_text(text.replace('"title": "t"', '"title": "u"'))
-    with pytest.raises(RunError, match="run.json in .* was changed after it was written"):
+    with pytest.raises(RunError, match=r"run.json in .* was changed after it was written"):
         Run.open(folder)
     (folder / "run.json").write_text(json.dumps(json.loads(text), indent=7, sort_keys=True))
     Run.open(folder)  # layout is not content
@@ -233,7 +233,7 @@ def test_list_of_runs_tells_good_from_bad(tmp_path):
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "a b", "ä", "x" * 101, "a\n"])
 def test_names_that_are_no_file_names(tmp_path, name):
-    with pytest.raises(RunError, match="cannot be a run's name: use letters, digits"):
+    with pytest.raises(RunError, match=r"cannot be a run's name: use letters, digits"):
         Draft(tmp_path, name, {})
 
 
@@ -292,7 +292,7 @@ def test_work_of_steps_is_not_part_of_the_run(tmp_path):
 
 def test_run_in_the_way(tmp_path, folder):
     before = contents(folder)
-    with pytest.raises(RunError, match="finished run cannot be moved to .*Directory not empty"):
+    with pytest.raises(RunError, match=r"finished run cannot be moved to .*Directory not empty"):
         finish(Draft(tmp_path, "r", {"seed": 4}))
     assert contents(folder) == before
 
@@ -312,7 +312,7 @@ def test_tied_and_sliced_weights_are_stored_whole(tmp_path):
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RunError, match="Cannot write runs to .*(Not a directory|File exists).*--runs"):
+        with pytest.raises(RunError, match=r"Cannot write runs to .*(Not a directory|File exists).*--runs"):
             Draft(root, "r", {})
 
 
@@ -335,7 +335,7 @@ def test_second_writer_is_refused_and_takes_nothing(tmp_path):
         for settings in ({"seed": 1}, {"seed": 2}):
             for _ in range(2):
                 with pytest.raises(
-                    RunError, match="Another process is computing run .*/r. Wait for it, or choose --name"
+                    RunError, match=r"Another process is computing run .*/r. Wait for it, or choose --name"
                 ):
                     Draft(tmp_path, "r", settings)
         assert (tmp_path / ".r.unfinished" / "work").exists()

@@ -12,8 +12,7 @@ from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.errors import StudyError
-from influence.parameters import groups_of
-from influence.training import Trainer, load
+from influence.training import fit_stage
 from influence.validation import Retrainer, leave_one_out
 
 
@@ -44,10 +43,8 @@ def trained_study(variant: str, seed: int = 0) -> Study:
         frozen=["features.*"] if variant == "frozen" else [],
         proximity=0.1,
     )
-    load(pretraining, Trainer(pretraining, groups_of(pretraining, None)).fit())
-    groups = groups_of(finetuning, pretraining)
-    before = dict(pretraining.model.named_parameters())
-    load(finetuning, Trainer(finetuning, groups).fit(inherited={n: before[n] for n in groups.inherited}))
+    fit_stage(pretraining, None)
+    fit_stage(finetuning, pretraining)
     return Study(variant, [pretraining, finetuning], TensorDataset(x[new[300:340]], y[new[300:340]] - 4))
 
 

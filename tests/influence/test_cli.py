@@ -1,0 +1,290 @@
+"""The command line: what it prints, and what it answers to what cannot be."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from tiny import QUERIES, tiny_exhibit, two_exhibits
+
+from influence import Run, cli
+from influence.curvature import METHODS
+from influence.errors import StudyError
+from influence.precompute import precompute
+from influence.run import Draft
+
+
+class TinyBuilt:
+    """The tiny study as a built-in one."""
+
+    name, summary, variants = "tiny", "made for tests", ("frozen", "updated")
+
+    def __init__(self, seed=0):
+        self.exhibits = dict(zip(self.variants, two_exhibits(seed=seed), strict=True))
+
+    def exhibit(self, variant):
+        return self.exhibits[variant]
+
+
+@pytest.fixture
+def upstream(monkeypatch, capsys, tmp_path, quick_map):
+    """Run `upstream ...` in this process: exit code, output, errors, the last two with blanks made single."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(cli.STUDIES, "tiny", TinyBuilt)
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(cli.out, "_width", 300)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["upstream", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, errors = capsys.readouterr()
+        assert "Traceback" not in out + errors
+        return stop.value.code or 0, " ".join(out.split()), " ".join(errors.replace("│", " ").split())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        root = tmp_path_factory.mktemp("finished")
+        return precompute([tiny_exhibit()], ["tiny-frozen"], root, progress=False)[0].path
+
+
+@pytest.fixture
+def runs(finished, tmp_path):
+    """A folder of runs, ours to damage, with one run `tiny-frozen`."""
+    shutil.copytree(finished, tmp_path / "runs" / finished.name)
+    return tmp_path / "runs"
+
+
+# Help
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ([], ["Which pretraining examples", "demo", "precompute", "studies", "methods", "runs", "check", "explore"]),
+        (["demo"], ["digits", "open the explorer", "--runs", "--port", "--no-browser"]),
+        (["precompute"], ["built-in study", "resumes where it stopped", "--runs", "--name", "--seed", "--quiet"]),
+        (["studies"], ["List the built-in studies"]),
+        (["methods"], ["List the methods with their cost"]),
+        (["runs"], ["List the runs of a folder", "--runs", "UPSTREAM_RUNS"]),
+        (["check"], ["Verify a run's format and every file's checksum", "or a path"]),
+        (["explore"], ["Open the explorer", "default the first", "--port", "8501"]),
+    ],
+)
+def test_help_says_what_each_command_and_option_is(upstream, command, words):
+    code, out, _ = upstream(*command, "--help")
+    assert code == 0
+    assert [word for word in words if word not in out] == []
+
+
+# Lists
+
+
+def test_studies_lists_every_study_and_its_runs(upstream):
+    code, out, _ = upstream("studies")
+    assert code == 0
+    for words in ("digits-frozen, digits-updated", "Chen et al. 2020", "tiny made for tests tiny-frozen, tiny-updated"):
+        assert words in out
+
+
+def test_methods_lists_every_method_with_cost_and_advice(upstream):
+    _, out, _ = upstream("methods")
+    for name, method in METHODS.items():
+        assert f"{name} " in out
+        for text in (method.summary, method.cost, method.advice):
+            assert text.split()[0] in out
+    assert {"cg", "exact", "identity"} <= METHODS.keys()
+
+
+def test_runs_of_an_empty_folder(upstream, tmp_path):
+    assert upstream("runs") == (0, "No runs in data/runs. `upstream demo` makes the first.", "")
+    assert upstream("runs", "--runs", tmp_path / "nowhere")[:1] == (0,)
+
+
+def test_runs_lists_good_and_bad(upstream, runs):
+    (runs / "[red]bad").mkdir()
+    code, out, _ = upstream("runs", "--runs", runs)
+    assert code == 0
+    accuracy = Run.open(runs / "tiny-frozen").stage("finetune")["test_accuracy"]
+    assert f"tiny-frozen Tiny, frozen {accuracy:.1%}" in out
+    assert "[red]bad" in out
+    assert "is not a run: it holds no run.json" in out
+
+
+def test_runs_folder_from_the_environment(upstream, runs, monkeypatch):
+    monkeypatch.setenv("UPSTREAM_RUNS", str(runs))
+    assert "Tiny, frozen" in upstream("runs")[1]
+
+
+# Check
+
+
+def test_check_of_a_good_run_by_name_by_path_and_from_inside(upstream, runs, monkeypatch):
+    count = len(Run.open(runs / "tiny-frozen").manifest["files"])
+    for arguments in (["tiny-frozen", "--runs", runs], [runs / "tiny-frozen"], ["runs/tiny-frozen"]):
+        code, out, _ = upstream("check", *arguments)
+        assert (code, f"{count} files, all as they were written" in out) == (0, True)
+    monkeypatch.chdir(runs)
+    assert upstream("check", "tiny-frozen")[0] == 0
+
+
+def damage(folder):
+    path = next((folder / "scores").rglob("c/0/0"))
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+def from_the_future(folder):
+    text = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(text.replace('"format": 1', '"format": 99'))
+
+
+def unfinish(folder):
+    folder.rename(folder.with_name(f".{folder.name}.unfinished"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (damage, "is damaged: scores/"),
+        (lambda f: (f / "queries.parquet").unlink(), "queries.parquet is missing"),
+        (
+            lambda f: (f / "run.json").write_text("{}"),
+            "names no format version. Delete the folder and compute it again",
+        ),
+        (from_the_future, "has format 99; this version of upstream reads format 1. Update upstream."),
+        (unfinish, "is not finished. Run the same `upstream precompute` command to resume it."),
+        (shutil.rmtree, "There is no run at"),
+    ],
+)
+def test_check_of_a_bad_run(upstream, runs, change, words):
+    change(runs / "tiny-frozen")
+    code, out, errors = upstream("check", "tiny-frozen", "--runs", runs)
+    assert (code, out) == (2, "")
+    assert errors.startswith("Error: ")
+    assert words in errors
+    assert str(runs / "tiny-frozen") in errors
+
+
+# Precompute
+
+
+def test_precompute_writes_runs_and_says_where(upstream, tmp_path):
+    code, out, _ = upstream("precompute", "tiny", "--name", "mine", "--seed", "3", "--quiet")
+    assert code == 0
+    assert out == (
+        "Finished: data/runs/mine-frozen Finished: data/runs/mine-updated Look at them with `upstream explore`."
+    )
+    for variant in TinyBuilt.variants:
+        run = Run.open(tmp_path / "data/runs" / f"mine-{variant}")
+        assert (run.manifest["seed"], run.manifest["variant"], len(run.queries())) == (3, variant, QUERIES)
+    code, _, errors = upstream("precompute", "tiny", "--name", "mine", "--seed", "4", "--quiet")
+    assert code == 2
+    assert "mine-frozen exists with other settings: seed is 3, asked for 4. Choose another --name" in errors
+
+
+def test_interrupt_says_that_nothing_finished_is_lost(upstream, tmp_path, monkeypatch):
+    mark = Draft.mark
+
+    def interrupted(self, step, record=None):
+        mark(self, step, record)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Draft, "mark", interrupted)
+        code, _, errors = upstream("precompute", "tiny", "--quiet")
+    assert (code, errors) == (130, "Interrupted. Finished steps are kept: the same command resumes.")
+    code, _, errors = upstream("check", "tiny-frozen")
+    assert (code, "is not finished" in errors) == (2, True)
+    assert upstream("precompute", "tiny", "--quiet")[0] == 0
+
+
+def test_folder_that_cannot_be_written(upstream, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, errors = upstream("precompute", "tiny", "--runs", tmp_path / "file" / "runs")
+    assert code == 2
+    assert f"Cannot write runs to {tmp_path}/file/runs: Not a directory. Choose another folder with --runs." in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            PermissionError(13, "Permission denied", "runs/x"),
+            "Error: Permission denied (runs/x). Finished steps are kept",
+        ),
+        (OSError(28, "No space left on device"), "Error: No space left on device. Finished steps are kept"),
+        (StudyError("Stage 'a[b]': [bold]"), "Error: Stage 'a[b]': [bold]"),  # not taken for markup
+    ],
+)
+def test_failures_under_way(upstream, monkeypatch, error, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("influence.precompute.precompute", fail)
+    code, _, errors = upstream("precompute", "tiny")
+    assert code == 2
+    assert words in errors
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], ["No such command 'nonsense'"]),
+        (["precompute"], ["Missing argument", "study"]),
+        (["precompute", "mnist"], ["There is no built-in study 'mnist'; the studies are digits", "upstream studies"]),
+        (["precompute", "tiny", "--sead", "1"], ["No such option: --sead", "--seed"]),
+        (["precompute", "tiny", "--seed", "-1"], ["Invalid value for '--seed'", " 0"]),
+        (["precompute", "tiny", "--seed", str(2**32)], ["Invalid value for '--seed'", "4294967295"]),
+        (["precompute", "tiny", "--seed", "one"], ["Invalid value for '--seed'", "valid int"]),
+        (["precompute", "tiny", "--name", "a/b"], ["'a/b-frozen' cannot be a run's name: use letters, digits"]),
+        (["check"], ["Missing argument", "run"]),
+        (["check", "nope"], ["There is no run at data/runs/nope. `upstream runs` lists what is there"]),
+        (["check", "x" * 300], ["There is no run at"]),
+        (["explore", "--port", "99999"], ["Invalid value for '--port'", "65535"]),
+        (["demo", "--port", "http"], ["Invalid value for '--port'", "valid int"]),
+    ],
+)
+def test_what_cannot_be_is_answered_with_what_can(upstream, arguments, words):
+    code, out, errors = upstream(*arguments)
+    assert (code, out) == (2, "")
+    assert [word for word in words if word.lower() not in errors.lower()] == []
+
+
+# The explorer, which is a process of its own
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ["--runs", "data/runs", "--port", "8501"]),
+        (["r", "--port", "9000", "--no-browser"],
+         ["--runs", "data/runs", "--port", "9000", "--run", "data/runs/r", "--no-browser"]),
+        (["some/r"], ["--runs", "data/runs", "--port", "8501", "--run", "some/r"]),
+    ],
+)  # fmt: skip
+def test_explore_starts_the_explorer_and_passes_its_exit_code_on(upstream, monkeypatch, arguments, expected):
+    calls = []
+    monkeypatch.setattr(subprocess, "run", lambda call, check: calls.append(call) or SimpleNamespace(returncode=2))
+    assert upstream("explore", *arguments)[0] == 2
+    assert calls == [[sys.executable, "-m", "explorer", *expected]]
+
+
+def test_a_process_of_its_own_ends_with_code_2_and_no_traceback(tmp_path):
+    script = "from influence.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "check", "no\npe"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: There is no run at data/runs/no")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,346 @@
+"""What `Stage`, `Study` and `attribute` answer to what cannot be, and that the model is never changed."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_data, tiny_loss, tiny_net, tiny_stages, tiny_study
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from influence import Stage, Study, attribute
+from influence.errors import CurvatureError, LossError, MethodError, StudyError, UpstreamError
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([])
+
+    def __len__(self):
+        return 3
+
+
+DATA = tiny_data(8, 3)
+EMPTY = TensorDataset(torch.empty(0, 4), torch.empty(0))
+
+
+def stage(**changes):
+    arguments = {"name": "pretrain", "model": tiny_net(2), "loss": tiny_loss, "data": tiny_data(8, 2)}
+    return Stage(**arguments | changes)
+
+
+def ask(study, **options):
+    return attribute(study, **{"method": "exact", "progress": False, **options})
+
+
+# Stage
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "a/b"}, "Stage name 'a/b': use letters, digits"),
+        ({"name": ""}, "Stage name '': use letters"),
+        ({"name": 3}, "Stage name 3: use letters"),
+        ({"model": tiny_loss}, "Stage 'pretrain': model is a function, expected a torch.nn.Module"),
+        ({"model": nn.Tanh}, "model is a type, expected a torch.nn.Module"),
+        ({"loss": "nll"}, "Stage 'pretrain': loss is 'nll', expected a function"),
+        ({"forward": "x"}, "Stage 'pretrain': forward is 'x', expected a function"),
+        ({"collate": "x"}, "Stage 'pretrain': collate is 'x', expected a function"),
+        ({"data": EMPTY}, "Stage 'pretrain': data is empty, expected at least one example"),
+        ({"data": Stream()}, "Stage 'pretrain': data is an IterableDataset, expected a map-style one"),
+        ({"data": iter([1])}, "Stage 'pretrain': data is a list_iterator, expected a map-style dataset"),
+        ({"data": DataLoader(EMPTY)}, "Stage 'pretrain': data is a DataLoader, expected a map-style dataset"),
+        ({"data": None}, "Stage 'pretrain': data is a NoneType, expected a map-style dataset"),
+        ({"l2": -0.1}, "Stage 'pretrain': l2 is -0.1, expected a finite number that is not negative"),
+        ({"l2": float("nan")}, "l2 is nan, expected a finite number"),
+        ({"l2": float("inf")}, "l2 is inf, expected a finite number"),
+        ({"l2": "0.1"}, "l2 is '0.1', expected a finite number"),
+        ({"proximity": -1}, "proximity is -1, expected a finite number"),
+        ({"proximity": None}, "proximity is None, expected a finite number"),
+        ({"frozen": "body.*"}, r"frozen is the string 'body.*', expected a list of patterns: ['body.*']"),
+        ({"frozen": None}, "frozen is None, expected a list of patterns"),
+        ({"frozen": [1]}, "frozen is [1], expected a list of patterns"),
+        (
+            {"inherits": ["body.0.bias"]},
+            "inherits is ['body.0.bias'], expected {name here: name in the previous stage}",
+        ),
+    ],
+)
+def test_bad_stage(changes, message):
+    with pytest.raises(StudyError) as error:
+        stage(**changes)
+    assert message in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert stage(l2=np.float32(0.5), proximity=np.int64(1)).l2 == 0.5
+
+
+# Study
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Study("s", [], EMPTY), "Study 's' has no stages; it needs at least one"),
+        (lambda: Study("s", stage(), DATA), "Study 's': stages is a Stage, expected a list of Stage"),
+        (lambda: Study("s", [tiny_net(2)], DATA), "Study 's': stages holds a TinyNet, expected only Stage"),
+        (lambda: Study("s", [stage(), stage()], DATA), "has 2 stages called 'pretrain'; give each its own name"),
+        (lambda: Study("s", [stage()], EMPTY), "Study 's': queries is empty, expected at least one example"),
+        (lambda: Study("s", [stage()], Stream()), "Study 's': queries is an IterableDataset"),
+        (lambda: Study("s", [stage()], DATA, measure="loss"), "Study 's': measure is 'loss', expected a function"),
+        (lambda: Study("s", [stage(model=nn.Tanh())], DATA), "the model has no parameters"),
+        (
+            lambda: Study("s", [stage(inherits={"head.bias": "head.bias"})], DATA),
+            "Stage 'pretrain' is the first, so it inherits nothing; remove `inherits`",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_study(make, message):
+    with pytest.raises(StudyError) as error:
+        make()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frozen": ["features.*"]}, "the pattern 'features.*' in `frozen` matches none of body.0.weight, body.0"),
+        ({"frozen": ["*"]}, "Stage 'finetune': `frozen` covers every parameter, so the stage trains nothing"),
+        ({"inherits": {"trunk": "body.0.bias"}}, "`inherits` names 'trunk', which its model lacks. It has body.0.w"),
+        (
+            {"inherits": {"body.0.bias": "trunk"}},
+            "`inherits` takes 'body.0.bias' from 'trunk', which stage 'pretrain' lacks. It has body.0.weight",
+        ),
+        (
+            {"inherits": {"head.weight": "head.weight"}},
+            "'head.weight' has shape (3, 3), but 'head.weight' of stage 'pretrain' has (2, 3); an inherited ",
+        ),
+        ({"inherits": {}}, "Stage 'finetune': `inherits` is empty, so nothing comes from stage 'pretrain'"),
+        (
+            {"model": nn.Sequential(nn.Linear(4, 3))},
+            "inherits nothing from 'pretrain': no parameter has equal name and shape. Here: 0.weight, 0.bias. "
+            "There: body.0.weight, body.0.bias, head.weight, head.bias. State the pairs in `inherits`",
+        ),
+    ],
+)  # fmt: skip
+def test_stages_that_do_not_fit_together(changes, message):
+    with pytest.raises(StudyError) as error:
+        Study(
+            "tiny",
+            [stage(), Stage(**{"name": "finetune", "model": tiny_net(3), "loss": tiny_loss, "data": DATA, **changes})],
+            DATA,
+        )
+    assert message in str(error.value)
+
+
+# attribute
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"stage": "pre"}, StudyError, "Study 'tiny' has no stage 'pre'; its stages are pretrain, finetune"),
+        ({"method": "magic"}, MethodError, "magic"),
+        ({"curvature": "fisher"}, MethodError, "There is no curvature 'fisher'; choose one of ggn, hessian"),
+        ({"toleranse": 1}, MethodError, "Method 'exact' has no option 'toleranse'; it has "),
+        ({"method": "cg", "tolerance": 2.0}, MethodError, "tolerance is 2.0, expected a share between 0 and 1"),
+        ({"damping": -1.0}, MethodError, "Damping is -1.0, expected a finite number that is not negative"),
+        ({"damping": float("nan")}, MethodError, "Damping is nan, expected a finite number"),
+        ({"batch_size": 0}, MethodError, "batch_size is 0, expected at least 1"),
+        ({"curvature": "hessian"}, CurvatureError, "Use damping="),  # an untrained model
+    ],
+)
+def test_bad_options(options, error, message):
+    with pytest.raises(error) as caught:
+        ask(tiny_study(), **options)
+    assert message in str(caught.value)
+
+
+def test_unknown_method_is_answered_with_the_known_ones():
+    with pytest.raises(MethodError) as error:
+        ask(tiny_study(), method="magic")
+    for name in ("exact", "cg", "identity"):
+        assert name in str(error.value)
+
+
+def at_example(number, value, data):
+    """A loss that is `value` at one example of `data`."""
+
+    def loss(outputs, batch):
+        here = (batch[0] == data.tensors[0][number]).all(-1)
+        return torch.where(here, value, tiny_loss(outputs, batch))
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (
+            lambda o, b: tiny_loss(o, b).mean(),
+            "gave shape (), expected one value per example, shape (20,). Use reduction",
+        ),
+        (lambda o, b: tiny_loss(o, b)[:, None], "gave shape (20, 1), expected one value per example, shape (20,)"),
+        (lambda o, b: tiny_loss(o, b)[1:], "gave shape (19,), expected one value per example, shape (20,)"),
+        (lambda o, b: tiny_loss(o, b).tolist(), "gave a list, expected one value per example"),
+    ],
+)
+def test_loss_that_is_not_one_value_per_example(loss, message):
+    study = tiny_study()
+    study.stages[1].loss = loss
+    with pytest.raises(LossError) as error:
+        ask(study)
+    assert f"Stage 'finetune': the loss of a batch of 20 {message}" in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(("position", "name", "number"), [(0, "pretrain", 33), (1, "finetune", 7)])
+def test_loss_that_is_not_finite_names_the_example(value, position, name, number):
+    study = tiny_study()
+    study.stages[position].loss = at_example(number, float(value), study.stages[position].data)
+    with pytest.raises(LossError, match=rf"Stage '{name}': the loss of example {number} is {value}, expected a finite"):
+        ask(study, batch_size=6)
+
+
+def test_measure_is_checked_too():
+    study = tiny_study()
+    for measure, message in (
+        (lambda o, b: o.sum(), r"expected one value per example, shape \(6,\)"),
+        (at_example(4, float("nan"), study.queries), "example 4 is nan"),
+    ):
+        with pytest.raises(LossError, match=message):
+            ask(Study("tiny", study.stages, study.queries, measure))
+
+
+# Warnings
+
+
+def test_no_warning_where_there_is_nothing_to_warn_of():
+    report = ask(tiny_study()).report
+    assert (report["warnings"], report["notes"], report["not_covered"]) == ([], [], {})
+
+
+def test_proximity_zero_warns_that_nothing_flows_back():
+    study = tiny_study(frozen=False, proximity=0.0)
+    scores = ask(study)
+    assert len(scores.report["warnings"]) == 1
+    assert "Stage 'finetune' trains 2 inherited parameters with proximity 0" in scores.report["warnings"][0]
+    assert not scores.values.any()
+    assert ask(study, stage="finetune").report["warnings"] == []  # where nothing is to flow back
+
+
+def test_requires_grad_off_but_not_frozen_warns_and_counts_as_trained():
+    study, plain = tiny_study(frozen=False), ask(tiny_study(frozen=False))
+    study.stages[1].model.body.requires_grad_(False)
+    scores = ask(study)
+    assert len(scores.report["warnings"]) == 1
+    assert "Stage 'finetune': body.0.weight, body.0.bias have requires_grad=False" in scores.report["warnings"][0]
+    np.testing.assert_allclose(scores.values, plain.values)
+
+
+def test_frozen_in_the_first_stage_is_reported_as_not_covered():
+    stages = tiny_stages()
+    first = Stage("pretrain", stages[0].model, tiny_loss, stages[0].data, l2=0.02, frozen=["body.0.bias"])
+    report = ask(Study("tiny", [first, stages[1]], tiny_data(4, 3))).report
+    assert report["not_covered"] == {"pretrain": ["body.0.bias"]}
+
+
+# The model is never changed
+
+
+def state(model):
+    return {
+        "tensors": {name: tensor.clone() for name, tensor in model.state_dict(keep_vars=True).items()},
+        "identities": [id(p) for p in model.parameters()],
+        "gradients": [p.grad for p in model.parameters()],
+        "flags": [p.requires_grad for p in model.parameters()],
+        "modes": [m.training for m in model.modules()],
+        "modules": [(name, type(m), id(m)) for name, m in model.named_modules()],
+        "hooks": [
+            {k: list(v) for k, v in vars(m).items() if "hook" in k and isinstance(v, dict)} for m in model.modules()
+        ],
+    }
+
+
+def assert_unchanged(model, before):
+    now = state(model)
+    tensors, were = now.pop("tensors"), before.pop("tensors")
+    assert now == before
+    assert all(torch.equal(tensors[name], were[name]) for name in were)
+
+
+def touchy_study():
+    """Models in training mode with dropout, batch statistics, a hook, and flags of either kind."""
+    study = tiny_study(frozen=False)
+    for each in study.stages:
+        each.model.body = nn.Sequential(*each.model.body, nn.BatchNorm1d(3).double(), nn.Dropout(0.5))
+        each.model.train()
+        each.model.body[1].eval()
+        each.model.head.register_forward_hook(lambda *_: None)
+        each.model.head.bias.requires_grad_(False)
+    stages = [
+        Stage(s.name, s.model, s.loss, s.data, l2=s.l2, proximity=s.proximity, inherits=s.inherits)
+        for s in study.stages
+    ]
+    return Study("touchy", stages, study.queries)
+
+
+@pytest.mark.parametrize("method", ["exact", "cg", "identity"])
+@pytest.mark.parametrize("curvature", ["ggn", "hessian"])
+def test_model_is_unchanged(method, curvature):
+    study = touchy_study()
+    before = [state(each.model) for each in study.stages]
+    first = ask(study, method=method, curvature=curvature, damping=5.0)
+    again = ask(study, method=method, curvature=curvature, damping=5.0)
+    for each, was in zip(study.stages, before, strict=True):
+        assert_unchanged(each.model, was)
+    np.testing.assert_array_equal(first.values, again.values)  # dropout is off
+
+
+def failing(after):
+    calls = 0
+
+    def loss(outputs, batch):
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise ZeroDivisionError
+        return tiny_loss(outputs, batch)
+
+    return loss
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 5])
+def test_model_is_unchanged_when_the_loss_raises(after):
+    study = touchy_study()
+    study.stages[0].loss = study.stages[1].loss = study.measure = failing(after)
+    before = [state(each.model) for each in study.stages]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with pytest.raises(ZeroDivisionError):
+        ask(study)
+    for each, was in zip(study.stages, before, strict=True):
+        assert_unchanged(each.model, was)
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+@pytest.mark.parametrize("options", [{"method": "magic"}, {"curvature": "hessian", "damping": 0.0}, {"stage": "x"}])
+def test_model_is_unchanged_when_refused(options):
+    study = touchy_study()
+    before = [state(each.model) for each in study.stages]
+    with pytest.raises(UpstreamError):
+        ask(study, **options)
+    for each, was in zip(study.stages, before, strict=True):
+        assert_unchanged(each.model, was)
+
+
+def test_evaluation_mode_is_what_is_scored():
+    study = touchy_study()
+    calm = copy.deepcopy(study.stages)
+    for each in calm:
+        each.model.eval()
+    np.testing.assert_array_equal(ask(study).values, ask(Study("calm", calm, study.queries)).values)
