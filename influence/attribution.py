@@ -13,6 +13,7 @@ import torch
 
 from influence.chain import Chain
 from influence.curvature import method_named
+from influence.derivatives import Objective
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.ranking import top
@@ -89,7 +90,7 @@ def attribute(
     _check_options(chosen.__init__, method, options)
     if batch_size is not None and batch_size < 1:
         raise MethodError(f"batch_size is {batch_size!r}, expected at least 1.")
-    place = torch.device(device) if device is not None else next(study.stages[-1].model.parameters()).device
+    place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
     with Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(
@@ -110,6 +111,21 @@ def attribute(
     return Scores(values, objective.stage.name, {**report_of(chain, method), "seconds": time.perf_counter() - started})
 
 
+def usable(device: torch.device | str) -> torch.device:
+    """The device, if one can compute on it.
+
+    Raises:
+        MethodError: there is no such device here.
+    """
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise MethodError(
+            f"Device {device!r} cannot be used here ({reason}). Leave `device` out, or use 'cpu'."
+        ) from error
+
+
 def report_of(chain: Chain, method: str) -> dict[str, Any]:
     """What was solved at each stage, what was not covered, and what a careful reader should know."""
     warnings = []
@@ -127,6 +143,8 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
                 "0: by the theory its minimum has forgotten "
                 "where they started, so nothing flows back through them. Set `proximity`."
             )
+        if objective is not chain.objectives[0]:
+            warnings += moved(objective, chain.objectives[chain.objectives.index(objective) - 1])
         off = [n for n, p in stage.model.named_parameters() if not p.requires_grad and n in objective.trained.shapes]
         if off:
             warnings.append(
@@ -141,6 +159,22 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
         "warnings": warnings,
         "peak_memory": peak_memory(),
     }
+
+
+def moved(here: Objective, before: Objective) -> list[str]:
+    """A warning if frozen parameters do not have the values they were inherited with."""
+    gaps = {}
+    for name in here.groups.frozen:
+        inherited = before.parameters[here.groups.inherited[name]]
+        gap = float((here.parameters[name] - inherited).abs().max())
+        if gap > 1e-5 * max(1.0, float(inherited.abs().max())):
+            gaps[name] = gap
+    if not gaps:
+        return []
+    return [
+        f"Stage {here.stage.name!r}: {', '.join(list(gaps)[:3])}{' ...' if len(gaps) > 3 else ''} in `frozen` differ "
+        f"from stage {before.stage.name!r} by up to {max(gaps.values()):.2g}. Were they trained, or is this another model?"
+    ]
 
 
 def peak_memory() -> int:

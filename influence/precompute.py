@@ -29,8 +29,9 @@ from influence.scoring import score
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
 from influence.training import fit_stage
+from influence.version import VERSION
 
-VERSIONS = ("upstream-explorer", "torch", "numpy", "pandas", "umap-learn", "zarr")
+PACKAGES = ("torch", "numpy", "pandas", "umap-learn", "zarr")
 
 
 def precompute(
@@ -116,10 +117,9 @@ class _Precompute:
             return self.draft.steps[step]
         record = self._from_sibling(stage) if position == 0 and self.exhibit.train else None
         if record is None:
-            record = {}
-            if self.exhibit.train:
-                with self._step(f"training {stage.name}", total=1) as bar:
-                    record = fit_stage(stage, previous, report=bar.at).record()
+            with self._step(f"training {stage.name}", total=1) as bar:
+                steps = 5000 if self.exhibit.train else 0
+                record = fit_stage(stage, previous, iterations=steps, report=bar.at).record()
         self.draft.write_model(stage.name, stage.model.state_dict())
         self.draft.mark(step, record)
         return record
@@ -289,11 +289,9 @@ def load_model(stage: Stage, path: Path) -> None:
 
 def versions() -> dict[str, Any]:
     """Package versions and what else a repeated run depends on."""
-    found = {
-        d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"] in VERSIONS
-    }
     return {
-        **found,
+        "upstream-explorer": VERSION,
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "device": "cpu",

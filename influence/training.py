@@ -107,7 +107,7 @@ class Trainer:
         if whitening is None:
             descent.lbfgs(max(COARSE, tolerance) if dense else tolerance)
         for _ in range(HESSIANS if dense else 0):
-            if descent.norm <= tolerance:
+            if descent.norm <= tolerance or descent.steps >= iterations:
                 break
             current = self.whitening_at(descent.parameters) if whitening is None else whitening
             if not descent.newton(current):
@@ -256,15 +256,20 @@ def fit_stage(
     stage: Stage,
     previous: Stage | None,
     *,
-    device: torch.device | str = "cpu",
+    iterations: int = 5000,
     report: Callable[[float], None] | None = None,
 ) -> Fit:
-    """Fit a stage that inherits from `previous` as that stands now, and put the result into the stage's own model."""
+    """Fit a stage that inherits from `previous` as that stands now, and put the result into the stage's own model.
+
+    With `iterations` 0 nothing moves: the result says how far from a minimum the stage stands.
+    """
     groups = groups_of(stage, previous)
     before = dict(previous.model.named_parameters()) if previous else {}
     inherited = {here: before[there] for here, there in groups.inherited.items()}
-    fit = Trainer(stage, groups, device).fit(inherited=inherited, start=inherited, report=report)
-    with torch.no_grad():
-        for name, parameter in stage.model.named_parameters():
-            parameter.copy_(fit.parameters[name])
+    start = inherited if iterations else None
+    fit = Trainer(stage, groups).fit(inherited=inherited, start=start, iterations=iterations, report=report)
+    if iterations:
+        with torch.no_grad():
+            for name, parameter in stage.model.named_parameters():
+                parameter.copy_(fit.parameters[name])
     return fit

@@ -66,8 +66,8 @@ class ConjugateGradients(Method):
             raise CurvatureError(
                 f"Stage {self.objective.stage.name!r}: {error} Use a larger damping, or curvature='ggn'."
             ) from error
-        self.report["residuals"] += residuals.tolist()
-        self.report["iterations"] += iterations.tolist()
+        self.report["residuals"] = residuals.tolist()
+        self.report["iterations"] = iterations.tolist()
         return solution.to(queries.dtype)
 
     def _operator(self, vectors: Tensor) -> Tensor:

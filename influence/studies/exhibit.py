@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,7 +53,16 @@ class Exhibit:
     def all_settings(self) -> dict[str, Any]:
         """What the run depends on: equal settings give an equal run."""
         stages = [
-            {"name": s.name, "examples": len(s.data), "l2": s.l2, "proximity": s.proximity, "frozen": list(s.frozen)}
+            {
+                "name": s.name,
+                "examples": len(s.data),
+                "shown": _digest(self.examples[s.name]),
+                "classes": list(self.classes[s.name]),
+                "l2": s.l2,
+                "proximity": s.proximity,
+                "frozen": list(s.frozen),
+                "inherits": None if s.inherits is None else dict(s.inherits),
+            }
             for s in self.study.stages
         ]
         return {
@@ -62,6 +72,14 @@ class Exhibit:
             "seed": self.seed,
             "method": self.method,
             "curvature": self.curvature,
+            "measure": self.measure,
+            "train": self.train,
+            "queries": _digest(self.queries),
             "stages": stages,
             **self.settings,
         }
+
+
+def _digest(table: pd.DataFrame) -> str:
+    """A fingerprint of a table's contents, so that a run of other data is not taken for this one."""
+    return hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()).hexdigest()[:16]

@@ -225,6 +225,20 @@ def test_no_warning_where_there_is_nothing_to_warn_of():
     assert (report["warnings"], report["notes"], report["not_covered"]) == ([], [], {})
 
 
+def test_a_frozen_parameter_with_another_value_than_it_inherited_warns():
+    study = tiny_study()
+    with torch.no_grad():
+        study.stages[1].model.body[0].bias += 0.25
+    (warning,) = ask(study).report["warnings"]
+    assert "Stage 'finetune': body.0.bias in `frozen` differ from stage 'pretrain' by up to 0.25" in warning
+    assert ask(study, stage="finetune").report["warnings"] == []
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(MethodError, match="Device 'nonsense' cannot be used here"):
+        ask(tiny_study(), device="nonsense")
+
+
 def test_proximity_zero_warns_that_nothing_flows_back():
     study = tiny_study(frozen=False, proximity=0.0)
     scores = ask(study)

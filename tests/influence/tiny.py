@@ -58,7 +58,10 @@ def tiny_stages(frozen: bool = True, dropout: float = 0.0, **changes) -> list[St
 
 
 def tiny_study(frozen: bool = True, **changes) -> Study:
-    return Study("tiny", tiny_stages(frozen, **changes), tiny_data(QUERIES, 3, seed=3))
+    """The finetuned body is the pretrained one, as if nothing had moved it."""
+    stages = tiny_stages(frozen, **changes)
+    stages[1].model.body.load_state_dict(stages[0].model.body.state_dict())
+    return Study("tiny", stages, tiny_data(QUERIES, 3, seed=3))
 
 
 def picture(number: int) -> bytes:
