@@ -171,9 +171,10 @@ def moved(here: Objective, before: Objective) -> list[str]:
             gaps[name] = gap
     if not gaps:
         return []
+    named = ", ".join(list(gaps)[:3]) + (" ..." if len(gaps) > 3 else "")
     return [
-        f"Stage {here.stage.name!r}: {', '.join(list(gaps)[:3])}{' ...' if len(gaps) > 3 else ''} in `frozen` differ "
-        f"from stage {before.stage.name!r} by up to {max(gaps.values()):.2g}. Were they trained, or is this another model?"
+        f"Stage {here.stage.name!r}: {named} in `frozen` differ from stage {before.stage.name!r} by up to "
+        f"{max(gaps.values()):.2g}. Were they trained, or is this another model?"
     ]
 
 
