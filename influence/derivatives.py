@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -249,9 +250,26 @@ class Objective:
         with plain_kernels():
             for positions, batch in self.batches(self.stage.data):
                 product = products(batch, positions.stop - positions.start)
-                for start in range(0, len(rows), 64):
-                    total[start : start + 64] += self._over_rows(product, rows[start : start + 64])
+                for part in range(0, len(rows), self._rows_at_once):
+                    chunk = slice(part, part + self._rows_at_once)
+                    total[chunk] += self._over_rows(product, rows[chunk])
         return total.to(vectors.dtype)
+
+    @functools.cached_property
+    def _rows_at_once(self) -> int:
+        """How many products of a batch fit the budget, by what autograd keeps of one forward pass."""
+        kept = 1
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        positions, batch = next(self.batches(self.stage.data))
+        live = {n: self.parameters[n].clone().requires_grad_() for n in self.trained.shapes}
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            self.losses(batch, positions.stop - positions.start, live)
+        return max(1, min(64, BUDGET // kept))
 
     def _over_rows(self, product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         try:
