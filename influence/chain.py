@@ -56,7 +56,9 @@ class Chain:
     def query_gradients(self) -> Tensor:
         """Gradients of the measure of every query over all parameters of the last stage: (Q, P)."""
         blocks = [g for _, g in self.last.example_gradients(self.study.queries, self.last.all, self.study.measure)]
-        return torch.cat(blocks)
+        gradients = torch.cat(blocks)
+        self.last.note_if_constant(gradients.any())
+        return gradients
 
     def pull_back(self, queries: Tensor) -> Iterator[tuple[Objective, Tensor]]:
         """From the last stage to the first: (objective, v), v (Q, T) the query pulled back and solved there.

@@ -105,21 +105,31 @@ class Objective:
         """Losses of all examples (n,) on the CPU.
 
         Raises:
-            LossError: not one value per example, or a value that is not finite.
+            LossError: the model or the loss cannot take the data, does not give one value per example, or gives one
+                that is not finite.
         """
         found = []
-        with torch.no_grad(), plain_kernels():
-            for positions, batch in self.batches(data):
-                values = self.losses(batch, positions.stop - positions.start, loss=loss)
-                bad = (~values.isfinite()).nonzero().flatten()
-                if len(bad):
-                    raise LossError(
-                        f"Stage {self.stage.name!r}: the loss of example "
-                        f"{positions.start + int(bad[0])} is {values[bad[0]].item()}, expected a "
-                        "finite number. Check this example and the trained parameters."
-                    )
-                found.append(values.cpu())
+        try:
+            with torch.no_grad(), plain_kernels():
+                for positions, batch in self.batches(data):
+                    values = self.losses(batch, positions.stop - positions.start, loss=loss)
+                    self._refuse_not_finite(values, positions.start)
+                    found.append(values.cpu())
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            whose = "its training examples" if data is self.stage.data else "the queries"
+            raise LossError(
+                f"Stage {self.stage.name!r}: its model or loss failed on {whose}: {type(error).__name__}: {error}. "
+                "Try forward, loss and collate on one batch by hand."
+            ) from error
         return torch.cat(found)
+
+    def _refuse_not_finite(self, values: Tensor, start: int) -> None:
+        bad = (~values.isfinite()).nonzero().flatten()
+        if len(bad):
+            raise LossError(
+                f"Stage {self.stage.name!r}: the loss of example {start + int(bad[0])} is {values[bad[0]].item()}, "
+                "expected a finite number. Check this example and the trained parameters."
+            )
 
     # First derivatives
 
@@ -142,7 +152,9 @@ class Objective:
                         f"{self.stage.name}: per-example gradients one at a time (the model cannot be vectorised)"
                     )
                     gradients = self._looped_gradients(here, batch, count, loss)
-                yield positions, layout.flatten(gradients).detach()
+                flat = layout.flatten(gradients).detach()
+                # What follows sums over many of them, for which half precision has too few digits.
+                yield positions, flat.to(torch.promote_types(flat.dtype, torch.float32))
 
     def _looped_gradients(
         self, here: dict[str, Tensor], batch: Any, count: int, loss: Loss | None
@@ -156,6 +168,14 @@ class Objective:
             n: torch.stack([row[i] if row[i] is not None else torch.zeros_like(p) for row in rows])
             for i, (n, p) in enumerate(live.items())
         }
+
+    def note_if_constant(self, any_gradient: Tensor | bool) -> None:
+        """Note for the report that all gradients are zero, which in a trained model is a mistake of the description."""
+        if not any_gradient:
+            self.notes.add(
+                f"{self.stage.name}: no loss depends on the model's parameters; `forward(model, batch)` must call the "
+                "model that it is given, not another object, and must not detach its outputs"
+            )
 
     def gradient(self) -> Tensor:
         """Gradient (P,) of the data term (mean loss) over the trained parameters."""

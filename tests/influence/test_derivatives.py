@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from minima import data, loss
@@ -259,3 +261,32 @@ def test_losses_that_are_not_one_finite_number_per_example(bad, message):
     stage = Stage("bad", nn.Linear(3, 3).double(), bad, data(9, 3, 3, g), l2=0.1)
     with pytest.raises(LossError, match=message):
         attribute(Study("bad", [stage], stage.data), progress=False)
+
+
+def test_half_precision_models_are_scored_in_float32():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 3).double()
+    examples = data(9, 3, 3, g)
+    exact = attribute(Study("double", [Stage("one", model, loss, examples, l2=0.1)], examples), progress=False).values
+    halves = TensorDataset(examples.tensors[0].bfloat16(), examples.tensors[1])
+    half = Stage("one", copy.deepcopy(model).bfloat16(), loss, halves, l2=0.1)
+    found = attribute(Study("half", [half], halves), progress=False).values
+    assert found.dtype == exact.dtype
+    assert abs(found - exact).max() < 0.05 * abs(exact).max()
+
+
+def test_a_forward_that_calls_another_model_is_found_out():
+    other = nn.Linear(3, 3).double()
+    examples = data(9, 3, 3, g)
+    stage = Stage("one", nn.Linear(3, 3).double(), loss, examples, forward=lambda model, batch: other(batch[0]), l2=0.1)
+    report = attribute(Study("other", [stage], examples), progress=False).report
+    assert any("one: no loss depends on the model's parameters" in note for note in report["notes"])
+
+
+def test_data_that_the_model_cannot_take_is_named():
+    stage = Stage("one", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1)
+    with pytest.raises(LossError, match="'one': its model or loss failed on the queries: RuntimeError: mat1 and mat2"):
+        attribute(Study("wide", [stage], data(4, 5, 3, g)), progress=False)
+    stage = Stage("one", nn.Linear(3, 3).double(), loss, [(torch.ones(3), None)], l2=0.1)
+    with pytest.raises(LossError, match="'one': its model or loss failed on its training examples: TypeError"):
+        attribute(Study("none", [stage], data(4, 3, 3, g)), progress=False)
