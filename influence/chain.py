@@ -47,6 +47,8 @@ class Chain:
         self.last.checked_losses(study.queries, study.measure)
         for objective in self.objectives:
             objective.checked_losses(objective.stage.data)
+            _, gradients = next(objective.example_gradients(objective.stage.data, objective.trained))
+            objective.note_if_constant(gradients.any())
         self.solvers = [solver(objective) for objective in self.objectives]
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,13 +54,15 @@ class Objective:
         self.frozen = Layout(self.parameters, groups.frozen)
         self.all = Layout(self.parameters, self.parameters)
         self.dtype = self.trained.flatten(self.parameters).dtype
+        self.sum_dtype = torch.promote_types(self.dtype, torch.float32)
         # Diagonal of the terms that are not data: l2 on all trained parameters, 2 alpha on the inherited ones.
-        self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.dtype, device=self.device)
+        self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
         for name in groups.held:
             self.ridge[self.trained.slices[name]] += 2 * stage.proximity
         self.batch_size = batch_size or max(1, min(256, BUDGET // (self.dtype.itemsize * self.all.size)))
         self.count = len(stage.data)
         self.notes: set[str] = set()
+        self._looping = False
 
     def at(self, parameters: dict[str, Tensor]) -> Objective:
         """The same objective at other parameters (all of the stage's, by name)."""
@@ -112,8 +115,14 @@ class Objective:
         try:
             with torch.no_grad(), plain_kernels():
                 for positions, batch in self.batches(data):
-                    values = self.losses(batch, positions.stop - positions.start, loss=loss)
+                    count = positions.stop - positions.start
+                    values = self.losses(batch, count, loss=loss)
                     self._refuse_not_finite(values, positions.start)
+                    if not positions.start and not torch.equal(values, self.losses(batch, count, loss=loss)):
+                        raise LossError(
+                            f"Stage {self.stage.name!r}: the same batch gave two different losses. Something in the "
+                            "model is random in evaluation mode too; influence needs a fixed function."
+                        )
                     found.append(values.cpu())
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             whose = "its training examples" if data is self.stage.data else "the queries"
@@ -136,25 +145,56 @@ class Objective:
     def example_gradients(self, data: Any, layout: Layout, loss: Loss | None = None) -> Iterator[tuple[slice, Tensor]]:
         """(positions, per-example gradients (B, P)) over the parameters of `layout`, batch by batch."""
         here = {n: self.parameters[n] for n in layout.shapes}
-        with plain_kernels():
-            for positions, batch in self.batches(data):
-                count = positions.stop - positions.start
+        for positions, batch in self.batches(data):
+            with plain_kernels():
+                gradients = self._batch_gradients(here, batch, positions.stop - positions.start, loss)
+            flat = layout.flatten(gradients).detach()
+            # What follows sums over many of them, for which half precision has too few digits.
+            yield positions, flat.to(torch.promote_types(flat.dtype, torch.float32))
 
-                def one(p: dict[str, Tensor], example: Any) -> Tensor:
-                    return self.losses(example, 1, p, loss)[0]
+    def _batch_gradients(self, here: dict[str, Tensor], batch: Any, count: int, loss: Loss | None) -> dict[str, Tensor]:
+        def one(p: dict[str, Tensor], example: Any) -> Tensor:
+            return self.losses(example, 1, p, loss)[0]
 
-                try:
-                    gradients = vmap(grad(one), in_dims=(None, _example_dims(batch, count)))(
-                        here, _as_examples(batch, count)
-                    )
-                except RuntimeError:
-                    self.notes.add(
-                        f"{self.stage.name}: per-example gradients one at a time (the model cannot be vectorised)"
-                    )
-                    gradients = self._looped_gradients(here, batch, count, loss)
-                flat = layout.flatten(gradients).detach()
-                # What follows sums over many of them, for which half precision has too few digits.
-                yield positions, flat.to(torch.promote_types(flat.dtype, torch.float32))
+        if self._separable(batch, count, loss):
+            try:
+                return vmap(grad(one), in_dims=(None, _example_dims(batch, count)))(here, _as_examples(batch, count))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                self._note_loop()
+        return self._looped_gradients(here, batch, count, loss)
+
+    def _separable(self, batch: Any, count: int, loss: Loss | None = None) -> bool:
+        """Whether slices of the batch are batches of one: each must have the loss that it has within the batch.
+
+        They are not where the model cannot be vectorised, takes its batch in a form of its own, or shares a tensor
+        among examples that only looks as if it held one row for each.
+        """
+        if self._looping:
+            return False
+        with torch.no_grad():
+            whole = self.losses(batch, count, loss=loss)
+            try:
+                dims = (_example_dims(batch, count),)
+                alone = vmap(lambda example: self.losses(example, 1, loss=loss)[0], in_dims=dims)(
+                    _as_examples(batch, count)
+                )
+            except torch.OutOfMemoryError:
+                raise
+            except (LossError, LookupError, RuntimeError, TypeError, ValueError):
+                self._note_loop()
+                return False
+        tolerance = torch.finfo(whole.dtype).eps ** 0.5
+        if not torch.allclose(alone, whole, rtol=tolerance, atol=tolerance * float(whole.abs().max())):
+            self._note_loop()
+        return not self._looping
+
+    def _note_loop(self) -> None:
+        self._looping = True
+        self.notes.add(
+            f"{self.stage.name}: derivatives example by example (the model or its batches cannot be vectorised)"
+        )
 
     def _looped_gradients(
         self, here: dict[str, Tensor], batch: Any, count: int, loss: Loss | None
@@ -179,7 +219,7 @@ class Objective:
 
     def gradient(self) -> Tensor:
         """Gradient (P,) of the data term (mean loss) over the trained parameters."""
-        total = torch.zeros(self.trained.size, dtype=self.dtype, device=self.device)
+        total = torch.zeros(self.trained.size, dtype=self.sum_dtype, device=self.device)
         here = {n: self.parameters[n] for n in self.trained.shapes}
         with plain_kernels():
             for positions, batch in self.batches(self.stage.data):
@@ -266,7 +306,7 @@ class Objective:
     ) -> Tensor:
         """Sum over batches of a linear map, applied to chunks of rows so that memory stays bounded."""
         rows = vectors.to(self.dtype)
-        total = torch.zeros(len(rows), width, dtype=self.dtype, device=self.device)
+        total = torch.zeros(len(rows), width, dtype=self.sum_dtype, device=self.device)
         with plain_kernels():
             for positions, batch in self.batches(self.stage.data):
                 product = products(batch, positions.stop - positions.start)
@@ -294,20 +334,33 @@ class Objective:
     def _over_rows(self, product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         try:
             return vmap(product)(rows).detach()
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:
             self.notes.add(f"{self.stage.name}: curvature products one at a time (the model cannot be vectorised)")
             return torch.stack([product(row).detach() for row in rows])
 
     def ggn(self) -> Tensor:
         """The dense generalised Gauss-Newton matrix (T, T) of the mean loss, in float64."""
+        part = copy.copy(self)
+        with torch.no_grad():
+            batch = next(self.batches(self.stage.data))[1]
+            leaves = [v for v in pytree.tree_leaves(self.outputs(batch)) if isinstance(v, Tensor)]
+            width = max(1, sum(v.numel() for v in leaves) // min(self.batch_size, self.count))
+        part.batch_size = max(1, min(self.batch_size, BUDGET // (8 * width * self.trained.size)))
         total = torch.zeros(self.trained.size, self.trained.size, dtype=torch.float64, device=self.device)
-        try:
+        for positions, batch in part.batches(self.stage.data):
+            count = positions.stop - positions.start
             with plain_kernels():
-                for positions, batch in self.batches(self.stage.data):
-                    total += self._batch_ggn(batch, positions.stop - positions.start)
-        except RuntimeError:
-            self.notes.add(f"{self.stage.name}: Gauss-Newton matrix by products (the model cannot be vectorised)")
-            return self.ggn_product(torch.eye(self.trained.size, dtype=self.dtype, device=self.device)).double()
+                if width > self.trained.size or not part._separable(batch, count):
+                    return self.ggn_product(torch.eye(self.trained.size, dtype=self.dtype, device=self.device)).double()
+                try:
+                    total += self._batch_ggn(batch, count)
+                except torch.OutOfMemoryError:
+                    raise
+                except RuntimeError:
+                    self._note_loop()
+                    return self.ggn_product(torch.eye(self.trained.size, dtype=self.dtype, device=self.device)).double()
         return total / self.count
 
     def _batch_ggn(self, batch: Any, count: int) -> Tensor:
@@ -329,8 +382,7 @@ class Objective:
 
             return jacrev(grad(of_flat))(torch.cat([o.flatten() for o in outputs]))
 
-        chunk = max(1, self.batch_size // 8)
-        jacobian = vmap(jacrev(outputs_of), in_dims=(None, dims), chunk_size=chunk)(point, examples)
+        jacobian = vmap(jacrev(outputs_of), in_dims=(None, dims))(point, examples)
         rows = self.trained.flatten(jacobian).detach().double()  # (B, C, T)
         weighted = vmap(curvature_of, in_dims=(dims,))(examples).detach().double() @ rows
         return rows.flatten(0, 1).T @ weighted.flatten(0, 1)
@@ -342,16 +394,23 @@ class Objective:
         return (matrix + matrix.T) / 2
 
 
+_KERNELS = threading.RLock()
+
+
 @contextlib.contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Only kernels that can be differentiated twice: fused attention cannot."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    """Only kernels that can be differentiated twice: fused attention cannot.
+
+    The choice is the process's, so one thread at a time, and never across a `yield`.
+    """
+    with _KERNELS:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _is_per_example(value: Any, count: int) -> bool:

@@ -22,6 +22,11 @@ def predictions(
     Raises:
         StudyError: the table's length differs, the outputs are not (B, classes), or a label is not a class.
     """
+    if not {"id", "label"} <= set(shown.columns) or shown["id"].duplicated().any():
+        raise StudyError(
+            f"Stage {objective.stage.name!r}: the table has the columns {', '.join(shown.columns)}, expected at "
+            "least id, each once, and label."
+        )
     if len(shown) != len(data):
         raise StudyError(f"Stage {objective.stage.name!r}: the table has {len(shown)} rows for {len(data)} examples.")
     losses = objective.checked_losses(data, measure)

@@ -62,18 +62,25 @@ def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn
         if stage.inherits:
             raise StudyError(f"Stage {stage.name!r} is the first, so it inherits nothing; remove `inherits`.")
         return {}
+    before, there = dict(previous.model.named_parameters()), canonical_names(previous.model)
+    if stage.inherits is not None:
+        return _stated(stage, stage.inherits, previous, parameters)
+    found = {n: there[n] for n, p in parameters.items() if n in there and p.shape == before[there[n]].shape}
+    if not found:
+        raise StudyError(
+            f"Stage {stage.name!r} inherits nothing from {previous.name!r}: no parameter has equal name and shape. "
+            f"Here: {_listed(parameters)}. There: {_listed(before)}. State the pairs in `inherits`."
+        )
+    return found
+
+
+def _stated(
+    stage: Stage, inherits: Mapping[str, str], previous: Stage, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, str]:
     before = dict(previous.model.named_parameters())
-    if stage.inherits is None:
-        found = {n: n for n, p in parameters.items() if n in before and p.shape == before[n].shape}
-        if not found:
-            raise StudyError(
-                f"Stage {stage.name!r} inherits nothing from {previous.name!r}: no parameter has equal name and shape. "
-                f"Here: {_listed(parameters)}. There: {_listed(before)}. State the pairs in `inherits`."
-            )
-        return found
     here, there = canonical_names(stage.model), canonical_names(previous.model)
-    found = {}
-    for name, origin in stage.inherits.items():
+    found: dict[str, str] = {}
+    for name, origin in inherits.items():
         if name not in here:
             raise StudyError(
                 f"Stage {stage.name!r}: `inherits` names {name!r}, which its model lacks. It has {_listed(parameters)}."
@@ -89,6 +96,11 @@ def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn
             raise StudyError(
                 f"Stage {stage.name!r}: {name!r} has shape {tuple(parameters[name].shape)}, but {origin!r} of stage "
                 f"{previous.name!r} has {tuple(before[origin].shape)}; an inherited parameter keeps its shape."
+            )
+        if found.get(name, origin) != origin:
+            raise StudyError(
+                f"Stage {stage.name!r}: `inherits` takes the tied weight {name!r} from both {found[name]!r} "
+                f"and {origin!r}."
             )
         found[name] = origin
     if not found:

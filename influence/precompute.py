@@ -157,14 +157,16 @@ class _Precompute:
         first = self.study.stages[0].name
         if "map" not in self.draft.steps:
             sibling = self._sibling()
-            if sibling is not None and list(sibling.queries()["id"]) == list(self.queries["id"]):
+            if sibling is not None and all(
+                sibling.manifest["settings"].get(key) == self.draft.settings[key] for key in ("queries", "seed")
+            ):
                 places, projected = sibling.examples(first)[["x", "y"]], sibling.queries()[["x", "y"]]
                 record = sibling.manifest["map"]
             else:
                 with self._step("map of the embedding"):
                     objective = self.objectives[0]
                     vectors = embed(objective, self.study.stages[0].data, self.exhibit.embedding)
-                    others = embed(objective, self.study.queries, self.exhibit.embedding)
+                    others = embed(objective, self.study.queries, self.exhibit.embedding, self.objectives[-1])
                     found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
                 places, projected = pd.DataFrame(found, columns=["x", "y"]), pd.DataFrame(near, columns=["x", "y"])
                 record = {"stage": first, "algorithm": algorithm, "of": f"the {first} model's embedding"}

@@ -16,14 +16,22 @@ from influence.derivatives import Objective
 NEIGHBOURS = 15
 
 
-def embed(objective: Objective, data: Any, embedding: Callable[[nn.Module, Any], torch.Tensor]) -> np.ndarray:
-    """`embedding(model, batch)` -> (B, d) of all examples of `data`, as float32 (n, d)."""
+def embed(
+    objective: Objective,
+    data: Any,
+    embedding: Callable[[nn.Module, Any], torch.Tensor],
+    reader: Objective | None = None,
+) -> np.ndarray:
+    """`embedding(model, batch)` -> (B, d) of all examples of `data`, as float32 (n, d).
+
+    The model is that of `objective`; batches are made as `reader`, by default the same, makes them.
+    """
     # As everywhere: in evaluation mode, on a copy, so that the user's model stays as it is.
     model = copy.deepcopy(objective.stage.model).eval()
     device = next(model.parameters()).device
     rows = []
     with torch.no_grad():
-        for _, batch in objective.batches(data):
+        for _, batch in (reader or objective).batches(data):
             batch = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), batch)
             rows.append(embedding(model, batch).flatten(1).float().cpu().numpy())
     return np.concatenate(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -29,6 +28,9 @@ SIGN = (
 CHUNK = (64, 1024)
 """Rows (queries) and columns (examples) of a score chunk: 256 kB, so that a row and a column are both cheap."""
 
+_REQUIRED = {"name": str, "stages": list, "scores": list, "default_method": str, "files": dict, "settings": dict}
+"""What every run.json states, with its kind."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -40,6 +42,7 @@ class Run:
 
     def __init__(self, path: Path, manifest: dict[str, Any]):
         self.path, self.manifest = path, manifest
+        self._tables: dict[str, pd.DataFrame] = {}
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -65,6 +68,9 @@ class Run:
         """What is wrong with the files, a sentence each; empty if every checksum holds."""
         found = []
         for name, expected in self.manifest["files"].items():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                found.append(f"{name} lies outside the run")
+                continue
             try:
                 actual = _checksum(self.path / name)
             except FileNotFoundError:
@@ -124,12 +130,10 @@ class Run:
         stored = ", ".join(methods) or "none"
         raise RunError(f"Run {self.name} has no scores of stage {stage!r} by method {method!r}; stored: {stored}.")
 
-    @functools.cache  # noqa: B019 - a run is opened once and lives as long as the process
     def examples(self, stage: str) -> pd.DataFrame:
         """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md."""
         return self._table(f"examples/{self.stage(stage)['name']}.parquet")
 
-    @functools.cache  # noqa: B019
     def queries(self) -> pd.DataFrame:
         """One row a test query; treat as read-only. Columns: CONTRACT.md."""
         return self._table("queries.parquet")
@@ -146,7 +150,9 @@ class Run:
 
     def _table(self, name: str) -> pd.DataFrame:
         try:
-            return pd.read_parquet(self.path / name)
+            if name not in self._tables:
+                self._tables[name] = pd.read_parquet(self.path / name)
+            return self._tables[name]
         except (OSError, ValueError) as error:
             raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
 
@@ -196,6 +202,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"Run {folder} has format {manifest['format']}; this version of upstream reads format {FORMAT}. "
             + ("Update upstream." if manifest["format"] > FORMAT else "Compute the run again.")
         )
+    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
+    wrong += [f for f in _written_files(manifest) if f not in manifest["files"]] if not wrong else []
+    if wrong:
+        raise RunError(f"run.json in {folder} lacks {', '.join(wrong)}. Delete the folder and compute it again.")
     if manifest.get("checksum") != _manifest_checksum(manifest):
         raise RunError(
             f"run.json in {folder} was changed after it was written. Delete the folder and compute it again."
@@ -212,10 +222,10 @@ class Draft:
     """
 
     def __init__(self, root: str | os.PathLike[str], name: str, settings: Mapping[str, Any]):
-        """Resume the draft of `name` if it was begun with the same `settings`, else begin anew.
+        """Resume the draft of `name`, or begin it.
 
         Raises:
-            RunError: `name` is no file name, or `root` cannot be written.
+            RunError: `name` is no file name, `root` cannot be written, or the draft was begun with other `settings`.
         """
         if not _NAME.fullmatch(name):
             raise RunError(f"{name!r} cannot be a run's name: use letters, digits, '.', '_' and '-', at most 100.")
@@ -240,8 +250,18 @@ class Draft:
         journal = self.folder / "journal.json"
         if journal.is_file():
             begun = json.loads(journal.read_text(encoding="utf-8"))
-            if begun["settings"] == self.settings:
-                self.steps = dict(begun["steps"])
+            if begun["settings"] != self.settings and begun["steps"]:
+                other = next(
+                    k
+                    for k in {**begun["settings"], **self.settings}
+                    if begun["settings"].get(k) != self.settings.get(k)
+                )
+                raise RunError(
+                    f"An unfinished run {self.final} was begun with other settings: {other} is "
+                    f"{begun['settings'].get(other)!r}, asked for {self.settings.get(other)!r}. Finish it with its own "
+                    f"command, choose another --name, or delete {self.folder}."
+                )
+            self.steps = dict(begun["steps"])
         if not self.steps:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
@@ -287,7 +307,15 @@ class Draft:
         chunks = (min(CHUNK[0], shape[0]), min(CHUNK[1], shape[1]))
         # Float noise does not compress: stored raw, a row is read without decoding.
         return name, zarr.create_array(
-            self.path(name), shape=shape, chunks=chunks, dtype="float32", compressors=None, overwrite=True
+            self.path(name),
+            shape=shape,
+            chunks=chunks,
+            dtype="float32",
+            compressors=None,
+            overwrite=True,
+            # A chunk that goes missing reads as NaN, which readers refuse, and never as a score of zero.
+            fill_value=float("nan"),
+            config={"write_empty_chunks": True},
         )
 
     def finish(self, manifest: Mapping[str, Any]) -> Run:
@@ -318,6 +346,17 @@ class Draft:
         temporary = self.path(f"{name}.tmp")
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
         temporary.replace(self.folder / name)
+
+
+def _written_files(manifest: Mapping[str, Any]) -> list[str]:
+    """Files that readers will ask for by the manifest's own word."""
+    stages = [stage["name"] for stage in manifest["stages"]]
+    tables = ["queries.parquet", *(f"examples/{stage}.parquet" for stage in stages)]
+    return [
+        *tables,
+        *(f"stages/{stage}.safetensors" for stage in stages),
+        *(f"{r['file']}/zarr.json" for r in manifest["scores"]),
+    ]
 
 
 def _draft_name(name: str) -> str:

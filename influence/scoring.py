@@ -20,8 +20,5 @@ def score(objective: Objective, solved: Tensor) -> Iterator[tuple[slice, Tensor]
         score = v . (gradient of the example's loss) / m, in nats: the predicted change of the query's loss if the
         example had been left out. Positive = helpful. (The papers' derivative is -m times this.)
     """
-    depends = False
     for positions, gradients in objective.example_gradients(objective.stage.data, objective.trained):
-        depends = depends or bool(gradients.any())
         yield positions, (solved @ gradients.T.to(solved.dtype)) / objective.count
-    objective.note_if_constant(depends)

@@ -78,14 +78,16 @@ class Stage:
                 raise StudyError(
                     f"Stage {self.name!r}: {field} is {value!r}, expected a finite number that is not negative."
                 )
+        self.l2, self.proximity = float(self.l2), float(self.proximity)
         if isinstance(self.frozen, str):
             raise StudyError(
                 f"Stage {self.name!r}: frozen is the string {self.frozen!r}, expected a list of "
                 f"patterns: [{self.frozen!r}]."
             )
-        if not isinstance(self.frozen, Iterable) or not all(isinstance(pattern, str) for pattern in self.frozen):
+        patterns = tuple(self.frozen) if isinstance(self.frozen, Iterable) else (None,)
+        if not all(isinstance(pattern, str) for pattern in patterns):
             raise StudyError(f"Stage {self.name!r}: frozen is {self.frozen!r}, expected a list of patterns.")
-        self.frozen = tuple(self.frozen)
+        self.frozen = patterns
         if self.inherits is not None and not isinstance(self.inherits, Mapping):
             raise StudyError(
                 f"Stage {self.name!r}: inherits is {self.inherits!r}, expected "

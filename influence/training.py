@@ -159,7 +159,8 @@ class _Descent:
         self.held = torch.zeros_like(self.anchor)
         for name in objective.groups.held:
             self.held[self.layout.slices[name]] = objective.stage.proximity
-        begin = {**self.fixed, **{n: t.detach().to(objective.device) for n, t in start.items()}}
+        own = {n: objective.parameters[n] for n in self.layout.shapes}
+        begin = {**self.fixed, **own, **{n: t.detach().to(objective.device) for n, t in start.items()}}
         self.point = self.layout.flatten(begin).clone().requires_grad_()
         self.value = self.norm = math.inf
         self.evaluate()

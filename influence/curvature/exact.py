@@ -32,11 +32,13 @@ class Exact(Method):
         eigenvalues, self.vectors = torch.linalg.eigh(matrix)
         smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
         if self.curvature == "ggn":
-            # Positive semi-definite by construction: what is below zero is rounding.
-            eigenvalues = eigenvalues.clamp(min=0)
-            smallest = max(smallest, 0.0)
+            # Positive semi-definite for a loss that is convex in the outputs: then what is below zero is rounding.
+            rounding = 10 * torch.finfo(self.objective.dtype).eps * largest
+            if -rounding < smallest < 0:
+                eigenvalues = eigenvalues.clamp(min=0)
+                smallest = 0.0
         self.report |= {"parameters": size, "smallest_eigenvalue": smallest, "largest_eigenvalue": largest}
-        self.refuse_negative(smallest)
+        self.refuse_negative(smallest, largest)
         self.inverse = 1 / (eigenvalues + self.damping)
 
     def solve(self, queries: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Method(ABC):
     def __init__(self, objective: Objective, *, damping: float | None = None, curvature: str = "ggn"):
         if curvature not in CURVATURES:
             raise MethodError(f"There is no curvature {curvature!r}; choose one of {', '.join(CURVATURES)}.")
-        if damping is not None and not 0 <= damping < float("inf"):
+        if damping is not None and not (isinstance(damping, (int, float)) and 0 <= damping < float("inf")):
             raise MethodError(f"Damping is {damping!r}, expected a finite number that is not negative, or None.")
         self.objective, self.curvature = objective, curvature
         self.damping = pick_damping(objective) if damping is None else float(damping)
@@ -55,22 +55,33 @@ class Method(ABC):
     def solve(self, queries: Tensor) -> Tensor:
         """(Q, T) -> (Q, T), all queries together."""
 
-    def refuse_negative(self, smallest: float) -> None:
-        """Raise CurvatureError if the damped curvature has an eigenvalue that is not positive."""
-        if smallest + self.damping <= 0:
-            need = -1.1 * smallest if smallest < 0 else 1e-6
-            raise CurvatureError(
-                f"Stage {self.objective.stage.name!r}: the {self.curvature} has the eigenvalue "
-                f"{smallest:.3g}, so with damping "
-                f"{self.damping:.3g} its inverse is not defined. Use damping={need:.2g} or more, or curvature='ggn'."
-            )
+    def refuse_negative(self, smallest: float, largest: float = 0.0) -> None:
+        """Raise CurvatureError if the damped curvature has an eigenvalue that is not positive beyond rounding."""
+        rounding = torch.finfo(torch.float64).eps * self.objective.trained.size * largest
+        if smallest + self.damping > rounding:
+            return
+        need = max(-1.1 * smallest, 1e-6 * largest, 1e-6)
+        if self.curvature == "hessian":
+            advice = ", or curvature='ggn'"
+        else:
+            advice = "" if smallest >= 0 else " (the loss is not convex in the model's outputs)"
+        raise CurvatureError(
+            f"Stage {self.objective.stage.name!r}: the {self.curvature} has the eigenvalue {smallest:.3g}, so with "
+            f"damping {self.damping:.3g} its inverse is not defined. Use damping={need:.2g} or more{advice}."
+        )
 
 
 def pick_damping(objective: Objective) -> float:
     """0 if the objective has an l2 term, which keeps every direction curved; else a share of the mean eigenvalue."""
     if objective.stage.l2 > 0:
         return 0.0
-    return AUTOMATIC_DAMPING * mean_curvature(objective)
+    mean = mean_curvature(objective)
+    if mean <= 0:
+        raise CurvatureError(
+            f"Stage {objective.stage.name!r}: the mean curvature is {mean:.3g}, so no damping can be "
+            "picked. Pass `damping`."
+        )
+    return AUTOMATIC_DAMPING * mean
 
 
 def mean_curvature(objective: Objective, probes: int = 8) -> float:

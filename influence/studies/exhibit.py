@@ -74,6 +74,7 @@ class Exhibit:
             "curvature": self.curvature,
             "measure": self.measure,
             "train": self.train,
+            "models": None if self.train else [_fingerprint(s.model) for s in self.study.stages],
             "queries": _digest(self.queries),
             "stages": stages,
             **self.settings,
@@ -83,3 +84,12 @@ class Exhibit:
 def _digest(table: pd.DataFrame) -> str:
     """A fingerprint of a table's contents, so that a run of other data is not taken for this one."""
     return hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()).hexdigest()[:16]
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """Of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

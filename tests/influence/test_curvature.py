@@ -112,3 +112,25 @@ def test_every_method_says_what_it_costs_and_when_to_use_it():
     for name, method in METHODS.items():
         assert method.name == name
         assert all(isinstance(text, str) and len(text) > 20 for text in (method.summary, method.cost, method.advice))
+
+
+@pytest.mark.parametrize("method", ["exact", "cg"])
+def test_a_loss_that_is_not_convex_in_the_outputs_is_refused(method):
+    def concave(outputs, batch):
+        return -outputs.square().sum(1)
+
+    g = torch.Generator().manual_seed(0)
+    stage = Stage("concave", nn.Linear(3, 3).double(), concave, data(9, 3, 3, g))
+    with pytest.raises(CurvatureError, match="'concave'"):
+        attribute(Study("concave", [stage], stage.data), method=method, damping=1e-3, progress=False)
+    with pytest.raises(CurvatureError, match="'concave': the mean curvature is -.* Pass `damping`"):
+        attribute(Study("concave", [stage], stage.data), method=method, progress=False)
+
+
+def test_a_singular_matrix_is_refused_whatever_rounding_makes_of_it():
+    for seed in range(6):
+        g = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)
+        stage = Stage("flat", nn.Linear(3, 2, bias=False).double(), loss, data(9, 3, 2, g))
+        with pytest.raises(CurvatureError, match="'flat': the ggn has the eigenvalue"):
+            attribute(Study("flat", [stage], stage.data), method="exact", damping=0.0, progress=False)

@@ -290,3 +290,62 @@ def test_data_that_the_model_cannot_take_is_named():
     stage = Stage("one", nn.Linear(3, 3).double(), loss, [(torch.ones(3), None)], l2=0.1)
     with pytest.raises(LossError, match="'one': its model or loss failed on its training examples: TypeError"):
         attribute(Study("none", [stage], data(4, 3, 3, g)), progress=False)
+
+
+class Steps(nn.Module):
+    """Adds a function of a matrix that all examples share."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x, shared):
+        return self.head(x + torch.tanh(shared).sum(0))
+
+
+@pytest.mark.parametrize("batch_size", [4, 5, 9])
+def test_a_shared_tensor_is_not_taken_for_one_row_an_example(batch_size):
+    """Four rows: as many as the batch of four, or as the last batch, has examples."""
+    shared = torch.randn(4, 3, generator=g, dtype=DEFAULT)
+    stage = Stage(
+        "shared", Steps().double(), loss, data(9, 3, 3, g), l2=0.1,
+        forward=lambda model, batch: model(batch[0], batch[2]),
+        collate=lambda rows: [torch.stack([x for x, _ in rows]), torch.stack([y for _, y in rows]), shared],
+    )  # fmt: skip
+    objective = objective_of(stage, batch_size=batch_size)
+    found = torch.cat([rows for _, rows in objective.example_gradients(stage.data, objective.all)])
+    alone = torch.cat(
+        [rows for _, rows in objective_of(stage, batch_size=1).example_gradients(stage.data, objective.all)]
+    )
+    torch.testing.assert_close(found, alone)
+    torch.testing.assert_close(objective.ggn(), objective_of(stage, batch_size=1).ggn())
+
+
+def test_a_model_that_squeezes_a_batch_of_one_away_is_looped_over():
+    stage = Stage(
+        "squeeze", nn.Linear(3, 1).double(),
+        lambda o, b: nn.functional.binary_cross_entropy_with_logits(o, (b[1] % 2).double(), reduction="none"),
+        data(9, 3, 3, g), l2=0.1, forward=lambda model, batch: model(batch[0]).squeeze(),
+    )  # fmt: skip
+    study = Study("squeeze", [stage], data(4, 3, 3, g))
+    exact, cg = (attribute(study, method=method, progress=False) for method in ("exact", "cg"))
+    assert any("example by example" in note for note in exact.report["notes"])
+    torch.testing.assert_close(torch.tensor(exact.values), torch.tensor(cg.values), rtol=1e-4, atol=1e-7)
+
+
+def test_a_model_that_is_random_in_evaluation_mode_is_refused():
+    stage = Stage(
+        "random", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1,
+        forward=lambda model, batch: nn.functional.dropout(model(batch[0]), 0.5),
+    )  # fmt: skip
+    with pytest.raises(LossError, match="the same batch gave two different losses"):
+        attribute(Study("random", [stage], stage.data), progress=False)
+
+
+def test_torchs_settings_are_as_before_while_gradients_are_handed_out():
+    stage = Stage("one", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1)
+    objective = objective_of(stage, batch_size=4)
+    rows = objective.example_gradients(stage.data, objective.all)
+    next(rows)
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.cuda.flash_sdp_enabled()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -255,11 +257,16 @@ def test_draft_resumes_after_its_last_mark(tmp_path):
     assert again.path("queries.parquet").is_file()
 
 
-def test_draft_of_other_settings_begins_anew(tmp_path):
-    Draft(tmp_path, "r", SETTINGS).mark("fit")
-    again = Draft(tmp_path, "r", {"seed": 4})
-    assert again.steps == {}
-    assert list(again.folder.iterdir()) == []
+def test_draft_of_other_settings_is_refused_and_kept(tmp_path):
+    draft = Draft(tmp_path, "r", {"seed": 3})
+    draft.write_model("pretrain", {"w": torch.ones(1)})
+    draft.mark("fit")
+    with pytest.raises(
+        RunError, match="begun with other settings: seed is 3, asked for 4. Finish it with its own command"
+    ):
+        Draft(tmp_path, "r", {"seed": 4})
+    assert Draft(tmp_path, "r", {"seed": 3}).steps == {"fit": None}
+    assert draft.path("stages/pretrain.safetensors").is_file()
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"settings": {"seed": 3, "grid": [1, 2]}, "steps": 5}'])
@@ -346,3 +353,22 @@ def test_second_writer_is_refused_and_takes_nothing(tmp_path):
     with Draft(tmp_path, "r", {"seed": 1}).locked():  # a killed process holds nothing
         assert (tmp_path / ".r.lock").exists()
     assert not (tmp_path / ".r.lock").exists()
+
+
+def test_a_score_chunk_that_goes_missing_is_never_read_as_zero(folder):
+    run = Run.open(folder)
+    scores = run.scores()
+    assert np.isfinite(scores[0]).all()
+    for chunk in sorted((run.path / "scores").glob("*.zarr/c/**/*")):
+        if chunk.is_file():
+            chunk.unlink()
+    assert np.isnan(scores[0]).all()
+
+
+def test_tables_are_freed_with_their_run(folder):
+    run = Run.open(folder)
+    gone = weakref.ref(run)
+    run.queries()
+    del run
+    gc.collect()
+    assert gone() is None

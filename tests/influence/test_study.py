@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.errors import CurvatureError, LossError, MethodError, StudyError, UpstreamError
+from influence.parameters import groups_of
 
 
 class Stream(IterableDataset):
@@ -358,3 +359,36 @@ def test_evaluation_mode_is_what_is_scored():
     for each in calm:
         each.model.eval()
     np.testing.assert_array_equal(ask(study).values, ask(Study("calm", calm, study.queries)).values)
+
+
+# Tied weights and generators
+
+
+class Pair(nn.Module):
+    def __init__(self, tied: bool):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        if tied:
+            self.b.weight = self.a.weight
+
+
+def pair(name: str, tied: bool, **changes) -> Stage:
+    return Stage(name, Pair(tied), tiny_loss, tiny_data(5, 3), **changes)
+
+
+def test_an_untied_weight_inherits_from_the_tied_one_under_either_name():
+    groups = groups_of(pair("second", tied=False, frozen=["b.*"]), pair("first", tied=True))
+    assert dict(groups.inherited) == {"a.weight": "a.weight", "b.weight": "a.weight"}
+    assert (groups.frozen, groups.held, groups.constant) == (("b.weight",), ("a.weight",), ())
+
+
+def test_a_tied_weight_with_two_origins_is_refused():
+    with pytest.raises(StudyError, match="takes the tied weight 'a.weight' from both 'a.weight' and 'b.weight'"):
+        groups_of(
+            pair("second", tied=True, inherits={"a.weight": "a.weight", "b.weight": "b.weight"}),
+            pair("first", tied=False),
+        )
+
+
+def test_frozen_may_be_any_iterable():
+    assert pair("one", tied=False, frozen=(name for name in ["a.*"])).frozen == ("a.*",)
