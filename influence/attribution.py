@@ -28,8 +28,9 @@ class Scores:
         values: float32 (n_queries, n_examples), in nats: the predicted change of the query's loss if the example had
             been left out of its stage. Positive = leaving it out hurts = helpful; negative = harmful.
         stage: whose training examples were scored.
-        report: what was solved: method, curvature; per stage damping, residuals, iterations, eigenvalues; parameters
-            that nothing flows through; seconds, peak memory in bytes; notes and warnings.
+        report: what was solved: method, curvature; per stage damping, residuals, iterations, eigenvalues and the norm
+            of the objective's gradient (the theory asks for a minimum, where it is 0); parameters that nothing flows
+            through; seconds, peak memory in bytes; notes and warnings.
     """
 
     def __init__(self, values: np.ndarray, stage: str, report: dict[str, Any]):
@@ -151,9 +152,10 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
                 f"Stage {stage.name!r}: {', '.join(off[:5])} have requires_grad=False but are not in "
                 "`frozen`, so they count as trained."
             )
+    norms = chain.gradient_norms()
     return {
         "method": method,
-        "stages": [solver.report for solver in chain.solvers],
+        "stages": [{**s.report, "gradient_norm": n} for s, n in zip(chain.solvers, norms, strict=True)],
         "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
         "notes": sorted(note for o in chain.objectives for note in o.notes),
         "warnings": warnings,

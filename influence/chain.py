@@ -55,6 +55,20 @@ class Chain:
     def last(self) -> Objective:
         return self.objectives[-1]
 
+    def gradient_norms(self) -> list[float]:
+        """Norm of each stage's objective's gradient over its trained parameters: how far it stands from a minimum."""
+        norms = []
+        for objective in self.objectives:
+            position = self.study.stages.index(objective.stage)
+            before = dict(self.study.stages[position - 1].model.named_parameters()) if position else {}
+            gradient = objective.gradient() + objective.stage.l2 * objective.trained.flatten(objective.parameters)
+            for name in objective.groups.held:
+                origin = before[objective.groups.inherited[name]].detach().to(objective.device)
+                moved = (objective.parameters[name] - origin).flatten()
+                gradient[objective.trained.slices[name]] += 2 * objective.stage.proximity * moved
+            norms.append(float(gradient.norm()))
+        return norms
+
     def query_gradients(self) -> Tensor:
         """Gradients of the measure of every query over all parameters of the last stage: (Q, P)."""
         blocks = [g for _, g in self.last.example_gradients(self.study.queries, self.last.all, self.study.measure)]

@@ -8,10 +8,10 @@ from minima import Net, data, loss, minimise_chain
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from influence import Stage
+from influence import Stage, Study, attribute
 from influence.errors import TrainingError
 from influence.parameters import groups_of
-from influence.training import Trainer
+from influence.training import Trainer, fit_stage
 
 
 def squared_error(outputs, batch):
@@ -71,6 +71,20 @@ def test_the_same_call_gives_bit_identical_parameters():
     fits = [Trainer(network(), groups_of(network(), None)).fit() for _ in range(2)]
     for name, value in fits[0].parameters.items():
         assert torch.equal(value, fits[1].parameters[name])
+
+
+def test_the_report_says_how_far_every_stage_is_from_its_minimum():
+    before, stage = network(0), network(1)
+    stage.name, stage.proximity = "second", 0.3
+    study = Study("two", [before, stage], stage.data)
+    away = attribute(study, method="identity", progress=False).report["stages"]
+    assert all(each["gradient_norm"] > 1e-2 for each in away)
+    fit_stage(before, None)
+    fit_stage(stage, before)
+    there = attribute(study, method="identity", progress=False).report["stages"]
+    assert all(each["gradient_norm"] < 1e-7 for each in there)
+    alone = attribute(study, stage="second", method="identity", progress=False).report["stages"]
+    assert alone == there[1:]
 
 
 def test_the_model_is_not_changed_and_frozen_parameters_take_inherited_values():
