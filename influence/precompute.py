@@ -206,7 +206,7 @@ class _Precompute:
             with self._step(f"scoring {name} ({method})", total=objective.count) as bar:
                 _fill(array, objective, solved, bar)
             solver = chain.solvers[chain.objectives.index(objective)]
-            # Copied now: solving for self-influence below adds its own residuals to the report.
+            # Copied now: solving for self-influence below puts its own residuals into the report.
             records.append({"stage": name, "method": method, "file": file, "report": copy.deepcopy(solver.report)})
             if method == self.exhibit.method:
                 self.draft.write_table(f"work/self-{name}", self_influence(objective, solver))

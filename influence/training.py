@@ -66,12 +66,16 @@ class Trainer:
         stage: its model gives the architecture, buffers and, where nothing else is said, the starting point.
         groups: what it inherits, freezes and trains.
         device: where to train.
+
+    Attributes:
+        dense: whether the stage is small enough for its Hessian to be formed.
     """
 
     def __init__(self, stage: Stage, groups: Groups, device: torch.device | str = "cpu"):
         self.stage, self.groups = stage, groups
         self._objective = Objective(stage, groups, device=device)
         self.layout = self._objective.trained
+        self.dense = self.layout.size <= DENSE
         self._batches = list(self._objective.batches(stage.data))
 
     def fit(
@@ -91,7 +95,7 @@ class Trainer:
             inherited: values of the inherited parameters, by name here; default the stage's model's.
             start: where to begin, by name here; default the stage's model's values, and the inherited ones.
             weights: (m,), default all 1; 0 leaves an example out.
-            whitening: of the Hessian near the minimum, (T, T), from an earlier `whitening_at`.
+            whitening: of the Hessian near the minimum, (T, T), from an earlier `whitening_at`; only where `dense`.
             tolerance: stop when the gradient's norm is this small.
             iterations: stop after so many steps all the same.
             report: called with the share (0..1) of the way, in orders of magnitude of the gradient.
@@ -103,10 +107,9 @@ class Trainer:
         descent = _Descent(
             self._objective, self._batches, inherited or {}, start or {}, weights, tolerance, iterations, report
         )
-        dense = self.layout.size <= DENSE
         if whitening is None:
-            descent.lbfgs(max(COARSE, tolerance) if dense else tolerance)
-        for _ in range(HESSIANS if dense else 0):
+            descent.lbfgs(max(COARSE, tolerance) if self.dense else tolerance)
+        for _ in range(HESSIANS if self.dense else 0):
             if descent.norm <= tolerance or descent.steps >= iterations:
                 break
             current = self.whitening_at(descent.parameters) if whitening is None else whitening

@@ -54,7 +54,7 @@ class Retrainer:
 
     def _fit(self, i: int, before: dict[str, Tensor], weights: Tensor | None) -> Fit:
         objective, trainer = self.objectives[i], self.trainers[i]
-        if self._whitenings[i] is None:
+        if trainer.dense and self._whitenings[i] is None:
             self._whitenings[i] = trainer.whitening_at(objective.parameters)
         inherited = {here: before[there] for here, there in objective.groups.inherited.items()}
         start = {n: objective.parameters[n] for n in objective.trained.shapes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -40,7 +41,7 @@ class Method(ABC):
     def __init__(self, objective: Objective, *, damping: float | None = None, curvature: str = "ggn"):
         if curvature not in CURVATURES:
             raise MethodError(f"There is no curvature {curvature!r}; choose one of {', '.join(CURVATURES)}.")
-        if damping is not None and not (isinstance(damping, (int, float)) and 0 <= damping < float("inf")):
+        if damping is not None and not (isinstance(damping, numbers.Real) and 0 <= damping < float("inf")):
             raise MethodError(f"Damping is {damping!r}, expected a finite number that is not negative, or None.")
         self.objective, self.curvature = objective, curvature
         self.damping = pick_damping(objective) if damping is None else float(damping)

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from influence import Stage, Study, attribute
+from influence import Stage, Study, attribute, training
 from influence.errors import StudyError
 from influence.training import fit_stage
 from influence.validation import Retrainer, leave_one_out
@@ -79,3 +79,13 @@ def test_nothing_left_out_changes_nothing(study):
 def test_an_example_that_does_not_exist_is_named(study):
     with pytest.raises(StudyError, match="'pretrain' has no example 700; its examples are 0 to 699"):
         Retrainer(study).losses_without("pretrain", [700])
+
+
+def test_a_stage_too_large_for_its_hessian_is_retrained_all_the_same(study, monkeypatch):
+    whitened = Retrainer(study).losses_without("pretrain", [3])
+    monkeypatch.setattr(training, "DENSE", 10)
+    monkeypatch.setattr(training.Trainer, "whitening_at", None)  # it must not even be tried
+    plain = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [3])
+    base = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [])
+    assert (whitened - base).abs().max() > 1e-4
+    torch.testing.assert_close(plain - base, whitened - base, rtol=0.05, atol=1e-5)
