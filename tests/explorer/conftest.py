@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,21 +12,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 APP = Path(__file__).parents[2] / "explorer" / "app.py"
-
-
-def _load_small_run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("small_run", Path(__file__).with_name("small_run.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def small() -> ModuleType:
-    """The module that writes small runs."""
-    return _load_small_run()
 
 
 @pytest.fixture(scope="session")
