@@ -19,6 +19,8 @@ from torch import Tensor
 
 from influence.curvature import Method
 from influence.derivatives import Objective
+from influence.derivatives.first import example_gradients, gradient
+from influence.derivatives.second import mixed_product
 from influence.parameters import groups_of
 from influence.study import Study
 
@@ -47,7 +49,7 @@ class Chain:
         self.last.checked_losses(study.queries, study.measure)
         for objective in self.objectives:
             objective.checked_losses(objective.stage.data)
-            _, gradients = next(objective.example_gradients(objective.stage.data, objective.trained))
+            _, gradients = next(example_gradients(objective, objective.stage.data, objective.trained))
             objective.note_if_constant(gradients.any())
         self.solvers = [solver(objective) for objective in self.objectives]
 
@@ -61,17 +63,17 @@ class Chain:
         for objective in self.objectives:
             position = self.study.stages.index(objective.stage)
             before = dict(self.study.stages[position - 1].model.named_parameters()) if position else {}
-            gradient = objective.gradient() + objective.stage.l2 * objective.trained.flatten(objective.parameters)
+            slope = gradient(objective) + objective.stage.l2 * objective.trained.flatten(objective.parameters)
             for name in objective.groups.held:
                 origin = before[objective.groups.inherited[name]].detach().to(objective.device)
                 moved = (objective.parameters[name] - origin).flatten()
-                gradient[objective.trained.slices[name]] += 2 * objective.stage.proximity * moved
-            norms.append(float(gradient.norm()))
+                slope[objective.trained.slices[name]] += 2 * objective.stage.proximity * moved
+            norms.append(float(slope.norm()))
         return norms
 
     def query_gradients(self) -> Tensor:
         """Gradients of the measure of every query over all parameters of the last stage: (Q, P)."""
-        blocks = [g for _, g in self.last.example_gradients(self.study.queries, self.last.all, self.study.measure)]
+        blocks = [g for _, g in example_gradients(self.last, self.study.queries, self.last.all, self.study.measure)]
         gradients = torch.cat(blocks)
         self.last.note_if_constant(gradients.any())
         return gradients
@@ -101,7 +103,7 @@ def objectives_of(
 
 def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor) -> Tensor:
     """The queries one stage back: (Q, P here) and their solutions (Q, T here) -> (Q, P before)."""
-    frozen = _take(queries, here, here.groups.frozen) - here.mixed_product(solved)
+    frozen = _take(queries, here, here.groups.frozen) - mixed_product(here, solved)
     pulled = queries.new_zeros(len(queries), before.all.size)
     for name, origin in here.groups.inherited.items():
         if name in here.frozen.slices:

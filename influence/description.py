@@ -11,6 +11,7 @@ import torch
 
 from influence.curvature import Method
 from influence.derivatives import Objective
+from influence.derivatives.first import example_gradients
 from influence.errors import StudyError
 
 
@@ -58,7 +59,7 @@ def predictions(
 def self_influence(objective: Objective, solver: Method) -> pd.DataFrame:
     """Per training example: predicted change of its own loss if it had been left out, nats, and its gradient's norm."""
     own, norms = [], []
-    for _, gradients in objective.example_gradients(objective.stage.data, objective.trained):
+    for _, gradients in example_gradients(objective, objective.stage.data, objective.trained):
         own.append((solver.solve(gradients) * gradients).sum(1) / objective.count)
         norms.append(gradients.norm(dim=1))
     columns = {"self_influence": torch.cat(own), "gradient_norm": torch.cat(norms)}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from influence.derivatives import Objective
+from influence.derivatives.first import example_gradients
 
 
 def score(objective: Objective, solved: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -20,5 +21,5 @@ def score(objective: Objective, solved: Tensor) -> Iterator[tuple[slice, Tensor]
         score = v . (gradient of the example's loss) / m, in nats: the predicted change of the query's loss if the
         example had been left out. Positive = helpful. (The papers' derivative is -m times this.)
     """
-    for positions, gradients in objective.example_gradients(objective.stage.data, objective.trained):
+    for positions, gradients in example_gradients(objective, objective.stage.data, objective.trained):
         yield positions, (solved @ gradients.T.to(solved.dtype)) / objective.count

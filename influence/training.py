@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective, plain_kernels
+from influence.derivatives.second import hessian
 from influence.errors import TrainingError
 from influence.parameters import Groups, groups_of
 from influence.study import Stage
@@ -129,7 +130,7 @@ class Trainer:
     def whitening_at(self, parameters: dict[str, Tensor]) -> Tensor:
         """|H|^(-1/2) of the objective's Hessian H at `parameters`, (T, T): eigenvectors over root eigenvalues."""
         objective = self._objective.at(parameters)
-        matrix = objective.hessian()
+        matrix = hessian(objective)
         matrix.diagonal().add_(objective.ridge)
         eigenvalues, vectors = torch.linalg.eigh(matrix)
         size = eigenvalues.abs().clamp(min=1e-6 * float(eigenvalues.abs().max()))

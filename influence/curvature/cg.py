@@ -11,6 +11,7 @@ from torch import Tensor
 
 from influence.curvature.method import Method
 from influence.derivatives import Objective
+from influence.derivatives.second import ggn_product, hessian_product
 from influence.errors import CurvatureError, MethodError
 
 
@@ -76,8 +77,8 @@ class ConjugateGradients(Method):
         return self._product(vectors) + self.damping * vectors
 
     def _product(self, vectors: Tensor) -> Tensor:
-        product = self.objective.ggn_product if self.curvature == "ggn" else self.objective.hessian_product
-        return product(vectors) + self.objective.ridge * vectors
+        product = ggn_product if self.curvature == "ggn" else hessian_product
+        return product(self.objective, vectors) + self.objective.ridge * vectors
 
     def _smallest_eigenvalue(self) -> float:
         """Smallest eigenvalue of the objective's Hessian, by Lanczos to about a percent of the largest."""

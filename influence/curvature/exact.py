@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from influence.curvature.method import Method
+from influence.derivatives.second import ggn, hessian
 from influence.errors import CurvatureError
 
 LARGEST = 8000
@@ -27,7 +28,7 @@ class Exact(Method):
                 f"Stage {self.objective.stage.name!r} trains {size} parameters; method 'exact' goes up "
                 f"to {LARGEST}. Use method='cg'."
             )
-        matrix = self.objective.ggn() if self.curvature == "ggn" else self.objective.hessian()
+        matrix = ggn(self.objective) if self.curvature == "ggn" else hessian(self.objective)
         matrix.diagonal().add_(self.objective.ridge)
         eigenvalues, self.vectors = torch.linalg.eigh(matrix)
         smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])

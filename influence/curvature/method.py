@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
+from influence.derivatives.second import ggn_product
 from influence.errors import CurvatureError, MethodError
 
 CURVATURES = ("ggn", "hessian")
@@ -89,4 +90,4 @@ def mean_curvature(objective: Objective, probes: int = 8) -> float:
     """Mean eigenvalue of the Gauss-Newton matrix, by Hutchinson's estimator with seeded random signs."""
     generator = torch.Generator().manual_seed(0)
     signs = torch.randint(0, 2, (probes, objective.trained.size), generator=generator).to(objective.ridge) * 2 - 1
-    return float((signs * objective.ggn_product(signs)).mean())
+    return float((signs * ggn_product(objective, signs)).mean())

@@ -13,6 +13,8 @@ from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.chain import objectives_of
+from influence.derivatives.first import example_gradients
+from influence.derivatives.second import hessian
 
 seeds = st.integers(0, 2**31 - 1)
 several = settings(max_examples=8, deadline=None, derandomize=True)  # CI repeats; a search is a matter of a seed
@@ -114,7 +116,7 @@ def score_bound(study: Study) -> float:
     """Largest |q| |g| / m at the last stage: with damping 2 and curvature above -1, no eigenvalue is below 1."""
     last = objectives_of(study)[-1]
     sizes = [
-        torch.cat([rows for _, rows in last.example_gradients(examples, last.trained)]).norm(dim=1).max()
+        torch.cat([rows for _, rows in example_gradients(last, examples, last.trained)]).norm(dim=1).max()
         for examples in (study.queries, last.stage.data)
     ]
     return float(sizes[0] * sizes[1] / last.count)
@@ -146,9 +148,9 @@ def test_squared_form_equals_the_hessian_where_it_can_be_inverted(seed):
     study = study_of(seed)
     study = Study("single", study.stages[:1], study.stages[0].data)
     (objective,) = objectives_of(study)
-    matrix = objective.hessian() + torch.diag(objective.ridge)
+    matrix = hessian(objective) + torch.diag(objective.ridge)
     damping = 0.3
-    gradients = torch.cat([g for _, g in objective.example_gradients(study.queries, objective.all)])
+    gradients = torch.cat([g for _, g in example_gradients(objective, study.queries, objective.all)])
     solved = torch.linalg.solve(matrix @ matrix + damping**2 * torch.eye(len(matrix)).double(), matrix @ gradients.T)
     expected = (solved.T @ gradients.T / len(gradients)).numpy()
     close(

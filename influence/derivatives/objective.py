@@ -1,0 +1,209 @@
+"""A stage's objective at its trained parameters: its data in batches, the model's outputs and losses on them."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import _pytree as pytree
+
+from influence.errors import LossError
+from influence.parameters import Groups, Layout
+from influence.study import Forward, Loss, Stage
+
+BUDGET = 2**28
+"""Bytes that one batch's per-example gradients, or one chunk's products, may take."""
+
+
+class _Forward(nn.Module):
+    """`forward(model, batch)` as a module, so that `functional_call` can exchange the model's parameters."""
+
+    def __init__(self, model: nn.Module, forward: Forward):
+        super().__init__()
+        self.model, self.call = model, forward
+
+    def forward(self, batch: Any) -> Any:
+        return self.call(self.model, batch)
+
+
+class Objective:
+    """One stage's objective: the mean loss over its data, plus l2 and proximity terms, at fixed parameters.
+
+    Vectors over parameters are rows: (Q, P). `trained` (T = P and N), `frozen` (F) and `all` are their layouts.
+    """
+
+    def __init__(
+        self, stage: Stage, groups: Groups, *, device: torch.device | str = "cpu", batch_size: int | None = None
+    ):
+        self.stage, self.groups, self.device = stage, groups, torch.device(device)
+        self._module = _Forward(copy.deepcopy(stage.model).to(self.device).eval(), stage.forward)  # type: ignore[arg-type]
+        self.parameters = {n: p.detach() for n, p in self._module.model.named_parameters()}
+        self.trained = Layout(self.parameters, (n for n in self.parameters if n in {*groups.held, *groups.new}))
+        self.frozen = Layout(self.parameters, groups.frozen)
+        self.all = Layout(self.parameters, self.parameters)
+        self.dtype = self.trained.flatten(self.parameters).dtype
+        self.sum_dtype = torch.promote_types(self.dtype, torch.float32)
+        # Diagonal of the terms that are not data: l2 on all trained parameters, 2 alpha on the inherited ones.
+        self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
+        for name in groups.held:
+            self.ridge[self.trained.slices[name]] += 2 * stage.proximity
+        self.batch_size = batch_size or max(1, min(256, BUDGET // (self.dtype.itemsize * self.all.size)))
+        self.count = len(stage.data)
+        self.notes: set[str] = set()
+        self._looping = False
+
+    def at(self, parameters: dict[str, Tensor]) -> Objective:
+        """The same objective at other parameters (all of the stage's, by name)."""
+        other = copy.copy(self)
+        other.parameters = {n: p.detach().to(self.device) for n, p in parameters.items()}
+        return other
+
+    # Data
+
+    def batches(self, data: Any) -> Iterator[tuple[slice, Any]]:
+        """(positions, batch on the device), in the order of `data`."""
+        loader = torch.utils.data.DataLoader(data, batch_size=self.batch_size, collate_fn=self.stage.collate)
+        start = 0
+        for batch in loader:
+            stop = min(start + self.batch_size, len(data))
+            yield slice(start, stop), pytree.tree_map_only(Tensor, lambda t: t.to(self.device), batch)
+            start = stop
+
+    def outputs(self, batch: Any, parameters: dict[str, Tensor] | None = None) -> Any:
+        """The model's outputs for a batch, at other `parameters` if given."""
+        named = {f"model.{n}": p for n, p in {**self.parameters, **(parameters or {})}.items()}
+        return functional_call(self._module, named, (batch,))
+
+    def losses(
+        self, batch: Any, count: int, parameters: dict[str, Tensor] | None = None, loss: Loss | None = None
+    ) -> Tensor:
+        """Per-example losses (B,) of a batch of `count` examples; `loss` may be another measure.
+
+        Raises:
+            LossError: not one value per example.
+        """
+        values = (loss or self.stage.loss)(self.outputs(batch, parameters), batch)
+        if not isinstance(values, Tensor) or values.shape != (count,):
+            got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+            hint = " Use reduction='none'." if isinstance(values, Tensor) and values.dim() == 0 else ""
+            raise LossError(
+                f"Stage {self.stage.name!r}: the loss of a batch of {count} gave {got}, expected one "
+                f"value per example, shape ({count},).{hint}"
+            )
+        return values
+
+    def checked_losses(self, data: Any, loss: Loss | None = None) -> Tensor:
+        """Losses of all examples (n,) on the CPU.
+
+        Raises:
+            LossError: the model or the loss cannot take the data, does not give one value per example, or gives one
+                that is not finite.
+        """
+        found = []
+        try:
+            with torch.no_grad(), plain_kernels():
+                for positions, batch in self.batches(data):
+                    count = positions.stop - positions.start
+                    values = self.losses(batch, count, loss=loss)
+                    self._refuse_not_finite(values, positions.start)
+                    if not positions.start and not torch.equal(values, self.losses(batch, count, loss=loss)):
+                        raise LossError(
+                            f"Stage {self.stage.name!r}: the same batch gave two different losses. Something in the "
+                            "model is random in evaluation mode too; influence needs a fixed function."
+                        )
+                    found.append(values.cpu())
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            whose = "its training examples" if data is self.stage.data else "the queries"
+            raise LossError(
+                f"Stage {self.stage.name!r}: its model or loss failed on {whose}: {type(error).__name__}: {error}. "
+                "Try forward, loss and collate on one batch by hand."
+            ) from error
+        return torch.cat(found)
+
+    def _refuse_not_finite(self, values: Tensor, start: int) -> None:
+        bad = (~values.isfinite()).nonzero().flatten()
+        if len(bad):
+            raise LossError(
+                f"Stage {self.stage.name!r}: the loss of example {start + int(bad[0])} is {values[bad[0]].item()}, "
+                "expected a finite number. Check this example and the trained parameters."
+            )
+
+    # Whether examples can be told apart
+
+    def separable(self, batch: Any, count: int, loss: Loss | None = None) -> bool:
+        """Whether slices of the batch are batches of one: each must have the loss that it has within the batch.
+
+        They are not where the model cannot be vectorised, takes its batch in a form of its own, or shares a tensor
+        among examples that only looks as if it held one row for each.
+        """
+        if self._looping:
+            return False
+        with torch.no_grad():
+            whole = self.losses(batch, count, loss=loss)
+            try:
+                dims = (example_dims(batch, count),)
+                alone = vmap(lambda example: self.losses(example, 1, loss=loss)[0], in_dims=dims)(
+                    as_examples(batch, count)
+                )
+            except torch.OutOfMemoryError:
+                raise
+            except (LossError, LookupError, RuntimeError, TypeError, ValueError):
+                self.note_loop()
+                return False
+        tolerance = torch.finfo(whole.dtype).eps ** 0.5
+        if not torch.allclose(alone, whole, rtol=tolerance, atol=tolerance * float(whole.abs().max())):
+            self.note_loop()
+        return not self._looping
+
+    def note_loop(self) -> None:
+        self._looping = True
+        self.notes.add(
+            f"{self.stage.name}: derivatives example by example (the model or its batches cannot be vectorised)"
+        )
+
+    def note_if_constant(self, any_gradient: Tensor | bool) -> None:
+        """Note for the report that all gradients are zero, which in a trained model is a mistake of the description."""
+        if not any_gradient:
+            self.notes.add(
+                f"{self.stage.name}: no loss depends on the model's parameters; `forward(model, batch)` must call the "
+                "model that it is given, not another object, and must not detach its outputs"
+            )
+
+
+_KERNELS = threading.RLock()
+
+
+@contextlib.contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Only kernels that can be differentiated twice: fused attention cannot.
+
+    The choice is the process's, so one thread at a time, and never across a `yield`.
+    """
+    with _KERNELS:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _is_per_example(value: Any, count: int) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == count
+
+
+def as_examples(batch: Any, count: int) -> Any:
+    """The batch with a further dimension, so that a slice of it is a batch of one."""
+    return pytree.tree_map(lambda v: v[:, None] if _is_per_example(v, count) else v, batch)
+
+
+def example_dims(batch: Any, count: int) -> Any:
+    return pytree.tree_map(lambda v: 0 if _is_per_example(v, count) else None, batch)
