@@ -57,6 +57,7 @@ class Objective:
         self.batch_size = batch_size or max(1, min(256, BUDGET // (self.dtype.itemsize * self.all.size)))
         self.count = len(stage.data)
         self.notes: set[str] = set()
+        self.uncovered: set[str] = set()
         self._looping = False
 
     def at(self, parameters: dict[str, Tensor]) -> Objective:
@@ -67,14 +68,20 @@ class Objective:
 
     # Data
 
-    def batches(self, data: Any) -> Iterator[tuple[slice, Any]]:
-        """(positions, batch on the device), in the order of `data`."""
-        loader = torch.utils.data.DataLoader(data, batch_size=self.batch_size, collate_fn=self.stage.collate)
-        start = 0
-        for batch in loader:
-            stop = min(start + self.batch_size, len(data))
+    def batches(self, data: Any, start: int = 0) -> Iterator[tuple[slice, Any]]:
+        """(positions, batch on the device), in the order of `data`, from example `start` on."""
+        stops = [*range(start + self.batch_size, len(data), self.batch_size), len(data)]
+        for stop, batch in zip(stops, self._collated(data, start), strict=True):
             yield slice(start, stop), pytree.tree_map_only(Tensor, lambda t: t.to(self.device), batch)
             start = stop
+
+    def _collated(self, data: Any, start: int) -> Iterator[Any]:
+        if type(data) is torch.utils.data.TensorDataset and self.stage.collate is None:
+            # What the default collate would stack again example by example.
+            parts = [tensor[start:].split(self.batch_size) for tensor in data.tensors]
+            return (list(batch) for batch in zip(*parts, strict=True))
+        rest = torch.utils.data.Subset(data, range(start, len(data))) if start else data
+        return iter(torch.utils.data.DataLoader(rest, batch_size=self.batch_size, collate_fn=self.stage.collate))
 
     def outputs(self, batch: Any, parameters: dict[str, Tensor] | None = None) -> Any:
         """The model's outputs for a batch, at other `parameters` if given."""
