@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from influence.derivatives import Objective
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.ranking import top
+from influence.recording import Recording
+from influence.replay import Replay, replay
 from influence.scoring import score
 from influence.study import Study
 
@@ -83,15 +86,18 @@ def attribute(
         `Scores`, with `values` (n_queries, n_examples) in nats, positive = helpful.
 
     Raises:
-        StudyError, LossError, MethodError, CurvatureError: with what was given and what to do.
+        StudyError, LossError, MethodError, CurvatureError, TrainingError: with what was given and what to do.
     """
     started = time.perf_counter()
     first = study.position(stage)
-    chosen = method_named(method)
-    _check_options(chosen.__init__, method, options)
     if batch_size is not None and batch_size < 1:
         raise MethodError(f"batch_size is {batch_size!r}, expected at least 1.")
     place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
+    if method == Replay.name:  # no curvature, so no chain
+        _check_options(_replayed, method, options)
+        return _replayed(study, study.stages[first].name, damping, curvature, place, batch_size, progress, **options)
+    chosen = method_named(method)
+    _check_options(chosen.__init__, method, options)
     with Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(
@@ -110,6 +116,40 @@ def attribute(
                 values[:, positions] = block.cpu().numpy()
                 bar.advance(positions.stop - positions.start)
     return Scores(values, objective.stage.name, {**report_of(chain, method), "seconds": time.perf_counter() - started})
+
+
+def _replayed(
+    study: Study,
+    stage: str,
+    damping: float | None,
+    curvature: str,
+    device: torch.device,
+    batch_size: int | None,
+    progress: bool,
+    *,
+    recordings: Sequence[Recording] | None = None,
+    queries: Sequence[int | Sequence[int]] | None = None,
+) -> Scores:
+    started = time.perf_counter()
+    if damping is not None or curvature != "ggn":
+        raise MethodError(
+            "Method 'replay' takes no `damping` and no `curvature`: it inverts nothing. Leave them out, or pick "
+            "another method."
+        )
+    found = replay(
+        study, recordings, stage=stage, queries=queries, device=device, batch_size=batch_size, progress=progress
+    )
+    constant = {each.stage.name: each.groups.constant for each in recordings or ()}
+    report = {
+        "method": Replay.name,
+        "stages": found.stages,
+        "not_covered": {name: list(names) for name, names in constant.items() if names},
+        "notes": found.notes,
+        "warnings": [],
+        "peak_memory": peak_memory(),
+        "seconds": time.perf_counter() - started,
+    }
+    return Scores(found.scores[stage].float().numpy(), stage, report)
 
 
 def usable(device: torch.device | str) -> torch.device:

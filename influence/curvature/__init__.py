@@ -6,12 +6,13 @@ A method is a class with the attributes of `Method`; `METHODS` is the list that 
 from __future__ import annotations
 
 from influence.curvature.cg import ConjugateGradients
+from influence.curvature.ekfac import EKFAC
 from influence.curvature.exact import Exact
 from influence.curvature.identity import Identity
 from influence.curvature.method import Method
 from influence.errors import MethodError
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Exact, ConjugateGradients, Identity)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (Exact, ConjugateGradients, EKFAC, Identity)}
 
 
 def method_named(name: str) -> type[Method]:

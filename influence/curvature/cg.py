@@ -1,4 +1,4 @@
-"""Conjugate gradients on curvature products: for models whose curvature matrix does not fit."""
+"""Conjugate gradients on curvature products, all queries in one block: for models whose curvature does not fit."""
 
 from __future__ import annotations
 
@@ -11,24 +11,34 @@ from torch import Tensor
 
 from influence.curvature.method import Method
 from influence.derivatives import Objective
-from influence.derivatives.second import ggn_product, hessian_product
+from influence.derivatives.rows import MEMORY, GaussNewton
+from influence.derivatives.second import hessian_product
 from influence.errors import CurvatureError, MethodError
+
+TOGETHER = 256
+"""Queries in a block: more share their directions, but orthogonalising them costs the square."""
 
 
 class ConjugateGradients(Method):
-    """Solves all queries together, one curvature product an iteration for those that are not converged.
+    """Block conjugate gradients: every curvature product serves all queries (O'Leary 1980; Dubrulle 2001).
+
+    The Gauss-Newton matrix is kept as factored rows where they fit into `memory`, which makes a product many times
+    cheaper; else, and for the Hessian, each product is differentiated anew.
 
     Args:
-        tolerance: stop a query when its residual |q - A v| is this share of |q|.
+        tolerance: stop when every query's residual |q - A v| is this share of |q|.
         iterations: stop after so many; queries that are not converged are named in the report.
         squared: solve (A^2 + damping^2 I) v = A q, the paper's form for indefinite Hessians (Chen et al. 2020,
             eq. 16, with lambda = damping^2 so that damping keeps its unit). Two products an iteration.
+        memory: bytes that the rows may take.
+
+    The report has `residuals`, measured with the solution, and `iterations`, both a value a query.
     """
 
     name = "cg"
-    summary = "conjugate gradients on Gauss-Newton or Hessian products, all queries together"
-    cost = "one pass over the stage's data an iteration and query; memory of a few vectors a query"
-    advice = "for models too large for 'exact' and some tens of queries"
+    summary = "block conjugate gradients on Gauss-Newton or Hessian products, all queries together"
+    cost = "tens of passes over the stage's data; with rows in memory a small part of that"
+    advice = "the reference for models too large for 'exact', up to some hundreds of queries"
 
     def __init__(
         self,
@@ -39,22 +49,36 @@ class ConjugateGradients(Method):
         tolerance: float = 1e-6,
         iterations: int = 1000,
         squared: bool = False,
+        memory: int = MEMORY,
     ):
         if not 0 < tolerance < 1:
             raise MethodError(f"tolerance is {tolerance!r}, expected a share between 0 and 1.")
         if iterations < 1:
             raise MethodError(f"iterations is {iterations!r}, expected at least 1.")
-        self.tolerance, self.iterations, self.squared = tolerance, iterations, squared
+        if memory < 0:
+            raise MethodError(f"memory is {memory!r}, expected a number of bytes.")
+        self.tolerance, self.iterations, self.squared, self.memory = tolerance, iterations, squared, memory
         super().__init__(objective, damping=damping, curvature=curvature)
 
     def fit(self) -> None:
         self.report |= {"tolerance": self.tolerance, "squared": self.squared, "residuals": [], "iterations": []}
-        if self.curvature == "hessian" and not self.squared:
-            smallest = self._smallest_eigenvalue()
-            self.report["smallest_eigenvalue"] = smallest
-            self.refuse_negative(smallest)
+        if self.curvature == "ggn":
+            matrix = GaussNewton(self.objective, self.memory)
+            self._data_product: Callable[[Tensor], Tensor] = matrix.product
+            self.report["rows_in_memory"] = matrix.kept is not None
+        else:
+            self._data_product = lambda vectors: hessian_product(self.objective, vectors)
+            if not self.squared:
+                smallest = self._smallest_eigenvalue()
+                self.report["smallest_eigenvalue"] = smallest
+                self.refuse_negative(smallest)
 
     def solve(self, queries: Tensor) -> Tensor:
+        self.report["residuals"], self.report["iterations"] = [], []
+        blocks = [self._solve_block(block) for block in queries.split(TOGETHER)] if len(queries) else [queries]
+        return torch.cat(blocks)
+
+    def _solve_block(self, queries: Tensor) -> Tensor:
         # Iterates in float64: the products may be float32, but rounding must not add up over iterations.
         sides = queries.double()
         if self.squared:
@@ -64,11 +88,16 @@ class ConjugateGradients(Method):
                 self._operator, sides, self.tolerance, self.iterations
             )
         except FloatingPointError as error:
+            advice = (
+                "or curvature='ggn'."
+                if self.curvature == "hessian"
+                else "for the loss is not convex in the model's outputs."
+            )
             raise CurvatureError(
-                f"Stage {self.objective.stage.name!r}: {error} Use a larger damping, or curvature='ggn'."
+                f"Stage {self.objective.stage.name!r}: {error} Use a larger damping, {advice}"
             ) from error
-        self.report["residuals"] = residuals.tolist()
-        self.report["iterations"] = iterations.tolist()
+        self.report["residuals"] += residuals.tolist()
+        self.report["iterations"] += iterations.tolist()
         return solution.to(queries.dtype)
 
     def _operator(self, vectors: Tensor) -> Tensor:
@@ -77,8 +106,7 @@ class ConjugateGradients(Method):
         return self._product(vectors) + self.damping * vectors
 
     def _product(self, vectors: Tensor) -> Tensor:
-        product = ggn_product if self.curvature == "ggn" else hessian_product
-        return product(self.objective, vectors) + self.objective.ridge * vectors
+        return self._data_product(vectors) + self.objective.ridge * vectors
 
     def _smallest_eigenvalue(self) -> float:
         """Smallest eigenvalue of the objective's Hessian, by Lanczos to about a percent of the largest."""
@@ -105,35 +133,43 @@ class ConjugateGradients(Method):
 def conjugate_gradients(
     operator: Callable[[Tensor], Tensor], sides: Tensor, tolerance: float, iterations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve A x = b for every row b of `sides` (Q, P), A symmetric positive definite; finished rows cost nothing.
+    """Solve A x = b for every row b of `sides` (Q, P), A symmetric positive definite, in one Krylov space.
+
+    Dubrulle's variant: the residuals are kept as an orthonormal block times a small matrix, so that equal, dependent
+    or converged right-hand sides do no harm.
 
     Returns:
-        solutions (Q, P); the true relative residuals |b - A x| / |b| (Q,); iterations of each row (Q,).
+        solutions (Q, P); the true relative residuals |b - A x| / |b| (Q,); the iteration at which each was below the
+        tolerance first (Q,).
 
     Raises:
         FloatingPointError: a direction without positive curvature was met.
     """
-    solution = torch.zeros_like(sides)
+    columns = sides.T
+    norms = columns.norm(dim=0)
+    scale = norms.clamp(min=torch.finfo(norms.dtype).tiny)
+    basis, mix = torch.linalg.qr(columns / scale)
+    directions, solution = basis, torch.zeros_like(basis @ mix)
     counts = torch.zeros(len(sides), dtype=torch.long)
-    norms = sides.norm(dim=1)
-    active = (norms > 0).nonzero().flatten()
-    residual = sides[active]
-    direction, energy = residual.clone(), residual.square().sum(1)
-    for _ in range(iterations):
-        if not len(active):
+    open_ = norms > 0
+    for done in range(1, iterations + 1):
+        if not open_.any():
             break
-        image = operator(direction)
-        curvature = (direction * image).sum(1)
-        if (curvature <= 0).any():
-            worst = float((curvature / direction.square().sum(1)).min())
-            raise FloatingPointError(f"conjugate gradients met a direction of curvature {worst:.3g}.")
-        step = (energy / curvature)[:, None]
-        solution[active] += step * direction
-        residual = residual - step * image
-        fresh = residual.square().sum(1)
-        direction = residual + (fresh / energy)[:, None] * direction
-        counts[active.cpu()] += 1
-        going = fresh.sqrt() > tolerance * norms[active]
-        active, residual, direction, energy = active[going], residual[going], direction[going], fresh[going]
-    safe = norms.clamp(min=torch.finfo(norms.dtype).tiny)
-    return solution, (sides - operator(solution)).norm(dim=1) / safe, counts
+        image = operator(directions.T).T
+        step = _inverse(directions.T @ image)
+        solution = solution + directions @ (step @ mix)
+        basis, change = torch.linalg.qr(basis - image @ step)
+        directions = basis + directions @ change.T
+        mix = change @ mix
+        counts[open_.cpu()] = done
+        open_ = open_ & (mix.norm(dim=0) > tolerance)
+    found = (solution * scale).T
+    return found, (sides - operator(found)).norm(dim=1) / scale, counts
+
+
+def _inverse(energy: Tensor) -> Tensor:
+    """Of the directions' curvature (Q, Q)."""
+    eigenvalues, vectors = torch.linalg.eigh((energy + energy.T) / 2)
+    if eigenvalues[0] <= 0:
+        raise FloatingPointError(f"conjugate gradients met a direction of curvature {float(eigenvalues[0]):.3g}.")
+    return (vectors / eigenvalues) @ vectors.T

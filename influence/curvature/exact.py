@@ -1,4 +1,4 @@
-"""The dense curvature matrix, decomposed once: for small models."""
+"""The inverse itself, by a dense decomposition: for small models or few examples."""
 
 from __future__ import annotations
 
@@ -6,27 +6,38 @@ import torch
 from torch import Tensor
 
 from influence.curvature.method import Method
-from influence.derivatives.second import ggn, hessian
+from influence.derivatives.rows import blocks, ggn
+from influence.derivatives.second import hessian
 from influence.errors import CurvatureError
 
 LARGEST = 8000
-"""Trained parameters up to which a dense decomposition is sensible (0.5 GB, minutes)."""
+"""Rows of a matrix up to which a dense decomposition is sensible (0.5 GB, minutes)."""
+PAIRS = 2**31
+"""Bytes that the rows of the Gauss-Newton matrix may take when there are fewer of them than parameters."""
 
 
 class Exact(Method):
-    """Forms the curvature of the whole data set and decomposes it in float64."""
+    """Forms the curvature of the whole data set and decomposes it in float64.
+
+    Where the Gauss-Newton matrix B'B / m has fewer rows (examples times outputs) than the stage has trained
+    parameters, the matrix of the rows, B D^-1 B', is decomposed instead (Woodbury; D is ridge plus damping), so that
+    a model of any size is solved exactly if its examples are few.
+    """
 
     name = "exact"
     summary = "dense curvature matrix, decomposed once"
-    cost = f"P products or P^2 memory, P^3 time; up to {LARGEST} trained parameters a stage"
-    advice = "for small models and as the reference for everything else"
+    cost = f"P^2 memory and P^3 time, P the trained parameters or the examples times outputs; up to {LARGEST}"
+    advice = "for small models, or few examples; the reference for everything else"
 
     def fit(self) -> None:
         size = self.objective.trained.size
+        self.report["parameters"] = size
+        if self.curvature == "ggn" and self._fit_rows():
+            return
         if size > LARGEST:
             raise CurvatureError(
-                f"Stage {self.objective.stage.name!r} trains {size} parameters; method 'exact' goes up "
-                f"to {LARGEST}. Use method='cg'."
+                f"Stage {self.objective.stage.name!r} trains {size} parameters; method 'exact' goes up to {LARGEST}, "
+                "or for the Gauss-Newton matrix to so many examples times outputs. Use method='cg' or 'ekfac'."
             )
         matrix = ggn(self.objective) if self.curvature == "ggn" else hessian(self.objective)
         matrix.diagonal().add_(self.objective.ridge)
@@ -38,10 +49,34 @@ class Exact(Method):
             if -rounding < smallest < 0:
                 eigenvalues = eigenvalues.clamp(min=0)
                 smallest = 0.0
-        self.report |= {"parameters": size, "smallest_eigenvalue": smallest, "largest_eigenvalue": largest}
+        self.report |= {"smallest_eigenvalue": smallest, "largest_eigenvalue": largest}
         self.refuse_negative(smallest, largest)
         self.inverse = 1 / (eigenvalues + self.damping)
 
+    def _fit_rows(self) -> bool:
+        """Decompose the rows' matrix; False where there are not fewer rows than parameters, or none to be had."""
+        size, found = self.objective.trained.size, []
+        limit = min(size, LARGEST + 1)
+        for block in blocks(self.objective, PAIRS):
+            if block is None:
+                return False
+            found.append(block.dense(size).double() if size * len(block.formed) * 8 <= PAIRS else None)
+            count = sum(len(rows) for rows in found if rows is not None)
+            if found[-1] is None or count >= limit or count * size * 8 > PAIRS:
+                return False
+        self.diagonal = self.objective.ridge.double() + self.damping
+        self.refuse_negative(float(self.diagonal.min()) - self.damping)
+        self.rows = torch.cat([rows for rows in found if rows is not None]) / self.objective.count**0.5
+        kernel = (self.rows / self.diagonal) @ self.rows.T
+        kernel.diagonal().add_(1)
+        self.factor = torch.linalg.cholesky(kernel)
+        self.report |= {"rows": len(self.rows), "smallest_eigenvalue": float(self.diagonal.min()) - self.damping}
+        return True
+
     def solve(self, queries: Tensor) -> Tensor:
+        if "rows" in self.report:
+            scaled = queries.double() / self.diagonal
+            inner = torch.cholesky_solve(self.rows @ scaled.T, self.factor)
+            return (scaled - (self.rows.T @ inner).T / self.diagonal).to(queries.dtype)
         rotated = (queries.double() @ self.vectors) * self.inverse
         return (rotated @ self.vectors.T).to(queries.dtype)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.second import ggn_product
+from influence.derivatives.fisher import Fisher
+from influence.derivatives.objective import BUDGET
 from influence.errors import CurvatureError, MethodError
 
 CURVATURES = ("ggn", "hessian")
@@ -86,8 +87,14 @@ def pick_damping(objective: Objective) -> float:
     return AUTOMATIC_DAMPING * mean
 
 
-def mean_curvature(objective: Objective, probes: int = 8) -> float:
-    """Mean eigenvalue of the Gauss-Newton matrix, by Hutchinson's estimator with seeded random signs."""
-    generator = torch.Generator().manual_seed(0)
-    signs = torch.randint(0, 2, (probes, objective.trained.size), generator=generator).to(objective.ridge) * 2 - 1
-    return float((signs * ggn_product(objective, signs)).mean())
+def mean_curvature(objective: Objective, examples: int = 512) -> float:
+    """Mean eigenvalue of the Gauss-Newton matrix: the mean square of random gradients of some examples, seeded."""
+    some = torch.randperm(objective.count, generator=torch.Generator().manual_seed(0))[:examples].tolist()
+    total = 0.0
+    for count, factors in Fisher(objective).factors(torch.utils.data.Subset(objective.stage.data, some)):
+        for several in factors.values():
+            rows = max(1, BUDGET // (objective.sum_dtype.itemsize * several[0].shape[1]))
+            for start in range(0, count, rows):
+                formed = [factor[start : start + rows].gradients() for factor in several]
+                total += float(torch.stack(formed).sum(0).square().sum())
+    return total / (len(some) * objective.trained.size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -17,8 +18,17 @@ CHUNK = 2**25
 """Bytes of an intermediate result: what a processor's cache holds a good part of, and small on any device."""
 
 
+CACHE = 2**21
+"""Bytes of what is made and used up at once: what a processor core's own cache holds."""
+
+
 class Factor(ABC):
     """Per-example gradients (n, size) of one parameter."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(n, size)."""
 
     @abstractmethod
     def __getitem__(self, examples: slice | list[int]) -> Factor:
@@ -29,21 +39,36 @@ class Factor(ABC):
         """Formed: (n, size)."""
 
     @abstractmethod
+    def weighted(self, weights: Tensor) -> Tensor:
+        """Their sum (size,), each with a weight of `weights` (n,)."""
+
+    @abstractmethod
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         """Add the dot products with `vectors` (Q, size), whose rows may be strided, to `scores` (n, Q)."""
 
 
 class Dense(Factor):
-    """Gradients of a small parameter (a bias, a norm's weight), or of one that no rule covers: formed."""
+    """Gradients of a small parameter (a bias, a norm's weight), or of one that no rule covers: formed.
 
-    def __init__(self, gradients: Tensor):
+    `left_of` names the weight whose `Outer.left`, summed over positions, these are: they are its layer's bias.
+    """
+
+    def __init__(self, gradients: Tensor, left_of: str | None = None):
         self._gradients = gradients.flatten(1)
+        self.left_of = left_of
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._gradients.shape[0], self._gradients.shape[1]
 
     def __getitem__(self, examples: slice | list[int]) -> Dense:
         return Dense(self._gradients[examples])
 
     def gradients(self) -> Tensor:
         return self._gradients
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        return weights @ self._gradients
 
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         scores.addmm_(self._gradients, vectors.T)
@@ -65,15 +90,25 @@ class Outer(Factor):
         self.groups, self.positions = left.shape[1], left.shape[2]
         self.sides = left.shape[3], right.shape[3]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.left), self.groups * math.prod(self.sides)
+
     def __getitem__(self, examples: slice | list[int]) -> Outer:
         return Outer(self.left[examples], self.right[examples])
 
-    @property
-    def size(self) -> int:
-        return self.groups * math.prod(self.sides)
-
     def gradients(self) -> Tensor:
         return torch.matmul(self.left.transpose(2, 3), self.right).flatten(1)
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        if self.groups * self.positions > 1 and self._fits:
+            return weights @ self._formed
+        left = (self.left * weights[:, None, None, None]).transpose(0, 1).flatten(1, 2)
+        return torch.bmm(left.transpose(1, 2), self.right.transpose(0, 1).flatten(1, 2)).flatten()
+
+    @property
+    def _fits(self) -> bool:
+        return self.left.element_size() * math.prod(self.shape) <= CHUNK
 
     @cached_property
     def _formed(self) -> Tensor:
@@ -82,31 +117,33 @@ class Outer(Factor):
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         if self.groups > 1 or self.positions > 1:
             self._add_by_positions(scores, vectors)
-        elif len(vectors) * min(self.sides) < self.size:
+        elif len(vectors) * min(self.sides) < self.shape[1]:
             self._add_contracted(scores, vectors)
         else:
             self._add_blocked(scores, vectors)
 
     def _add_by_positions(self, scores: Tensor, vectors: Tensor) -> None:
         """The sum over positions is formed, once for all queries where it fits."""
-        rows = max(1, CHUNK // (self.left.element_size() * self.size))
-        if rows >= len(scores):
+        if self._fits:
             scores.addmm_(self._formed, vectors.T)
             return
+        rows = max(1, CHUNK // (self.left.element_size() * self.shape[1]))
         for start in range(0, len(scores), rows):
             part = slice(start, start + rows)
-            scores[part].addmm_(Outer(self.left[part], self.right[part]).gradients(), vectors.T)
+            scores[part].addmm_(self[part].gradients(), vectors.T)
 
     def _add_contracted(self, scores: Tensor, vectors: Tensor) -> None:
         """Left' V right: the longer side by one matrix product, the shorter by a sum."""
         left, right = self.left[:, 0, 0], self.right[:, 0, 0]
         matrices = vectors.reshape(len(vectors), *self.sides)
-        if self.sides[0] > self.sides[1]:
-            left, right, matrices = right, left, matrices.transpose(1, 2)
-        for part in range(0, len(vectors), step := max(1, CHUNK // (right.element_size() * left.numel()))):
+        step = max(1, CHUNK // (left.element_size() * len(left) * min(self.sides)))
+        for part in range(0, len(vectors), step):
             some = matrices[part : part + step]
-            inner = (right @ some.flatten(0, 1).T).unflatten(1, some.shape[:2])
-            scores[:, part : part + step] += torch.bmm(inner, left[:, :, None])[..., 0]
+            if self.sides[0] > self.sides[1]:
+                inner, short = (left @ some).transpose(0, 1), right
+            else:
+                inner, short = (right @ some.flatten(0, 1).T).unflatten(1, some.shape[:2]), left
+            scores[:, part : part + step] += torch.bmm(inner, short[:, :, None])[..., 0]
 
     def _add_blocked(self, scores: Tensor, vectors: Tensor) -> None:
         """Outer products of a few rows at a time, each used for all queries while it is at hand."""
@@ -116,6 +153,38 @@ class Outer(Factor):
         for start in range(0, self.sides[0], step):
             block = (left[:, start : start + step, None] * right[:, None, :]).flatten(1)
             scores.addmm_(block, vectors[:, start * width : start * width + block.shape[1]].T)
+
+
+class Swept(Outer):
+    """An `Outer` whose right side is made of something smaller, some examples at a time: a convolution's.
+
+    Args:
+        left: (n, g, P, L).
+        source: (n, ...).
+        width: R.
+        unroll: some of `source` -> their right side (n, g, P, R).
+    """
+
+    def __init__(self, left: Tensor, source: Tensor, width: int, unroll: Callable[[Tensor], Tensor]):
+        self.left, self.source, self.unroll = left, source, unroll
+        self.groups, self.positions = left.shape[1], left.shape[2]
+        self.sides = left.shape[3], width
+
+    @cached_property
+    def right(self) -> Tensor:  # type: ignore[override]
+        return self.unroll(self.source)
+
+    def __getitem__(self, examples: slice | list[int]) -> Swept:
+        return Swept(self.left[examples], self.source[examples], self.sides[1], self.unroll)
+
+    def gradients(self) -> Tensor:
+        found = self.left.new_empty(len(self.left), self.groups, *self.sides)
+        step = max(1, CACHE // (self.left.element_size() * self.groups * self.positions * self.sides[1]))
+        for start in range(0, len(found), step):
+            part = slice(start, start + step)
+            right = self.unroll(self.source[part])
+            torch.matmul(self.left[part].transpose(2, 3), right, out=found[part])
+        return found.flatten(1)
 
 
 class Rows(Factor):
@@ -130,6 +199,10 @@ class Rows(Factor):
     def __init__(self, index: Tensor, values: Tensor, count: int):
         self.index, self.values, self.count = index, values, count
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.index), self.count * self.values.shape[2]
+
     def __getitem__(self, examples: slice | list[int]) -> Rows:
         return Rows(self.index[examples], self.values[examples], self.count)
 
@@ -138,6 +211,11 @@ class Rows(Factor):
         formed = self.values.new_zeros(n, self.count, width)
         formed.scatter_add_(1, self.index[:, :, None].expand(n, positions, width), self.values)
         return formed.flatten(1)
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        values = self.values * weights[:, None, None]
+        formed = values.new_zeros(self.count, values.shape[2])
+        return formed.index_add_(0, self.index.flatten(), values.flatten(0, 1)).flatten()
 
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         width = self.values.shape[2]

@@ -43,6 +43,9 @@ class Objective:
         self, stage: Stage, groups: Groups, *, device: torch.device | str = "cpu", batch_size: int | None = None
     ):
         self.stage, self.groups, self.device = stage, groups, torch.device(device)
+        # glibc gives what a batch has freed back to the system, and every batch faults it in anew, unless a block as
+        # large as this has been freed once: up to half of the time of a pass.
+        torch.empty(2**25 - 2**15, dtype=torch.uint8)
         self._module = _Forward(copy.deepcopy(stage.model).to(self.device).eval(), stage.forward)  # type: ignore[arg-type]
         self.parameters = {n: p.detach() for n, p in self._module.model.named_parameters()}
         self.trained = Layout(self.parameters, (n for n in self.parameters if n in {*groups.held, *groups.new}))
@@ -64,6 +67,13 @@ class Objective:
         """The same objective at other parameters (all of the stage's, by name)."""
         other = copy.copy(self)
         other.parameters = {n: p.detach().to(self.device) for n, p in parameters.items()}
+        return other
+
+    def with_stage(self, stage: Stage) -> Objective:
+        """The same model, with the data, forward and loss of another stage."""
+        other = copy.copy(self)
+        other.stage, other.count = stage, len(stage.data)
+        other._module = _Forward(self._module.model, stage.forward)  # type: ignore[arg-type]
         return other
 
     # Data

@@ -1,20 +1,19 @@
-"""Second derivatives of a stage's mean loss, by reverse mode only: products with vectors, and the dense matrices.
+"""Second derivatives of a stage's mean loss, by reverse mode only: products with vectors, and the dense Hessian.
 
 The terms that are not data, l2 and proximity, are the objective's `ridge`, for the solver to add.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jacrev, vjp, vmap
+from torch.func import grad, vjp, vmap
 from torch.utils import _pytree as pytree
 
-from influence.derivatives.objective import BUDGET, Objective, as_examples, example_dims, plain_kernels
+from influence.derivatives.objective import BUDGET, Objective, plain_kernels
 from influence.parameters import Layout
 
 
@@ -34,7 +33,7 @@ def _second(objective: Objective, vectors: Tensor, rows: Layout) -> Tensor:
     """(d/d rows) (d/d trained . v) of the mean loss, for every row v of `vectors`."""
     if len(vectors) > objective.trained.size:
         # More vectors than dimensions: apply the map to the basis once, then multiply.
-        return vectors @ _second(objective, _basis(objective), rows).to(vectors)
+        return vectors @ _second(objective, basis(objective), rows).to(vectors)
     point = {n: objective.parameters[n] for n in {**objective.trained.shapes, **rows.shapes}}
 
     def products(batch: Any, count: int) -> Callable[[Tensor], Tensor]:
@@ -138,60 +137,12 @@ def _over_rows(objective: Objective, product: Callable[[Tensor], Tensor], rows: 
         return torch.stack([product(row).detach() for row in rows])
 
 
-def ggn(objective: Objective) -> Tensor:
-    """The dense generalised Gauss-Newton matrix (T, T) of the mean loss, in float64."""
-    part = copy.copy(objective)
-    with torch.no_grad():
-        batch = next(objective.batches(objective.stage.data))[1]
-        leaves = [v for v in pytree.tree_leaves(objective.outputs(batch)) if isinstance(v, Tensor)]
-        width = max(1, sum(v.numel() for v in leaves) // min(objective.batch_size, objective.count))
-    part.batch_size = max(1, min(objective.batch_size, BUDGET // (8 * width * objective.trained.size)))
-    total = torch.zeros(objective.trained.size, objective.trained.size, dtype=torch.float64, device=objective.device)
-    try:
-        for positions, batch in part.batches(objective.stage.data):
-            count = positions.stop - positions.start
-            with plain_kernels():
-                if width > objective.trained.size or not part.separable(batch, count):
-                    return ggn_product(objective, _basis(objective)).double()
-                total += _batch_ggn(objective, batch, count)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
-        objective.note_loop()
-        return ggn_product(objective, _basis(objective)).double()
-    return total / objective.count
-
-
-def _basis(objective: Objective) -> Tensor:
+def basis(objective: Objective) -> Tensor:
+    """All unit vectors: (T, T)."""
     return torch.eye(objective.trained.size, dtype=objective.dtype, device=objective.device)
-
-
-def _batch_ggn(objective: Objective, batch: Any, count: int) -> Tensor:
-    """Sum over a batch of J' (d2 loss / d outputs2) J, J formed example by example."""
-    point = {n: objective.parameters[n] for n in objective.trained.shapes}
-    dims, examples = example_dims(batch, count), as_examples(batch, count)
-
-    def outputs_of(p: dict[str, Tensor], example: Any) -> Tensor:
-        return torch.cat([leaf.flatten() for leaf in _differentiable_outputs(objective, example)[0](p)])
-
-    def curvature_of(example: Any) -> Tensor:
-        leaves, rebuild = _differentiable_outputs(objective, example)
-        outputs = leaves(point)
-        sizes = [o.numel() for o in outputs]
-
-        def of_flat(o: Tensor) -> Tensor:
-            parts = tuple(part.view_as(like) for part, like in zip(o.split(sizes), outputs, strict=True))
-            return objective.stage.loss(rebuild(parts), example).sum()
-
-        return jacrev(grad(of_flat))(torch.cat([o.flatten() for o in outputs]))
-
-    jacobian = vmap(jacrev(outputs_of), in_dims=(None, dims))(point, examples)
-    rows = objective.trained.flatten(jacobian).detach().double()  # (B, C, T)
-    weighted = vmap(curvature_of, in_dims=(dims,))(examples).detach().double() @ rows
-    return rows.flatten(0, 1).T @ weighted.flatten(0, 1)
 
 
 def hessian(objective: Objective) -> Tensor:
     """The dense Hessian (T, T) of the mean loss, in float64."""
-    matrix = hessian_product(objective, _basis(objective)).double()
+    matrix = hessian_product(objective, basis(objective)).double()
     return (matrix + matrix.T) / 2

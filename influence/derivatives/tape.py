@@ -6,30 +6,36 @@ are seen wherever they are used, and a parameter that is used in any other way i
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.nn.functional import linear, multi_head_attention_forward
+from torch.nn.functional import embedding, multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from influence.derivatives.derived import Derived
 from influence.derivatives.factors import Factor
 from influence.derivatives.layers import RULES, Use, shared
+from influence.derivatives.layers.attention import attention, opened
 
 LAYOUTS = ("first", "second", "shared")
 """Where a call's output has the examples: in its first dimension (or folded into it), in its second, or nowhere,
 because all examples share it."""
 
 
+Key = tuple[str | int, ...]
+"""Of a call: its parameters' names, and how many such calls came before it."""
+
+
 @dataclass
 class Call:
     """One call that uses watched parameters, and what of it must be kept."""
 
+    key: Key
     use: Use
     edge: GradientEdge
     shape: torch.Size
@@ -49,9 +55,26 @@ class Call:
             return None
         return self.use.factors(gradient, lambda t: t, count)
 
+    def pattern(self, count: int) -> tuple[Any, ...]:
+        """What must be as it was in a batch that was checked for this one to be right too."""
+        lead = self.shape[:1]
+        return (*self.use.names, self.layout, len(self.shape), lead == (count,), not lead or lead[0] % count == 0)
+
 
 class ChangedInPlaceError(Exception):
-    """A layer's input or output was overwritten later in the forward pass."""
+    """A layer's input was overwritten later in the forward pass."""
+
+
+class _Start(torch.autograd.Function):
+    """The same numbers, from here on with a gradient; unlike a leaf they may be overwritten."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, seed: Tensor) -> Tensor:
+        return output.detach()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None]:
+        return None, None
 
 
 class Tape(TorchFunctionMode):
@@ -60,95 +83,189 @@ class Tape(TorchFunctionMode):
     Args:
         watched: parameters by name, as the model will see them (the same objects).
         count: examples in the batch.
-        layouts: of calls, by their number in the pass, where the first guess was wrong.
+        layouts: of calls, by their key, where the first guess was wrong.
+        buffers: the model's other tensors that no example changes, by id.
         careful: copy what may be overwritten later.
 
     Attributes:
         calls: of functions that a rule covers.
         foreign: names of parameters that anything else was done with.
+        unsure: names of parameters with a call whose output could not be told apart into examples.
+        dynamic: whether rows were picked by the data, so that what holds of one batch need not hold of another.
     """
 
-    def __init__(self, watched: Mapping[str, Tensor], count: int, layouts: Mapping[int, str], careful: bool):
+    def __init__(
+        self,
+        watched: Mapping[str, Tensor],
+        count: int,
+        layouts: Mapping[Key, str] | None = None,
+        careful: bool = False,
+        constants: Iterable[Tensor] = (),
+    ):
         super().__init__()
         self.names = {id(tensor): name for name, tensor in watched.items()}
-        self.count, self.layouts, self.careful = count, layouts, careful
+        self.constants = {id(tensor) for tensor in constants}
+        self.count, self.layouts, self.careful = count, layouts or {}, careful
         self.calls: list[Call] = []
+        self.derived: dict[str, Derived] = {}
+        self.alive: list[Tensor] = []
         self.foreign: set[str] = set()
+        self.unsure: set[str] = set()
+        self.dynamic = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        touched = self._touched((args, kwargs))
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        touched = {self.names[id(tensor)] for tensor in tensors if id(tensor) in self.names}
         if not touched:
-            return func(*args, **kwargs)
+            return self._untouched(func(*args, **kwargs), func, args, tensors)
         if func is multi_head_attention_forward:
-            given = _ATTENTION.bind(*args, **kwargs).arguments
-            hidden = ["bias_k", "bias_v"] + ["in_proj_bias"] * bool(given.get("use_separate_proj_weight"))
-            if all(self.name(given[part]) is None for part in hidden):
+            given = opened(self.name, args, kwargs)
+            if given is not None:
                 with self:
                     return attention(given)
         output = func(*args, **kwargs)
+        if not torch.is_grad_enabled():  # the model takes it for a constant
+            return output
+        known = all(id(tensor) in self.names or id(tensor) in self.constants for tensor in tensors)
+        if known and isinstance(output, Tensor) and func not in (Tensor.expand, embedding):
+            self._derive(output, func, leaves, lambda new: pytree.tree_unflatten(new, spec))
+            return output
         use = RULES[func](self.name, *args, **kwargs) if func in RULES else None
         if use is not None and isinstance(output, Tensor) and set(use.names) == touched:
             return self._record(use, output)
         # Neither its shape or type nor the parameter itself, as `to` may give it back.
         if any(isinstance(leaf, Tensor) and self.name(leaf) is None for leaf in pytree.tree_leaves(output)):
-            self.foreign |= touched
+            self.foreign |= self.roots(touched)
+        return output
+
+    def _untouched(self, output: Any, func: Any, args: Any, tensors: list[Tensor]) -> Any:
+        self.dynamic = self.dynamic or picks_rows(func, args, self.count)
+        if tensors and isinstance(output, Tensor) and all(id(tensor) in self.constants for tensor in tensors):
+            self.constants.add(id(output))
+            self.alive.append(output)
         return output
 
     def name(self, tensor: Any) -> str | None:
-        """Of a watched parameter; None for any other tensor."""
+        """Of a watched parameter, or of what is derived from some; None for any other tensor."""
         return self.names.get(id(tensor))
 
-    def _touched(self, values: Any) -> set[str]:
-        found = set()
-        for value in pytree.tree_leaves(values):
-            if isinstance(value, Tensor) and id(value) in self.names:
-                found.add(self.names[id(value)])
-        return found
+    def roots(self, names: Iterable[str]) -> set[str]:
+        """The parameters of these names or behind them."""
+        return {root for name in names for root in (self.derived[name].roots if name in self.derived else (name,))}
+
+    def _derive(self, output: Tensor, func: Any, leaves: list[Any], rebuild: Callable[[list[Any]], Any]) -> None:
+        if id(output) in self.names:
+            return
+        behind = [self.derived.get(n, n) if (n := self.name(leaf)) is not None else None for leaf in leaves]
+        name = f"derived {len(self.derived)}"
+        self.derived[name] = Derived(func, leaves, rebuild, behind)
+        self.names[id(output)] = name
+        self.alive.append(output)  # lest another tensor gets its id
 
     def _record(self, use: Use, output: Tensor) -> Tensor:
-        layout = self.layouts.get(len(self.calls)) or first_guess(output, self.count)
+        key: Key = (*use.names, sum(call.use.names == use.names for call in self.calls))
+        layout = self.layouts.get(key) or first_guess(output, self.count)
         if layout == "shared":
             # Each example gets its own copy of what all share, so that each has its own gradient.
             output = shared(output, self.count)
             use.share(self.count)
         if not output.requires_grad:
-            output = output.detach().requires_grad_()
+            output = _Start.apply(output, torch.zeros((), requires_grad=True))
         edge = get_gradient_edge(output)
         if self.careful:
             use.keep_copies()
         versions = [(t, t._version) for t in use.kept()]
-        self.calls.append(Call(use, edge, output.shape, layout, versions))
-        return output.clone() if self.careful else output
+        self.calls.append(Call(key, use, edge, output.shape, layout, versions))
+        return output
 
-    def run(self, losses: Callable[[], Tensor]) -> tuple[dict[str, list[Factor]], set[str]]:
-        """Of every covered parameter the factors of its per-example gradients; the names of those not covered.
+    def pattern(self) -> tuple[Any, ...]:
+        """The calls of the pass, as far as their being right depends on them."""
+        return (self.count, *(call.pattern(self.count) for call in self.calls))
+
+    def forward(self, call: Callable[[], Any]) -> Any:
+        """What `call` returns, watched."""
+        with self, torch.enable_grad():
+            return call()
+
+    def backward(
+        self, outputs: Sequence[Tensor], sides: Sequence[Tensor] | None = None, again: bool = False
+    ) -> dict[str, list[Factor]]:
+        """Of every covered parameter the factors of the per-example gradients of `outputs`, summed with `sides`.
+
+        Args:
+            outputs: tensors that `forward` returned.
+            sides: of their shapes; default ones.
+            again: whether more backward passes are to come.
 
         Raises:
-            ChangedInPlaceError: the pass must be repeated with `careful`.
+            ChangedInPlaceError: the forward pass must be repeated with `careful`.
         """
-        with self, torch.enable_grad():
-            try:
-                values = losses()
-            except RuntimeError as error:
-                if "in-place" in str(error) and not self.careful:
-                    raise ChangedInPlaceError from error
-                raise
-        live = [call for call in self.calls if not self.foreign.issuperset(call.use.names)]
-        gradients: tuple[Tensor | None, ...] = ()
-        if live and values.requires_grad:
-            gradients = torch.autograd.grad(values.sum(), [call.edge for call in live], allow_unused=True)
+        live = [call for call in self.calls if not self.foreign.issuperset(self.roots(call.use.names))]
+        pairs = [(o, None if sides is None else sides[i]) for i, o in enumerate(outputs) if o.requires_grad]
+        if not live or not pairs:
+            return {}
+        tensors = [o for o, _ in pairs]
+        weights = [torch.ones_like(o) if s is None else s for o, s in pairs]
+        gradients = torch.autograd.grad(
+            tensors, [call.edge for call in live], weights, allow_unused=True, retain_graph=again
+        )
         found: dict[str, list[Factor]] = {}
-        for call, gradient in zip(live, gradients, strict=False):
-            if gradient is None:  # computed, but the loss does not depend on it
+        for call, gradient in zip(live, gradients, strict=True):
+            if gradient is None:  # computed, but the outputs do not depend on it
                 continue
             factors = call.factors(gradient, self.count)
             if factors is None:
-                self.foreign |= set(call.use.names)
+                self.unsure |= self.roots(call.use.names)
                 continue
             for name, factor in factors:
-                found.setdefault(name, []).append(factor)
-        return {n: f for n, f in found.items() if n not in self.foreign}, self.foreign
+                carried = self.derived[name].carried(factor) if name in self.derived else [(name, factor)]
+                for root, one in carried:
+                    found.setdefault(root, []).append(one)
+        return {n: f for n, f in found.items() if n not in self.foreign}
+
+
+_PICKING = {
+    Tensor.__getitem__,
+    Tensor.__setitem__,
+    torch.index_select,
+    Tensor.index_select,
+    torch.masked_select,
+    Tensor.masked_select,
+    Tensor.index_add_,
+    torch.index_add,
+    Tensor.index_add,
+    torch.gather,
+    Tensor.gather,
+    torch.take_along_dim,
+    Tensor.scatter_,
+    Tensor.scatter_add_,
+    torch.scatter_add,
+    Tensor.scatter_add,
+}
+
+
+def picks_rows(func: Any, args: Any, count: int) -> bool:
+    """Whether the call moves rows of a batch to places that depend on values."""
+    if func not in _PICKING or len(args) < 2:
+        return False
+    if func not in (Tensor.__getitem__, Tensor.__setitem__):
+        return not isinstance(args[1], int) or args[1] <= 0
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    for place, extent in zip(index, args[0].shape, strict=False):
+        if isinstance(place, Tensor | list) and (place is index[0] or extent == count):
+            return not _in_order(place, extent)
+        if not isinstance(place, slice | int):
+            break
+    return False
+
+
+def _in_order(index: Any, extent: int) -> bool:
+    place = torch.as_tensor(index)
+    if place.dtype == torch.bool:
+        return bool(place.dim() == 1 and place.all())
+    return place.shape == (extent,) and torch.equal(place, torch.arange(extent, device=place.device))
 
 
 def first_guess(output: Tensor, count: int) -> str:
@@ -161,31 +278,3 @@ def first_guess(output: Tensor, count: int) -> str:
     if shape[0] == 1:
         return "shared"
     return "first"
-
-
-_ATTENTION = inspect.signature(multi_head_attention_forward)
-
-
-def attention(given: dict[str, Any]) -> Any:
-    """`multi_head_attention_forward` of these arguments, with its projections as calls of `linear` of their own.
-
-    What is left, between identity matrices in place of the projections, is attention without parameters.
-    """
-    inputs, bias = [given["query"], given["key"], given["value"]], given["in_proj_bias"]
-    if given.get("use_separate_proj_weight"):
-        weights = [given["q_proj_weight"], given["k_proj_weight"], given["v_proj_weight"]]
-        parts = [linear(x, w, None) for x, w in zip(inputs, weights, strict=True)]
-    elif inputs[0] is inputs[1] and inputs[1] is inputs[2]:
-        parts = list(linear(inputs[0], given["in_proj_weight"], bias).chunk(3, dim=-1))
-    else:
-        parts = [linear(x, given["in_proj_weight"], bias).chunk(3, dim=-1)[i] for i, x in enumerate(inputs)]
-    width = given["embed_dim_to_check"]
-    identity = torch.eye(width, dtype=parts[0].dtype, device=parts[0].device)
-    plain = given | dict(zip(("query", "key", "value"), parts, strict=True))
-    plain |= dict.fromkeys(("q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj_weight"), identity)
-    separate = bool(given.get("use_separate_proj_weight"))
-    plain |= {"use_separate_proj_weight": True, "in_proj_weight": None, "out_proj_bias": None}
-    plain["in_proj_bias"] = bias if separate else None
-    with torch._C.DisableTorchFunction():
-        mixed, weights_of_heads = multi_head_attention_forward(**plain)
-    return linear(mixed, given["out_proj_weight"], given["out_proj_bias"]), weights_of_heads

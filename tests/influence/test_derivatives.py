@@ -16,7 +16,8 @@ from influence import Stage, Study, attribute
 from influence.chain import objectives_of
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients, gradient
-from influence.derivatives.second import ggn, ggn_product, hessian, hessian_product
+from influence.derivatives.rows import ggn
+from influence.derivatives.second import ggn_product, hessian, hessian_product
 from influence.errors import LossError
 
 g = torch.Generator().manual_seed(0)
@@ -323,7 +324,7 @@ def test_a_shared_tensor_is_not_taken_for_one_row_an_example(batch_size):
     torch.testing.assert_close(ggn(objective), ggn(objective_of(stage, batch_size=1)))
 
 
-def test_a_model_that_squeezes_a_batch_of_one_away_is_looped_over():
+def test_a_model_that_squeezes_a_batch_of_one_away():
     stage = Stage(
         "squeeze", nn.Linear(3, 1).double(),
         lambda o, b: nn.functional.binary_cross_entropy_with_logits(o, (b[1] % 2).double(), reduction="none"),
@@ -331,7 +332,6 @@ def test_a_model_that_squeezes_a_batch_of_one_away_is_looped_over():
     )  # fmt: skip
     study = Study("squeeze", [stage], data(4, 3, 3, g))
     exact, cg = (attribute(study, method=method, progress=False) for method in ("exact", "cg"))
-    assert any("example by example" in note for note in exact.report["notes"])
     torch.testing.assert_close(torch.tensor(exact.values), torch.tensor(cg.values), rtol=1e-4, atol=1e-7)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from influence.derivatives.factors import Dense, Factor, Outer
+from influence.derivatives.factors import Dense, Factor, Swept
 from influence.derivatives.layers.use import Arrange, Name, Use
 
 Size = int | Sequence[int]
@@ -38,13 +38,14 @@ class Convolution(Use):
         if self.weight is not None:
             assert self.input is not None
             swept, still = (gradient, self.input) if self.transposed else (self.input, gradient)
-            patches = self._patches(swept)  # (N, C k, positions)
-            still = still.flatten(2)
-            if patches.shape[2] != still.shape[2]:  # an output padding that reaches over the stride
-                patches = self._first_positions(patches, swept, self.input.shape[2:])
-            found.append((self.weight, Outer(self._grouped(still, count), self._grouped(patches, count))))
+            places = still.shape[2:]
+            left = self._grouped(still.flatten(2), count)
+            width = swept.shape[1] // self.groups * math.prod(self.kernel)
+            pictures = swept.unflatten(0, (count, -1))
+            found.append((self.weight, Swept(left, pictures, width, lambda some: self._right(some, places))))
         if self.bias is not None:
-            found.append((self.bias, Dense(gradient.flatten(2).sum(2).reshape(count, -1, gradient.shape[1]).sum(1))))
+            summed = gradient.flatten(2).sum(2).reshape(count, -1, gradient.shape[1]).sum(1)
+            found.append((self.bias, Dense(summed, left_of=None if self.transposed else self.weight)))
         return found
 
     def _grouped(self, rows: Tensor, count: int) -> Tensor:
@@ -55,22 +56,11 @@ class Convolution(Use):
         several = split.unflatten(0, (count, -1))  # examples of several pictures each: (n, k, g, c, positions)
         return several.permute(0, 2, 1, 4, 3).flatten(2, 3)
 
-    def _patches(self, swept: Tensor) -> Tensor:
-        """What lies under the kernel at every position: (N, C k, positions)."""
-        if all(k == 1 for k in self.kernel) and all(s == 1 for s in self.stride) and not any(map(any, self.padding)):
-            return swept.flatten(2)
-        if len(self.kernel) <= 2 and all(a == b for a, b in self.padding):
-            one = len(self.kernel) == 1
-            lift = (lambda v, fill: (fill, *v)) if one else (lambda v, fill: tuple(v))
-            return functional.unfold(
-                swept[:, :, None] if one else swept,
-                lift(self.kernel, 1),
-                lift(self.dilation, 1),
-                lift([a for a, _ in self.padding], 0),
-                lift(self.stride, 1),
-            )
-        padded = functional.pad(swept, [n for pair in reversed(self.padding) for n in pair]).contiguous()
-        places = self._places(padded.shape[2:])
+    def _right(self, pictures: Tensor, places: Sequence[int]) -> Tensor:
+        """What lies under the kernel at each of the places: (n, k, C, ...) -> (n, g, positions, C k)."""
+        margins = [n for pair in reversed(self.padding) for n in pair]
+        padded = pictures.flatten(0, 1)
+        padded = functional.pad(padded, margins) if any(margins) else padded.contiguous()
         strides = padded.stride()
         shape = (*padded.shape[:2], *self.kernel, *places)
         step = (
@@ -78,20 +68,8 @@ class Convolution(Use):
             *(s * d for s, d in zip(strides[2:], self.dilation, strict=True)),
             *(s * d for s, d in zip(strides[2:], self.stride, strict=True)),
         )
-        return padded.as_strided(shape, step).flatten(2 + len(places)).flatten(1, 1 + len(places))
-
-    def _places(self, extent: Sequence[int]) -> list[int]:
-        return [
-            (e - d * (k - 1) - 1) // s + 1
-            for e, k, s, d in zip(extent, self.kernel, self.stride, self.dilation, strict=True)
-        ]
-
-    def _first_positions(self, patches: Tensor, swept: Tensor, wanted: torch.Size) -> Tensor:
-        extent = [e + a + b for e, (a, b) in zip(swept.shape[2:], self.padding, strict=True)]
-        grid = patches.unflatten(2, self._places(extent))
-        for dim, size in enumerate(wanted):
-            grid = grid.narrow(2 + dim, 0, size)
-        return grid.flatten(2)
+        view = padded.as_strided(shape, step, padded.storage_offset())
+        return self._grouped(view.flatten(2 + len(places)).flatten(1, 1 + len(places)), len(pictures))
 
 
 def _convolution(dimensions: int):  # type: ignore[no-untyped-def]

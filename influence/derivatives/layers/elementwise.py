@@ -37,7 +37,8 @@ class Scale(Use):
     def _summed(self, product: Tensor, arrange: Arrange, count: int) -> Tensor:
         """Over all dimensions of an example that the parameter was broadcast along: (n, size)."""
         if self.channels:
-            return product.flatten(2).sum(2).reshape(count, -1, product.shape[1]).sum(1)
+            product = product.flatten(2).sum(2) if product.dim() > 2 else product
+            return product.reshape(count, -1, product.shape[1]).sum(1)
         rows = arrange(product)
         shape: tuple[int, ...] = (1,) * (rows.dim() - len(self.shape)) + self.shape
         shape = tuple(arrange(torch.empty(shape, device="meta")).shape)
@@ -133,6 +134,7 @@ def _instance_norm(
 RULES: dict[Callable[..., Any], Callable[..., Use | None]] = {
     **dict.fromkeys((torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__), _times),
     **dict.fromkeys((torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__), _plus),
+    **dict.fromkeys((torch.Tensor.add_, torch.Tensor.__iadd__), _plus),
     torch.Tensor.expand: _expanded,
     functional.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,

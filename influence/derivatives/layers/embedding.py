@@ -38,7 +38,7 @@ def _embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Use | None:
-    if max_norm is not None or scale_grad_by_freq:
+    if max_norm is not None or scale_grad_by_freq or input.dim() == 0:
         return None
     padding = None if padding_idx is None else padding_idx % len(weight)
     return Lookup(name(weight), input, len(weight), padding)

@@ -28,11 +28,14 @@ class Product(Use):
             sides = (went_in, came_back) if self.transposed else (came_back, went_in)
             found.append((self.weight, Outer(*sides)))
         if self.bias is not None:
-            found.append((self.bias, Dense(came_back.sum((1, 2)))))
+            weight = None if self.transposed else self.weight
+            found.append((self.bias, Dense(came_back.sum((1, 2)), left_of=weight)))
         return found
 
 
-def _linear(name: Name, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Use:
+def _linear(name: Name, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Use | None:
+    if input.dim() < 2 or weight.dim() != 2:
+        return None
     return Product(name(weight), name(bias), input, transposed=False)
 
 

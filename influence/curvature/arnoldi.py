@@ -1,0 +1,173 @@
+"""The curvature's strongest directions, found once: then every query costs a few dot products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from influence.curvature.method import Method
+from influence.derivatives import Objective
+from influence.derivatives.second import ggn_product, hessian_product
+from influence.errors import MethodError
+
+PROBES = 8
+"""Random vectors that estimate the curvature outside the basis."""
+
+
+class Arnoldi(Method):
+    """Eigenpairs from a Krylov basis, and one constant for everything outside it (Schioppa et al., AAAI 2022).
+
+    With Ritz values L and vectors U of the data's curvature, and a the l2 term plus damping:
+
+        v = U (L + a)^-1 U'q + (q - U U'q) / (c + a)
+
+    The paper drops the last part (arXiv 2112.03052, section 3). Dropped, what is small in curvature and therefore
+    large in the inverse is missing; with c = 0 it is far too large. Here c = tr(A^2) / tr(A) of the curvature A outside
+    the basis, from random probes: the curvature that a gradient spread like the curvature itself, as gradients of
+    examples are, meets on average. On networks of 438 and 1,482 parameters (700 digits, 100 products, l2 0.003) the
+    relative error of the scores against `exact` is 0.39 and 0.46 dropped, 0.56 and 1.18 with c = 0, 0.12 and 0.26 so.
+
+    The symmetric case of Arnoldi's iteration is Lanczos's; every new vector is made orthogonal to all before it. An l2
+    term is a multiple of the identity and enters exactly; proximity, which only some parameters have, is part of the
+    matrix whose basis is sought (`ridge_in_basis` in the report).
+
+    Exact to rounding where `iterations` reaches the number of trained parameters, or the rank of the curvature;
+    else the report's residuals |q - A v| / |q|, measured on all data, say how far it is from it: 0.15 came with errors
+    of scores of 0.1 to 0.25 above. The basis does not depend on the queries, so scores are linear in the query.
+
+    Args:
+        iterations: products with the curvature, one vector each, and vectors kept.
+        rank: of them, how many eigenpairs are used, largest in size first; default all. Fewer save memory only: the
+            others are of use even before they have converged.
+        seed: of the basis's first vector and of the probes.
+
+    Raises:
+        CurvatureError: a Ritz value is not positive when damped. They lie within the spectrum, so that a negative
+            eigenvalue which the basis does not reach goes unseen; "exact" sees all.
+    """
+
+    name = "arnoldi"
+    summary = "Krylov basis of the curvature's strongest directions, a constant for the others"
+    cost = "`iterations` products once, whatever the number of queries; memory of as many vectors"
+    advice = "for many queries and models too large for 'exact'; look at the residuals"
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        damping: float | None = None,
+        curvature: str = "ggn",
+        iterations: int = 200,
+        rank: int | None = None,
+        seed: int = 0,
+    ):
+        if iterations < 1:
+            raise MethodError(f"iterations is {iterations!r}, expected at least 1.")
+        if rank is not None and not 1 <= rank <= iterations:
+            raise MethodError(f"rank is {rank!r}, expected 1 to `iterations` ({iterations}), or None for all.")
+        self.iterations, self.rank, self.seed = iterations, rank, seed
+        super().__init__(objective, damping=damping, curvature=curvature)
+
+    def fit(self) -> None:
+        ridge = self.objective.ridge.double()
+        self._base = float(ridge.min()) + self.damping
+        self._extra = ridge - ridge.min()
+        generator = torch.Generator().manual_seed(self.seed)
+        values, vectors = lanczos(self._product, len(ridge), self.iterations, generator, device=ridge.device)
+        found = len(values)
+        values = self._checked(values)
+        kept = values.abs().argsort(descending=True)[: self.rank]
+        self.values, self.vectors = values[kept], vectors[kept]
+        outside = self._curvature_outside(generator)
+        self._outside = 1 / (outside + self._base) if outside + self._base > 0 else 0.0
+        self.report |= {
+            "tolerance": 0.02,
+            "remedy": "raise `iterations` or `damping`",
+            "residuals": [],
+            "eigenvalues": self.values.tolist(),
+            "rank": len(kept),
+            "products": found + PROBES,
+            "curvature_outside": outside,
+            "negative_share": float(values.clamp(max=0).abs().sum() / values.abs().sum().clamp(min=1e-300)),
+            "ridge_in_basis": bool(self._extra.any()),
+        }
+
+    def solve(self, queries: Tensor) -> Tensor:
+        sides = queries.double()
+        shares = sides @ self.vectors.T
+        solution = (shares / (self.values + self._base)) @ self.vectors
+        solution += self._outside * (sides - shares @ self.vectors)
+        rest = sides - self._product(solution) - self._base * solution
+        sizes = sides.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+        self.report["residuals"] = (rest.norm(dim=1) / sizes).tolist()
+        return solution.to(queries.dtype)
+
+    def _product(self, vectors: Tensor) -> Tensor:
+        product = ggn_product if self.curvature == "ggn" else hessian_product
+        return product(self.objective, vectors) + self._extra * vectors
+
+    def _checked(self, values: Tensor) -> Tensor:
+        """The Ritz values without rounding below zero, once it is certain that they can be inverted."""
+        largest = float(values.max())
+        rounding = 10 * torch.finfo(self.objective.dtype).eps * largest
+        if self.curvature == "ggn" and values.min() > -rounding:
+            values = values.clamp(min=0)
+        unscaled = self._base - self.damping
+        self.refuse_negative(float(values.min()) + unscaled, largest + unscaled)
+        return values
+
+    def _curvature_outside(self, generator: torch.Generator) -> float:
+        """tr(A^2) / tr(A) of the curvature restricted to what is orthogonal to the basis; 0 if there is nothing."""
+        probes = torch.randn(PROBES, self.vectors.shape[1], generator=generator, dtype=torch.float64)
+        probes = self._orthogonal(probes.to(self.vectors.device))
+        images = self._orthogonal(self._product(probes))
+        trace, squares = float((probes * images).sum()), float(images.square().sum())
+        # Below rounding the basis holds everything, and the ratio would be one of noise.
+        rounding = torch.finfo(self.objective.dtype).eps * float(self.values.abs().max()) * probes.numel()
+        return squares / trace if trace > rounding else 0.0
+
+    def _orthogonal(self, rows: Tensor) -> Tensor:
+        return rows - (rows @ self.vectors.T) @ self.vectors
+
+
+def lanczos(
+    operator: Callable[[Tensor], Tensor],
+    size: int,
+    iterations: int,
+    generator: torch.Generator,
+    *,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """Ritz values (k,), ascending, and orthonormal Ritz vectors (k, size) of a symmetric operator on rows, in float64.
+
+    k = min(iterations, size). Where the Krylov space is exhausted (as many products as there are distinct eigenvalues)
+    it goes on from a new random vector, so that repeated eigenvalues are found as often as they occur.
+    """
+    count = min(iterations, size)
+    basis = torch.zeros(count, size, dtype=torch.float64, device=device)
+    matrix = torch.zeros(count, count, dtype=torch.float64)
+    scale = 0.0
+    fresh = torch.randn(size, generator=generator, dtype=torch.float64).to(device)
+    for i in range(count):
+        basis[i] = fresh / fresh.norm()
+        image = operator(basis[i : i + 1])[0]
+        scale = max(scale, float(image.norm()))
+        matrix[i, i] = image @ basis[i]
+        fresh = _rejected(image, basis[: i + 1])
+        if i + 1 == count:
+            break
+        if float(fresh.norm()) > 1e-10 * scale:
+            matrix[i, i + 1] = matrix[i + 1, i] = fresh.norm()
+        else:
+            fresh = _rejected(torch.randn(size, generator=generator, dtype=torch.float64).to(device), basis[: i + 1])
+    values, vectors = torch.linalg.eigh(matrix)
+    return values.to(device), vectors.T.to(device) @ basis
+
+
+def _rejected(row: Tensor, basis: Tensor) -> Tensor:
+    """The row without its part in the orthonormal basis; twice, since once leaves rounding behind."""
+    for _ in range(2):
+        row = row - (row @ basis.T) @ basis
+    return row

@@ -1,0 +1,165 @@
+"""Approximate Gauss-Newton blocks of single parameters, gathered batch by batch from random gradients.
+
+Two passes: the first finds the axes in which a block is nearly diagonal, the second the curvature along them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from influence.derivatives.factors import CHUNK, Factor, Outer, Rows
+
+WIDE = 4096
+"""Length of a side, or size of a parameter without sides, up to which its own axes are found."""
+
+
+class Block(ABC):
+    """Of the parameters at `places`, one after another, in the stage's vector of trained parameters."""
+
+    form: ClassVar[str]
+
+    def __init__(self, places: list[slice]):
+        self.places = places
+
+    @abstractmethod
+    def see(self, factors: list[list[Factor]]) -> None:
+        """First pass: one batch's random gradients, of each parameter."""
+
+    @abstractmethod
+    def turn(self) -> None:
+        """Between the passes: find the axes."""
+
+    @abstractmethod
+    def measure(self, factors: list[list[Factor]]) -> None:
+        """Second pass."""
+
+    @abstractmethod
+    def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
+        """(block of `count` examples + shift)^-1 applied to (Q, size), `shift` (size,) constant in each parameter."""
+
+
+class Diagonal(Block):
+    """Of a parameter that has no form of its own and is too large for all its pairs."""
+
+    form = "diagonal"
+
+    def see(self, factors: list[list[Factor]]) -> None:
+        """The axes are given."""
+
+    def turn(self) -> None:
+        self.curvature: Tensor | float = 0.0
+
+    def measure(self, factors: list[list[Factor]]) -> None:
+        self.curvature = self.curvature + _formed(factors).square().sum(0)
+
+    def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
+        return queries / (torch.as_tensor(self.curvature).to(queries) / count + shift)
+
+
+class Full(Block):
+    """Of a small parameter: the exact covariance of its random gradients."""
+
+    form = "full"
+
+    def __init__(self, places: list[slice]):
+        super().__init__(places)
+        self.covariance: Tensor | float = 0.0
+
+    def see(self, factors: list[list[Factor]]) -> None:
+        rows = _formed(factors).double()
+        self.covariance = self.covariance + rows.T @ rows
+
+    def turn(self) -> None:
+        self.curvature, self.axes = torch.linalg.eigh(torch.as_tensor(self.covariance))
+
+    def measure(self, factors: list[list[Factor]]) -> None:
+        """Known from the first pass."""
+
+    def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
+        # A full block is one parameter's, so the shift is one number.
+        axes = self.axes.to(queries)
+        return (queries @ axes) / (self.curvature.clamp(min=0).to(queries) / count + shift[0]) @ axes.T
+
+
+class Kronecker(Block):
+    """Eigenvalue-corrected Kronecker factors (George et al. 2018) of a weight seen as (g, L, R), bias included.
+
+    The bias is one more column: its layer's input there is always 1. An embedding's rows are axes already. Of a weight
+    that is used several times the axes neglect what the uses have in common; the curvature along them does not.
+    """
+
+    form = "kronecker"
+
+    def __init__(self, places: list[slice], groups: int, sides: tuple[int, int]):
+        super().__init__(places)
+        self.groups, self.sides, self.bias = groups, sides, len(places) > 1
+        self.covariances: list[Tensor | None] = [None, None]
+
+    def see(self, factors: list[list[Factor]]) -> None:
+        for factor in factors[0]:
+            if isinstance(factor, Outer):
+                for side, rows in enumerate(self._rows(factor)):
+                    self._add(side, rows.transpose(0, 1).flatten(1, 2))  # (g, n P, side)
+            elif isinstance(factor, Rows):
+                self._add(1, factor.values.flatten(0, 1)[None])
+
+    def _add(self, side: int, rows: Tensor) -> None:
+        if self.sides[side] <= WIDE:
+            product, before = rows.mT @ rows, self.covariances[side]
+            self.covariances[side] = product if before is None else before + product
+
+    def turn(self) -> None:
+        """Axes of each side, None where the coordinates are."""
+        self.axes = [None if c is None else torch.linalg.eigh(c.double())[1].to(c) for c in self.covariances]
+        self.curvature: Tensor | float = 0.0
+
+    def measure(self, factors: list[list[Factor]]) -> None:
+        first = factors[0][0]
+        if len(factors[0]) == 1 and isinstance(first, Outer) and first.positions == 1:
+            # The squares of an outer product are the outer product of the squares.
+            sides = zip(self._rows(first), self.axes, strict=True)
+            a, b = (_turned(rows, axes)[:, :, 0].square() for rows, axes in sides)
+            self.curvature = self.curvature + torch.einsum("ngl,ngr->glr", a, b)
+            return
+        count, itemsize = first.shape[0], torch.float32.itemsize
+        step = max(1, CHUNK // (itemsize * self.groups * self.sides[0] * self.sides[1]))
+        for start in range(0, count, step):
+            part = slice(start, start + step)
+            formed = self._joined([_formed([[f[part] for f in several]]) for several in factors])
+            turned = _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
+            self.curvature = self.curvature + turned.square().sum(0)
+
+    def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
+        curvature = torch.as_tensor(self.curvature).to(queries) / count + shift[0]
+        rows = self._joined(list(queries.split([s.stop - s.start for s in self.places], dim=1)))
+        rows = _turned(_turned(rows, self.axes[1]).mT, self.axes[0]).mT / curvature
+        back = [None if axes is None else axes.mT for axes in self.axes]
+        rows = _turned(_turned(rows, back[1]).mT, back[0]).mT
+        if self.bias:
+            return torch.cat([rows[..., :-1].flatten(1), rows[..., -1].flatten(1)], dim=1)
+        return rows.flatten(1)
+
+    def _joined(self, parts: list[Tensor]) -> Tensor:
+        """Weight (n, g L R) and bias (n, g L) as one (n, g, L, R + 1)."""
+        split = [part.reshape(len(part), self.groups, self.sides[0], -1) for part in parts]
+        return torch.cat(split, dim=-1) if self.bias else split[0]
+
+    def _rows(self, factor: Outer) -> tuple[Tensor, Tensor]:
+        """(n, g, P, L), (n, g, P, R), the bias's input 1 appended."""
+        right = factor.right
+        return factor.left, torch.cat([right, torch.ones_like(right[..., :1])], dim=-1) if self.bias else right
+
+
+def _turned(rows: Tensor, axes: Tensor | None) -> Tensor:
+    """(..., g, m, side) in the coordinates of `axes` (g, side, side)."""
+    return rows if axes is None else rows @ axes
+
+
+def _formed(factors: list[list[Factor]]) -> Tensor:
+    """(n, size) of one parameter, which may be used several times."""
+    (several,) = factors
+    return torch.stack([factor.gradients() for factor in several]).sum(0)

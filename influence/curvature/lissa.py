@@ -1,0 +1,196 @@
+"""A stochastic series on minibatches of the stage's data: for data too large for whole passes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from influence.curvature.arnoldi import lanczos
+from influence.curvature.method import Method
+from influence.derivatives import Objective
+from influence.derivatives.second import ggn_product, hessian_product
+from influence.errors import CurvatureError, MethodError
+
+DEEPEST = 2000
+"""Steps that depth=None picks at most."""
+PROBED = 8
+"""Minibatches whose largest eigenvalue is looked at for the scale."""
+
+
+class Lissa(Method):
+    """Neumann series with a fresh minibatch's curvature each step (Agarwal et al. 2017; Koh & Liang 2017).
+
+        v <- v + (q - (C_B + ridge + damping I) v) / scale
+
+    for all queries together, on the same minibatches B, which a seed fixes: scores are linear in the query and the
+    same in every run. Returned is the mean of the second half of the steps, where the papers return the last one: it
+    costs nothing and averages the minibatches' noise away. On a network of 438 parameters (700 digits, l2 0.03, the
+    default options) the relative error of the scores against `exact` is 0.017 so, 0.21 for the last step and 0.09 for
+    the mean of four last steps at four times the cost; with l2 0.003 it is 0.06, and 0.16 for the last step.
+
+    It does not converge to a tolerance; the report's residuals |q - A v| / |q|, measured on all data, say what was
+    reached.
+
+    Args:
+        depth: steps; default as many as leave 1/100 of the flattest direction of which is known (l2 term and damping,
+            for "hessian" the smallest eigenvalue), at most 2000.
+        repeats: independent series whose mean is returned.
+        batch: examples of a minibatch.
+        scale: what the curvature is divided by; the series needs more than half of every minibatch's largest
+            eigenvalue. Default 1.2 times the largest of 8 minibatches, by power iteration, plus ridge and damping.
+        seed: of the minibatches.
+
+    Raises:
+        CurvatureError: nothing bounds the curvature from below, a negative eigenvalue, or the series diverges.
+    """
+
+    name = "lissa"
+    summary = "stochastic Neumann series on minibatches of the stage's data, all queries together"
+    cost = "`depth` x `repeats` minibatch products a query, whatever the size of the data; a few vectors a query"
+    advice = "for data too large for a pass an iteration; 'cg' is more accurate wherever it can be afforded"
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        damping: float | None = None,
+        curvature: str = "ggn",
+        depth: int | None = None,
+        repeats: int = 1,
+        batch: int = 32,
+        scale: float | None = None,
+        seed: int = 0,
+    ):
+        for option, value in (("depth", depth), ("repeats", repeats), ("batch", batch)):
+            if value is not None and value < 1:
+                raise MethodError(f"{option} is {value!r}, expected at least 1.")
+        if scale is not None and not 0 < scale < math.inf:
+            raise MethodError(f"scale is {scale!r}, expected a positive number, or None to have one picked.")
+        self.depth, self.repeats, self.batch, self.scale = depth, repeats, min(batch, len(objective.stage.data)), scale
+        self.seed = seed
+        super().__init__(objective, damping=damping, curvature=curvature)
+
+    def fit(self) -> None:
+        self._diagonal = self.objective.ridge.double() + self.damping
+        # Where a group is left out, the sum over the others keeps its denominator (`influence/groups.py`).
+        self._share = len(self.objective.stage.data) / self.objective.count
+        largest = self._largest_eigenvalue() + float(self._diagonal.max())
+        self._flattest = self._smallest_eigenvalue(largest)
+        if self.scale is None:
+            self.scale = 1.2 * largest
+        wanted = math.ceil(math.log(100) * self.scale / self._flattest)
+        if self.depth is None:
+            self.depth = min(wanted, DEEPEST)
+        self.report |= {
+            "tolerance": 0.02,
+            "remedy": "raise `depth`, `repeats`, `batch` or `damping`",
+            "residuals": [],
+            "largest_eigenvalue": largest,
+            "scale": self.scale,
+            "depth": self.depth,
+            "depth_wanted": wanted,
+            "repeats": self.repeats,
+            "batch": self.batch,
+        }
+
+    def solve(self, queries: Tensor) -> Tensor:
+        sides = queries.double()
+        many = len(sides) > sides.shape[1]
+        # The series is one fixed matrix: with more queries than dimensions, form it once.
+        start = torch.eye(sides.shape[1], dtype=torch.float64, device=sides.device) if many else sides
+        total = torch.zeros_like(start)
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.repeats):
+            total += self._series(start, self._minibatches(generator))
+        solution = total / self.repeats
+        if many:
+            solution = sides @ solution
+        rest = sides - self._product(self.objective, solution) - self._diagonal * solution
+        sizes = sides.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+        self.report["residuals"] = (rest.norm(dim=1) / sizes).tolist()
+        return solution.to(queries.dtype)
+
+    def _series(self, sides: Tensor, minibatches: Iterator[Objective]) -> Tensor:
+        assert self.depth is not None
+        assert self.scale is not None
+        value = sides / self.scale
+        mean = torch.zeros_like(sides)
+        # No solution is longer than this; the factor leaves room for a minibatch's noise.
+        limit = 100 * sides.norm(dim=1) / self._flattest
+        for step in range(self.depth):
+            image = self._share * self._product(next(minibatches), value) + self._diagonal * value
+            value = value + (sides - image) / self.scale
+            if not (value.norm(dim=1) <= limit).all():
+                raise CurvatureError(
+                    f"Stage {self.objective.stage.name!r}: the series of 'lissa' diverged at step {step + 1} with "
+                    f"scale {self.scale:.3g}. Set scale={2 * self.scale:.2g} or more (and a deeper `depth`), a larger "
+                    f"`batch` than {self.batch}, or a larger damping than {self.damping:.3g}."
+                )
+            if step >= self.depth // 2:
+                mean += value
+        return mean / (self.depth - self.depth // 2)
+
+    def _minibatches(self, generator: torch.Generator) -> Iterator[Objective]:
+        """Endless, without replacement within a pass; what is left over at its end waits for another shuffle."""
+        while True:
+            order = torch.randperm(len(self.objective.stage.data), generator=generator).tolist()
+            for start in range(0, len(order) - self.batch + 1, self.batch):
+                yield restricted(self.objective, order[start : start + self.batch])
+
+    def _product(self, objective: Objective, vectors: Tensor) -> Tensor:
+        product = ggn_product if self.curvature == "ggn" else hessian_product
+        return product(objective, vectors)
+
+    def _largest_eigenvalue(self, iterations: int = 10) -> float:
+        """Of the data's curvature on single minibatches, by power iteration: the largest of `PROBED`."""
+        generator = torch.Generator().manual_seed(self.seed)
+        minibatches, largest = self._minibatches(generator), 0.0
+        start = torch.randn(1, len(self._diagonal), generator=generator, dtype=torch.float64).to(self._diagonal.device)
+        for _ in range(PROBED if self.batch < len(self.objective.stage.data) else 1):
+            minibatch, row = next(minibatches), start
+            for _ in range(iterations):
+                row = self._share * self._product(minibatch, row / row.norm().clamp(min=1e-300))
+            largest = max(largest, float(row.norm()))
+        return largest
+
+    def _smallest_eigenvalue(self, largest: float) -> float:
+        """A bound from below of the damped curvature's eigenvalues; for the Hessian an estimate on all data.
+
+        Raises:
+            CurvatureError: it is not positive.
+        """
+        smallest = float(self._diagonal.min()) - self.damping
+        if self.curvature == "hessian":
+            ridge = self.objective.ridge.double()
+            smallest = float(
+                lanczos(
+                    lambda rows: self._product(self.objective, rows) + ridge * rows,
+                    len(ridge),
+                    50,
+                    torch.Generator().manual_seed(self.seed),
+                    device=ridge.device,
+                )[0].min()
+            )
+        self.refuse_negative(smallest, largest)
+        return smallest + self.damping
+
+
+def restricted(objective: Objective, positions: Sequence[int]) -> Objective:
+    """The objective whose data are only the examples at `positions`: its mean loss is theirs, its ridge the same."""
+    part = copy.copy(objective)
+    part.stage = copy.copy(objective.stage)
+    part.stage.data = torch.utils.data.Subset(objective.stage.data, list(positions))
+    part.count = len(positions)
+    return part
+
+
+def without(objective: Objective, examples: Sequence[int]) -> Objective:
+    """The objective of all other examples; the mean loss keeps its denominator, that is, `examples` get weight 0."""
+    left = set(examples)
+    rest = restricted(objective, [i for i in range(len(objective.stage.data)) if i not in left])
+    rest.count = objective.count
+    return rest

@@ -1,0 +1,95 @@
+"""Tensors that are functions of parameters alone: transposed and normalised weights, slices, merged LoRA matrices.
+
+A rule sees such a tensor as if it were a parameter; what it finds is carried over to the parameters behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+from influence.derivatives.factors import Factor
+
+Function = Callable[[Tensor], Tensor]
+
+
+class Derived:
+    """func(*args, **kwargs), whose tensors are watched parameters, buffers, or derived themselves.
+
+    Args:
+        leaves, rebuild: of the arguments.
+        behind: what each leaf is: a parameter's name, a `Derived`, or None for a constant.
+    """
+
+    def __init__(self, func: Any, leaves: list[Any], rebuild: Callable[[list[Any]], Any], behind: list[Any]):
+        self.func, self.rebuild, self.behind = func, rebuild, behind
+        self.leaves = [_wide(leaf) for leaf in leaves]
+        # A parameter's leaf by name, of all that is behind this tensor.
+        self.roots: dict[str, Tensor] = {}
+        for leaf, source in zip(self.leaves, behind, strict=True):
+            self.roots |= source.roots if isinstance(source, Derived) else {source: leaf} if source else {}
+
+    def __call__(self, name: str, value: Tensor) -> Tensor:
+        """With another value of the parameter called `name`."""
+        leaves = list(self.leaves)
+        for i, source in enumerate(self.behind):
+            if source == name:
+                leaves[i] = value
+            elif isinstance(source, Derived) and name in source.roots:
+                leaves[i] = source(name, value)
+        args, kwargs = self.rebuild(leaves)
+        return self.func(*args, **kwargs)
+
+    def carried(self, factor: Factor) -> list[tuple[str, Factor]]:
+        """The parameters' factors, from that of this tensor."""
+        return [(name, Carried(factor, partial(self, name), point)) for name, point in self.roots.items()]
+
+
+def _wide(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor) and leaf.is_floating_point():
+        return leaf.to(torch.promote_types(leaf.dtype, torch.float32))
+    return leaf
+
+
+class Carried(Factor):
+    """Gradients of a parameter of which the model uses a function.
+
+    Args:
+        factor: of the function's value.
+        function: parameter -> that value.
+        point: the parameter.
+    """
+
+    def __init__(self, factor: Factor, function: Function, point: Tensor):
+        self.factor, self.function, self.point = factor, function, point
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.factor.shape[0], self.point.numel()
+
+    def __getitem__(self, examples: slice | list[int]) -> Carried:
+        return Carried(self.factor[examples], self.function, self.point)
+
+    def gradients(self) -> Tensor:
+        return self._pulled(self.factor.gradients())
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        return self._pulled(self.factor.weighted(weights)[None])[0]
+
+    def _pulled(self, rows: Tensor) -> Tensor:
+        value, pull = vjp(self.function, self.point)[:2]
+        return vmap(pull)(rows.to(value.dtype).view(-1, *value.shape))[0].reshape(len(rows), -1)
+
+    def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
+        try:
+            tangents = vectors.reshape(-1, *self.point.shape).to(self.point.dtype)
+            moved = vmap(lambda t: jvp(self.function, (self.point,), (t,))[1])(tangents)
+        except (RuntimeError, NotImplementedError):  # no forward-mode rule for the function
+            scores.addmm_(self.gradients(), vectors.T)
+            return
+        self.factor.add_dots(scores, moved.reshape(len(vectors), -1).to(vectors.dtype))

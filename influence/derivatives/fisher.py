@@ -1,0 +1,54 @@
+"""Random gradients whose covariance is the Gauss-Newton matrix: the Fisher's way to look at curvature."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from influence.derivatives.first import Factors, Watch
+from influence.derivatives.objective import Objective, plain_kernels
+from influence.derivatives.outputs import differentiable, draw
+
+
+class Fisher:
+    """Draws, for every example, a gradient J's of the outputs along random s with E[s s'] = d2 loss / d outputs2.
+
+    Args:
+        objective: the stage's.
+        seed: of the draws.
+    """
+
+    def __init__(self, objective: Objective, seed: int = 0):
+        self.objective = objective
+        self.generator = torch.Generator().manual_seed(seed)
+        stage = objective.stage
+        forward = stage.forward
+        assert forward is not None
+        sided = dataclasses.replace(
+            stage,
+            forward=lambda model, batch: forward(model, batch[0]),
+            loss=lambda outputs, batch: along(outputs, batch[1]),
+        )
+        self.watch = Watch(objective.with_stage(sided), objective.trained)
+
+    def factors(self, data: Any = None) -> Iterator[tuple[int, Factors]]:
+        """(examples, factors of the trained parameters' random gradients) batch by batch."""
+        for positions, batch in self.objective.batches(self.objective.stage.data if data is None else data):
+            count = positions.stop - positions.start
+            with torch.no_grad(), plain_kernels():
+                outputs = self.objective.outputs(batch)
+                sides = draw(self.objective, outputs, batch, count, self.generator)
+            yield count, self.watch.factors((batch, sides), count)
+
+
+def along(outputs: Any, sides: list[Tensor]) -> Tensor:
+    """Dot product of each example's outputs with its sides: (n,)."""
+    parts = [
+        (leaf * side).flatten(1).sum(1) if leaf.dim() > 1 else leaf * side
+        for leaf, side in zip(differentiable(outputs)[0], sides, strict=True)
+    ]
+    return torch.stack(parts).sum(0)

@@ -1,0 +1,137 @@
+"""The curvature of a loss in the model's outputs: where the Gauss-Newton matrix gets its rows from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from influence.derivatives.objective import Objective
+
+WIDEST = 128
+"""Output numbers of an example up to which their curvature is decomposed."""
+
+
+def differentiable(outputs: Any) -> tuple[list[Tensor], Callable[[Any], Any]]:
+    """The floating-point tensors among `outputs`, and the way back from such tensors to what `loss` expects."""
+    values, spec = pytree.tree_flatten(outputs)
+    real = [i for i, value in enumerate(values) if isinstance(value, Tensor) and value.is_floating_point()]
+
+    def rebuild(leaves: Any) -> Any:
+        filled = list(values)
+        for i, leaf in zip(real, leaves, strict=True):
+            filled[i] = leaf
+        return pytree.tree_unflatten(filled, spec)
+
+    return [values[i] for i in real], rebuild
+
+
+def roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterator[list[Tensor]] | None:
+    """Vectors r_k of the outputs' shapes with sum_k r_k r_k' = d2 loss / d outputs2 in every example, largest first.
+
+    None where there is no such decomposition: outputs that are not (B, ...), too many of them, or a loss that is not
+    convex in them.
+    """
+    leaves, rebuild = differentiable(outputs)
+    points = [leaf.detach().requires_grad_() for leaf in leaves]
+    with torch.enable_grad():
+        total = objective.stage.loss(rebuild(points), batch).sum()
+        slopes = torch.autograd.grad(total, points, create_graph=True, allow_unused=True)
+        if any(p.dim() == 0 or len(p) != count for p, s in zip(points, slopes, strict=True) if s is not None):
+            return None
+        used = [i for i, s in enumerate(slopes) if s is not None]
+        width = sum(points[i].numel() // count for i in used)
+        if not 0 < width <= WIDEST:
+            return None
+        slope = torch.cat([s.reshape(count, -1) for s in slopes if s is not None], dim=1)
+        if not slope.requires_grad:  # linear in the outputs
+            return iter(())
+        matrix = _curvature(slope, [points[i] for i in used])
+    eigenvalues, vectors = torch.linalg.eigh(matrix)
+    largest = eigenvalues[:, -1:].clamp(min=0)
+    rounding = width * torch.finfo(points[0].dtype).eps * largest.max()
+    if (eigenvalues < -rounding).any():
+        return None
+    scaled = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
+    kept = [k for k in reversed(range(width)) if float(eigenvalues[:, k].max()) > float(rounding)]
+    return (_like(scaled[:, :, k], points, used) for k in kept)
+
+
+def _curvature(slope: Tensor, points: list[Tensor]) -> Tensor:
+    """(n, K, K), in double precision: one backward pass of the loss alone for each column."""
+    columns = []
+    for k in range(slope.shape[1]):
+        column = torch.autograd.grad(slope[:, k].sum(), points, retain_graph=True, allow_unused=True)
+        filled = [torch.zeros_like(p) if c is None else c for c, p in zip(column, points, strict=True)]
+        columns.append(torch.cat([c.reshape(len(slope), -1) for c in filled], dim=1))
+    matrix = torch.stack(columns, dim=2).double()
+    return (matrix + matrix.transpose(1, 2)) / 2
+
+
+def _like(row: Tensor, points: list[Tensor], used: list[int]) -> list[Tensor]:
+    """(n, K) as tensors of the outputs' shapes, zero where the loss does not look."""
+    parts = iter(row.split([points[i].numel() // len(points[i]) for i in used], dim=1))
+    return [next(parts).to(p).view_as(p) if i in used else torch.zeros_like(p) for i, p in enumerate(points)]
+
+
+def draw(objective: Objective, outputs: Any, batch: Any, count: int, generator: torch.Generator) -> list[Tensor]:
+    """Random s of the outputs' shapes with E[s s'] = d2 loss / d outputs2 in every example.
+
+    Random signs of the curvature's roots where there are few outputs; labels drawn from the model where the loss is
+    a cross-entropy over many (Martens & Grosse 2015); where it is neither, the loss's own gradient (the empirical
+    Fisher), which is noted.
+    """
+    directions = roots(objective, outputs, batch, count)
+    leaves, rebuild = differentiable(outputs)
+    if directions is not None:
+        total = [torch.zeros_like(leaf) for leaf in leaves]
+        for direction in directions:
+            signs = (torch.randint(0, 2, (count,), generator=generator) * 2 - 1).to(objective.device)
+            for whole, part in zip(total, direction, strict=True):
+                whole += part * signs.to(part).view(-1, *[1] * (part.dim() - 1))
+        return total
+    drawn = _drawn_labels(objective, leaves, rebuild, batch, generator)
+    if drawn is not None:
+        return drawn
+    objective.notes.add(
+        f"{objective.stage.name}: the curvature in the outputs is taken from the loss's own gradients (empirical "
+        "Fisher), since there are many outputs and the loss is no cross-entropy of them"
+    )
+    with torch.enable_grad():
+        points = [leaf.detach().requires_grad_() for leaf in leaves]
+        slopes = torch.autograd.grad(objective.stage.loss(rebuild(points), batch).sum(), points, allow_unused=True)
+    return [torch.zeros_like(p) if s is None else s for p, s in zip(points, slopes, strict=True)]
+
+
+def _drawn_labels(
+    objective: Objective, leaves: list[Tensor], rebuild: Callable[[Any], Any], batch: Any, generator: torch.Generator
+) -> list[Tensor] | None:
+    """sqrt(w) (p - label drawn from p) at every position, w the position's weight in the loss; None if it is another.
+
+    That it is a cross-entropy is read off its curvature along a random direction u, w (p u - p p'u).
+    """
+    with torch.enable_grad():
+        points = [leaf.detach().requires_grad_() for leaf in leaves]
+        slopes = torch.autograd.grad(
+            objective.stage.loss(rebuild(points), batch).sum(), points, create_graph=True, allow_unused=True
+        )
+        used = [i for i, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
+        if len(used) != 1 or points[used[0]].dim() < 2:
+            return None
+        logits, slope = points[used[0]], slopes[used[0]]
+        probe = torch.randn(logits.shape, generator=generator).to(logits)
+        (bend,) = torch.autograd.grad(slope, logits, probe)
+    p = logits.detach().softmax(-1)
+    expected = p * (probe - (p * probe).sum(-1, keepdim=True))
+    weight = (bend * expected).sum(-1) / expected.square().sum(-1).clamp(min=torch.finfo(p.dtype).tiny)
+    error = (bend - weight[..., None] * expected).norm()
+    if not error <= 1e-2 * bend.norm() or (weight < -1e-3 * weight.abs().max()).any():
+        return None
+    labels = torch.multinomial(p.flatten(0, -2).cpu(), 1, generator=generator).to(p.device).view(p.shape[:-1])
+    drawn = p.scatter_add(-1, labels[..., None], -torch.ones_like(p[..., :1]))
+    found = [torch.zeros_like(point) for point in points]
+    found[used[0]] = weight.clamp(min=0).sqrt()[..., None] * drawn
+    return found

@@ -1,0 +1,195 @@
+"""The Gauss-Newton matrix in factored form: B'B / m, with a row of B for every example and direction of its outputs.
+
+A row of a linear layer stays a pair, what went in and what came back, so that a product with many vectors costs two
+matrix products whatever the number of rows is; rows of small layers are formed. Kept in memory once made, they give
+a product at a small part of the price of forward- and reverse-mode differentiation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from influence.derivatives.factors import Dense, Factor, Outer
+from influence.derivatives.first import Factors, Watch
+from influence.derivatives.objective import BUDGET, Objective, plain_kernels
+from influence.derivatives.outputs import differentiable, roots
+from influence.derivatives.second import basis, ggn_product
+
+MEMORY = 2**32
+"""Bytes that kept rows may take."""
+
+
+@dataclass
+class Block:
+    """The rows of a batch of n examples with K rows each.
+
+    Attributes:
+        formed: (n K, S), over the parameters of small layers, in the order of `slices`.
+        slices: places of these parameters in the whole vector.
+        pairs: place in the whole vector -> (a (n, R), d (n, K, L)): rows d (outer) a of a linear layer.
+    """
+
+    count: int
+    formed: Tensor
+    slices: list[slice]
+    pairs: dict[tuple[int, int], tuple[Tensor, Tensor]]
+
+    @property
+    def nbytes(self) -> int:
+        return self.formed.nbytes + sum(a.nbytes + d.nbytes for a, d in self.pairs.values())
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """B V: (Q, T) -> (n, K, Q)."""
+        small = torch.cat([vectors[:, s] for s in self.slices], dim=1) if self.slices else vectors[:, :0]
+        found = (self.formed @ small.T).view(self.count, -1, len(vectors))
+        for (start, stop), (a, d) in self.pairs.items():
+            matrices = vectors[:, start:stop].reshape(-1, a.shape[1])
+            found = found + torch.bmm(d, (a @ matrices.T).view(len(a), len(vectors), -1).transpose(1, 2))
+        return found
+
+    def add_backward(self, total: Tensor, weights: Tensor) -> None:
+        """Add B' W to `total` (Q, T), W (n, K, Q)."""
+        small, place = weights.flatten(0, 1).T @ self.formed, 0
+        for s in self.slices:
+            total[:, s] += small[:, place : place + s.stop - s.start]
+            place += s.stop - s.start
+        for (start, stop), (a, d) in self.pairs.items():
+            inner = torch.bmm(weights.transpose(1, 2), d).flatten(1)
+            total[:, start:stop] += (inner.T @ a).view(len(total), -1)
+
+    def dense(self, size: int) -> Tensor:
+        """B itself: (n K, size)."""
+        found, place = self.formed.new_zeros(len(self.formed), size), 0
+        for s in self.slices:
+            found[:, s] = self.formed[:, place : place + s.stop - s.start]
+            place += s.stop - s.start
+        for (start, stop), (a, d) in self.pairs.items():
+            found[:, start:stop] = (d[..., None] * a[:, None, None]).flatten(0, 1).flatten(1)
+        return found
+
+
+class GaussNewton:
+    """The Gauss-Newton matrix of a stage's mean loss over its trained parameters, as an operator.
+
+    Args:
+        objective: the stage's.
+        memory: bytes that its rows may take; where they do not fit, or do not exist, each product goes over the data.
+
+    Attributes:
+        kept: the rows, batch by batch; None where products are differentiated each time.
+    """
+
+    def __init__(self, objective: Objective, memory: int = MEMORY):
+        self.objective = objective
+        self.kept: list[Block] | None = []
+        room = memory
+        for block in blocks(objective, memory):
+            if block is None or block.nbytes > room:
+                self.kept = None
+                break
+            self.kept.append(block)
+            room -= block.nbytes
+
+    def product(self, vectors: Tensor) -> Tensor:
+        """(Q, T) -> (Q, T), without ridge and damping."""
+        if self.kept is None:
+            return ggn_product(self.objective, vectors)
+        rows = vectors.to(self.objective.sum_dtype)
+        total = torch.zeros_like(rows)
+        for block in self.kept:
+            block.add_backward(total, block.forward(rows))
+        return (total / self.objective.count).to(vectors.dtype)
+
+
+def blocks(objective: Objective, room: int = MEMORY) -> Iterator[Block | None]:
+    """The rows batch by batch; None, and no more, where a batch's take more than `room` or cannot be had."""
+    watch = Watch(objective, objective.trained)
+    for positions, batch in objective.batches(objective.stage.data):
+        block = block_of(watch, batch, positions.stop - positions.start, room)
+        yield block
+        if block is None:
+            return
+
+
+def ggn(objective: Objective) -> Tensor:
+    """The dense generalised Gauss-Newton matrix (T, T) of the mean loss, in float64."""
+    size = objective.trained.size
+    total = torch.zeros(size, size, dtype=torch.float64, device=objective.device)
+    for block in blocks(objective):
+        if block is None:
+            return ggn_product(objective, basis(objective)).double()
+        dense = block.dense(size)
+        for part in dense.split(max(1, BUDGET // (8 * size))):
+            rows = part.double()
+            total.addmm_(rows.T, rows)
+    return total / objective.count
+
+
+def block_of(watch: Watch, batch: object, count: int, room: int) -> Block | None:
+    """The rows of one batch; None if they take more than `room` bytes or cannot be had example by example."""
+    objective, layout = watch.objective, watch.objective.trained
+    with plain_kernels():
+        outputs, tape = watch.recorded(batch, count)
+        if watch.foreign or tape.foreign:
+            return None
+        directions = roots(objective, outputs, batch, count)
+        if directions is None:
+            return None
+        leaves, rows, taken = differentiable(outputs)[0], [], 0
+        for direction in directions:
+            factors = tape.backward(leaves, direction, again=True)
+            taken += sum(_bytes(several, objective.sum_dtype.itemsize) for several in factors.values())
+            if taken > room or tape.foreign:
+                return None
+            rows.append(_compact(factors))
+    return _stacked(rows, layout.slices, count, objective)
+
+
+def _compact(factors: Factors) -> dict[str, list[Factor]]:
+    """Formed where several factors or positions are to be summed; a linear layer's pair otherwise."""
+    found: dict[str, list[Factor]] = {}
+    for name, several in factors.items():
+        if _is_pair(several):
+            found[name] = several
+        else:
+            found[name] = [Dense(torch.stack([f.gradients() for f in several]).sum(0))]
+    return found
+
+
+def _is_pair(several: list[Factor]) -> bool:
+    return len(several) == 1 and isinstance(several[0], Outer) and several[0].groups == several[0].positions == 1
+
+
+def _bytes(several: list[Factor], itemsize: int) -> int:
+    """What `_compact` will keep of these, before it makes it."""
+    one = several[0]
+    if _is_pair(several):
+        return one.left.nbytes  # type: ignore[attr-defined]
+    return math.prod(one.shape) * itemsize
+
+
+def _shares_input(one: Outer, other: Factor | None) -> bool:
+    return other is None or (isinstance(other, Outer) and other.right.data_ptr() == one.right.data_ptr())
+
+
+def _stacked(rows: list[dict[str, list[Factor]]], slices: dict[str, slice], count: int, objective: Objective) -> Block:
+    names = [name for name in slices if any(name in row for row in rows)]
+    formed, places, pairs = [], [], {}
+    for name in names:
+        kinds = [row[name][0] if name in row else None for row in rows]
+        first = next(kind for kind in kinds if kind is not None)
+        if isinstance(first, Outer) and all(_shares_input(first, kind) for kind in kinds):
+            went_in = first.right[:, 0, 0]
+            came_back = [torch.zeros_like(first.left) if k is None else k.left for k in kinds]  # type: ignore[attr-defined]
+            pairs[slices[name].start, slices[name].stop] = (went_in, torch.cat([c[:, 0] for c in came_back], dim=1))
+        else:
+            parts = [torch.zeros_like(first.gradients()) if k is None else k.gradients() for k in kinds]
+            formed.append(torch.stack(parts, dim=1).flatten(0, 1))
+            places.append(slices[name])
+    empty = torch.zeros(count * len(rows), 0, dtype=objective.sum_dtype, device=objective.device)
+    return Block(count, torch.cat(formed, dim=1) if formed else empty, places, pairs)

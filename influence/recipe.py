@@ -1,0 +1,110 @@
+"""How a stage is trained by mini-batches: which optimiser, how long, how fast, in which order; all pure functions.
+
+The state of an optimiser is one tensor (K, T) over the stage's T trained parameters. Row 0 is where training
+stands, the other rows are the optimiser's memory: a velocity (sgd), or the two moments (adam).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from influence.errors import TrainingError
+
+ROWS = {"sgd": 2, "adam": 3}
+"""Rows of each optimiser's state."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train a stage. Whoever has the recipe, the start and the data can repeat the training bit by bit.
+
+    Args:
+        steps: optimiser steps.
+        batch_size: examples a step. Epochs follow each other without a gap, so every batch is full.
+        learning_rate: the highest.
+        optimiser: "sgd" or "adam". The stage's l2 term is part of the gradient, not decoupled.
+        momentum: of sgd.
+        betas: of adam: how much of the first and of the second moment is kept a step.
+        eps_root: of adam, *under* the root: the step is m / sqrt(v + eps_root), in the gradient's units squared. The
+            usual sqrt(v) + eps has an infinite derivative at v = 0, where every parameter begins that has had no
+            gradient yet. The larger, the smoother training is as a function of its data.
+        warmup: steps over which the learning rate rises linearly to its highest.
+        decay: whether it then falls linearly towards 0, which it would reach one step after the last.
+        seed: of the order of the examples.
+
+    Raises:
+        TrainingError: a value is out of range.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    optimiser: str = "sgd"
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps_root: float = 1e-8
+    warmup: int = 0
+    decay: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in ROWS:
+            raise TrainingError(f"There is no optimiser {self.optimiser!r}; choose one of {', '.join(ROWS)}.")
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"Recipe: {name} is {getattr(self, name)!r}, expected at least 1.")
+        for name in ("learning_rate", "eps_root"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise TrainingError(f"Recipe: {name} is {getattr(self, name)!r}, expected a finite number above 0.")
+        if not all(0 <= kept < 1 for kept in (self.momentum, *self.betas)):
+            raise TrainingError(
+                f"Recipe: momentum is {self.momentum!r} and betas are {self.betas!r}, expected "
+                "numbers from 0 to below 1."
+            )
+        if not 0 <= self.warmup <= self.steps:
+            raise TrainingError(f"Recipe: warmup is {self.warmup!r}, expected 0 to the {self.steps} steps.")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        if self.decay:
+            return self.learning_rate * (self.steps - step) / (self.steps - self.warmup)
+        return self.learning_rate
+
+    def order(self, count: int) -> Tensor:
+        """Positions of the examples of every step, (steps, batch_size): epochs, each shuffled anew.
+
+        Raises:
+            TrainingError: a batch is larger than the `count` examples.
+        """
+        if self.batch_size > count:
+            raise TrainingError(
+                f"Recipe: batch_size is {self.batch_size}, but there are only {count} examples; use {count} or less."
+            )
+        generator = torch.Generator().manual_seed(self.seed)
+        needed = self.steps * self.batch_size
+        epochs = [torch.randperm(count, generator=generator) for _ in range(math.ceil(needed / count))]
+        return torch.cat(epochs)[:needed].view(self.steps, self.batch_size)
+
+    def begin(self, point: Tensor) -> Tensor:
+        """The state (K, T) before the first step, at the parameters `point` (T,): the memory is empty."""
+        return torch.cat([point[None], point.new_zeros(ROWS[self.optimiser] - 1, len(point))])
+
+    def update(self, step: int, state: Tensor, gradient: Tensor) -> Tensor:
+        """The state (K, T) after a step, counted from 0, with the objective's gradient (T,) on its batch."""
+        if self.optimiser == "sgd":
+            point, velocity = state
+            velocity = self.momentum * velocity + gradient
+            return torch.stack([point - self.rate(step) * velocity, velocity])
+        point, first, second = state
+        (keep, keep_squares) = self.betas
+        first = keep * first + (1 - keep) * gradient
+        second = keep_squares * second + (1 - keep_squares) * gradient.square()
+        # Both memories begin at 0: the division takes out that bias (Kingma & Ba 2015, section 3).
+        mean, square = first / (1 - keep ** (step + 1)), second / (1 - keep_squares ** (step + 1))
+        return torch.stack([point - self.rate(step) * mean / (square + self.eps_root).sqrt(), first, second])

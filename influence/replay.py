@@ -1,0 +1,182 @@
+"""The exact derivative of a query's loss through the trainings of all stages as they really happened.
+
+The query's gradient at the end of the last stage is taken backwards through every step of its training (`reverse.py`).
+Where the stage begins, the adjoints of what it inherited (frozen values, starting point, the place where proximity
+holds it) are the query's gradient at the end of the stage before, and the pass goes on there: no stage needs to stand
+at a minimum. After MAGIC (Ilyas & Engstrom 2025, arXiv 2504.16430), which knows one stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from influence.chain import objectives_of
+from influence.derivatives import Objective
+from influence.derivatives.first import example_gradients
+from influence.errors import MethodError
+from influence.progress import Progress
+from influence.recording import Recording
+from influence.reverse import Reverse
+from influence.study import Study
+
+
+class Replay:
+    """The method as `upstream methods` lists it."""
+
+    name: ClassVar[str] = "replay"
+    summary: ClassVar[str] = "the exact derivative through every optimiser step of every stage as it happened"
+    cost: ClassVar[str] = "about 3 trainings, and up to 2 more a query; states of 2 sqrt(steps) steps in memory"
+    advice: ClassVar[str] = "to verify single predictions; in Python only, for stages trained with `influence.record`"
+
+
+@dataclasses.dataclass
+class Replayed:
+    """What a replay found.
+
+    Attributes:
+        scores: by stage, first replayed to last: (Q, m), in nats: the predicted change of the query's loss if the
+            weight of the example went from 1 to 0. Positive = leaving it out hurts = helpful.
+        stages: a report a stage: steps, recipe, largest norm of a query's gradient where the stage ends, seconds.
+        notes: what could not be vectorised.
+    """
+
+    scores: dict[str, Tensor]
+    stages: list[dict[str, Any]]
+    notes: list[str]
+
+
+def replay(
+    study: Study,
+    recordings: Sequence[Recording] | None,
+    *,
+    stage: str | None = None,
+    queries: Sequence[int | Sequence[int]] | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Replayed:
+    """Score the training examples of `stage` and of all later stages, in one pass backwards through the trainings.
+
+    Memory: each query takes a few vectors of all parameters, and (Q, m) scores a stage.
+
+    Args:
+        study: its models hold the parameters that the recordings ended with (`Recording.apply`).
+        recordings: one of every stage from `stage` to the last, each recorded from the one before it.
+        stage: where to stop, by name; default the first (pretraining).
+        queries: which, by position. A list of positions in place of one is a group: the sum of their losses, for the
+            cost of a single query. Default: every query alone.
+        device: where to compute: that of the recordings, since other devices round differently.
+        batch_size: queries at a time whose gradients are taken.
+        progress: show bars with time left.
+
+    Raises:
+        MethodError: a recording is missing, or is not that of the study's model; a query does not exist.
+        TrainingError: a training does not repeat itself bit by bit, or its derivative is not finite.
+        StudyError, LossError: there is no such stage, or a loss is not as it should be.
+    """
+    first = study.position(stage)
+    objectives = objectives_of(study, device=device, batch_size=batch_size)
+    used = {i: _recording_of(study, i, recordings or ()) for i in range(first, len(objectives))}
+    found = Replayed({}, [], [])
+    with Progress(visible=progress) as bars:
+        with bars.step("Gradients of the queries"):
+            adjoints = _query_gradients(study, objectives[-1], queries)
+        for i, recording in reversed(used.items()):
+            began = time.perf_counter()
+            with bars.step(f"Replaying {recording.stage.name}", total=recording.recipe.steps) as bar:
+                reverse = Reverse(objectives[i], recording, adjoints, carry=i > first)
+                reverse.run(bar.advance)
+            found.scores = {recording.stage.name: -reverse.weights.cpu(), **found.scores}
+            found.stages.insert(0, _report(recording, adjoints, time.perf_counter() - began))
+            if i > first:
+                adjoints = _passed_on(objectives[i], objectives[i - 1], reverse)
+    found.notes = sorted(note for objective in objectives for note in objective.notes)
+    return found
+
+
+def _recording_of(study: Study, position: int, recordings: Sequence[Recording]) -> Recording:
+    """The recording of a stage, if it is that of the stage's model and of the one before it."""
+    stage, found = study.stages[position], None
+    for each in recordings:
+        if not isinstance(each, Recording):
+            raise MethodError(f"recordings holds a {type(each).__name__}, expected what influence.record returns.")
+        found = each if each.stage.name == stage.name else found
+    if found is None:
+        raise MethodError(
+            f"Method 'replay' has no recording of stage {stage.name!r}; it needs one of every stage from the one that "
+            "is scored to the last. Train the stage with influence.record, and pass recordings=[...]."
+        )
+    _require_equal(study, position, found.parameters, "its recording's end", "Call the recording's apply()")
+    if len(found.weights) != len(stage.data):
+        raise MethodError(
+            f"Stage {stage.name!r} has {len(stage.data)} examples, but its recording has {len(found.weights)}. "
+            "Record it again."
+        )
+    if position:
+        inherited = {there: found.start[here] for here, there in found.groups.inherited.items()}
+        what = f"where the recording of stage {stage.name!r} began"
+        _require_equal(study, position - 1, inherited, what, f"Record {stage.name!r} again")
+    return found
+
+
+def _require_equal(study: Study, position: int, expected: dict[str, Tensor], what: str, advice: str) -> None:
+    stage = study.stages[position]
+    parameters = dict(stage.model.named_parameters())
+    for name, value in expected.items():
+        if name not in parameters or not torch.equal(parameters[name].detach().to(value), value):
+            raise MethodError(
+                f"Stage {stage.name!r}: the parameter {name!r} of its model differs from {what}, and a replay explains "
+                f"only the training that it replays. {advice}."
+            )
+
+
+def _query_gradients(study: Study, last: Objective, queries: Sequence[int | Sequence[int]] | None) -> Tensor:
+    """Gradients of the measure over all parameters of the last stage, (Q, P): of single queries and sums of groups."""
+    last.checked_losses(study.queries, study.measure)
+    count = len(study.queries)
+    rows = range(count) if queries is None else queries
+    groups = [np.ravel(row).tolist() for row in rows]
+    for query in (query for group in groups for query in group):
+        if not 0 <= query < count:
+            raise MethodError(f"There is no query {query}; the queries are 0 to {count - 1}.")
+    if not groups or not all(groups):
+        raise MethodError("queries holds an empty group; each row of the scores needs at least one query.")
+    members = torch.stack([torch.bincount(torch.tensor(group), minlength=count) for group in groups])
+    needed = members.any(0).nonzero().flatten()
+    members, total = members[:, needed].to(last.device), torch.zeros(0)
+    data = torch.utils.data.Subset(study.queries, needed.tolist())
+    # A group may have many queries, so their gradients are never held together.
+    for positions, gradients in example_gradients(last, data, last.all, study.measure):
+        part = members[:, positions].to(gradients) @ gradients
+        total = total + part if positions.start else part
+    last.note_if_constant(total.any())
+    return total
+
+
+def _passed_on(here: Objective, before: Objective, reverse: Reverse) -> Tensor:
+    """The adjoints of what a stage inherited, over all parameters of the stage before: (Q, P before)."""
+    pulled = reverse.start.new_zeros(len(reverse.start), before.all.size)
+    for name, origin in here.groups.inherited.items():
+        held = name in here.trained.slices
+        share = reverse.start[:, here.trained.slices[name]] if held else reverse.frozen[:, here.frozen.slices[name]]
+        # Added, not set: two parameters here may stem from one there.
+        pulled[:, before.all.slices[origin]] += share
+    return pulled
+
+
+def _report(recording: Recording, adjoints: Tensor, seconds: float) -> dict[str, Any]:
+    return {
+        "stage": recording.stage.name,
+        "steps": recording.recipe.steps,
+        "recipe": dataclasses.asdict(recording.recipe),
+        "query_gradient_norm": float(adjoints.norm(dim=1).max()),
+        "recording_seconds": recording.seconds,
+        "seconds": seconds,
+    }
