@@ -94,10 +94,10 @@ def attribute(
         raise MethodError(f"batch_size is {batch_size!r}, expected at least 1.")
     place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
     if method == Replay.name:  # no curvature, so no chain
-        _check_options(_replayed, method, options)
+        check_options(_replayed, method, options)
         return _replayed(study, study.stages[first].name, damping, curvature, place, batch_size, progress, **options)
     chosen = method_named(method)
-    _check_options(chosen.__init__, method, options)
+    check_options(chosen.__init__, method, options)
     with Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(
@@ -176,7 +176,7 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
         if loose:
             warnings.append(
                 f"{len(loose)} queries are not converged at stage {stage.name!r} (worst residual "
-                f"{max(loose):.2g}); raise `iterations` or `damping`."
+                f"{max(loose):.2g}); {solver.report.get('remedy', 'raise `iterations` or `damping`')}."
             )
         if objective is not chain.objectives[0] and groups.held and stage.proximity == 0:
             warnings.append(
@@ -230,7 +230,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _check_options(signature_of: Any, method: str, options: dict[str, Any]) -> None:
+def check_options(signature_of: Any, method: str, options: dict[str, Any]) -> None:
     known = [n for n, p in inspect.signature(signature_of).parameters.items() if p.kind is p.KEYWORD_ONLY]
     for name in options:
         if name not in known:

@@ -13,6 +13,7 @@ and q', zero on the previous stage's own head, is the query at the previous stag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,9 +72,10 @@ class Chain:
             norms.append(float(slope.norm()))
         return norms
 
-    def query_gradients(self) -> Tensor:
-        """Gradients of the measure of every query over all parameters of the last stage: (Q, P)."""
-        blocks = [g for _, g in example_gradients(self.last, self.study.queries, self.last.all, self.study.measure)]
+    def query_gradients(self, queries: Any = None) -> Tensor:
+        """Gradients of the queries' measure (default: the study's) over all parameters of the last stage: (Q, P)."""
+        queries = self.study.queries if queries is None else queries
+        blocks = [g for _, g in example_gradients(self.last, queries, self.last.all, self.study.measure)]
         gradients = torch.cat(blocks)
         self.last.note_if_constant(gradients.any())
         return gradients

@@ -161,4 +161,4 @@ class Layout:
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """(..., P) -> {name: (..., *shape)}, each in its parameter's dtype."""
         lead = vector.shape[:-1]
-        return {n: vector[..., self.slices[n]].reshape(*lead, *s).to(self.dtypes[n]) for n, s in self.shapes.items()}
+        return {n: vector[..., self.slices[n]].reshape((*lead, *s)).to(self.dtypes[n]) for n, s in self.shapes.items()}

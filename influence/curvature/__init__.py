@@ -5,14 +5,17 @@ A method is a class with the attributes of `Method`; `METHODS` is the list that 
 
 from __future__ import annotations
 
+from influence.curvature.arnoldi import Arnoldi
 from influence.curvature.cg import ConjugateGradients
 from influence.curvature.ekfac import EKFAC
 from influence.curvature.exact import Exact
 from influence.curvature.identity import Identity
+from influence.curvature.lissa import Lissa
 from influence.curvature.method import Method
 from influence.errors import MethodError
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Exact, ConjugateGradients, EKFAC, Identity)}
+_LADDER: tuple[type[Method], ...] = (Exact, ConjugateGradients, EKFAC, Arnoldi, Lissa, Identity)
+METHODS = {method.name: method for method in _LADDER}
 
 
 def method_named(name: str) -> type[Method]:

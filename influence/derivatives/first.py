@@ -153,6 +153,8 @@ class Watch:
         weights = torch.randn(count, generator=torch.Generator().manual_seed(count)).to(self.objective.device)
         expected = self._by_autograd(batch, count, weights)
         wrong = self._differing(found, expected, weights) | tape.unsure
+        if wrong and not self._is_new(tape):
+            self._note_late()
         for layout in LAYOUTS:
             if not wrong:
                 break
@@ -161,11 +163,13 @@ class Watch:
             try:
                 found, tape = self._taped(batch, count)
                 wrong = self._differing(found, expected, weights) | tape.unsure
+            except torch.OutOfMemoryError:
+                raise
             except (IndexError, RuntimeError):  # the model cannot take outputs that are laid out so
                 self.layouts = layouts
         if wrong:
             self._give_up(wrong)
-            found, tape = self._taped(batch, count)
+            return self._checked(batch, count, *self._taped(batch, count))  # calls may have other names now
         self.layouts |= {call.key: call.layout for call in tape.calls}
         self.checked.add(tape.pattern())
         return {n: f for n, f in found.items() if n not in self.foreign}
@@ -201,6 +205,14 @@ class Watch:
             if not (mine - row).norm() <= bound:
                 wrong.add(name)
         return wrong
+
+    def _note_late(self) -> None:
+        """One batch of this kind was right when it was checked, but others may have been handed out since."""
+        self.objective.notes.add(
+            f"{self.objective.stage.name}: the model moves examples to other places within a batch in ways that could "
+            f"not be seen in its calls; scores of examples in the first {self.batches - 1} batches may be those of "
+            "their neighbours. Use `batch_size=1`"
+        )
 
     def _give_up(self, names: set[str]) -> None:
         self.foreign |= names

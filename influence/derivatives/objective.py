@@ -57,7 +57,7 @@ class Objective:
         self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
         for name in groups.held:
             self.ridge[self.trained.slices[name]] += 2 * stage.proximity
-        self.batch_size = batch_size or max(1, min(256, BUDGET // (self.dtype.itemsize * self.all.size)))
+        self.batch_size = batch_size or max(1, min(128, BUDGET // (self.dtype.itemsize * self.all.size)))
         self.count = len(stage.data)
         self.notes: set[str] = set()
         self.uncovered: set[str] = set()

@@ -57,7 +57,7 @@ class Call:
 
     def pattern(self, count: int) -> tuple[Any, ...]:
         """What must be as it was in a batch that was checked for this one to be right too."""
-        lead = self.shape[:1]
+        lead = self.shape[1:2] if self.layout == "second" else self.shape[:1]
         return (*self.use.names, self.layout, len(self.shape), lead == (count,), not lead or lead[0] % count == 0)
 
 

@@ -1,0 +1,198 @@
+"""EK-FAC against the matrices that it approximates, and where it is no approximation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from minima import data, loss
+from scipy.stats import spearmanr
+from tiny import tiny_study
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import influence.curvature.ekfac as ekfac
+from influence import Stage, Study, attribute
+from influence.chain import objectives_of
+from influence.curvature.ekfac import EKFAC
+from influence.derivatives.first import example_gradients
+from influence.derivatives.fisher import Fisher
+from influence.derivatives.outputs import draw, roots
+from influence.derivatives.rows import ggn
+from influence.errors import CurvatureError, MethodError
+
+g = torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _never_exact(monkeypatch):
+    monkeypatch.setattr(ekfac, "SMALL", 0)
+
+
+def objective_of(model: nn.Module, examples, **options):
+    stage = Stage("stage", model.double(), loss, examples, **options)
+    return objectives_of(Study("one", [stage], examples), batch_size=7)[0]
+
+
+def gradients_of(objective) -> torch.Tensor:
+    return torch.cat([rows for _, rows in example_gradients(objective, objective.stage.data, objective.trained)])
+
+
+def test_random_gradients_have_the_gauss_newton_matrix_as_covariance():
+    torch.manual_seed(0)
+    objective = objective_of(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), data(20, 3, 3, g))
+    layout, total, draws = objective.trained, 0, 400
+    fisher = Fisher(objective)
+    for _ in range(draws):
+        for _, factors in fisher.factors():
+            rows = torch.cat([factors[name][0].gradients() for name in layout.shapes], dim=1)
+            total = total + rows.T @ rows / (draws * objective.count)
+    assert (total - ggn(objective)).norm() < 0.1 * ggn(objective).norm()
+
+
+def test_roots_of_a_cross_entropy_are_those_of_its_curvature():
+    objective = objective_of(nn.Linear(3, 4), data(9, 3, 4, g))
+    _, batch = next(objective.batches(objective.stage.data))
+    outputs = objective.outputs(batch).detach()
+    rows = torch.stack([side for (side,) in roots(objective, outputs, batch, 7)])
+    p = outputs.softmax(1)
+    expected = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    torch.testing.assert_close(torch.einsum("knc,knd->ncd", rows, rows), expected)
+
+
+def test_labels_are_drawn_from_the_model_where_there_are_many_outputs(monkeypatch):
+    """Weighted, masked tokens: sum of w (p - y) (p - y)' has the mean w (diag p - p p')."""
+    monkeypatch.setattr("influence.derivatives.outputs.WIDEST", 2)
+    weights = torch.tensor([0.0, 1.0, 0.5]).double()
+
+    def tokens(outputs, batch):
+        each = nn.functional.cross_entropy(outputs.mT, batch[1], reduction="none")
+        return (each * weights).sum(1)
+
+    examples = TensorDataset(
+        torch.randn(4, 3, 2, generator=g, dtype=torch.float64), torch.randint(5, (4, 3), generator=g)
+    )
+    stage = Stage("tokens", nn.Linear(2, 5).double(), tokens, examples)
+    (objective,) = objectives_of(Study("one", [stage], examples))
+    _, batch = next(objective.batches(examples))
+    outputs, generator, count = objective.outputs(batch).detach(), torch.Generator().manual_seed(0), 4000
+    drawn = torch.stack([draw(objective, outputs, batch, 4, generator)[0] for _ in range(count)])
+    p = outputs.softmax(2)
+    expected = weights[:, None, None] * (torch.diag_embed(p) - p[..., None] * p[..., None, :])
+    found = torch.einsum("kntc,kntd->ntcd", drawn, drawn) / count
+    assert not objective.notes
+    assert (found - expected).abs().max() < 0.03
+    between = torch.einsum("knc,knd->ncd", drawn[:, :, 1], drawn[:, :, 2]) / count  # positions are independent
+    assert between.abs().max() < 0.03
+
+
+def test_one_linear_layer_of_independent_sides_is_exact():
+    """Inputs +-1 in every combination and constant curvature: the Gauss-Newton matrix is a Kronecker product."""
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3).double()
+    examples = TensorDataset(signs, torch.zeros(8, 2).double())
+    scale = torch.tensor([[2.0, 0.3], [0.3, 1.0]]).double()
+    quadratic = lambda o, b: 0.5 * (((o - b[1]) @ scale) * (o - b[1])).sum(1)  # noqa: E731
+    stage = Stage("linear", nn.Linear(3, 2).double(), quadratic, examples, l2=0.1)
+    (objective,) = objectives_of(Study("one", [stage], examples))
+    solver = EKFAC(objective, draws=200)
+    queries = gradients_of(objective)
+    matrix = ggn(objective) + torch.diag(objective.ridge)
+    exact = torch.linalg.solve(matrix, queries.T).T
+    assert solver.report["blocks"]["kronecker"] == ["weight", "bias"]
+    assert (solver.solve(queries) - exact).norm() < 0.1 * exact.norm()
+
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.mix, self.norm = nn.Embedding(7, 4), nn.Linear(4, 4), nn.LayerNorm(4)
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        self.cell, self.sweep, self.head = (
+            nn.LSTM(4, 3, batch_first=True),
+            nn.Conv1d(3, 3, 2, groups=3),
+            nn.Linear(3, 3),
+        )
+        self.scale = nn.Parameter(torch.ones(600, 1))
+
+    def forward(self, x):
+        hidden = self.cell(self.layer(self.norm(torch.tanh(self.mix(self.table(x))))))[0]
+        return self.head(torch.tanh(self.sweep(hidden.mT)).mean(2)) * self.scale.mean()
+
+
+def test_every_parameter_is_in_a_block():
+    torch.manual_seed(0)
+    words = TensorDataset(torch.randint(7, (20, 5), generator=g), torch.randint(3, (20,), generator=g))
+    objective = objective_of(Mixed(), words, l2=0.05)
+    solver = EKFAC(objective)
+    blocks = solver.report["blocks"]
+    assert sorted(name for names in blocks.values() for name in names) == sorted(objective.trained.shapes)
+    assert {"table.weight", "mix.weight", "mix.bias", "layer.self_attn.in_proj_weight", "sweep.weight"} <= {
+        *blocks["kronecker"]
+    }
+    assert {"norm.weight", "cell.weight_ih_l0"} <= {*blocks["full"]}
+    assert blocks["diagonal"] == ["scale"]
+    queries = gradients_of(objective)
+    solved = solver.solve(queries)
+    assert (solved.norm(dim=1) <= queries.norm(dim=1) / 0.05 + 1e-9).all()
+
+
+def test_tied_and_shared_weights_have_the_curvature_of_all_their_uses():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.mix = nn.Embedding(7, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return torch.tanh(self.mix(torch.tanh(self.mix(self.table(x).mean(1))))) @ self.table.weight.T
+
+    torch.manual_seed(0)
+    words = TensorDataset(torch.randint(7, (30, 4), generator=g), torch.randint(7, (30,), generator=g))
+    objective = objective_of(Tied(), words)
+    solver = EKFAC(objective, damping=0.1, draws=50)
+    matrix = ggn(objective)
+    # A change of axes keeps the trace: that of each block is the matrix's there.
+    for block in solver.blocks.values():
+        place = torch.cat([torch.arange(s.start, s.stop) for s in block.places])
+        found = float(torch.as_tensor(block.curvature).sum()) / solver.count
+        assert found == pytest.approx(float(matrix.diagonal()[place].sum()), rel=0.1)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_across_stages_it_ranks_as_exact_does(frozen):
+    exact, found, plain = (
+        attribute(tiny_study(frozen), method=m, progress=False).values for m in ("exact", "ekfac", "identity")
+    )
+
+    def agreement(scores):
+        return np.mean([spearmanr(a, b).statistic for a, b in zip(scores, exact, strict=True)])
+
+    assert agreement(found) > max(0.5, agreement(plain))
+
+
+def test_small_stages_are_solved_exactly(monkeypatch):
+    monkeypatch.setattr(ekfac, "SMALL", 1024)
+    exact, found = (attribute(tiny_study(), method=m, progress=False) for m in ("exact", "ekfac"))
+    np.testing.assert_allclose(found.values, exact.values)
+    names = ["body.0.weight", "body.0.bias", "head.weight", "head.bias"]
+    assert found.report["stages"][0]["blocks"] == {"exact": names}
+
+
+def test_batches_and_repetition_make_no_difference_beyond_the_draws():
+    torch.manual_seed(0)
+    stage = Stage("stage", nn.Linear(3, 3).double(), loss, data(20, 3, 3, g), l2=0.1)
+    one, two = (EKFAC(objectives_of(Study("one", [stage], stage.data), batch_size=7)[0]) for _ in range(2))
+    queries = torch.randn(3, 12, dtype=torch.float64)
+    assert torch.equal(one.solve(queries), two.solve(queries))
+    together = one.solve(queries[:1] * 2 + queries[1:2])
+    torch.testing.assert_close(one.solve(queries)[:1] * 2 + one.solve(queries)[1:2], together)
+
+
+def test_what_it_cannot_do_is_refused():
+    study = tiny_study()
+    with pytest.raises(MethodError, match="Gauss-Newton"):
+        attribute(study, method="ekfac", curvature="hessian", progress=False)
+    with pytest.raises(MethodError, match="draws is 0"):
+        attribute(study, method="ekfac", draws=0, progress=False)
+    flat = Study("flat", [Stage("flat", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g))], data(2, 3, 3, g))
+    with pytest.raises(CurvatureError, match="'flat'.*Set `damping`"):
+        attribute(flat, method="ekfac", damping=0.0, progress=False)

@@ -1,0 +1,111 @@
+"""An index answers new queries as the training data would."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from tiny import PRETRAIN, tiny_data, tiny_stages, tiny_study
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import influence.index
+from influence import Index, Stage, Study, attribute
+from influence.errors import RunError
+
+QUIET = {"method": "exact", "progress": False}
+
+
+def expected(study: Study, queries) -> np.ndarray:
+    return attribute(Study("new", study.stages, queries), **QUIET).values
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_new_queries_have_the_scores_that_attribute_gives(tmp_path, frozen):
+    study, new = tiny_study(frozen), tiny_data(5, 3, seed=9)
+    index = Index(study, tmp_path / "index", **QUIET)
+    found = index.query(new)
+    exact = expected(study, new)
+    assert found.values.shape == (5, PRETRAIN)
+    error = np.linalg.norm(found.values - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert error.max() < 1e-5
+    assert index.error < 1e-5
+    assert found.report["index_error"] == index.error
+    assert min(spearmanr(a, b).statistic for a, b in zip(found.values, exact, strict=True)) > 0.999
+
+
+class Everything(nn.Module):
+    """Convolution, embedding, a sequence through a linear layer, a norm, an LSTM that no rule covers."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.mix, self.norm = nn.Embedding(50, 6), nn.Linear(6, 6), nn.LayerNorm(6)
+        self.cell, self.sweep, self.head = nn.LSTM(6, 4, batch_first=True), nn.Conv1d(4, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        hidden = self.cell(self.norm(torch.tanh(self.mix(self.table(x)))))[0]
+        return self.head(torch.tanh(self.sweep(hidden.mT)).mean(2))
+
+
+def test_a_large_index_is_kept_in_bfloat16(tmp_path, monkeypatch):
+    study, new = tiny_study(), tiny_data(5, 3, seed=9)
+    small = Index(study, tmp_path / "small", **QUIET)
+    monkeypatch.setattr(influence.index, "LARGE", 0)
+    large = Index(study, tmp_path / "large", **QUIET)
+    assert large.bytes < 0.6 * small.bytes
+    assert small.error < 1e-5 < large.error < 0.05
+    error = np.abs(large.query(new).values - expected(study, new)).max() / np.abs(expected(study, new)).max()
+    assert error < 0.05
+
+
+def test_every_kind_of_factor_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(influence.index, "SHARD", 7)
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randint(50, (20, 5)), torch.randint(3, (20,)))
+    new = TensorDataset(torch.randint(50, (4, 5)), torch.randint(3, (4,)))
+    loss = lambda outputs, batch: nn.functional.cross_entropy(outputs, batch[1], reduction="none")  # noqa: E731
+    study = Study("all", [Stage("all", Everything(), loss, data, l2=0.1)], new)
+    index = Index(study, tmp_path / "index", **QUIET)
+    exact = expected(study, new)
+    error = np.linalg.norm(index.query(new).values - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert error.max() < 1e-4
+    assert len(list((tmp_path / "index").glob("*.safetensors"))) == 3
+
+
+def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(influence.index, "SHARD", 10)
+    folder = tmp_path / "index"
+    first = Index(tiny_study(), folder, **QUIET)
+    files = sorted(folder.glob("*.safetensors"))
+    assert len(files) == 4
+    before = {file: file.stat().st_mtime_ns for file in files[:3]}
+    files[3].unlink()
+    (folder / "000000030-000000040.unfinished").write_bytes(b"half")
+    again = Index(tiny_study(), folder, **QUIET)
+    assert {file: file.stat().st_mtime_ns for file in files[:3]} == before
+    new = tiny_data(2, 3, seed=4)
+    np.testing.assert_array_equal(again.query(new).values, first.query(new).values)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    folder = tmp_path / "index"
+    Index(tiny_study(), folder, **QUIET)
+    stages = tiny_stages()
+    with torch.no_grad():
+        stages[0].model.head.bias.add_(0.1)
+    with pytest.raises(RunError, match="of another stage, model or data"):
+        Index(Study("other", stages, tiny_data(6, 3)), folder, **QUIET)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="is not empty and holds no index"):
+        Index(tiny_study(), tmp_path / "mine", **QUIET)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    folder = tmp_path / "index"
+    Index(tiny_study(), folder, **QUIET)
+    (file,) = folder.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(RunError, match=f"{file.name} is damaged"):
+        Index(tiny_study(), folder, **QUIET)
