@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from influence.asked import exhibits_for
+from influence.attribution import usable
 from influence.curvature import METHODS
 from influence.errors import UpstreamError
+from influence.estimate import check_solver
+from influence.replay import Replay
 from influence.run import Run, runs_in
-from influence.studies import STUDIES, study_named
+from influence.studies import STUDIES
+from influence.studies.exhibit import Exhibit
 
 app = typer.Typer(
     help="Which pretraining examples made a finetuned model right or wrong? Start with `upstream demo`.",
@@ -27,7 +34,9 @@ app = typer.Typer(
 out = Console()
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.", envvar="UPSTREAM_RUNS")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of training, sampling and the map.")]
+SeedIfAny = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Of training, sampling and the map; default 0.")
+]
 Name = Annotated[str | None, typer.Option("--name", help="Beginning of the runs' names; default the study's name.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the explorer.")]
@@ -38,25 +47,77 @@ DEFAULT_RUNS = Path("data/runs")
 @app.command()
 def demo(runs: Runs = DEFAULT_RUNS, port: Port = 8501, no_browser: NoBrowser = False) -> None:
     """Compute the embedded study `digits` if it is not there yet, and open the explorer on it."""
-    finished = _compute("digits", runs, None, 0, quiet=False)
+    with _interruptible():
+        finished = _compute(exhibits_for("digits", None, None, None, 0, {}, {}), runs, None, "cpu", quiet=False)
     _explore(runs, str(finished[0].path), port, no_browser)
 
 
 @app.command()
 def precompute(
-    study: Annotated[str, typer.Argument(help="Name of a built-in study; `upstream studies` lists them.")],
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Name of a built-in study (`upstream studies` lists them), or FILE.py:FUNCTION."),
+    ] = None,
+    images: Annotated[
+        tuple[Path, Path, Path] | None,
+        typer.Option(
+            "--images",
+            metavar="PRETRAIN FINETUNE TEST",
+            help="Instead of a study: three folders, each with a folder of pictures per class. TEST has classes of "
+            "FINETUNE.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Where the data of cifar10 or fashion is.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help='"cnn" (default), or a classifier of torchvision, e.g. resnet18.')
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="safetensors file to start from; default random.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=8, max=1024, help="Side in pixels; default 32.")
+    ] = None,
+    finetuning: Annotated[
+        str | None, typer.Option("--finetuning", help="Backbone in finetuning: frozen, updated or both (default).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over each stage's pictures.")] = None,
+    l2: Annotated[float | None, typer.Option("--l2", min=0.0, help="l2 term of both stages.")] = None,
+    queries: Annotated[
+        int | None, typer.Option("--queries", min=1, help="At most so many test pictures, drawn by the seed.")
+    ] = None,
+    method: Annotated[str | None, typer.Option("--method", help="`upstream methods` lists them.")] = None,
+    damping: Annotated[float | None, typer.Option("--damping", help="Added to every stage's curvature.")] = None,
+    curvature: Annotated[str | None, typer.Option("--curvature", help="ggn or hessian.")] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to compute, e.g. cuda.")] = "cpu",
     runs: Runs = DEFAULT_RUNS,
     name: Name = None,
-    seed: Seed = 0,
+    seed: SeedIfAny = None,
     quiet: Quiet = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would need.")] = False,
 ) -> None:
     """Train a study's models, score every training example against every test prediction, and write runs.
 
     An interrupted computation resumes where it stopped when the same command is given again.
     """
-    for run in _compute(study, runs, name, seed, quiet):
-        out.print(f"Finished: {run.path}", soft_wrap=True, markup=False, highlight=False)
-    out.print("Look at them with `upstream explore`.", markup=False)
+    pictures = {
+        "model": model,
+        "weights": weights,
+        "size": image_size,
+        "l2": l2,
+        "epochs": epochs,
+        "queries": queries,
+    }
+    solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}
+    with _interruptible():
+        check_solver(**solving)
+        usable(device)
+        exhibits = exhibits_for(study, images, data, finetuning, seed, pictures, solving)
+        for run in _compute(exhibits, runs, name, device, quiet, dry_run):
+            out.print(f"Finished: {run.path}", soft_wrap=True, markup=False, highlight=False)
+    if not dry_run:
+        out.print("Look at them with `upstream explore`.", markup=False)
 
 
 @app.command()
@@ -74,7 +135,7 @@ def methods() -> None:
     table = Table(
         "method", "what it computes", "cost", "when to use it", box=None, header_style="bold", padding=(0, 2, 1, 0)
     )
-    for method in METHODS.values():
+    for method in (*METHODS.values(), Replay):
         table.add_row(method.name, method.summary, method.cost, method.advice)
     out.print(table)
 
@@ -127,16 +188,23 @@ def explore(
     _explore(runs, str(_run_path(run, runs)) if run else None, port, no_browser)
 
 
-def _compute(study: str, runs: Path, name: str | None, seed: int, quiet: bool) -> list[Run]:
-    from influence.precompute import (
-        precompute as compute,
-    )  # imports that take seconds, and `upstream --help` should not
+def _compute(
+    exhibits: list[Exhibit], runs: Path, name: str | None, device: str, quiet: bool, dry_run: bool = False
+) -> list[Run]:
+    from influence.precompute import examine  # imports that take seconds, and `upstream --help` should not
+    from influence.precompute import precompute as compute
 
-    built = study_named(study)(seed)
-    exhibits = [built.exhibit(variant) for variant in built.variants]
-    names = [f"{name or study}-{variant}" for variant in built.variants]
+    names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
+    for run, need in examine(exhibits, names, runs, device).items():
+        if dry_run or not quiet:
+            Console(stderr=not dry_run).print("\n".join(need.lines(run)), markup=False, highlight=False, soft_wrap=True)
+    return [] if dry_run else compute(exhibits, names, runs, device=device, progress=not quiet)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
     try:
-        return compute(exhibits, names, runs, progress=not quiet)
+        yield
     except KeyboardInterrupt:  # caught here, since typer would end without a word
         Console(stderr=True).print("Interrupted. Finished steps are kept: the same command resumes.", markup=False)
         raise typer.Exit(130) from None

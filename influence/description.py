@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from influence.curvature import Method
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
 from influence.errors import StudyError
+
+SOLVES = 50
+"""Examples of a stage up to which an iterative method solves for each one's self-influence."""
 
 
 def predictions(
@@ -30,6 +33,8 @@ def predictions(
         )
     if len(shown) != len(data):
         raise StudyError(f"Stage {objective.stage.name!r}: the table has {len(shown)} rows for {len(data)} examples.")
+    if len(set(classes)) < len(classes):
+        raise StudyError(f"Stage {objective.stage.name!r}: two classes have one name in {', '.join(classes)}.")
     losses = objective.checked_losses(data, measure)
     with torch.no_grad():
         outputs = torch.cat([objective.outputs(batch).cpu() for _, batch in objective.batches(data)])
@@ -56,11 +61,27 @@ def predictions(
     )
 
 
-def self_influence(objective: Objective, solver: Method) -> pd.DataFrame:
-    """Per training example: predicted change of its own loss if it had been left out, nats, and its gradient's norm."""
+def self_influence(
+    objective: Objective, solver: Method, advance: Callable[[float], None]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Per training example the norm of its loss's gradient, and its self-influence; and what was left out.
+
+    Self-influence is the predicted change of an example's own loss if it had been left out, in nats. It takes a solve
+    for each example, so an iterative method does it for small stages only.
+    """
+    # Methods that iterate say how often they did; for the others a solve is a product or two.
+    whole = "iterations" not in solver.report or objective.count <= SOLVES
     own, norms = [], []
-    for _, gradients in example_gradients(objective, objective.stage.data, objective.trained):
-        own.append((solver.solve(gradients) * gradients).sum(1) / objective.count)
+    for positions, gradients in example_gradients(objective, objective.stage.data, objective.trained):
         norms.append(gradients.norm(dim=1))
-    columns = {"self_influence": torch.cat(own), "gradient_norm": torch.cat(norms)}
-    return pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})
+        if whole:
+            own.append((solver.solve(gradients) * gradients).sum(1) / objective.count)
+        advance(positions.stop - positions.start)
+    columns = {"self_influence": torch.cat(own)} if whole else {}
+    columns["gradient_norm"] = torch.cat(norms)
+    left_out = (
+        f"Stage {objective.stage.name!r}: no self-influence, which by method {solver.name!r} would take "
+        f"{objective.count:,} solves (at most {SOLVES:,} are made)."
+    )
+    table = pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})
+    return table, [] if whole else [left_out]

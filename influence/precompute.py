@@ -2,59 +2,78 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
-import importlib.metadata
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
 
-from influence.attribution import peak_memory, report_of
-from influence.chain import Chain, objectives_of
-from influence.curvature import Method, method_named
-from influence.derivatives import Objective
-from influence.description import predictions, self_influence
+from influence.attribution import peak_memory, usable
+from influence.chain import objectives_of
+from influence.curvature import Method
+from influence.description import predictions
 from influence.errors import RunError
-from influence.progress import Bar, Progress
+from influence.estimate import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit
+from influence.fitting import fit, standing
+from influence.manifest import stage_record, versions
+from influence.progress import Progress
 from influence.projection import embed, map_of
 from influence.run import Draft, Run, read_manifest
-from influence.scoring import score
+from influence.scorer import Scorer
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
-from influence.training import fit_stage
-from influence.version import VERSION
-
-PACKAGES = ("torch", "numpy", "pandas", "umap-learn", "zarr")
 
 
 def precompute(
-    exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, *, progress: bool = True
+    exhibits: Sequence[Exhibit],
+    names: Sequence[str],
+    root: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
 ) -> list[Run]:
     """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
 
     A run that is there already with the same settings is opened, not computed again; one that was interrupted is
-    resumed after its last finished step.
+    resumed after its last finished step, scores after their last finished chunk.
 
     Raises:
-        RunError: a run of that name exists with other settings, or `root` cannot be written.
+        RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
+        MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
     """
+    examine(exhibits, names, root, device)
     # All are looked for before any is computed: what would be refused is refused at once.
     found = [existing(Path(root) / name, exhibit) for exhibit, name in zip(exhibits, names, strict=True)]
     shared = _Shared()
     runs = []
     with Progress(visible=progress) as bars:
         for exhibit, name, there in zip(exhibits, names, found, strict=True):
-            run = there or _Precompute(exhibit, name, Path(root), bars, shared).run()
+            run = there or _Precompute(exhibit, name, Path(root), usable(device), bars, shared).run()
             shared.runs.append((exhibit.study.stages[0], run))
             runs.append(run)
     return runs
+
+
+def examine(
+    exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, device: torch.device | str = "cpu"
+) -> dict[str, Need]:
+    """What the runs that are not there yet will need, by name; what cannot be computed is refused.
+
+    Raises:
+        MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
+        RunError: the disk or the memory lacks the space.
+    """
+    usable(device)
+    needs = {name: need_of(exhibit) for exhibit, name in zip(exhibits, names, strict=True)}
+    for exhibit, need in zip(exhibits, needs.values(), strict=True):
+        refuse_what_cannot_be_solved(exhibit, need)
+    missing = {name: need for name, need in needs.items() if not (Path(root) / name).exists()}
+    refuse_what_cannot_fit(missing, Path(root))
+    return missing
 
 
 def existing(folder: Path, exhibit: Exhibit) -> Run | None:
@@ -87,11 +106,11 @@ class _Shared:
 class _Precompute:
     """The steps of one run, in order."""
 
-    def __init__(self, exhibit: Exhibit, name: str, root: Path, bars: Progress, shared: _Shared):
-        self.exhibit, self.name, self.root, self.bars, self.shared = exhibit, name, root, bars, shared
+    def __init__(self, exhibit: Exhibit, name: str, root: Path, device: torch.device, bars: Progress, shared: _Shared):
+        self.exhibit, self.name, self.device, self.bars, self.shared = exhibit, name, device, bars, shared
         self.study = exhibit.study
         self.draft = Draft(root, name, exhibit.all_settings)
-        self.objectives = objectives_of(self.study)
+        self.objectives = objectives_of(self.study, device=device)
         self.tables: dict[str, pd.DataFrame] = {}
 
     def run(self) -> Run:
@@ -101,7 +120,12 @@ class _Precompute:
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
             self._describe()
             places = self._place()
-            scores, warnings = self._score()
+            scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.device, self._step)
+            scores, warnings = scorer.score()
+            for stage in self.study.stages:
+                extra, left_out = scorer.self_influence(stage)
+                self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
+                warnings += left_out
             return self._finish(trained, places, scores, warnings)
 
     def _step(self, description: str, total: float | None = None) -> Any:
@@ -118,11 +142,20 @@ class _Precompute:
         record = self._from_sibling(stage) if position == 0 and self.exhibit.train else None
         if record is None:
             with self._step(f"training {stage.name}", total=1) as bar:
-                steps = 5000 if self.exhibit.train else 0
-                record = fit_stage(stage, previous, iterations=steps, report=bar.at).record()
+                record = self._fit(stage, previous, bar.at)
         self.draft.write_model(stage.name, stage.model.state_dict())
         self.draft.mark(step, record)
+        self._kept(stage).unlink(missing_ok=True)
         return record
+
+    def _fit(self, stage: Stage, previous: Stage | None, report: Any) -> dict[str, Any]:
+        if not self.exhibit.train:
+            return standing(stage, previous, self.device)
+        return fit(stage, previous, self.exhibit.epochs, self.exhibit.seed, self.device, self._kept(stage), report)
+
+    def _kept(self, stage: Stage) -> Path:
+        """Where a training under way leaves where it stands."""
+        return self.draft.path(f"work/training-{stage.name}.safetensors")
 
     def _from_sibling(self, stage: Stage) -> dict[str, Any] | None:
         """The first stage as a sibling run has it, copied into the model."""
@@ -140,7 +173,7 @@ class _Precompute:
 
     def _describe(self) -> None:
         """The tables of every stage's examples and of the queries, with what the trained models say of them."""
-        self.objectives = objectives_of(self.study)
+        self.objectives = objectives_of(self.study, device=self.device)
         for objective in self.objectives:
             name = objective.stage.name
             shown = predictions(
@@ -165,6 +198,7 @@ class _Precompute:
             else:
                 with self._step("map of the embedding"):
                     objective = self.objectives[0]
+                    assert self.exhibit.embedding is not None
                     vectors = embed(objective, self.study.stages[0].data, self.exhibit.embedding)
                     others = embed(objective, self.study.queries, self.exhibit.embedding, self.objectives[-1])
                     found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
@@ -177,47 +211,6 @@ class _Precompute:
             table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
         return self.draft.steps["map"]
 
-    # Scores
-
-    def _score(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """Scores of all stages by the run's method and by its ablation; also self-influence and gradient norms."""
-        records, warnings = [], []
-        for method in dict.fromkeys((self.exhibit.method, "identity")):
-            step = f"scores {method}"
-            if step not in self.draft.steps:
-                self.draft.mark(step, self._score_by(method))
-            records += self.draft.steps[step]["records"]
-            if method == self.exhibit.method:
-                warnings = self.draft.steps[step]["warnings"]
-        for stage in self.study.stages:
-            extra = pd.read_parquet(self.draft.path(f"work/self-{stage.name}.parquet"))
-            self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
-        return records, warnings
-
-    def _score_by(self, method: str) -> dict[str, Any]:
-        with self._step(f"curvature ({method})"):
-            chain = Chain(self.study, 0, lambda objective: self._solver(objective, method))
-        with self._step(f"pulling {len(self.study.queries)} queries back ({method})"):
-            pulled = list(chain.pull_back(chain.query_gradients()))
-        report, records = report_of(chain, method), []
-        for objective, solved in reversed(pulled):
-            name = objective.stage.name
-            file, array = self.draft.create_scores(name, method, (len(solved), objective.count))
-            with self._step(f"scoring {name} ({method})", total=objective.count) as bar:
-                _fill(array, objective, solved, bar)
-            solver = chain.solvers[chain.objectives.index(objective)]
-            # Copied now: solving for self-influence below puts its own residuals into the report.
-            records.append({"stage": name, "method": method, "file": file, "report": copy.deepcopy(solver.report)})
-            if method == self.exhibit.method:
-                self.draft.write_table(f"work/self-{name}", self_influence(objective, solver))
-        return {"records": records, "warnings": report["warnings"] + report["notes"]}
-
-    def _solver(self, objective: Objective, method: str) -> Method:
-        key = (id(objective.stage), method, self.exhibit.curvature)
-        if key not in self.shared.solvers:
-            self.shared.solvers[key] = method_named(method)(objective, curvature=self.exhibit.curvature)
-        return self.shared.solvers[key]
-
     # The end
 
     def _finish(
@@ -229,7 +222,17 @@ class _Precompute:
         smallest = {
             r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["report"]["curvature"] == "hessian"
         }
-        stages = [self._stage_record(o, trained[o.stage.name], smallest.get(o.stage.name)) for o in self.objectives]
+        stages = [
+            stage_record(
+                o,
+                list(self.exhibit.classes[o.stage.name]),
+                self.tables[o.stage.name],
+                self.queries if o is self.objectives[-1] else None,
+                trained[o.stage.name],
+                smallest.get(o.stage.name),
+            )
+            for o in self.objectives
+        ]
         warnings = warnings + [
             f"Stage {s['name']!r} stopped at gradient norm {s['training']['gradient_norm']:.2g}, short "
             "of its tolerance."
@@ -255,57 +258,12 @@ class _Precompute:
                     if k.startswith(f"{self.name}: ")
                 },
                 "peak_memory": peak_memory(),
-                "versions": versions(),
+                "versions": versions(self.device),
                 "warnings": warnings,
             }
         )
-
-    def _stage_record(self, objective: Objective, training: dict[str, Any], smallest: float | None) -> dict[str, Any]:
-        stage, groups, table = objective.stage, objective.groups, self.tables[objective.stage.name]
-        return {
-            "name": stage.name,
-            "examples": len(stage.data),
-            "classes": list(self.exhibit.classes[stage.name]),
-            "parameters": {
-                "frozen": list(groups.frozen),
-                "proximity": list(groups.held),
-                "new": list(groups.new),
-                "constant": list(groups.constant),
-            },
-            "l2": stage.l2,
-            "proximity": stage.proximity,
-            "loss": float(table.loss.mean()),
-            "accuracy": float((table.prediction == table.label).mean()),
-            "test_accuracy": float((self.queries.prediction == self.queries.label).mean())
-            if objective is self.objectives[-1]
-            else None,
-            "training": training,
-            "smallest_curvature": smallest,
-        }
 
 
 def load_model(stage: Stage, path: Path) -> None:
     """Read the stage's parameters and buffers from a safetensors file into its model."""
     stage.model.load_state_dict(safetensors.torch.load_file(path))
-
-
-def versions() -> dict[str, Any]:
-    """Package versions and what else a repeated run depends on."""
-    return {
-        "upstream-explorer": VERSION,
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-        "device": "cpu",
-    }
-
-
-def _fill(array: Any, objective: Objective, solved: torch.Tensor, bar: Bar) -> None:
-    """Write scores into the run's array, a chunk's width at a time."""
-    width, held, start = array.chunks[1], [], 0
-    for positions, block in score(objective, solved):
-        held.append(block.cpu().numpy().astype(np.float32))
-        bar.advance(positions.stop - positions.start)
-        if positions.stop - start >= width or positions.stop == objective.count:
-            array[:, start : positions.stop] = np.concatenate(held, axis=1)
-            held, start = [], positions.stop

@@ -11,43 +11,79 @@ import pandas as pd
 import torch
 from torch import nn
 
+from influence.curvature import METHODS
+from influence.parameters import groups_of
+from influence.studies.shown import class_names, penultimate, table_of
 from influence.study import Study
 from influence.version import VERSION
+
+SMALL = 2000
+"""Trained parameters up to which a run's scores are solved exactly unless the exhibit says otherwise."""
 
 
 @dataclass
 class Exhibit:
     """A study with everything that precompute needs to make a run of it.
 
+    Only the study is required; all else is taken from its data where it is not given.
+
     Attributes:
         study: its stages at their starting points if `train`, else at their trained parameters.
         title, summary: for people; one line, one paragraph.
         measure: what is explained, in words.
-        classes: stage -> names of the model's outputs, in order.
-        examples: stage -> table with id, label and image (PNG bytes) or text, in the order of the stage's data.
+        classes: stage -> names of the model's outputs, in order; default the data set's `classes`, else numbers.
+        examples: stage -> table with id, label and image (PNG bytes) or text, in the order of the stage's data;
+            default from its examples: their integer class, a tensor or PIL image that is a picture, a text.
         queries: the same for the test queries.
-        embedding: (first stage's model, batch) -> (B, d), what the map is made of.
+        embedding: (first stage's model, batch) -> (B, d), what the map is made of; default what goes into the model's
+            last linear layer.
         train: fit the stages before attributing.
+        epochs: by mini-batches and so many passes over the data; 0: full batch to a minimum, for small models.
         seed: of everything random.
         variant: of the study, for instance how it was finetuned.
-        method, curvature: how the run's scores are solved.
+        method, damping, curvature: how the run's scores are solved; the default method goes by the model's size.
         settings: further JSON values that the run depends on.
+
+    Raises:
+        StudyError: something that is not given cannot be found in the data.
     """
 
     study: Study
-    title: str
-    summary: str
-    measure: str
-    classes: Mapping[str, Sequence[str]]
-    examples: Mapping[str, pd.DataFrame]
-    queries: pd.DataFrame
-    embedding: Callable[[nn.Module, Any], torch.Tensor]
-    train: bool
-    seed: int
+    title: str = ""
+    summary: str = ""
+    measure: str = "loss of the true class"
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    examples: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    queries: pd.DataFrame = field(default_factory=pd.DataFrame)
+    embedding: Callable[[nn.Module, Any], torch.Tensor] | None = None
+    train: bool = False
+    epochs: int = 0
+    seed: int = 0
     variant: str = ""
-    method: str = "exact"
+    method: str = ""
+    damping: float | None = None
     curvature: str = "ggn"
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        stages, last = self.study.stages, self.study.stages[-1]
+        self.classes = {
+            **{s.name: class_names(s, s.data) for s in stages if s.name not in self.classes},
+            **self.classes,
+        }
+        shown = {
+            s.name: table_of(s.data, self.classes[s.name], f"Stage {s.name!r}")
+            for s in stages
+            if s.name not in self.examples
+        }
+        self.examples = {**shown, **self.examples}
+        if not len(self.queries):
+            self.queries = table_of(self.study.queries, self.classes[last.name], "The queries")
+        self.title = self.title or self.study.name
+        self.summary = self.summary or _told(self.study)
+        self.method = self.method or default_method(self.study)
+        assert stages[0].forward is not None
+        self.embedding = self.embedding or penultimate(stages[0].forward)
 
     @property
     def all_settings(self) -> dict[str, Any]:
@@ -74,11 +110,30 @@ class Exhibit:
             "curvature": self.curvature,
             "measure": self.measure,
             "train": self.train,
-            "models": None if self.train else [_fingerprint(s.model) for s in self.study.stages],
+            "models": None if self.train else [fingerprint(s.model) for s in self.study.stages],
             "queries": _digest(self.queries),
             "stages": stages,
+            # Only where they are set: runs from before there were these are what they were.
+            **({"damping": self.damping} if self.damping is not None else {}),
+            **({"epochs": self.epochs} if self.epochs else {}),
             **self.settings,
         }
+
+
+def default_method(study: Study) -> str:
+    """For small models "exact"; for others the first of the methods made for them that there is."""
+    largest = 0
+    for previous, stage in zip((None, *study.stages), study.stages, strict=False):
+        groups, sizes = groups_of(stage, previous), {n: p.numel() for n, p in stage.model.named_parameters()}
+        largest = max(largest, sum(sizes[name] for name in (*groups.held, *groups.new)))
+    if largest <= SMALL:
+        return "exact"
+    return next(name for name in ("ekfac", "cg") if name in METHODS)
+
+
+def _told(study: Study) -> str:
+    stages = ", then ".join(f"{stage.name} on {len(stage.data):,} examples" for stage in study.stages)
+    return f"A model trained in stages: {stages}. The {len(study.queries):,} queries are explained by them."
 
 
 def _digest(table: pd.DataFrame) -> str:
@@ -86,7 +141,7 @@ def _digest(table: pd.DataFrame) -> str:
     return hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes()).hexdigest()[:16]
 
 
-def _fingerprint(model: nn.Module) -> str:
+def fingerprint(model: nn.Module) -> str:
     """Of all parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():

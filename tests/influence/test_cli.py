@@ -8,6 +8,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
+from PIL import Image
 from tiny import QUERIES, tiny_exhibit, two_exhibits
 
 from influence import Run, cli
@@ -71,7 +73,10 @@ def runs(finished, tmp_path):
     [
         ([], ["Which pretraining examples", "demo", "precompute", "studies", "methods", "runs", "check", "explore"]),
         (["demo"], ["digits", "open the explorer", "--runs", "--port", "--no-browser"]),
-        (["precompute"], ["built-in study", "resumes where it stopped", "--runs", "--name", "--seed", "--quiet"]),
+        (
+            ["precompute"],
+            ["built-in study", "resumes where it stopped", "--runs", "--name", "--images", "--method", "--dry-run"],
+        ),
         (["studies"], ["List the built-in studies"]),
         (["methods"], ["List the methods with their cost"]),
         (["runs"], ["List the runs of a folder", "--runs", "UPSTREAM_RUNS"]),
@@ -190,6 +195,44 @@ def test_precompute_writes_runs_and_says_where(upstream, tmp_path):
     assert "mine-frozen exists with other settings: seed is 3, asked for 4. Choose another --name" in errors
 
 
+def test_dry_run_says_what_it_would_need_and_writes_nothing(upstream, tmp_path):
+    code, out, _ = upstream("precompute", "tiny", "--dry-run", "--method", "cg")
+    assert code == 0
+    for words in ("tiny-frozen: method cg, 6 queries", "pretrain: 40 examples, 23 of 23 parameters trained", "disk "):
+        assert words in out
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_function_in_a_file_with_a_method_of_ones_own(upstream, tmp_path):
+    (tmp_path / "mine.py").write_text("from tiny import tiny_study\ndef f():\n    return tiny_study()\n")
+    code, out, _ = upstream("precompute", "mine.py:f", "--quiet", "--method", "cg", "--damping", "0.5", "--seed", "3")
+    assert (code, out) == (0, "Finished: data/runs/tiny Look at them with `upstream explore`.")
+    run = Run.open(tmp_path / "data/runs/tiny")
+    record = run.manifest["scores"][0]
+    assert (record["method"], record["report"]["damping"], run.manifest["seed"]) == ("cg", 0.5, 3)
+    assert run.manifest["versions"]["device"] == "cpu"
+    assert {"label", "prediction", "confidence"} <= set(run.queries().columns)
+
+
+def test_folders_of_pictures(upstream, tmp_path):
+    for part, classes in (("pre", ("red", "[bold]")), ("fine", ("cat", "<b>dog")), ("test", ("cat",))):
+        for k, name in enumerate(classes):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(3):
+                Image.new("RGB", (9, 7), (80 * k, 40 * i, 7)).save(tmp_path / part / name / f"{i}.png")
+    arguments = ["precompute", "--images", "pre", "fine", "test", "--epochs", "1", "--image-size", "8", "--quiet"]
+    assert upstream(*arguments, "--method", "identity")[0] == 0
+    frozen, updated = (Run.open(tmp_path / "data/runs" / f"images-{v}") for v in ("frozen", "updated"))
+    assert frozen.stage("finetune")["classes"] == ["<b>dog", "cat"]
+    assert list(frozen.queries()["label"]) == ["cat"] * 3
+    assert frozen.stage("finetune")["training"]["gradient_norm"] < 1e-4  # a last layer goes to its minimum
+    body = frozen.models()["pretrain"]["features.0.weight"]
+    assert torch.equal(frozen.models()["finetune"]["features.0.weight"], body)
+    assert torch.equal(updated.models()["pretrain"]["features.0.weight"], body)
+    assert not torch.equal(updated.models()["finetune"]["features.0.weight"], body)
+    assert any("gradient norm" in warning for warning in updated.manifest["warnings"])
+
+
 def test_interrupt_says_that_nothing_finished_is_lost(upstream, tmp_path, monkeypatch):
     mark = Draft.mark
 
@@ -241,7 +284,21 @@ def test_failures_under_way(upstream, monkeypatch, error, words):
     ("arguments", "words"),
     [
         (["nonsense"], ["No such command 'nonsense'"]),
-        (["precompute"], ["Missing argument", "study"]),
+        (["precompute"], ["Give one of: a built-in study", "FILE.py:FUNCTION, or --images"]),
+        (["precompute", "tiny", "--images", "a", "b", "c"], ["Give one of: a built-in study"]),
+        (["precompute", "tiny", "--data", "x"], ["--data means nothing for tiny; it is for `--images`", "cifar10"]),
+        (["precompute", "tiny", "--image-size", "16"], ["--image-size means nothing for tiny"]),
+        (["precompute", "tiny", "--method", "magic"], ["There is no method 'magic'; the methods are exact"]),
+        (["precompute", "tiny", "--curvature", "flat"], ["There is no curvature 'flat'; choose one of ggn, hessian"]),
+        (["precompute", "tiny", "--damping", "-1"], ["Damping is -1.0, expected a finite number"]),
+        (["precompute", "tiny", "--damping", "nan"], ["Damping is nan"]),
+        (["precompute", "tiny", "--device", "warp"], ["Device 'warp' cannot be used here"]),
+        (["precompute", "--images", "a", "b"], ["--images", "requires 3 arguments"]),
+        (["precompute", "--images", "a", "b", "c"], ["Folder a does not exist; expected a folder with one folder"]),
+        (["precompute", "cifar10"], ["needs CIFAR-10", "--data"]),
+        (["precompute", "cifar10", "--finetuning", "half"], ["needs CIFAR-10"]),
+        (["precompute", "fashion", "--epochs", "0"], ["Invalid value for '--epochs'"]),
+        (["precompute", "no.py:f"], ["There is no file no.py"]),
         (["precompute", "mnist"], ["There is no built-in study 'mnist'; the studies are digits", "upstream studies"]),
         (["precompute", "tiny", "--sead", "1"], ["No such option: --sead", "--seed"]),
         (["precompute", "tiny", "--seed", "-1"], ["Invalid value for '--seed'", " 0"]),

@@ -17,7 +17,7 @@ import pytest
 import torch
 from tiny import FINETUNE, NEW, OLD, PRETRAIN, QUERIES, tiny_exhibit, tiny_net, two_exhibits
 
-from influence import Run, Study, attribute
+from influence import Run, Study, attribute, scorer
 from influence import precompute as package
 from influence.errors import LossError, RunError, StudyError
 from influence.precompute import precompute
@@ -284,7 +284,11 @@ def counted_fits(monkeypatch):
     return fitted
 
 
-STEPS = ["fit pretrain", "fit finetune", "map", "scores exact", "scores identity"]
+STEPS = [
+    "fit pretrain", "fit finetune", "map", "pull exact", "scored pretrain exact", "scored finetune exact",
+    "pull identity", "scored pretrain identity", "scored finetune identity",
+    "self-influence pretrain", "self-influence finetune",
+]  # fmt: skip
 
 
 def after(marks):
@@ -318,7 +322,7 @@ def test_interrupted_at_any_step_it_resumes_there(runs, tmp_path, monkeypatch, f
 
 
 STEPS_INSIDE = [
-    "Trainer.fit", "predictions", "embed", "Chain", "_fill", "self_influence", "versions", "Draft.write_table",
+    "Trainer.fit", "predictions", "embed", "Chain", "fill", "self_influence", "versions", "Draft.write_table",
     "Draft.write_model", "Draft.create_scores", "Draft.finish", "Draft._write_json", "Path.rename",
 ]  # fmt: skip
 
@@ -328,7 +332,7 @@ STEPS_INSIDE = [
 def test_interrupted_inside_a_step(runs, tmp_path, monkeypatch, inside, call):
     """The call is made, and then interrupted: half of a step is done."""
     owner, _, name = inside.rpartition(".")
-    place = {"": package, "Trainer": Trainer, "Draft": Draft, "Path": Path}[owner]
+    place = {"": package if hasattr(package, name) else scorer, "Trainer": Trainer, "Draft": Draft, "Path": Path}[owner]
     original, calls = getattr(place, name), 0
 
     def interrupted(*arguments, **options):
@@ -368,14 +372,15 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from influence import precompute as package
+from influence import scorer
 from tiny import two_exhibits
 package.map_of = lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates")
-wait = package._fill
+wait = scorer.fill
 def slow(*arguments):
     wait(*arguments)
     print("filled", flush=True)
     time.sleep(60)
-package._fill = slow
+scorer.fill = slow
 package.precompute(two_exhibits(), ["tiny-frozen", "tiny-updated"], sys.argv[1], progress=False)
 """
 

@@ -1,0 +1,166 @@
+"""What a run will need, told before it is begun; what cannot fit is refused."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from influence.curvature import method_named
+from influence.curvature.exact import LARGEST, Exact
+from influence.curvature.method import CURVATURES
+from influence.errors import CurvatureError, MethodError, RunError
+from influence.parameters import groups_of
+from influence.run import CHUNK
+from influence.studies.exhibit import Exhibit
+
+COPIES = 3
+"""Of the query vectors that are alive at once: as they come, solved, and pulled back."""
+
+STATES = 4
+"""Vectors of trained parameters that a mini-batch training leaves on disk: the optimiser's three, and the start."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the run of one exhibit needs.
+
+    Attributes:
+        parameters: stage -> trained parameters, all parameters.
+        examples: stage -> training examples.
+        queries: test queries.
+        passes: stages with inherited and frozen parameters, through which every query takes a pass over the data.
+        scores: bytes of the score arrays.
+        other: bytes of models, tables, and what is kept until the run is finished.
+        vectors: bytes of memory of the query vectors.
+    """
+
+    method: str
+    parameters: dict[str, tuple[int, int]]
+    examples: dict[str, int]
+    queries: int
+    passes: list[str]
+    scores: int
+    other: int
+    vectors: int
+
+    @property
+    def disk(self) -> int:
+        return self.scores + self.other
+
+    def lines(self, name: str) -> list[str]:
+        """For people."""
+        stages = [
+            f"  {stage}: {self.examples[stage]:,} examples, {trained:,} of {whole:,} parameters trained"
+            for stage, (trained, whole) in self.parameters.items()
+        ]
+        return [
+            f"{name}: method {self.method}, {self.queries:,} queries",
+            *stages,
+            *[
+                f"  each query is pulled back through {stage} by one pass over its {self.examples[stage]:,} examples"
+                for stage in self.passes
+            ],
+            f"  disk {_size(self.disk)} (scores {_size(self.scores)}), memory for the queries {_size(self.vectors)}",
+        ]
+
+
+def need_of(exhibit: Exhibit) -> Need:
+    """What a run of the exhibit needs, by its sizes; the curvature comes on top, as `upstream methods` says."""
+    study, parameters = exhibit.study, {}
+    passes: list[str] = []
+    models = vectors = solved = training = 0
+    queries = len(study.queries)
+    for previous, stage in zip((None, *study.stages), study.stages, strict=False):
+        groups, named = groups_of(stage, previous), dict(stage.model.named_parameters())
+        trained = sum(named[name].numel() for name in (*groups.held, *groups.new))
+        whole = sum(p.numel() for p in named.values())
+        each = max(4, max(p.element_size() for p in named.values()))
+        parameters[stage.name] = trained, whole
+        passes += [stage.name] if groups.frozen else []
+        models += sum(t.numel() * t.element_size() for t in stage.model.state_dict().values())
+        training = max(training, STATES * trained * each if exhibit.epochs else 0)
+        vectors = max(vectors, COPIES * queries * whole * each)
+        solved += queries * trained * each
+    tables = [*exhibit.examples.values(), exhibit.queries]
+    shown = sum(int(t.memory_usage(index=False, deep=True).sum()) + 100 * len(t) for t in tables)
+    methods = len({exhibit.method, "identity"})
+    scores = methods * sum(_array(queries, len(stage.data)) for stage in study.stages)
+    return Need(
+        exhibit.method,
+        parameters,
+        {stage.name: len(stage.data) for stage in study.stages},
+        queries,
+        passes,
+        scores,
+        models + shown + max(solved, training),
+        vectors,
+    )
+
+
+def check_solver(method: str | None, damping: float | None, curvature: str | None) -> None:
+    """Raise MethodError if one of these cannot be; None is the study's own."""
+    if method is not None:
+        method_named(method)
+    if curvature is not None and curvature not in CURVATURES:
+        raise MethodError(f"There is no curvature {curvature!r}; choose one of {', '.join(CURVATURES)}.")
+    if damping is not None and not 0 <= damping < math.inf:
+        raise MethodError(f"Damping is {damping!r}, expected a finite number that is not negative.")
+
+
+def refuse_what_cannot_be_solved(exhibit: Exhibit, need: Need) -> None:
+    """Raise MethodError or CurvatureError if the method is unknown, or is known not to be for models of this size."""
+    check_solver(exhibit.method, exhibit.damping, exhibit.curvature)
+    for stage, (trained, _) in need.parameters.items():
+        if exhibit.method == Exact.name and trained > LARGEST:
+            raise CurvatureError(
+                f"Stage {stage!r} trains {trained:,} parameters; method 'exact' goes up to {LARGEST:,}. Use another "
+                "--method; `upstream methods` lists them."
+            )
+
+
+def refuse_what_cannot_fit(needs: Mapping[str, Need], root: Path) -> None:
+    """Raise RunError if the disk lacks the space for the runs called so, or the memory that for the queries.
+
+    What their unfinished runs hold already is not needed again.
+    """
+    total, free = sum(need.disk for need in needs.values()), _free(root)
+    drafts = [root / f".{name}.unfinished" for name in needs]
+    free += sum(f.stat().st_size for draft in drafts for f in draft.rglob("*") if f.is_file())
+    if total > free:
+        raise RunError(
+            f"The runs need {_size(total)} of disk, of which the scores are "
+            f"{_size(sum(n.scores for n in needs.values()))}; {root} has {_size(free)} free. "
+            "Take fewer queries, or another folder with --runs."
+        )
+    largest, memory = max((need.vectors for need in needs.values()), default=0), psutil.virtual_memory().total
+    if largest > memory:
+        raise RunError(
+            f"The query vectors need {_size(largest)} of memory; this machine has {_size(memory)}. Take fewer queries "
+            f"(some {math.floor(memory / 2 / (largest / max(n.queries for n in needs.values())))}) or a smaller model."
+        )
+
+
+def _array(rows: int, columns: int) -> int:
+    """Bytes of a score array: chunks at its ends are stored whole."""
+    high, wide = min(CHUNK[0], rows), min(CHUNK[1], columns)
+    return 4 * math.ceil(rows / high) * high * math.ceil(columns / wide) * wide
+
+
+def _free(root: Path) -> int:
+    folder = root.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,57 @@
+"""The parts of run.json that tell of stages and of what a run depends on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import pandas as pd
+import torch
+
+from influence.derivatives import Objective
+from influence.version import VERSION
+
+PACKAGES = ("torch", "numpy", "pandas", "umap-learn", "zarr")
+
+
+def stage_record(
+    objective: Objective,
+    classes: list[str],
+    table: pd.DataFrame,
+    queries: pd.DataFrame | None,
+    training: dict[str, Any],
+    smallest: float | None,
+) -> dict[str, Any]:
+    """What the manifest says of one stage; `queries` are those of the last one."""
+    stage, groups = objective.stage, objective.groups
+    return {
+        "name": stage.name,
+        "examples": len(stage.data),
+        "classes": classes,
+        "parameters": {
+            "frozen": list(groups.frozen),
+            "proximity": list(groups.held),
+            "new": list(groups.new),
+            "constant": list(groups.constant),
+        },
+        "l2": stage.l2,
+        "proximity": stage.proximity,
+        "loss": float(table.loss.mean()),
+        "accuracy": float((table.prediction == table.label).mean()),
+        "test_accuracy": None if queries is None else float((queries.prediction == queries.label).mean()),
+        "training": training,
+        "smallest_curvature": smallest,
+    }
+
+
+def versions(device: torch.device) -> dict[str, Any]:
+    """Package versions and what else a repeated run depends on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return {
+        "upstream-explorer": VERSION,
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "device": f"{device} ({name})" if name else str(device),
+    }

@@ -1,0 +1,85 @@
+"""Training as precompute does it: a last layer to its minimum, all else by mini-batches that can be interrupted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import tiny_stages, tiny_study
+
+from influence.chain import Chain
+from influence.curvature import method_named
+from influence.errors import TrainingError
+from influence.fitting import fit, standing
+from influence.study import Stage, Study
+from influence.training import fit_stage
+
+CPU = torch.device("cpu")
+
+
+def fitted(stages, path, report=lambda share: None, epochs=3):
+    records = []
+    for previous, stage in zip((None, *stages), stages, strict=False):
+        records.append(fit(stage, previous, epochs, 0, CPU, path / f"{stage.name}.safetensors", report))
+    return records
+
+
+def values(stage):
+    return torch.cat([p.detach().flatten() for p in stage.model.parameters()])
+
+
+def test_a_last_layer_alone_goes_to_its_minimum(tmp_path):
+    stages = tiny_stages(frozen=True)
+    first, second = fitted(stages, tmp_path)
+    assert (first["iterations"], first["converged"]) == (3, False)  # 3 epochs of one batch
+    assert second["converged"]
+    assert second["gradient_norm"] <= 1e-8
+    found, other = values(stages[1]), tiny_stages(frozen=True)
+    other[0].model.load_state_dict(stages[0].model.state_dict())
+    fit_stage(other[1], other[0])
+    torch.testing.assert_close(found, values(other[1]), rtol=0, atol=1e-6)
+
+
+def test_a_layer_whose_output_is_not_the_models_is_trained_with_the_rest_of_it(tmp_path):
+    stages = tiny_stages(frozen=True, forward=lambda model, batch: 2 * model(batch[0]))
+    _, second = fitted(stages, tmp_path)
+    assert (second["iterations"], second["converged"]) == (3, False)
+    assert torch.equal(stages[1].model.body[0].weight, stages[0].model.body[0].weight)
+
+
+def test_minibatches_lower_the_objective_and_say_how_far_it_is_from_a_minimum(tmp_path):
+    stages = tiny_stages(frozen=False)
+    before = standing(stages[0], None, CPU)
+    first, second = fitted(stages, tmp_path, epochs=200)
+    assert first["objective"] < 0.9 * before["objective"]
+    study = Study("s", stages, tiny_study().queries)
+    norms = Chain(study, 0, lambda o: method_named("identity")(o)).gradient_norms()
+    assert [first["gradient_norm"], second["gradient_norm"]] == pytest.approx(norms)
+
+
+def test_interrupted_training_goes_on_where_it_was_with_equal_bits(tmp_path):
+    whole, cut = tiny_stages(frozen=False), tiny_stages(frozen=False)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    fitted(whole, tmp_path / "whole", epochs=40)
+    steps = []
+
+    def interrupting(share):
+        steps.append(share)
+        if len(steps) == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(cut, tmp_path / "cut", interrupting, epochs=40)
+    again = []
+    fitted(cut[:1], tmp_path / "cut", again.append, epochs=40)
+    assert len(again) == 16  # 24 of the 40 steps were kept
+    fitted(cut, tmp_path / "cut", epochs=40)
+    for one, other in zip(whole, cut, strict=True):
+        assert torch.equal(values(one), values(other))
+
+
+def test_a_training_that_does_not_stay_finite_is_named(tmp_path):
+    stage = tiny_stages()[0]
+    bad = Stage("bad", stage.model, lambda o, b: o.sum(1) * torch.inf, stage.data)
+    with pytest.raises(TrainingError, match="Stage 'bad': the training was not finite any more after 1 steps"):
+        fit(bad, None, 1, 0, CPU, tmp_path / "x", lambda share: None)
