@@ -1,10 +1,28 @@
 """Which pretraining examples made a finetuned model right or wrong? Multi-stage influence functions for PyTorch."""
 
 from influence.attribution import Scores, attribute
+from influence.groups import group_effect, totals
+from influence.index import Index
+from influence.recipe import Recipe
+from influence.recording import Recording, record, retrain
 from influence.run import Run
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage, Study
 from influence.version import VERSION
 
 __version__ = VERSION
-__all__ = ["Exhibit", "Run", "Scores", "Stage", "Study", "attribute"]
+__all__ = [
+    "Exhibit",
+    "Index",
+    "Recipe",
+    "Recording",
+    "Run",
+    "Scores",
+    "Stage",
+    "Study",
+    "attribute",
+    "group_effect",
+    "record",
+    "retrain",
+    "totals",
+]

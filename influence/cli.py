@@ -17,7 +17,7 @@ from rich.table import Table
 
 from influence.asked import exhibits_for
 from influence.attribution import usable
-from influence.curvature import METHODS
+from influence.curvature import METHODS, Method
 from influence.errors import UpstreamError
 from influence.estimate import check_solver
 from influence.replay import Replay
@@ -135,7 +135,8 @@ def methods() -> None:
     table = Table(
         "method", "what it computes", "cost", "when to use it", box=None, header_style="bold", padding=(0, 2, 1, 0)
     )
-    for method in (*METHODS.values(), Replay):
+    rungs: list[type[Method] | type[Replay]] = [*METHODS.values(), Replay]
+    for method in rungs:
         table.add_row(method.name, method.summary, method.cost, method.advice)
     out.print(table)
 

@@ -1,0 +1,209 @@
+"""The engine's speed, in epochs: one epoch is a plain forward and backward pass over the training data.
+
+    python benchmarks/engine.py                # 20,000 images, a CNN of 56,714 parameters; kronfluence if it is there
+    python benchmarks/engine.py --smoke        # 600 images and few queries, to see that it runs
+
+Each row is measured beside an epoch of its own, since machines are noisy. `pip install kronfluence` adds its rows.
+Scores are compared with dot products of gradients in float64 (relative error, worst query).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample
+from torch.utils.data import Subset, TensorDataset
+
+from influence import Index, Stage, Study
+from influence.chain import objectives_of
+from influence.curvature.cg import ConjugateGradients
+from influence.curvature.ekfac import EKFAC
+from influence.derivatives.first import dots, example_gradients
+
+DAMPING, PROBES = 1e-2, 200
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(800, 64), nn.ReLU(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+def images(count: int, seed: int) -> TensorDataset:
+    """Digits of scikit-learn, enlarged to 28x28, turned and shifted; one label in twenty is wrong."""
+    digits, g = load_digits(), torch.Generator().manual_seed(seed)
+    rows = torch.randint(len(digits.target), (count,), generator=g)
+    angle, shift = (torch.rand(count, generator=g) - 0.5) * 0.6, (torch.rand(count, 2, generator=g) - 0.5) * 0.3
+    c, s = torch.cos(angle), torch.sin(angle)
+    turn = torch.stack([torch.stack([c, -s, shift[:, 0]], 1), torch.stack([s, c, shift[:, 1]], 1)], 1)
+    small = torch.from_numpy(digits.images).float()[rows][:, None] / 16
+    x = grid_sample(small, affine_grid(turn, [count, 1, 28, 28], align_corners=False), align_corners=False)
+    y = torch.from_numpy(digits.target)[rows]
+    wrong = torch.rand(count, generator=g) < 0.05
+    y[wrong] = torch.randint(10, (int(wrong.sum()),), generator=g)
+    return TensorDataset(x.contiguous(), y)
+
+
+def loss(outputs: Tensor, batch: list[Tensor]) -> Tensor:
+    return cross_entropy(outputs, batch[1], reduction="none")
+
+
+def epoch(model: nn.Module, data: TensorDataset, optimiser: torch.optim.Optimizer | None = None) -> float:
+    """Seconds; a step a batch if there is an optimiser."""
+    began = time.perf_counter()
+    for x, y in zip(*(t.split(128) for t in data.tensors), strict=True):
+        cross_entropy(model(x), y).backward()
+        if optimiser:
+            optimiser.step()
+        model.zero_grad()
+    return time.perf_counter() - began
+
+
+class Report:
+    """Rows of the table; every time is divided by that of an epoch just before or after, whichever was shorter."""
+
+    def __init__(self, model: nn.Module, data: TensorDataset):
+        self.model, self.data = model, data
+        self.table = Table("what", "epochs", "seconds", "remark")
+
+    def measure(
+        self, what: str, action: Callable[[], object], remark: Callable[[object], str] = lambda _: ""
+    ) -> object:
+        before = epoch(self.model, self.data)
+        began = time.perf_counter()
+        found = action()
+        seconds = time.perf_counter() - began
+        base = min(before, epoch(self.model, self.data))
+        self.table.add_row(what, f"{seconds / base:.2f}", f"{seconds:.2f}", remark(found))
+        return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="600 images and few queries")
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    data, held_out, model = images(600 if given.smoke else 20_000, 0), images(1_000, 1), network()
+    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    for _ in range(2 if given.smoke else 4):
+        epoch(model, data, optimiser)
+    queries = (1, 10) if given.smoke else (1, 10, 100, 1000)
+    study = Study("engine", [Stage("train", model, loss, data)], held_out)
+    (objective,) = objectives_of(study)
+    report = Report(model, data)
+    sides = torch.cat([rows for _, rows in example_gradients(objective, held_out, objective.trained)])
+    fitted = report.measure("EK-FAC fit", lambda: EKFAC(objective, damping=DAMPING))
+    assert isinstance(fitted, EKFAC)
+    solved, resident = fitted.solve(sides), psutil.Process().memory_info().rss
+    exact = exact_dots(model, data, solved)
+    for count in queries:
+        vectors = solved[:count]
+        report.measure(
+            f"scores of {count} queries",
+            lambda v=vectors: torch.cat([block for _, block in dots(objective, data, objective.trained, v)]),
+            lambda found, n=count: f"error {worst_error(found, exact[:, :n]):.0e}",  # type: ignore[arg-type]
+        )
+    solves(report, study, sides, (2,) if given.smoke else (10, 100), 300 if given.smoke else 2_000)
+    with tempfile.TemporaryDirectory() as folder:
+        index = Index(study, folder, method="ekfac", damping=DAMPING, progress=False)
+        index.scores(solved[:1])
+        began = time.perf_counter()
+        for row in solved[:20].split(1):
+            index.scores(row)
+        spent = (time.perf_counter() - began) / 20
+        remark = f"{1e3 * spent:.0f} ms each, error {index.error:.0e}, {index.bytes / 2**20:.0f} MiB"
+        report.table.add_row("a new query through the index", "", "", remark)
+    if importlib.util.find_spec("kronfluence") and not given.smoke:
+        kronfluence(report, data, held_out, queries)
+    console = Console(width=110)
+    console.print(report.table)
+    peak = psutil.Process().memory_info().rss if given.smoke else max(resident, psutil.Process().memory_info().rss)
+    console.print(f"{given.threads} threads, torch {torch.__version__}; memory at the end {peak / 2**20:.0f} MiB")
+
+
+def solves(report: Report, study: Study, sides: Tensor, counts: tuple[int, ...], examples: int) -> None:
+    """Exact solves with the Gauss-Newton matrix of some examples."""
+    stage = study.stages[0]
+    part = Stage("part", stage.model, loss, TensorDataset(*(t[:examples] for t in stage.data.tensors)))
+    (objective,) = objectives_of(Study("part", [part], study.queries))
+    solver = report.measure(
+        f"Gauss-Newton rows of {examples:,} examples",
+        lambda: ConjugateGradients(objective, damping=DAMPING, tolerance=1e-3),
+        lambda found: "kept" if found.report["rows_in_memory"] else "do not fit",  # type: ignore[attr-defined]
+    )
+    assert isinstance(solver, ConjugateGradients)
+    for count in counts:
+        report.measure(
+            f"exact solve of {count} queries to 1e-3",
+            lambda n=count: solver.solve(sides[:n]),
+            lambda _: f"{max(solver.report['iterations'])} iterations, residual {max(solver.report['residuals']):.0e}",
+        )
+
+
+def exact_dots(model: nn.Module, data: TensorDataset, vectors: Tensor) -> Tensor:
+    """In float64, by plain autograd, of the first examples: (PROBES, Q)."""
+    rows = []
+    double = network().double()
+    double.load_state_dict(model.state_dict())
+    for x, y in Subset(data, range(PROBES)):
+        found = torch.autograd.grad(cross_entropy(double(x[None].double()), y[None]), list(double.parameters()))
+        rows.append(torch.cat([g.flatten() for g in found]))
+    return torch.stack(rows) @ vectors.double().T
+
+
+def worst_error(found: Tensor, exact: Tensor) -> float:
+    return float(((found[:PROBES] - exact).norm(dim=0) / exact.norm(dim=0)).max())
+
+
+def kronfluence(report: Report, data: TensorDataset, held_out: TensorDataset, queries: tuple[int, ...]) -> None:
+    """The same with the best peer, as its documentation says."""
+    from kronfluence.analyzer import Analyzer, prepare_model
+    from kronfluence.arguments import FactorArguments, ScoreArguments
+    from kronfluence.task import Task
+
+    class Classify(Task):
+        def compute_train_loss(self, batch, model, sample=False):
+            logits = model(batch[0])
+            labels = torch.multinomial(logits.detach().softmax(-1), 1).flatten() if sample else batch[1]
+            return cross_entropy(logits, labels, reduction="sum")
+
+        def compute_measurement(self, batch, model):
+            return self.compute_train_loss(batch, model)
+
+    task, model = Classify(), network()
+    model.load_state_dict(report.model.state_dict())
+    with tempfile.TemporaryDirectory() as folder:
+        analyzer = Analyzer("engine", prepare_model(model, task), task, cpu=True, disable_tqdm=True, output_dir=folder)
+        settings = FactorArguments(strategy="ekfac")
+        report.measure(
+            "kronfluence: EK-FAC fit",
+            lambda: analyzer.fit_all_factors("f", data, factor_args=settings, per_device_batch_size=256),
+        )
+        for count in queries:
+            some = TensorDataset(*(t[:count] for t in held_out.tensors))
+            report.measure(
+                f"kronfluence: scores of {count} queries",
+                lambda n=count, asked=some: analyzer.compute_pairwise_scores(
+                    f"s{n}", "f", asked, data, per_device_query_batch_size=min(n, 100), per_device_train_batch_size=256,
+                    score_args=ScoreArguments(
+                        damping_factor=DAMPING, query_gradient_accumulation_steps=max(1, n // 100)
+                    ),
+                ),
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
