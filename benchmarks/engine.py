@@ -19,6 +19,7 @@ import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
@@ -28,6 +29,7 @@ from influence import Index, Stage, Study
 from influence.chain import objectives_of
 from influence.curvature.cg import ConjugateGradients
 from influence.curvature.ekfac import EKFAC
+from influence.derivatives import Objective
 from influence.derivatives.first import dots, example_gradients
 
 DAMPING, PROBES = 1e-2, 200
@@ -116,6 +118,13 @@ def main() -> None:
             lambda v=vectors: torch.cat([block for _, block in dots(objective, data, objective.trained, v)]),
             lambda found, n=count: f"error {worst_error(found, exact[:, :n]):.0e}",  # type: ignore[arg-type]
         )
+    for count in queries[2:]:
+        vectors = solved[:count]
+        report.measure(
+            f"scores of {count} queries, error 1 % allowed",
+            lambda v=vectors: torch.cat([b for _, b in dots(objective, data, objective.trained, v, error=0.01)]),
+            lambda found, n=count: low_rank_remark(objective, found, exact[:, :n]),  # type: ignore[arg-type]
+        )
     solves(report, study, sides, (2,) if given.smoke else (10, 100), 300 if given.smoke else 2_000)
     with tempfile.TemporaryDirectory() as folder:
         index = Index(study, folder, method="ekfac", damping=DAMPING, progress=False)
@@ -151,6 +160,12 @@ def solves(report: Report, study: Study, sides: Tensor, counts: tuple[int, ...],
             lambda n=count: solver.solve(sides[:n]),
             lambda _: f"{max(solver.report['iterations'])} iterations, residual {max(solver.report['residuals']):.0e}",
         )
+
+
+def low_rank_remark(objective: Objective, found: Tensor, exact: Tensor) -> str:
+    """Error and rank correlation of the worst query on the compared examples."""
+    rank = min(spearmanr(a, b).statistic for a, b in zip(found[:PROBES].T, exact.T, strict=True))
+    return f"rank {objective.compression['rank']}, error {worst_error(found, exact):.0e}, Spearman {rank:.4f} or more"
 
 
 def exact_dots(model: nn.Module, data: TensorDataset, vectors: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class Scores:
         stage: whose training examples were scored.
         report: what was solved: method, curvature; per stage damping, residuals, iterations, eigenvalues and the norm
             of the objective's gradient (the theory asks for a minimum, where it is 0); parameters that nothing flows
-            through; seconds, peak memory in bytes; notes and warnings.
+            through; parameters whose layers have no rule and were differentiated the slow way; seconds, peak memory in
+            bytes; notes and warnings.
     """
 
     def __init__(self, values: np.ndarray, stage: str, report: dict[str, Any]):
@@ -66,6 +67,7 @@ def attribute(
     device: torch.device | str | None = None,
     progress: bool = True,
     batch_size: int | None = None,
+    error: float = 0.0,
     **options: Any,
 ) -> Scores:
     """Score every training example of a stage against every query of the study.
@@ -80,6 +82,8 @@ def attribute(
         device: where to compute; default the device of the last stage's model.
         progress: show bars with time left.
         batch_size: examples at a time; default by memory. It makes no difference to the scores.
+        error: relative error of a query's scores that is allowed for speed with many queries, 0.01 say: their vectors
+            are then of the lowest rank for which it holds, measured on the first batch and reported (`compression`).
         options: of the method.
 
     Returns:
@@ -92,6 +96,8 @@ def attribute(
     first = study.position(stage)
     if batch_size is not None and batch_size < 1:
         raise MethodError(f"batch_size is {batch_size!r}, expected at least 1.")
+    if not 0 <= error < 1:
+        raise MethodError(f"error is {error!r}, expected a share from 0 to below 1.")
     place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
     if method == Replay.name:  # no curvature, so no chain
         check_options(_replayed, method, options)
@@ -112,7 +118,7 @@ def attribute(
                 objective, solved = pulled
         values = np.empty((len(study.queries), objective.count), dtype=np.float32)
         with bars.step(f"Scoring {objective.stage.name}", total=objective.count) as bar:
-            for positions, block in score(objective, solved):
+            for positions, block in score(objective, solved, error=error):
                 values[:, positions] = block.cpu().numpy()
                 bar.advance(positions.stop - positions.start)
     return Scores(values, objective.stage.name, {**report_of(chain, method), "seconds": time.perf_counter() - started})
@@ -197,6 +203,8 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
         "method": method,
         "stages": [{**s.report, "gradient_norm": n} for s, n in zip(chain.solvers, norms, strict=True)],
         "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
+        "without_rule": {o.stage.name: sorted(o.uncovered) for o in chain.objectives if o.uncovered},
+        "compression": chain.objectives[0].compression,
         "notes": sorted(note for o in chain.objectives for note in o.notes),
         "warnings": warnings,
         "peak_memory": peak_memory(),

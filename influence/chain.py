@@ -49,7 +49,7 @@ class Chain:
         self.objectives = objectives_of(study, device=device, batch_size=batch_size)[first:]
         self.last.checked_losses(study.queries, study.measure)
         for objective in self.objectives:
-            objective.checked_losses(objective.stage.data)
+            objective.refuse_changing(objective.checked_losses(objective.stage.data))
             _, gradients = next(example_gradients(objective, objective.stage.data, objective.trained))
             objective.note_if_constant(gradients.any())
         self.solvers = [solver(objective) for objective in self.objectives]

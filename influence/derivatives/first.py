@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
+from influence.derivatives.compression import Vectors, add_dots, compressed
 from influence.derivatives.factors import Dense, Factor
 from influence.derivatives.objective import BUDGET, Objective, as_examples, example_dims, plain_kernels
 from influence.derivatives.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
@@ -37,9 +38,12 @@ def example_gradients(
 
 
 def dots(
-    objective: Objective, data: Any, layout: Layout, vectors: Tensor, start: int = 0
+    objective: Objective, data: Any, layout: Layout, vectors: Tensor, start: int = 0, error: float = 0.0
 ) -> Iterator[tuple[slice, Tensor]]:
     """(positions, dot products (B, Q) of every example's gradient with every row of `vectors` (Q, P)).
+
+    With `error`, vectors may be of low rank where the first batch's products are at most so wrong, relatively, for any
+    query; `objective.compression` says which rank that was and the error.
 
     One pass over the data from example `start` on, whatever Q is; no gradient is formed that is dearer than its
     parts. `vectors` may be mapped from a file: it is read some rows at a time.
@@ -49,16 +53,20 @@ def dots(
         return
     watch = Watch(objective, layout)
     rows = max(1, BUDGET // (objective.sum_dtype.itemsize * layout.size))
-    blocks = _by_parameter(objective, layout, vectors) if len(vectors) <= rows else None
+    blocks: Vectors | None = _by_parameter(objective, layout, vectors) if len(vectors) <= rows else None
+    wanted = error if blocks is not None else 0.0
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
         factors = watch.factors(batch, count)
+        if wanted:
+            blocks, rank, measured = compressed(blocks, factors, wanted)  # type: ignore[arg-type]
+            objective.compression, wanted = {"rank": rank, "error": measured}, 0.0
         found = torch.zeros(count, len(vectors), dtype=objective.sum_dtype, device=objective.device)
         for part in range(0, len(vectors), rows):
             some = blocks or _by_parameter(objective, layout, vectors[part : part + rows])
             for name, several in factors.items():
                 for factor in several:
-                    factor.add_dots(found[:, part : part + rows], some[name])
+                    add_dots(found[:, part : part + rows], factor, some[name])
         yield positions, found
 
 

@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from influence.errors import LossError
+from influence.errors import LossError, StudyError
 from influence.parameters import Groups, Layout
 from influence.study import Forward, Loss, Stage
 
@@ -61,6 +61,7 @@ class Objective:
         self.count = len(stage.data)
         self.notes: set[str] = set()
         self.uncovered: set[str] = set()
+        self.compression: dict[str, float] = {}
         self._looping = False
 
     def at(self, parameters: dict[str, Tensor]) -> Objective:
@@ -79,7 +80,16 @@ class Objective:
     # Data
 
     def batches(self, data: Any, start: int = 0) -> Iterator[tuple[slice, Any]]:
-        """(positions, batch on the device), in the order of `data`, from example `start` on."""
+        """(positions, batch on the device), in the order of `data`, from example `start` on.
+
+        Raises:
+            StudyError: the stage's data have another length than at first.
+        """
+        if data is self.stage.data and len(data) != self.count:
+            raise StudyError(
+                f"Stage {self.stage.name!r}: its data had {self.count} examples and have {len(data)} now; they must "
+                "stay as they are while influence is computed."
+            )
         stops = [*range(start + self.batch_size, len(data), self.batch_size), len(data)]
         for stop, batch in zip(stops, self._collated(data, start), strict=True):
             yield slice(start, stop), pytree.tree_map_only(Tensor, lambda t: t.to(self.device), batch)
@@ -143,6 +153,20 @@ class Objective:
                 "Try forward, loss and collate on one batch by hand."
             ) from error
         return torch.cat(found)
+
+    def refuse_changing(self, losses: Tensor) -> None:
+        """Raise StudyError if the data's ends, read again, do not have their losses (n,) of the first time."""
+        ends = sorted({*range(min(8, self.count)), *range(max(0, self.count - 8), self.count)})
+        again = self.checked_losses(torch.utils.data.Subset(self.stage.data, ends))
+        tolerance = torch.finfo(again.dtype).eps ** 0.5
+        close = torch.isclose(again, losses[ends], rtol=tolerance, atol=tolerance * float(losses.abs().max()))
+        if not close.all():
+            first = int((~close).nonzero()[0])
+            raise StudyError(
+                f"Stage {self.stage.name!r}: example {ends[first]} had the loss {losses[ends[first]]:.6g}, and read "
+                f"again {again[first]:.6g}. Its data change from one reading to the next: switch random augmentation "
+                "and shuffling off."
+            )
 
     def _refuse_not_finite(self, values: Tensor, start: int) -> None:
         bad = (~values.isfinite()).nonzero().flatten()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import tiny_data, tiny_loss, tiny_net, tiny_stages, tiny_study
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.errors import CurvatureError, LossError, MethodError, StudyError, UpstreamError
@@ -392,3 +392,38 @@ def test_a_tied_weight_with_two_origins_is_refused():
 
 def test_frozen_may_be_any_iterable():
     assert pair("one", tied=False, frozen=(name for name in ["a.*"])).frozen == ("a.*",)
+
+
+class Growing(Dataset):
+    """One example more at every look at its length but the first few."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def __len__(self):
+        self.looks += 1
+        return 9 + self.looks // 8
+
+    def __getitem__(self, i):
+        return torch.ones(3), i % 3
+
+
+class Noisy(Growing):
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, i):
+        return torch.randn(3), i % 3
+
+
+@pytest.mark.parametrize(
+    ("changing", "message"), [(Growing, "had 9 examples and have 10 now"), (Noisy, "switch random augmentation")]
+)
+def test_data_that_change_between_passes_are_refused(changing, message):
+    def loss(outputs, batch):
+        return nn.functional.cross_entropy(outputs, batch[1], reduction="none")
+
+    stage = Stage("moving", nn.Linear(3, 3), loss, changing(), l2=0.1)
+    fixed = TensorDataset(torch.ones(2, 3), torch.zeros(2, dtype=torch.long))
+    with pytest.raises(StudyError, match=f"'moving'.*{message}"):
+        attribute(Study("one", [stage], fixed), method="cg", progress=False)
