@@ -62,9 +62,11 @@ class ConjugateGradients(Method):
 
     def fit(self) -> None:
         self.report |= {"tolerance": self.tolerance, "squared": self.squared, "residuals": [], "iterations": []}
+        self._rows: GaussNewton | None = None
         if self.curvature == "ggn":
             matrix = GaussNewton(self.objective, self.memory)
             self._data_product: Callable[[Tensor], Tensor] = matrix.product
+            self._rows = matrix if matrix.kept is not None else None
             self.report["rows_in_memory"] = matrix.kept is not None
         else:
             self._data_product = lambda vectors: hessian_product(self.objective, vectors)
@@ -84,8 +86,8 @@ class ConjugateGradients(Method):
         if self.squared:
             sides = self._product(sides)
         try:
-            solution, residuals, iterations = conjugate_gradients(
-                self._operator, sides, self.tolerance, self.iterations
+            solution, residuals, iterations = refined(
+                self._operator, self._precisely, sides, self.tolerance, self.iterations
             )
         except FloatingPointError as error:
             advice = (
@@ -104,6 +106,16 @@ class ConjugateGradients(Method):
         if self.squared:
             return self._product(self._product(vectors)) + self.damping**2 * vectors
         return self._product(vectors) + self.damping * vectors
+
+    def _precisely(self, vectors: Tensor) -> Tensor:
+        """As `_operator`, in double precision where the curvature is at hand."""
+        if self._rows is None:
+            return self._operator(vectors)
+        if self.squared:
+            once = self._rows.product(vectors, torch.float64) + self.objective.ridge * vectors
+            twice = self._rows.product(once, torch.float64) + self.objective.ridge * once
+            return twice + self.damping**2 * vectors
+        return self._rows.product(vectors, torch.float64) + (self.objective.ridge + self.damping) * vectors
 
     def _product(self, vectors: Tensor) -> Tensor:
         return self._data_product(vectors) + self.objective.ridge * vectors
@@ -130,17 +142,52 @@ class ConjugateGradients(Method):
             ) from error
 
 
-def conjugate_gradients(
-    operator: Callable[[Tensor], Tensor], sides: Tensor, tolerance: float, iterations: int
+def refined(
+    operator: Callable[[Tensor], Tensor],
+    precise: Callable[[Tensor], Tensor],
+    sides: Tensor,
+    tolerance: float,
+    iterations: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve A x = b for every row b of `sides` (Q, P), A symmetric positive definite, in one Krylov space.
+    """Solve A x = b for every row b of `sides` (Q, P): conjugate gradients, again on what they left.
 
-    Dubrulle's variant: the residuals are kept as an orthonormal block times a small matrix, so that equal, dependent
-    or converged right-hand sides do no harm.
+    Products in float32 leave the residual above what the iterations believe; `precise` gives it as it is.
 
     Returns:
-        solutions (Q, P); the true relative residuals |b - A x| / |b| (Q,); the iteration at which each was below the
-        tolerance first (Q,).
+        solutions (Q, P); the true relative residuals |b - A x| / |b| (Q,); iterations of each row (Q,).
+
+    Raises:
+        FloatingPointError: a direction without positive curvature was met.
+    """
+    norms = sides.norm(dim=1)
+    scale = norms.clamp(min=torch.finfo(norms.dtype).tiny)
+    solution, counts = torch.zeros_like(sides), torch.zeros(len(sides), dtype=torch.long)
+    left, share = sides, (norms > 0).to(norms)
+    while int(counts.max()) < iterations:
+        worst = float(share.max())
+        if worst <= tolerance:
+            break
+        step, done = conjugate_gradients(operator, left, tolerance * scale, iterations - int(counts.max()))
+        better = sides - precise(solution + step)
+        after = better.norm(dim=1) / scale
+        counts += done
+        # What no longer gets smaller is at the limit of the products' own precision.
+        if worst < 1 and float(after.max()) > worst / 2:
+            break
+        solution, left, share = solution + step, better, after
+    return solution, share, counts
+
+
+def conjugate_gradients(
+    operator: Callable[[Tensor], Tensor], sides: Tensor, bounds: Tensor, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Approximate A x = b for every row b of `sides` (Q, P), A symmetric positive definite, in one Krylov space.
+
+    Dubrulle's variant: the residuals are kept as an orthonormal block times a small matrix, so that equal, dependent
+    or converged right-hand sides do no harm. A row is done when its residual's norm is below its one of `bounds` (Q,).
+
+    Returns:
+        solutions (Q, P); the iteration at which each was done (Q,).
 
     Raises:
         FloatingPointError: a direction without positive curvature was met.
@@ -151,7 +198,7 @@ def conjugate_gradients(
     basis, mix = torch.linalg.qr(columns / scale)
     directions, solution = basis, torch.zeros_like(basis @ mix)
     counts = torch.zeros(len(sides), dtype=torch.long)
-    open_ = norms > 0
+    open_ = norms > bounds
     for done in range(1, iterations + 1):
         if not open_.any():
             break
@@ -162,9 +209,8 @@ def conjugate_gradients(
         directions = basis + directions @ change.T
         mix = change @ mix
         counts[open_.cpu()] = done
-        open_ = open_ & (mix.norm(dim=0) > tolerance)
-    found = (solution * scale).T
-    return found, (sides - operator(found)).norm(dim=1) / scale, counts
+        open_ = open_ & (mix.norm(dim=0) * norms > bounds)
+    return (solution * scale).T, counts
 
 
 def _inverse(energy: Tensor) -> Tensor:

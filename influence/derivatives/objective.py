@@ -58,7 +58,8 @@ class Objective:
         for name in groups.held:
             self.ridge[self.trained.slices[name]] += 2 * stage.proximity
         self.batch_size = batch_size or max(1, min(128, BUDGET // (self.dtype.itemsize * self.all.size)))
-        self.count = len(stage.data)
+        self._whole, self._length = stage.data, len(stage.data)
+        self.count = self._length
         self.notes: set[str] = set()
         self.uncovered: set[str] = set()
         self.compression: dict[str, float] = {}
@@ -85,9 +86,9 @@ class Objective:
         Raises:
             StudyError: the stage's data have another length than at first.
         """
-        if data is self.stage.data and len(data) != self.count:
+        if data is self._whole and len(data) != self._length:
             raise StudyError(
-                f"Stage {self.stage.name!r}: its data had {self.count} examples and have {len(data)} now; they must "
+                f"Stage {self.stage.name!r}: its data had {self._length} examples and have {len(data)} now; they must "
                 "stay as they are while influence is computed."
             )
         stops = [*range(start + self.batch_size, len(data), self.batch_size), len(data)]

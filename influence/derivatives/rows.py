@@ -43,6 +43,11 @@ class Block:
     def nbytes(self) -> int:
         return self.formed.nbytes + sum(a.nbytes + d.nbytes for a, d in self.pairs.values())
 
+    def to(self, dtype: torch.dtype) -> Block:
+        """In another precision."""
+        pairs = {place: (a.to(dtype), d.to(dtype)) for place, (a, d) in self.pairs.items()}
+        return Block(self.count, self.formed.to(dtype), self.slices, pairs)
+
     def forward(self, vectors: Tensor) -> Tensor:
         """B V: (Q, T) -> (n, K, Q)."""
         small = torch.cat([vectors[:, s] for s in self.slices], dim=1) if self.slices else vectors[:, :0]
@@ -95,13 +100,14 @@ class GaussNewton:
             self.kept.append(block)
             room -= block.nbytes
 
-    def product(self, vectors: Tensor) -> Tensor:
-        """(Q, T) -> (Q, T), without ridge and damping."""
+    def product(self, vectors: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """(Q, T) -> (Q, T), without ridge and damping; kept rows are multiplied in `dtype`, default their own."""
         if self.kept is None:
             return ggn_product(self.objective, vectors)
-        rows = vectors.to(self.objective.sum_dtype)
+        rows = vectors.to(dtype or self.objective.sum_dtype)
         total = torch.zeros_like(rows)
-        for block in self.kept:
+        for kept in self.kept:
+            block = kept.to(rows.dtype)
             block.add_backward(total, block.forward(rows))
         return (total / self.objective.count).to(vectors.dtype)
 

@@ -10,7 +10,7 @@ from torch import nn
 from influence import Stage, Study, attribute
 from influence.chain import objectives_of
 from influence.curvature import METHODS, method_named
-from influence.curvature.cg import conjugate_gradients
+from influence.curvature.cg import refined
 from influence.derivatives.first import example_gradients
 from influence.derivatives.rows import ggn
 from influence.derivatives.second import hessian
@@ -66,7 +66,7 @@ def test_conjugate_gradients_report_the_true_residual_and_stop_each_row_alone():
     matrix = root @ root.T / 40 + 0.1 * torch.eye(40)
     easy = torch.linalg.eigh(matrix)[1][:, 0]
     sides = torch.stack([torch.randn(40, generator=g, dtype=torch.float64), easy, torch.zeros(40, dtype=torch.float64)])
-    solution, residuals, counts = conjugate_gradients(lambda v: v @ matrix, sides, 1e-8, 500)
+    solution, residuals, counts = refined(lambda v: v @ matrix, lambda v: v @ matrix, sides, 1e-8, 500)
     torch.testing.assert_close(solution, torch.linalg.solve(matrix, sides.T).T, rtol=1e-5, atol=1e-7)
     assert residuals.max() < 1e-7
     assert counts[2] == 0
@@ -148,3 +148,22 @@ def test_a_singular_matrix_is_refused_whatever_rounding_makes_of_it():
         stage = Stage("flat", nn.Linear(3, 2, bias=False).double(), loss, data(9, 3, 2, g))
         with pytest.raises(CurvatureError, match="'flat': the ggn has the eigenvalue"):
             attribute(Study("flat", [stage], stage.data), method="exact", damping=0.0, progress=False)
+
+
+def test_the_tolerance_holds_in_single_precision():
+    """Rows in float32 of an ill-conditioned matrix: the residual that the iterations believe is not the true one."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(200, 40, generator=generator) * torch.logspace(0, 2, 40)
+    examples = torch.utils.data.TensorDataset(inputs, torch.randint(3, (200,), generator=generator))
+    model = nn.Linear(40, 3)
+    with torch.no_grad():
+        model.weight.mul_(0.01)
+    (objective,) = objectives_of(Study("steep", [Stage("steep", model, loss, examples)], examples))
+    _, queries = next(example_gradients(objective, examples, objective.trained))
+    solver = method_named("cg")(objective, damping=1e-3, tolerance=1e-4)
+    solved = solver.solve(queries[:20]).double()
+    matrix = ggn(objective) + 1e-3 * torch.eye(objective.trained.size)
+    left = (queries[:20].double() - solved @ matrix).norm(dim=1) / queries[:20].double().norm(dim=1)
+    assert max(solver.report["residuals"]) < 1e-4
+    assert float(left.max()) < 2e-2  # of the solution rounded to float32, as the caller asked for
