@@ -65,24 +65,21 @@ class Full(Block):
 
     form = "full"
 
-    def __init__(self, places: list[slice]):
-        super().__init__(places)
+    def see(self, factors: list[list[Factor]]) -> None:
+        """Needs no axes: the second pass gathers the whole matrix."""
+
+    def turn(self) -> None:
         self.covariance: Tensor | float = 0.0
 
-    def see(self, factors: list[list[Factor]]) -> None:
+    def measure(self, factors: list[list[Factor]]) -> None:
         rows = _formed(factors).double()
         self.covariance = self.covariance + rows.T @ rows
 
-    def turn(self) -> None:
-        self.curvature, self.axes = torch.linalg.eigh(torch.as_tensor(self.covariance))
-
-    def measure(self, factors: list[list[Factor]]) -> None:
-        """Known from the first pass."""
-
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         # A full block is one parameter's, so the shift is one number.
-        axes = self.axes.to(queries)
-        return (queries @ axes) / (self.curvature.clamp(min=0).to(queries) / count + shift[0]) @ axes.T
+        matrix = torch.as_tensor(self.covariance).to(queries.device) / count
+        matrix = matrix + shift[0].double() * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+        return torch.linalg.solve(matrix, queries.double().T).T.to(queries)
 
 
 class Kronecker(Block):

@@ -16,6 +16,8 @@ from influence.errors import CurvatureError, MethodError
 
 SMALL = 1024
 """Trained parameters up to which a stage (a new head, say) is solved exactly instead."""
+AXES = 4096
+"""Examples from which the axes are found; the curvature along them is that of all examples."""
 FULL = 512
 """Size of a parameter without Kronecker form up to which its block is full, not diagonal."""
 
@@ -73,7 +75,7 @@ class EKFAC(Method):
         fisher = Fisher(self.objective, self.seed)
         for second in (False, True):
             for _ in range(self.draws):
-                for _, factors in fisher.factors():
+                for _, factors in fisher.factors(None if second else self._some()):
                     self._pass(factors, second)
             if not second:
                 for block in self.blocks.values():
@@ -83,6 +85,13 @@ class EKFAC(Method):
         seen = {name for names in self.blocks for name in names}
         self.report["blocks"] = named | {"no gradient": [n for n in layout.shapes if n not in seen]}
         self.report["draws"] = self.draws
+
+    def _some(self) -> torch.utils.data.Dataset[object] | None:
+        """The examples that the axes are found from; None for all."""
+        if self.objective.count <= AXES:
+            return None
+        drawn = torch.randperm(self.objective.count, generator=torch.Generator().manual_seed(self.seed))
+        return torch.utils.data.Subset(self.objective.stage.data, drawn[:AXES].tolist())
 
     def _pass(self, factors: Factors, second: bool) -> None:
         for names in self._grouped(factors):
