@@ -167,14 +167,15 @@ def refined(
         worst = float(share.max())
         if worst <= tolerance:
             break
-        step, done = conjugate_gradients(operator, left, tolerance * scale, iterations - int(counts.max()))
-        better = sides - precise(solution + step)
-        after = better.norm(dim=1) / scale
+        # Half of what is asked for, since the iterations believe a little less than is left.
+        step, done = conjugate_gradients(operator, left, tolerance / 2 * scale, iterations - int(counts.max()))
         counts += done
-        # What no longer gets smaller is at the limit of the products' own precision.
-        if worst < 1 and float(after.max()) > worst / 2:
+        after = sides - precise(solution + step)
+        improved = after.norm(dim=1) / scale
+        if float(improved.max()) < worst or worst == 1:
+            solution, left, share = solution + step, after, improved
+        if worst < 1 and float(improved.max()) > worst / 2:  # at the limit of the products' own precision
             break
-        solution, left, share = solution + step, better, after
     return solution, share, counts
 
 
