@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
@@ -27,6 +28,10 @@ SIGN = (
 )
 CHUNK = (64, 1024)
 """Rows (queries) and columns (examples) of a score chunk: 256 kB, so that a row and a column are both cheap."""
+ARRAY_CHUNK = 2**22
+"""Bytes of a chunk of other arrays, which are read whole."""
+SHARE_ROWS = 1000
+"""Rows that are read together of a table of shares."""
 
 _REQUIRED = {"name": str, "stages": list, "scores": list, "default_method": str, "files": dict, "settings": dict}
 """What every run.json states, with its kind."""
@@ -123,10 +128,7 @@ class Run:
         method = method or (methods[0] if methods else "")
         for record in self.manifest["scores"]:
             if (record["stage"], record["method"]) == (stage, method):
-                try:
-                    return zarr.open_array(self.path / record["file"], mode="r")
-                except (OSError, ValueError, KeyError) as error:
-                    raise RunError(f"Scores {record['file']} of run {self.name} cannot be read: {error}") from error
+                return self._array(record["file"])
         stored = ", ".join(methods) or "none"
         raise RunError(f"Run {self.name} has no scores of stage {stage!r} by method {method!r}; stored: {stored}.")
 
@@ -138,6 +140,33 @@ class Run:
         """One row a test query; treat as read-only. Columns: CONTRACT.md."""
         return self._table("queries.parquet")
 
+    def embedding(self) -> tuple[zarr.Array, zarr.Array] | None:
+        """What the map is made of: float32 (n_examples, d) and (n_queries, d), lazily read; None without."""
+        names = [f"embedding/{name}.zarr" for name in ("examples", "queries")]
+        if f"{names[0]}/zarr.json" not in self.manifest["files"]:
+            return None
+        examples, queries = (self._array(name) for name in names)
+        return examples, queries
+
+    def tokens(self, table: str) -> pd.DataFrame | None:
+        """`starts` and `ends` of the tokens of a stage's examples, or of "queries"; None if they are not known."""
+        name = f"tokens/{table}.parquet"
+        return self._table(name) if name in self.manifest["files"] else None
+
+    def shares(self, stage: str, method: str, query: int) -> dict[int, np.ndarray]:
+        """Scores of the query at row `query` split over tokens, nats: row of the example -> float32 (tokens,).
+
+        Only of the strongest examples (CONTRACT.md); empty if there are none.
+        """
+        name = f"shares/{stage}-{method}.parquet"
+        if name not in self.manifest["files"]:
+            return {}
+        try:
+            found = pd.read_parquet(self.path / name, filters=[("query", "==", query)])
+        except (OSError, ValueError) as error:
+            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+        return {int(row): np.asarray(s, np.float32) for row, s in zip(found.example, found.shares, strict=True)}
+
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
         """The trained parameters and buffers of every stage: stage -> name -> tensor."""
         return {stage: self._model(f"stages/{stage}.safetensors") for stage in self.stages}
@@ -146,6 +175,12 @@ class Run:
         try:
             return safetensors.torch.load_file(self.path / name)
         except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+
+    def _array(self, name: str) -> zarr.Array:
+        try:
+            return zarr.open_array(self.path / name, mode="r")
+        except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
 
     def _table(self, name: str) -> pd.DataFrame:
@@ -295,6 +330,20 @@ class Draft:
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         table.to_parquet(self.path(f"{name}.parquet"), index=False)
+
+    def write_array(self, name: str, values: np.ndarray) -> None:
+        """Written whole, in chunks of rows."""
+        rows = max(1, ARRAY_CHUNK // max(1, values[:1].nbytes))
+        array = zarr.create_array(
+            self.path(f"{name}.zarr"), shape=values.shape, chunks=(min(rows, len(values)), *values.shape[1:]),
+            dtype=values.dtype, compressors=None, overwrite=True, fill_value=float("nan"),
+            config={"write_empty_chunks": True},
+        )  # fmt: skip
+        array[:] = values
+
+    def write_shares(self, stage: str, method: str, table: pd.DataFrame) -> None:
+        """`query`, `example`, `shares`, sorted by query; in groups of rows so that one query's are read alone."""
+        table.to_parquet(self.path(f"shares/{stage}-{method}.parquet"), index=False, row_group_size=SHARE_ROWS)
 
     def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
         # Cloned, since the format has no tied weights: each name gets its own copy.

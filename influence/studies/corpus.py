@@ -1,0 +1,36 @@
+"""The texts of one stage, or the queries: what every text study is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts with what is known of each; all sequences are as long as `texts`, or empty where nothing is known.
+
+    Attributes:
+        texts: never empty ones.
+        labels: classes; to pretrain on, any groups or none.
+        ids: stable numbers, each once; default the position.
+        titles: short names to show, which the model does not read.
+        sources: where each comes from.
+    """
+
+    texts: Sequence[str]
+    labels: Sequence[str] = ()
+    ids: Sequence[int] = ()
+    titles: Sequence[str] = ()
+    sources: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def chosen(self, rows: Sequence[int]) -> Corpus:
+        """Some of the texts, which keep their ids."""
+        ids = self.ids or range(len(self))
+        return Corpus(
+            *([part[i] for i in rows] if part else () for part in (self.texts, self.labels, ids)),
+            *([part[i] for i in rows] if part else () for part in (self.titles, self.sources)),
+        )
