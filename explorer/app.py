@@ -74,6 +74,10 @@ def brand() -> str:
 def refuse_bad_links(run: Run) -> None:
     """Say which values of the URL no widget can take, before the widgets fall back to their defaults."""
     for key, value, allowed in state.refused(st.query_params.to_dict(), explore.allowed(run)):
+        if not allowed:
+            # Left over from another run; here nobody would miss it.
+            state.click(key, None)
+            continue
         state.notice(
             f"The link asks for {key} “{plain.for_markdown(value)}”, which is not one of "
             f"{', '.join(map(plain.for_markdown, allowed))}. The usual value is shown."

@@ -16,9 +16,13 @@ class Lists:
 
     helpful: np.ndarray
     harmful: np.ndarray
+    single: np.ndarray | None = None
+    """All of them as one list, where the order is not by influence."""
 
     @property
     def shown(self) -> np.ndarray:
+        if self.single is not None:
+            return self.single
         return np.concatenate([self.helpful, self.harmful])
 
 
@@ -33,6 +37,12 @@ def ranked(scores: np.ndarray, k: int, keep: np.ndarray, norms: np.ndarray | Non
     if norms is not None:
         keys = np.divide(keys, norms[positions], out=np.zeros_like(keys), where=norms[positions] > 0)
     return Lists(positions[top(keys, k)], positions[top(keys, k, helpful=False)])
+
+
+def one(scores: np.ndarray, count: int, keep: np.ndarray, order: np.ndarray) -> Lists:
+    """The first `count` examples of those to `keep` in an `order` that is not by influence: a single list."""
+    chosen = order[keep[order]][:count]
+    return Lists(chosen[scores[chosen] > 0], chosen[scores[chosen] < 0], chosen)
 
 
 def rank(scores: np.ndarray, position: int) -> int:

@@ -1,4 +1,4 @@
-"""Examples as pictures: PNG bytes from a table, for pages and for people who cannot see them."""
+"""Examples as people see them: PNG bytes and texts from a table, for pages and for people who cannot see them."""
 
 from __future__ import annotations
 
@@ -21,5 +21,10 @@ def svg_url(path: Path) -> str:
 
 def text(example: pd.Series) -> str | None:
     """The example's text, or None if it has none."""
-    value = example.get("text")
+    return words(example, "text")
+
+
+def words(example: pd.Series, column: str) -> str | None:
+    """What stands in one of the optional columns of text, or None if it is missing there."""
+    value = example.get(column)
     return value if isinstance(value, str) else None

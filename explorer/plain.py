@@ -5,12 +5,30 @@ from __future__ import annotations
 import html
 import re
 
+# Newlines and tabs do what they do everywhere; other control characters would be invisible, and those of bidirectional
+# text would turn round what stands beside them. One of these stands for itself as a symbol or by its number.
+_UNSEEN = (
+    {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
+    | {0x7F: "\N{SYMBOL FOR DELETE}"}
+    | {code: f"[U+{code:04X}]" for code in (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])")
+
+
+def visible(text: object) -> str:
+    """`text` with control characters written as symbols; all else, markup included, is left as it is."""
+    return str(text).replace("\r\n", "\n").translate(_UNSEEN)
+
+
+def beginning(text: object, longest: int) -> str:
+    """The first `longest` characters of a text as `visible` shows them, and a sign if there are more."""
+    whole = str(text)
+    return visible(whole if len(whole) <= longest else whole[:longest].rstrip() + " …")
 
 
 def for_markdown(text: object) -> str:
     """`text` so that Streamlit's markdown shows it letter by letter, on one line."""
-    return _escaped(" ".join(str(text).split()))
+    return _escaped(" ".join(str(text).split()).translate(_UNSEEN))
 
 
 def _escaped(text: str) -> str:
@@ -27,4 +45,4 @@ def message(error: object) -> str:
 
 def for_html(text: object) -> str:
     """`text` so that HTML shows it letter by letter, also inside a quoted attribute."""
-    return html.escape(str(text), quote=True)
+    return html.escape(visible(text), quote=True)

@@ -26,8 +26,13 @@ def opening(queries: pd.DataFrame) -> int:
     return int(queries["confidence"].to_numpy().argmin())
 
 
-def shown(queries: pd.DataFrame, show: str = ALL, cell: tuple[str, str] | None = None) -> list[int]:
-    """Positions of the queries in a pill's list and a cell (true, predicted) of the confusion matrix, in its order."""
+def shown(
+    queries: pd.DataFrame, show: str = ALL, cell: tuple[str, str] | None = None, words: str | None = None
+) -> list[int]:
+    """Positions of the queries in a pill's list, in its order.
+
+    `cell` (true, predicted) keeps those of one cell of the confusion matrix, `words` those whose text holds them.
+    """
     right = queries["prediction"] == queries["label"]
     confidence = queries["confidence"]
     keep = {
@@ -38,6 +43,8 @@ def shown(queries: pd.DataFrame, show: str = ALL, cell: tuple[str, str] | None =
     }[show]
     if cell is not None:
         keep &= (queries["label"] == cell[0]) & (queries["prediction"] == cell[1])
+    if words is not None:
+        keep &= holding(queries, words)
     positions = pd.Series(range(len(queries)), index=queries.index)[keep]
     if show != ALL:
         order = confidence[keep].sort_values(ascending=show == BARELY, kind="stable").index
@@ -60,6 +67,17 @@ def class_order(classes: object) -> list[str]:
     )
 
 
+def short_names(classes: list[str]) -> list[str]:
+    """Names without the part that all of them begin with, where that ends with a sign: "noun.animal" as "animal"."""
+    end = 0
+    for place, letters in enumerate(zip(*classes, strict=False) if len(classes) > 1 else ()):
+        if len(set(letters)) > 1:
+            break
+        if letters[0] in "./:_- ":
+            end = place + 1
+    return [name[end:] for name in classes] if all(len(name) > end for name in classes) else classes
+
+
 def position_by_id(table: pd.DataFrame, wanted: str) -> int | None:
     """Position of the row whose id is written as `wanted`; None if there is none."""
     if not wanted.removeprefix("-").isdecimal() or abs(int(wanted[:40])) >= 2**63:
@@ -68,17 +86,16 @@ def position_by_id(table: pd.DataFrame, wanted: str) -> int | None:
     return int(found[0]) if len(found) else None
 
 
-def position_of(queries: pd.DataFrame, wanted: str) -> int | None:
-    """Position of the query whose id is `wanted`, or whose text holds it; None if there is none."""
-    wanted = wanted.strip()
-    by_id = position_by_id(queries, wanted)
-    if by_id is not None:
-        return by_id
-    if wanted and "text" in queries:
-        found = queries["text"].str.contains(wanted, case=False, regex=False, na=False).to_numpy().nonzero()[0]
-        if len(found):
-            return int(found[0])
-    return None
+def holding(queries: pd.DataFrame, words: str) -> pd.Series:
+    """Which queries hold every one of the `words` (parts of words count) in text or title, whatever the case."""
+    keep = pd.Series(True, index=queries.index)
+    columns = [queries[name].fillna("").astype(str) for name in ("title", "text") if name in queries]
+    for word in words.split():
+        found = pd.Series(False, index=queries.index)
+        for column in columns:
+            found |= column.str.contains(word, case=False, regex=False)
+        keep &= found
+    return keep
 
 
 def cell_text(cell: tuple[str, str], classes: list[str]) -> str:

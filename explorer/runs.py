@@ -50,9 +50,12 @@ def check_tables(run: Run) -> None:
     Raises:
         RunError: naming the table and what it lacks.
     """
-    tables = {"queries.parquet": run.queries()} | {f"examples/{s}.parquet": run.examples(s) for s in run.stages}
-    for name, table in tables.items():
-        missing = {"id", "label", "prediction", "confidence", "loss"} - set(table.columns)
+    tables = [("queries.parquet", run.queries(), True)]
+    tables += [(f"examples/{s}.parquet", run.examples(s), bool(run.stage(s).get("classes"))) for s in run.stages]
+    for name, table, classified in tables:
+        # A stage without classes (a language model, say) predicts nothing that could be right or wrong.
+        needed = {"id", "label", "loss"} | ({"prediction", "confidence"} if classified else set())
+        missing = needed - set(table.columns)
         if missing or table.empty:
             wrong = f"lacks {', '.join(sorted(missing))}" if missing else "has no rows"
             raise RunError(f"{name} of run {run.name} {wrong}. Compute the run again with `upstream precompute`.")

@@ -9,6 +9,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,16 @@ import plotly
 import streamlit as st
 from PIL import Image
 
+from explorer import plain
+
 if TYPE_CHECKING:
     from influence.run import Run
 
 TILE = 28
 """Side of a thumbnail in the sheet, pixels."""
 PLOTLY = f"plotly-{plotly.__version__}.min.js"
+PAGE = 500
+"""Texts in one file; the browser fetches the file of the point that it rests on."""
 _PREVIEW = 140
 """Characters of a text that are shown on hover."""
 
@@ -41,7 +46,11 @@ def plotly_js() -> str | None:
 
 
 def previews(run: Run, stage: str) -> dict[str, object] | None:
-    """Where the browser finds a stage's thumbnails or texts: `{"kind", "url", ...}`, None if it cannot be served."""
+    """Where the browser finds a stage's thumbnails or texts: `{"kind", "url", ...}`, None if it cannot be served.
+
+    Of thumbnails there is one sheet. Of texts there is a file for every `PAGE` examples, at the address with the page's
+    number and ".json", so that no visitor downloads them all.
+    """
     return _previews(run, run.manifest["checksum"], stage)
 
 
@@ -53,8 +62,7 @@ def _previews(_run: Run, checksum: str, stage: str) -> dict[str, object] | None:
         url = _published(f"{name}.png", lambda: sprite_sheet(table["image"]))
         return {"kind": "image", "url": url, "columns": columns(len(table))} if url else None
     if "text" in table:
-        url = _published(f"{name}.json", lambda: texts(table["text"]))
-        return {"kind": "text", "url": url} if url else None
+        return _text_pages(name, table)
     return None
 
 
@@ -80,9 +88,21 @@ def sprite_sheet(images: pd.Series) -> bytes:
     return out.getvalue()
 
 
-def texts(values: pd.Series) -> bytes:
-    """The beginnings of all texts, as JSON."""
-    return json.dumps([str(text)[:_PREVIEW] for text in values]).encode()
+def _text_pages(name: str, table: pd.DataFrame) -> dict[str, object] | None:
+    for page, start in enumerate(range(0, len(table), PAGE)):
+        part = table.iloc[start : start + PAGE]
+        if _published(f"{name}-{page}.json", partial(texts, part)) is None:
+            return None
+    return {"kind": "text", "url": f"/app/static/{name}-", "page": PAGE}
+
+
+def texts(table: pd.DataFrame) -> bytes:
+    """Titles (empty where there are none) and the beginnings of the texts, as JSON."""
+    titles = table["title"].fillna("") if "title" in table else [""] * len(table)
+    pairs = zip(titles, table["text"].fillna(""), strict=True)
+    return json.dumps(
+        [[plain.beginning(part, _PREVIEW) for part in pair] for pair in pairs], ensure_ascii=False
+    ).encode()
 
 
 def plotly_source() -> bytes:

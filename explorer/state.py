@@ -14,9 +14,12 @@ import streamlit as st
 
 # Held by a widget of the same key.
 RUN, SHOW, STAGE, COUNT, ORDER, COLOUR = "run", "show", "of", "k", "order", "colour"
+RANKING, SHADING, BY = "ranking", "shading", "by"
 # Made by clicking: a prediction, a cell of the confusion matrix, a class, a region of the map, one training example.
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
-# The search field; what it finds goes into QUERY.
+# Made by searching: the words that all listed predictions hold.
+WORDS = "words"
+# The search field; what it finds goes into QUERY and WORDS.
 FIND = "find"
 
 COUNTS = (5, 10, 20)
@@ -24,6 +27,12 @@ STRONGEST, RELATIVE = "Strongest", "Relative"
 ORDERS = (STRONGEST, RELATIVE)
 INFLUENCE, LABEL, LOSS = "Influence", "Label", "Loss"
 COLOURS = (INFLUENCE, LABEL, LOSS)
+NEAREST, RANDOM = "Nearest", "Random"
+RANKINGS = (INFLUENCE, NEAREST, RANDOM)
+TOKENS, PLAIN = "Tokens", "Plain"
+SHADINGS = (TOKENS, PLAIN)
+SOURCE = "Source"
+SUMS = (LABEL, SOURCE)
 
 _NOTICES = "notices"
 

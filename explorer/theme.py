@@ -7,8 +7,14 @@ import math
 
 import numpy as np
 
+from explorer import plain, state
+
 HELPFUL, HARMFUL = "▲", "▼"
 RIGHT, WRONG = "✓", "✗"
+NEAR = "≈"
+"""Stands beside an example of the lists by influence that is also a nearest neighbour."""
+SINGLE = {state.NEAREST: NEAR, state.RANDOM: "⚄"}
+"""Stands above a list that is not ordered by influence."""
 MINUS = "\N{MINUS SIGN}"
 
 STAGE_WORDS = {"pretrain": "pretraining", "finetune": "finetuning"}
@@ -17,6 +23,12 @@ STAGE_WORDS = {"pretrain": "pretraining", "finetune": "finetuning"}
 CLASS_COLOURS = (
     "#4c78a8", "#e0a030", "#54a24b", "#b279a2", "#9d755d", "#72b7b2", "#d67195", "#8a8d93", "#b5a642", "#6f5fb0",
 )  # fmt: skip
+
+
+GREYS = ("#8a8d93",)
+"""Colours of a class that could be taken for the grey of those that have none of their own."""
+EMPTY_LABEL = "(none)"
+"""What stands on screen for a label or source that is empty."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +102,11 @@ def percent(fraction: float) -> str:
     if 0.999 < fraction < 1:
         return "over 99.9 %"
     return f"{100 * fraction:.{1 if fraction < 0.1 or fraction > 0.99 else 0}f} %"
+
+
+def group_name(group: object) -> str:
+    """A label or source as it is written on screen."""
+    return plain.visible(group) if str(group).strip() else EMPTY_LABEL
 
 
 def stage_word(stage: str) -> str:

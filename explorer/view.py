@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer import lists, queries, regions, runs, state, theme
+from explorer import lists, neighbours, regions, runs, splits, state, theme
 from influence.run import Run
 
 
@@ -27,6 +27,11 @@ class View:
     region: np.ndarray | None = None
     example: int | None = None
     """Position of the ringed example in `examples`, if it is one of them."""
+    ranking: str = state.INFLUENCE
+    embedding: neighbours.Embedding | None = None
+    """What the map is made of, if this stage's examples are on it and the run has kept it."""
+    shading: str = state.PLAIN
+    by: str = state.LABEL
 
     @property
     def query(self) -> pd.Series:
@@ -57,22 +62,70 @@ class View:
         """Mask of the examples that the lists may show: in the region and of the chosen class."""
         if self.group is None:
             return self.in_region
-        return self.in_region & (self.examples["label"] == self.group).to_numpy()
+        return self.in_region & (self.groups == self.group).to_numpy()
 
     @cached_property
-    def lists(self) -> lists.Lists:
+    def groups(self) -> pd.Series:
+        """What totals are summed by: each example's label or source, "" where it has none."""
+        return self.examples[group_column(self.by)].fillna("")
+
+    @cached_property
+    def strongest(self) -> lists.Lists:
+        """The lists by influence."""
         relative = self.order == state.RELATIVE and "gradient_norm" in self.examples
         return lists.ranked(
             self.scores, self.count, self.kept, self.examples["gradient_norm"].to_numpy() if relative else None
         )
 
     @cached_property
+    def lists(self) -> lists.Lists:
+        if self.ranking == state.NEAREST and self.cosines is not None:
+            return lists.one(self.scores, 2 * self.count, self.kept, self.nearest)
+        if self.ranking == state.RANDOM:
+            order = neighbours.random_order(int(self.query["id"]), len(self.scores))
+            return lists.one(self.scores, 2 * self.count, self.kept, order)
+        return self.strongest
+
+    @cached_property
+    def cosines(self) -> np.ndarray | None:
+        """Nearness of each example to the query in the embedding, if it is known."""
+        return None if self.embedding is None else self.embedding.cosines(self.position)
+
+    @cached_property
+    def nearest(self) -> np.ndarray:
+        """Positions of all examples, nearest first; none if the embedding is not known."""
+        if self.cosines is None:
+            return np.empty(0, dtype=np.int64)
+        return np.argsort(-self.cosines, kind="stable")
+
+    @cached_property
+    def among_nearest(self) -> frozenset[int]:
+        """Which examples of the lists by influence are also among as many nearest neighbours."""
+        strongest = self.strongest.shown
+        near = self.nearest[self.kept[self.nearest]][: len(strongest)]
+        return frozenset(np.intersect1d(strongest, near).tolist()) if self.comparable else frozenset()
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the lists could have held other examples than the nearest ones."""
+        return self.cosines is not None and 0 < len(self.strongest.shown) < int(self.kept.sum())
+
+    @cached_property
+    def splits(self) -> splits.Splits:
+        """How this query's scores split over tokens."""
+        return splits.Splits(self.run, self.stage, self.method, self.position)
+
+    @cached_property
     def totals(self) -> pd.DataFrame:
-        """Helpful and harmful totals by class, of the region if there is one."""
-        table = lists.totals(self.scores[self.in_region], self.examples["label"][self.in_region])
-        return table.loc[queries.class_order(table.index)]
+        """Helpful and harmful totals by class (or source), of the region if there is one."""
+        return lists.totals(self.scores[self.in_region], self.groups[self.in_region])
 
     @property
     def classes(self) -> list[str]:
         """The last stage's classes, which the query's probabilities are of."""
         return [str(name) for name in self.run.stages and self.run.stage(self.run.stages[-1])["classes"]]
+
+
+def group_column(by: str) -> str:
+    """The examples' column that totals are summed by."""
+    return "source" if by == state.SOURCE else "label"

@@ -5,9 +5,15 @@ const make = (tag, className, text) => {
   return element;
 };
 
-function card(item, onPick) {
-  const li = make("li");
-  const button = make("button", `card ${item.sign}${item.image ? "" : " text"}`);
+// Text from data, in the direction of its own letters.
+const words = (tag, className, text) => {
+  const element = make(tag, className, text);
+  element.dir = "auto";
+  return element;
+};
+
+function head(item, onPick) {
+  const button = make("button", `card ${item.sign}`);
   button.type = "button";
   button.dataset.id = item.id;
   button.disabled = !item.placed;
@@ -22,48 +28,110 @@ function card(item, onPick) {
   }
   const facts = make("span", "facts");
   const line = make("span", "line");
-  line.append(make("span", "label", item.label), make("span", "quiet", item.detail));
-  if (item.placed) line.append(make("span", "where", item.ringed ? "on map ✓" : "show on map"));
-  const score = make("span", "score");
+  const where = item.placed ? [make("span", "where", item.ringed ? "on map ✓" : "show on map")] : [];
+  const label = words("span", "label", item.label), detail = words("span", "quiet", item.detail);
+  line.append(label, ...(item.pieces ? where : [detail, ...where]));
+  facts.append(line, score(item));
+  if (item.pieces) facts.append(detail);
+  button.append(facts);
+  return button;
+}
+
+function score(item) {
+  const line = make("span", "score");
   const track = make("span", "track");
   const bar = make("span", "bar");
   bar.style.width = `${Math.round(1000 * item.width) / 10}%`;
   track.append(bar);
-  score.append(track, make("span", "value", item.score));
-  facts.append(line);
-  if (item.text !== undefined) facts.append(make("span", "excerpt", item.text));
-  facts.append(score);
-  button.append(facts);
-  li.append(button);
+  const near = make("span", "near", item.near);
+  near.title = "also among the nearest neighbours in the embedding";
+  line.append(track, ...(item.near ? [near] : []), make("span", "value", item.score));
+  return line;
+}
+
+// A text was cut into pieces where its looks change; put together they are the text.
+function piece(part) {
+  const kind = [part.weight ? `share ${part.sign}` : "", part.shared ? "shared" : "", part.unread ? "unread" : ""];
+  const span = make("span", kind.filter(Boolean).join(" "), part.text);
+  if (part.weight) span.style.setProperty("--weight", part.weight);
+  if (part.title) span.title = part.title;
+  if (!part.unread) return [span];
+  return [make("span", "note", "not read by the model"), document.createTextNode(" "), span];
+}
+
+function passage(item, opened) {
+  const text = words("p", "passage");
+  text.append(...item.pieces.flatMap(piece));
+  const more = make("button", "more");
+  more.type = "button";
+  const show = (open) => {
+    text.classList.toggle("open", open);
+    more.setAttribute("aria-expanded", String(open));
+    more.textContent = open ? "less" : "more";
+    more.hidden = !open && text.scrollHeight <= text.clientHeight + 2;
+  };
+  more.onclick = () => {
+    opened[opened.has(item.id) ? "delete" : "add"](item.id);
+    show(opened.has(item.id));
+  };
+  // Whether a text is cut depends on the width of its card.
+  new ResizeObserver(() => show(opened.has(item.id))).observe(text);
+  return [text, ...(item.spoken ? [make("span", "spoken", item.spoken)] : []), more];
+}
+
+function card(item, onPick, opened) {
+  const li = make("li");
+  li.append(head(item, onPick));
+  if (item.pieces) {
+    li.className = "text";
+    li.append(...passage(item, opened));
+  }
   return li;
 }
 
-function list(column, onPick) {
+function list(column, onPick, opened) {
   const section = make("section", column.sign);
   const heading = make("h4", column.sign);
   heading.append(make("span", "", column.symbol), make("span", "", column.title), make("span", "quiet", column.unit));
   section.append(heading);
   if (!column.cards.length) section.append(make("p", "empty", column.empty));
   const ol = make("ol");
-  ol.append(...column.cards.map((item) => card(item, onPick)));
+  ol.append(...column.cards.map((item) => card(item, onPick, opened)));
   section.append(ol);
   return section;
+}
+
+function legend(data) {
+  const line = make("p", "legend");
+  if (data.shading) {
+    for (const sign of ["helpful", "harmful"]) {
+      const sample = make("span", `share ${sign}`, data[sign]);
+      sample.style.setProperty("--weight", 1);
+      line.append(sample);
+    }
+    line.append(make("span", "", data.shading));
+  }
+  if (data.shared) line.append(make("span", "shared", data.shared));
+  if (data.missing) line.append(make("span", "", data.missing));
+  return line.childNodes.length ? [line] : [];
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
   const focused = parentElement.activeElement?.dataset?.id ?? root.getRootNode().activeElement?.dataset?.id;
   const pick = (id) => setTriggerValue("picked", id);
+  // Texts that were opened stay open when another card is pressed.
+  const opened = (root.openedTexts ??= new Set());
   const columns = make("div", "columns");
-  columns.append(...data.columns.map((column) => list(column, pick)));
+  columns.append(...data.columns.map((column) => list(column, pick, opened)));
   const chosen = make("div", "chosen");
   if (data.chosen) {
     chosen.append(make("h4", "", data.chosen.title));
     const ol = make("ol");
-    ol.append(card(data.chosen.card, pick));
+    ol.append(card(data.chosen.card, pick, opened));
     chosen.append(ol);
   }
-  root.replaceChildren(...(data.chosen ? [chosen] : []), columns);
+  root.replaceChildren(...(data.legend ? legend(data.legend) : []), ...(data.chosen ? [chosen] : []), columns);
   // Keyboard users stay on the card that they pressed.
   if (focused) root.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }

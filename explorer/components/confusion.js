@@ -6,11 +6,13 @@ const make = (tag, text, className) => {
 };
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  const table = make("table");
+  // Names that a narrow column would cut to nothing are written upwards.
+  const table = make("table", undefined, data.short.some((name) => name.length > 4) ? "long" : "");
   table.setAttribute("aria-label", "Confusion matrix: rows are true classes, columns predicted classes");
   const head = make("tr");
-  head.append(make("th", "true ↓ said →", "corner"), ...data.classes.map((name) => {
-    const th = make("th", name);
+  head.append(make("th", "true ↓ said →", "corner"), ...data.classes.map((name, place) => {
+    const th = make("th");
+    th.append(make("span", data.short[place]));
     th.title = `predicted ${name}`;
     th.scope = "col";
     return th;
@@ -21,7 +23,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   data.counts.forEach((row, i) => row.forEach((n, j) => { largest[i === j] = Math.max(largest[i === j], n); }));
   data.counts.forEach((row, i) => {
     const tr = make("tr");
-    const th = make("th", data.classes[i]);
+    const th = make("th", data.short[i]);
     th.title = `true ${data.classes[i]}`;
     th.scope = "row";
     tr.append(th);

@@ -2,7 +2,7 @@
 const REST = 125; // ms that the pointer rests on a point before its picture appears
 const SHOWN = 56; // side of the picture, CSS pixels
 const state = new WeakMap();
-const texts = new Map();
+const texts = new Map(); // address of a page of texts -> its texts, or the promise of them
 
 const loadPlotly = (url) => window.Plotly
   ? Promise.resolve(window.Plotly)
@@ -35,10 +35,12 @@ function colours(element, data) {
   };
 }
 
-// Places of the points in the order in which they are drawn: the strongest last, so that nothing hides them.
+// Places of the points in the order in which they are drawn: the strongest last, so that nothing hides them; of labels
+// those without a colour of their own first.
 function drawingOrder(data, m) {
   const order = Array.from(m.x.keys());
-  return data.mode === "Label" ? order : order.sort((a, b) => Math.abs(m.value[a]) - Math.abs(m.value[b]));
+  const own = (i) => data.palette[m.label[i]] !== null;
+  return data.mode === "Label" ? [...order.filter((i) => !own(i)), ...order.filter(own)] : order.sort((a, b) => Math.abs(m.value[a]) - Math.abs(m.value[b]));
 }
 
 function traces(data, m, colour) {
@@ -60,7 +62,7 @@ function traces(data, m, colour) {
       colorscale: [[0, colour.low], [1, colour.high]],
     });
   } else {
-    cloud.marker.color = value.map((code) => data.palette[code % data.palette.length]);
+    cloud.marker.color = value.map((code) => data.palette[code] ?? colour.grey);
   }
   if (data.faint) cloud.marker.opacity = 0.3;
   const top = (places, symbol, fill) => ({
@@ -101,20 +103,58 @@ function layout(data, colour) {
 // The example (or "query") that a Plotly point stands for; points are told apart by id, never by their place in a trace.
 const place = (point) => point.customdata;
 
+// Title and text of an example: at once if its page of texts is here, else as a promise.
+function preview(now, at) {
+  const { url, page } = now.data.preview;
+  const address = `${url}${Math.floor(at / page)}.json`;
+  if (!texts.has(address)) {
+    const loading = fetch(address).then((answer) => answer.json()).then((page) => {
+      texts.set(address, page);
+      return page;
+    });
+    loading.catch(() => texts.delete(address));
+    texts.set(address, loading);
+  }
+  const found = texts.get(address);
+  return found instanceof Promise ? found.then((rows) => rows[at % page]) : found[at % page];
+}
+
 function describe(now, at) {
   const { data, m } = now;
-  if (at === "query") return data.query.title;
+  if (at === "query") return { head: data.query.title, lines: [data.query.text] };
   const id = m.id[at];
   const value = data.mode === "Influence"
     ? `${m.value[at] > 0 ? "▲ +" : m.value[at] < 0 ? "▼ " : ""}${number(m.value[at] * data.factor)} ${data.unit}`
     : data.mode === "Loss" ? `loss ${number(m.value[at])} nat` : "";
-  const text = data.preview?.kind === "text" ? texts.get(data.preview.url)?.[at] : undefined;
-  return [`${data.classes[m.label[at]]}  #${id}`, value, text].filter(Boolean).join("\n");
+  const label = data.classes[m.label[at]];
+  if (data.preview?.kind !== "text") return { head: `${label}  #${id}`, lines: [value] };
+  const found = preview(now, at);
+  const [title, text] = found instanceof Promise ? ["", "…"] : found;
+  const head = title || `${label}  #${id}`;
+  const tip = { head, lines: [title ? `${label}  #${id}` : "", value], text };
+  // Told once more when the text is here, if the pointer still rests there.
+  if (found instanceof Promise) found.then(() => { if (now.resting === at) fill(now, at); }, () => {});
+  return tip;
+}
+
+function fill(now, at) {
+  const { head, lines, text } = describe(now, at);
+  const part = (className, words) => {
+    const element = document.createElement("div");
+    element.className = className;
+    element.dir = "auto";
+    element.textContent = words;
+    return element;
+  };
+  now.facts.replaceChildren(
+    part("head", head), ...lines.filter(Boolean).map((line) => part("line", line)), ...(text ? [part("text", text)] : []),
+  );
 }
 
 function showTip(now, at, event) {
-  const { root, tip, picture, facts, data } = now;
-  facts.textContent = describe(now, at);
+  const { root, tip, picture, data } = now;
+  now.resting = at;
+  fill(now, at);
   const tiles = data.preview?.kind === "image" ? data.preview : null;
   picture.style.display = tiles || at === "query" ? "block" : "none";
   picture.style.width = picture.style.height = `${SHOWN}px`;
@@ -151,6 +191,7 @@ function listen(now, send) {
   let resting;
   const leave = () => {
     clearTimeout(resting);
+    now.resting = null;
     now.tip.style.display = "none";
     hoverRing(now, null);
   };
@@ -158,6 +199,7 @@ function listen(now, send) {
     const at = place(e.points[e.points.length - 1]);
     clearTimeout(resting);
     hoverRing(now, at);
+    if (now.data.preview?.kind === "text" && at !== "query") preview(now, at);
     resting = setTimeout(() => showTip(now, at, e.event), REST);
   });
   now.plot.on("plotly_unhover", leave);
@@ -216,10 +258,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
       modeBarButtons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
     });
     if (first) listen(now, (name, value) => now.send(name, value));
-    if (data.preview?.kind === "text" && !texts.has(data.preview.url)) {
-      texts.set(data.preview.url, []);
-      texts.set(data.preview.url, await (await fetch(data.preview.url)).json());
-    }
   }).catch(() => {
     root.textContent = "The map could not be drawn: plotly.js did not load. Reload the page; if that does not help, "
       + "start the explorer with `upstream explore`.";

@@ -20,7 +20,17 @@ export default function ({ data, parentElement, setTriggerValue }) {
       mark.textContent = item.mark;
       button.append(img, ...(item.mark ? [mark] : []));
     } else {
-      button.textContent = `${item.mark} ${item.text ?? item.title}`;
+      const part = (className, text) => {
+        const span = document.createElement("span");
+        span.className = className;
+        span.dir = "auto";
+        span.textContent = text;
+        return span;
+      };
+      if (item.head) button.append(part("head", item.head));
+      button.append(part("text", item.text ?? item.title));
+      if (item.verdict) button.append(part("verdict", item.verdict));
+      button.setAttribute("aria-label", `${item.title}: ${item.head ?? ""} ${item.text ?? ""}`);
     }
     strip.append(button);
   }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import plain, queries, regions, runs, state, theme
-from explorer.panels import cards, groups, histogram, influence_map, picker, prediction, tables
-from explorer.view import View
+from explorer import neighbours, plain, queries, regions, runs, splits, state, theme
+from explorer.panels import cards, controls, groups, histogram, influence_map, picker, prediction, tables
+from explorer.view import View, group_column
+from influence.errors import RunError
 from influence.run import Run
 
 
@@ -23,6 +24,7 @@ def draw(run: Run) -> None:
             "This run holds no scores, so there is nothing to explain yet. Compute them with `upstream precompute`."
         )
         return
+    embedding = _embedding(run)
     with st.container(key="explore"):
         left, middle, right = st.columns([26, 42, 34], gap="large")
     with left:
@@ -30,18 +32,23 @@ def draw(run: Run) -> None:
         position = picker.draw(run)
     with middle:
         question = st.empty()
-        cards.controls(stages, "gradient_norm" in run.examples(stages[0]))
-        view = current_view(run, position, stages)
-        question.html(f'<h2 class="up-title">{question_text(view)}</h2>')
-        st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
-        cards.chips(view)
-        cards.draw(view)
+        choices = controls.draw(run, stages, rankings(embedding))
+        listed = st.container(key="listed")
         with st.container(key="context"):
             spread, sums = st.columns(2, gap="medium")
-        with spread:
-            histogram.draw(view)
-        with sums:
-            groups.draw(view)
+    with sums:
+        # Before the lists, which a class or source may narrow down.
+        by = groups.choose("source" in run.examples(choices.stage))
+    view = current_view(run, position, choices, by, embedding)
+    question.html(f'<h2 class="up-title">{question_text(view)}</h2>')
+    with listed:
+        st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
+        controls.chips(view)
+        cards.draw(view)
+    with spread:
+        histogram.draw(view)
+    with sums:
+        groups.draw(view)
     with left:
         prediction.draw(view)
     with right:
@@ -51,46 +58,68 @@ def draw(run: Run) -> None:
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice."""
+    """What the URL may say for each widget that offers a fixed choice; nothing for one that this run does not need."""
     stages = runs.scored_stages(run)
+    has_split = any(splits.stored(run, stage, run.methods(stage)[0]) for stage in stages)
+    has_source = any("source" in run.examples(stage) for stage in stages)
     return {
         state.SHOW: queries.SHOWS,
         state.COUNT: state.texts(state.COUNTS),
         state.ORDER: state.ORDERS,
-        state.STAGE: state.texts(cards.stage_title(stage) for stage in stages),
+        state.STAGE: state.texts(controls.stage_title(stage) for stage in stages),
         state.COLOUR: state.COLOURS,
+        state.RANKING: rankings(_embedding(run)),
+        state.SHADING: state.SHADINGS if has_split else (),
+        state.BY: state.texts(by.lower() for by in state.SUMS) if has_source else (),
     }
 
 
-def current_view(run: Run, position: int, stages: list[str]) -> View:
+def rankings(embedding: neighbours.Embedding | None) -> tuple[str, ...]:
+    """The rankings that a run can offer: nearness needs its embedding."""
+    return tuple(name for name in state.RANKINGS if name != state.NEAREST or embedding is not None)
+
+
+def current_view(
+    run: Run, position: int, choices: controls.Choices, by: str, embedding: neighbours.Embedding | None
+) -> View:
     """The view that widgets and URL ask for."""
-    chosen = st.session_state.get(state.STAGE)
-    stage = chosen if chosen in stages else stages[0]
+    stage = choices.stage
     method = run.methods(stage)[0]
-    examples = run.examples(stage)
-    example = _example(run, stage)
     return View(
         run=run, position=position, stage=stage, method=method, scores=runs.row(run, stage, method, position),
-        count=st.session_state.get(state.COUNT) or state.COUNTS[0],
-        order=st.session_state.get(state.ORDER) or state.STRONGEST,
-        group=_group(set(examples["label"])), region=_region(), example=example,
+        count=choices.count, order=choices.order, ranking=choices.ranking, shading=choices.shading, by=by,
+        group=_group(run, stage, by), region=_region(), example=_example(run, stage),
+        embedding=embedding if runs.mapped(run) is run.examples(stage) else None,
     )  # fmt: skip
 
 
 def question_text(view: View) -> str:
     """The page's question, escaped for HTML."""
-    return f"Why did the model say “{plain.for_html(view.query['prediction'])}”?"
+    return f"Why did the model say “<bdi>{plain.for_html(view.query['prediction'])}</bdi>”?"
 
 
 def _title(text: str) -> None:
     st.html(f'<h2 class="up-title">{text}</h2>')
 
 
-def _group(labels: set[str]) -> str | None:
+def _embedding(run: Run) -> neighbours.Embedding | None:
+    """The run's embedding, or None, after saying so if it is there but no good."""
+    try:
+        return neighbours.embedding(run)
+    except RunError as error:
+        state.notice(f"{plain.message(error)} Influence is not compared with nearness.")
+        return None
+
+
+def _group(run: Run, stage: str, by: str) -> str | None:
     group = state.clicked(state.GROUP)
-    if group is not None and group not in labels:
+    if group is None:
+        return None
+    labels = run.examples(stage)[group_column(by)].fillna("")
+    if not (labels == group).any():
+        what, all_of = ("source", "sources") if by == state.SOURCE else ("class", "classes")
         # Another stage has other classes: not the visitor's mistake, but worth a word.
-        state.notice(f"These examples have no class “{plain.for_markdown(group)}”; all classes are listed.")
+        state.notice(f"These examples have no {what} “{plain.for_markdown(group)}”; all {all_of} are listed.")
         state.click(state.GROUP, None)
         return None
     return group

@@ -1,69 +1,47 @@
-"""The helpful and the harmful examples as two columns of cards, each a button that rings its point on the map."""
+"""The listed examples as cards, each with a button that rings its point on the map."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
-from explorer import components, lists, pictures, plain, state, theme
+from explorer import components, lists, pictures, plain, splits, state, theme
+from explorer.panels import text_card
 from explorer.view import View
 
 
-def controls(stages: list[str], has_norms: bool) -> None:
-    """Which examples, how many, in which order."""
-    with st.container(horizontal=True, gap="medium", key="list_controls"):
-        if len(stages) > 1:
-            st.segmented_control(
-                "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
-                format_func=stage_title, help="Whose training examples are listed: those of which stage.",
-            )  # fmt: skip
-        st.segmented_control(
-            "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT, bind="query-params",
-            help="How many examples each list shows.",
-        )  # fmt: skip
-        if has_norms:
-            st.segmented_control(
-                "Order", state.ORDERS, default=state.STRONGEST, required=True, key=state.ORDER, bind="query-params",
-                help="Strongest: by score. Relative: by score over the size of the example's own gradient, so that "
-                "examples which move every prediction do not crowd out those that matter to this one.",
-            )  # fmt: skip
-
-
-def stage_title(stage: str) -> str:
-    """A stage's name as a label; also what the URL says."""
-    return theme.stage_word(stage).capitalize()
-
-
-def chips(view: View) -> None:
-    """What narrows the lists down, each with a button that takes it back."""
-    if view.group is None and view.region is None:
-        return
-    with st.container(horizontal=True, gap="small", key="chips"):
-        if view.region is not None:
-            count = int(view.in_region.sum())
-            st.button(
-                f"Region: {count:,} {'item' if count == 1 else 'items'}", icon=":material/close:", key="clear_region",
-                help="Show the whole map's examples again", on_click=state.click, args=(state.REGION, None),
-            )  # fmt: skip
-        if view.group is not None:
-            st.button(
-                f"Class {plain.for_markdown(view.group)}: {int(view.kept.sum()):,} items", icon=":material/close:",
-                key="clear_group", help="Show all classes again", on_click=state.click, args=(state.GROUP, None),
-            )  # fmt: skip
-
-
 def draw(view: View) -> None:
-    components.cards(key="cards", data=data(view), on_picked_change=_pick)
+    sent = data(view)
+    for problem in view.splits.problems:
+        state.notice(splits.problem_text(problem))
+    components.cards(key="cards", data=sent, on_picked_change=_pick)
+    if overlap := overlap_text(view):
+        st.caption(overlap)
 
 
 def _pick() -> None:
     state.toggle(state.EXAMPLE, components.event("cards", "picked"))
 
 
+def overlap_text(view: View) -> str | None:
+    """How many of the lists by influence are also nearest neighbours, in a sentence."""
+    if not view.comparable:
+        return None
+    count, found = len(view.strongest.shown), len(view.among_nearest)
+    if view.ranking == state.INFLUENCE:
+        mark = f" ({theme.NEAR})" if found else ""
+        return f"{found} of {count} shown{mark} are also among the {count} nearest neighbours in the embedding."
+    if view.ranking == state.NEAREST:
+        return f"{found} of the {count} nearest are also among the {count} that the lists by influence show."
+    return None
+
+
 def data(view: View) -> dict[str, object]:
-    """What the component draws: two columns, and the ringed example if neither column has it."""
+    """What the component draws: one or two columns, and the ringed example if no column has it."""
     shown = view.lists
-    largest = float(np.abs(view.scores[shown.shown]).max(initial=0.0))
+    # Whatever is listed, bars compare with the strongest score that could be.
+    largest = float(np.abs(view.scores[np.concatenate([shown.shown, view.strongest.shown])]).max(initial=0.0))
     chosen = None
     if view.example is not None and view.example not in shown.shown:
         same = "helpful" if view.scores[view.example] >= 0 else "harmful"
@@ -72,41 +50,71 @@ def data(view: View) -> dict[str, object]:
             "title": f"Chosen on the map: number {place:,} of the {same} ones",
             "card": _card(view, view.example, max(largest, abs(float(view.scores[view.example])))),
         }
-    return {
-        "chosen": chosen,
-        "columns": [
-            _column(view, "helpful", theme.HELPFUL, shown.helpful, largest),
-            _column(view, "harmful", theme.HARMFUL, shown.harmful, largest),
-        ],
-    }
+    result: dict[str, object] = {"chosen": chosen, "columns": _columns(view, largest)}
+    return result | ({"legend": text_card.legend(view)} if "text" in view.examples else {})
 
 
-def _column(view: View, sign: str, symbol: str, positions: np.ndarray, largest: float) -> dict[str, object]:
+def _columns(view: View, largest: float) -> list[dict[str, object]]:
+    shown = view.lists
+    if shown.single is not None:
+        title = "Nearest in the embedding" if view.ranking == state.NEAREST else "A random draw"
+        return [_column(view, "single", theme.SINGLE[view.ranking], title, shown.single, largest)]
+    return [
+        _column(view, "helpful", theme.HELPFUL, "Helpful", shown.helpful, largest),
+        _column(view, "harmful", theme.HARMFUL, "Harmful", shown.harmful, largest),
+    ]
+
+
+def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarray, largest: float) -> dict[str, object]:
+    narrowed = view.group is not None or view.region is not None
+    what = f"No example {'here ' if narrowed else ''}has a {sign} score."
     return {
         "sign": sign,
         "symbol": symbol,
-        "title": sign.capitalize(),
+        "title": title,
         "unit": view.unit.name,
         "cards": [_card(view, int(place), largest) for place in positions],
-        "empty": f"No example {'here ' if view.group or view.region is not None else ''}has a {sign} score.",
+        "empty": what if sign != "single" else "No example is left to list.",
     }
 
 
 def _card(view: View, place: int, largest: float) -> dict[str, object]:
     example, score = view.examples.iloc[place], float(view.scores[place])
-    said = "" if example["prediction"] == example["label"] else f" said {example['prediction']} {theme.WRONG}"
-    card = {
+    text = pictures.text(example)
+    card: dict[str, object] = {
         "id": str(example["id"]),
         "sign": "helpful" if score >= 0 else "harmful",
-        "label": example["label"],
-        "detail": f"#{example['id']}{said}",
+        "label": theme.group_name(example["label"]),
+        "detail": _near(view, place) + f"#{example['id']}{_said(example)}",
         "image": pictures.data_url(example),
-        "alt": f"Example {example['id']}, label {example['label']}",
-        "score": view.unit.text(score),
+        "alt": f"Example {example['id']}, label {plain.visible(example['label'])}",
+        "score": _arrow(view, score) + view.unit.text(score),
         "full": view.unit.full(score),
         "width": abs(score) / largest if largest else 0.0,
         "ringed": place == view.example,
         "placed": view.on_map,
     }
-    text = pictures.text(example)
-    return card if text is None else card | {"text": text}
+    if view.ranking == state.INFLUENCE and place in view.among_nearest:
+        card["near"] = theme.NEAR
+    return card if text is None else card | text_card.data(view, place, text, _near(view, place), _said(example))
+
+
+def _arrow(view: View, score: float) -> str:
+    """The sign as a symbol, where no column's heading tells it."""
+    if view.lists.single is None or not score:
+        return ""
+    return f"{theme.HELPFUL if score > 0 else theme.HARMFUL} "
+
+
+def _said(example: pd.Series) -> str:
+    """What the stage's own model said if it was wrong; nothing where the stage has no classes."""
+    said = pictures.words(example, "prediction")
+    wrong = said is not None and said != example["label"]
+    return f" said {plain.visible(said)} {theme.WRONG}" if wrong else ""
+
+
+def _near(view: View, place: int) -> str:
+    """How near to the query, where nearness is the order."""
+    if view.ranking != state.NEAREST or view.cosines is None:
+        return ""
+    return f"cosine {theme.signed(float(view.cosines[place])).lstrip('+')} · "

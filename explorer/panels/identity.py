@@ -64,14 +64,14 @@ def stages(run: Run) -> pd.DataFrame:
         groups, training = stage.get("parameters", {}), stage.get("training", {})
         columns[stage["name"]] = {
             "examples": f"{stage['examples']:,}",
-            "classes": ", ".join(stage["classes"]),
+            "classes": ", ".join(stage["classes"]) or "none, no classifier",
             "inherited, frozen": ", ".join(groups.get("frozen", [])) or "none",
             "inherited, trained": ", ".join(groups.get("proximity", [])) or "none",
             "new": ", ".join(groups.get("new", [])) or "none",
             "l2": _plain(stage.get("l2")),
             "proximity": _plain(stage.get("proximity")),
             "training loss, nat": _plain(stage.get("loss")),
-            "training accuracy": _plain(stage.get("accuracy")),
+            "training accuracy": _plain(stage.get("accuracy")) if stage["classes"] else "none, no classifier",
             "test accuracy": _plain(stage.get("test_accuracy")),
             "gradient norm": _plain(training.get("gradient_norm")),
             "iterations": _plain(training.get("iterations")),

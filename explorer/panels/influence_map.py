@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, lists, pictures, plain, queries, regions, runs, served, state, theme
+from explorer import components, labels, lists, pictures, plain, queries, regions, runs, served, state, theme
 from explorer.view import View
+from influence.run import Run
 
 HEIGHT = 520
 
@@ -60,8 +61,8 @@ def _lasso() -> None:
 
 def data(view: View, table: pd.DataFrame, mode: str, source: str) -> dict[str, Any]:
     """What the component draws. Arrays travel as base64: 24 bytes a point."""
-    classes = queries.class_order(table["label"].unique())
-    codes = table["label"].map({name: code for code, name in enumerate(classes)}).to_numpy()
+    classes, codes = _classes(view.run, view.run.manifest["checksum"])
+    own = _colours(view, table)
     values, limit = _values(view, table, mode, codes)
     stage = view.run.manifest["map"]["stage"]
     lists_on_map = view.on_map
@@ -69,7 +70,8 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str) -> dict[str, A
         "plotly": source,
         "x": _packed(table["x"], "<f4"), "y": _packed(table["y"], "<f4"), "value": _packed(values, "<f4"),
         "id": _packed(table["id"], "<i8"), "label": _packed(codes, "<i4"),
-        "classes": classes, "palette": theme.CLASS_COLOURS, "mode": mode, "limit": limit,
+        "classes": [theme.group_name(name) for name in classes],
+        "palette": [own.get(name) for name in classes], "mode": mode, "limit": limit,
         "factor": view.unit.factor, "unit": view.unit.name,
         "helpful": view.lists.helpful.tolist() if lists_on_map else [],
         "harmful": view.lists.harmful.tolist() if lists_on_map else [],
@@ -82,6 +84,21 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str) -> dict[str, A
         "alt": f"Map of {len(table):,} {theme.stage_word(stage)} examples coloured by "
         f"{mode.lower()}; a table is at the end of the page.",
     }  # fmt: skip
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _classes(_run: Run, checksum: str) -> tuple[list[str], np.ndarray]:
+    """The labels on the map, and the place among them of each example's."""
+    table = _run.examples(_run.manifest["map"]["stage"])
+    names, codes = np.unique(table["label"].fillna("").astype(str), return_inverse=True)
+    order = queries.class_order(names)
+    places = {name: place for place, name in enumerate(order)}
+    return order, np.array([places[name] for name in names], dtype=np.int32)[codes]
+
+
+def _colours(view: View, table: pd.DataFrame) -> dict[str, str]:
+    """Colour of each label that has one of its own."""
+    return labels.coloured(table["label"], view.group if view.by == state.LABEL else None)
 
 
 def _values(view: View, table: pd.DataFrame, mode: str, codes: np.ndarray) -> tuple[np.ndarray, float]:
@@ -98,8 +115,11 @@ def _star(query: pd.Series) -> dict[str, object] | None:
     """The query at its projected place, if it has one."""
     if not ({"x", "y"} <= set(query.index)) or not np.isfinite([query["x"], query["y"]]).all():
         return None
-    title = f"test item #{query['id']}, projected\ntrue {query['label']}, predicted {query['prediction']}"
-    return {"x": float(query["x"]), "y": float(query["y"]), "title": title, "image": pictures.data_url(query)}
+    said, true = plain.visible(query["prediction"]), plain.visible(query["label"])
+    return {
+        "x": float(query["x"]), "y": float(query["y"]), "image": pictures.data_url(query),
+        "title": f"test item #{query['id']}, projected", "text": f"true {true}, predicted {said}",
+    }  # fmt: skip
 
 
 def _packed(values: object, kind: str) -> str:
@@ -118,7 +138,7 @@ def _legend(view: View, table: pd.DataFrame, mode: str) -> None:
         parts = ["<span>0</span>", _ramp(colours.low, colours.high), f"<span>{limit} nat own training loss</span>"]
         note = "Colour saturates at the 99th percentile of the loss. "
     else:
-        parts, note = _swatches(table), ""
+        parts, note = _swatches(view, table), ""
     st.html(f'<div class="up-legend">{"".join(parts)}</div>')
     star = "★ this test item, projected. " if _star(view.query) else ""
     triangles = f"{theme.HELPFUL}{theme.HARMFUL} the listed ones. "
@@ -133,10 +153,18 @@ def _ramp(*colours: str) -> str:
     return f'<i class="up-ramp" style="background:linear-gradient(90deg,{",".join(colours)})"></i>'
 
 
-def _swatches(table: pd.DataFrame) -> list[str]:
-    names = queries.class_order(table["label"].unique())
-    return [
-        f'<span><i class="up-dot" style="background:{theme.CLASS_COLOURS[place % len(theme.CLASS_COLOURS)]}"></i>'
-        f"{plain.for_html(name)}</span>"
-        for place, name in enumerate(names)
-    ]
+def _swatches(view: View, table: pd.DataFrame) -> list[str]:
+    own = _colours(view, table)
+    swatches = [_swatch(colour, name) for name, colour in own.items()]
+    grey = theme.palette(st.context.theme.type).grey
+    rest = set(table["label"].unique()) - set(own)
+    if rest == {""}:
+        swatches.append(_swatch(grey, "no label"))
+    elif rest:
+        swatches.append(_swatch(grey, f"{len(rest)} other{'s' if len(rest) > 1 else ''}"))
+    return swatches
+
+
+def _swatch(colour: str, name: str) -> str:
+    dot = f'<i class="up-dot" style="background:{colour}"></i>'
+    return f'<span title="{plain.for_html(name)}">{dot}{plain.for_html(name)}</span>'

@@ -1,4 +1,4 @@
-"""The query picker: pills, confusion matrix, strip of thumbnails, previous and next, search by id or words."""
+"""The query picker: pills, confusion matrix, strip of thumbnails or texts, previous and next, search by id or words."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from influence.run import Run
 PAGE = 16
 """Thumbnails on the strip at a time; it turns like a page, so that nothing moves under the pointer."""
 TEXTS = 5
+PREVIEW = 160
+"""Characters of a text in the list; style sheets cut it to two lines."""
+LONGEST = 100
+"""Characters of a search that are taken."""
 
 
 def draw(run: Run) -> int:
@@ -24,9 +28,9 @@ def draw(run: Run) -> int:
     )  # fmt: skip
     cell = chosen_cell(classes)
     _confusion(run, counts, cell)
-    if cell:
-        _chip(cell)
-    positions = queries.shown(table, show or queries.ALL, cell)
+    words = chosen_words(table)
+    positions = queries.shown(table, show or queries.ALL, cell, words)
+    _chips(cell, words, len(positions))
     current = chosen(run)
     _strip(table, positions, current)
     _steps(run, positions, current)
@@ -59,16 +63,34 @@ def chosen_cell(classes: list[str]) -> tuple[str, str] | None:
     return cell
 
 
+def chosen_words(table: pd.DataFrame) -> str | None:
+    """The words that narrow the list down, as searched for; None without any."""
+    words = state.clicked(state.WORDS)
+    if words is None:
+        return None
+    if not words.strip() or "text" not in table or not queries.holding(table, words[:LONGEST]).any():
+        state.notice(f"No prediction holds the words “{plain.for_markdown(words[:LONGEST])}”; all are listed.")
+        state.click(state.WORDS, None)
+        return None
+    return words[:LONGEST]
+
+
 def _set(table: pd.DataFrame, position: int) -> None:
     state.click(state.QUERY, table["id"].iloc[position])
 
 
-def _find(table: pd.DataFrame) -> None:
-    wanted = st.session_state[state.FIND]
-    position = queries.position_of(table, wanted)
+def _find(run: Run) -> None:
+    """Go to the id that was searched for, or list the texts that hold the words."""
+    table, wanted = run.queries(), " ".join(st.session_state[state.FIND].split())[:LONGEST]
+    position = queries.position_by_id(table, wanted)
+    hits = queries.holding(table, wanted).to_numpy().nonzero()[0].tolist() if wanted and "text" in table else []
     if position is not None:
         _set(table, position)
-    elif wanted.strip():
+    elif len(hits) == 1:
+        _set(table, hits[0])
+    elif len(hits):
+        _list_words(run, wanted)
+    elif wanted:
         what = "id or words" if "text" in table else "id"
         state.notice(f"No prediction has the {what} “{plain.for_markdown(wanted)}”; nothing was changed.")
 
@@ -81,7 +103,8 @@ def _confusion(run: Run, counts: pd.DataFrame, cell: tuple[str, str] | None) -> 
     components.confusion(
         key="confusion",
         data={
-            "classes": list(counts.index),
+            "classes": [plain.visible(name) for name in counts.index],
+            "short": [plain.visible(name) for name in queries.short_names(list(counts.index))],
             "counts": counts.to_numpy().tolist(),
             "cell": queries.cell_text(cell, list(counts.index)) if cell else None,
         },
@@ -89,20 +112,43 @@ def _confusion(run: Run, counts: pd.DataFrame, cell: tuple[str, str] | None) -> 
     )
 
 
-def _chip(cell: tuple[str, str]) -> None:
-    st.button(
-        f"True {plain.for_markdown(cell[0])}, predicted {plain.for_markdown(cell[1])}", icon=":material/close:",
-        key="clear_cell", help="Show all cells again", on_click=state.click, args=(state.CELL, None),
-    )  # fmt: skip
+def _list_words(run: Run, words: str) -> None:
+    """List the predictions that hold the words, of all predictions if the narrowed list has none of them."""
+    state.click(state.WORDS, words)
+    if not _positions(run):
+        st.session_state[state.SHOW] = queries.ALL
+        state.click(state.CELL, None)
+        state.notice("The words are in none of the predictions that were listed; all predictions are searched.")
+    _first_of_list(run)
+
+
+def _chips(cell: tuple[str, str] | None, words: str | None, count: int) -> None:
+    """What narrows the list down, each with a button that takes it back."""
+    if cell:
+        st.button(
+            f"True {plain.for_markdown(cell[0])}, predicted {plain.for_markdown(cell[1])}", icon=":material/close:",
+            key="clear_cell", help="Show all cells again", on_click=state.click, args=(state.CELL, None),
+        )  # fmt: skip
+    if words:
+        st.button(
+            f"Words “{plain.for_markdown(words)}”: {count:,} {'item' if count == 1 else 'items'}",
+            icon=":material/close:", key="clear_words", help="Show all texts again", on_click=state.click,
+            args=(state.WORDS, None),
+        )  # fmt: skip
+
+
+def _positions(run: Run) -> list[int]:
+    """The list as it is narrowed down now, for use in callbacks."""
+    table = run.queries()
+    cell = chosen_cell(list(queries.confusion(table).index))
+    return queries.shown(table, st.session_state.get(state.SHOW) or queries.ALL, cell, chosen_words(table))
 
 
 def _first_of_list(run: Run) -> None:
     """After the list changed: stay on the query if the list has it, else go to its first."""
-    table = run.queries()
-    cell = chosen_cell(list(queries.confusion(table).index))
-    positions = queries.shown(table, st.session_state.get(state.SHOW) or queries.ALL, cell)
+    positions = _positions(run)
     if positions and chosen(run) not in positions:
-        _set(table, positions[0])
+        _set(run.queries(), positions[0])
 
 
 def _strip(table: pd.DataFrame, positions: list[int], current: int) -> None:
@@ -123,13 +169,20 @@ def _strip(table: pd.DataFrame, positions: list[int], current: int) -> None:
 
 def _item(query: pd.Series, current: bool) -> dict[str, object]:
     right = query["prediction"] == query["label"]
-    return {
+    said, true, text = plain.visible(query["prediction"]), plain.visible(query["label"]), pictures.text(query)
+    item: dict[str, object] = {
         "id": str(query["id"]),
         "image": pictures.data_url(query),
-        "text": pictures.text(query),
         "mark": "" if right else theme.WRONG,
-        "title": f"#{query['id']}: true {query['label']}, predicted {query['prediction']}",
+        "title": f"#{query['id']}: true {true}, predicted {said}",
         "current": current,
+    }
+    if text is None:
+        return item
+    return item | {
+        "text": plain.beginning(text, PREVIEW),
+        "head": plain.beginning(pictures.words(query, "title") or "", PREVIEW),
+        "verdict": f"{said} {theme.RIGHT}" if right else f"{said} {theme.WRONG} · true {true}",
     }
 
 
@@ -153,6 +206,7 @@ def _steps(run: Run, positions: list[int], current: int) -> None:
         st.markdown(where, width="stretch", text_alignment="center")
         st.session_state[state.FIND] = str(table["id"].iloc[current])
         st.text_input(
-            "Find", key=state.FIND, label_visibility="collapsed", width=88, on_change=_find, args=(table,),
-            help="Go to a prediction by its id" + (" or by words in its text" if "text" in table else ""),
+            "Find", key=state.FIND, label_visibility="collapsed", width=112 if "text" in table else 88,
+            on_change=_find, args=(run,),
+            help="Go to a prediction by its id" + (", or list those that hold words" if "text" in table else ""),
         )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import pictures, theme
+from explorer import pictures, splits, state, texts, theme
 from explorer.plain import for_html
 from explorer.view import View
 
@@ -15,26 +15,42 @@ MOST = 10
 
 
 def draw(view: View) -> None:
-    st.html(prediction_html(view.query, view.classes))
+    text, tokens = pictures.text(view.query), splits.Splits(view.run, "queries")
+    read = None if text is None else tokens.read(view.position, text)
+    for problem in tokens.problems:
+        state.notice(splits.problem_text(problem))
+    st.html(prediction_html(view.query, view.classes, read))
 
 
-def prediction_html(query: pd.Series, classes: list[str]) -> str:
-    """The prediction as HTML with everything from data escaped."""
+def prediction_html(query: pd.Series, classes: list[str], read: int | None = None) -> str:
+    """The prediction as HTML with everything from data escaped; of a text the model read `read` characters."""
     right = query["prediction"] == query["label"]
     url, text = pictures.data_url(query), pictures.text(query)
     alt = f"Test item {query['id']}, true label {query['label']}"
     item = f'<img class="up-item" src="{url}" alt="{for_html(alt)}">' if url else ""
     if text is not None:
-        item += f'<p class="up-text">{for_html(text)}</p>'
+        title = pictures.words(query, "title")
+        head = f'<h3 class="up-head" dir="auto">{for_html(title)}</h3>' if title else ""
+        item += f'<div class="up-text">{head}<p dir="auto">{text_html(text, read)}</p></div>'
     mark = f'<span class="up-mark">{theme.RIGHT if right else theme.WRONG}</span>'
     facts = (
-        f"<dl><dt>True label</dt><dd>{for_html(query['label'])}</dd>"
-        f"<dt>Predicted</dt><dd>{for_html(query['prediction'])} {mark} {'right' if right else 'wrong'}</dd>"
+        f"<dl><dt>True label</dt><dd><bdi>{for_html(query['label'])}</bdi></dd>"
+        f"<dt>Predicted</dt><dd><bdi>{for_html(query['prediction'])}</bdi> {mark} {'right' if right else 'wrong'}</dd>"
         f"<dt>Confidence</dt><dd>{theme.percent(float(query['confidence']))}</dd>"
         f'<dt>Loss</dt><dd title="{float(query["loss"]):.6g} nat">{theme.number(float(query["loss"]))} nat</dd></dl>'
     )
     kind = "up-prediction" + (" up-has-text" if text is not None else "")
     return f'<div class="{kind}">{item}{facts}</div>{_probabilities(query, classes)}'
+
+
+def text_html(text: str, read: int | None) -> str:
+    """The text as HTML, dimmed where the model did not read it."""
+    parts = []
+    for piece in texts.pieces(text, read=read):
+        shown = for_html(piece.text)
+        note = '<span class="up-note">not read by the model</span> '
+        parts.append(f'{note}<span class="up-unread">{shown}</span>' if piece.unread else shown)
+    return "".join(parts)
 
 
 def likeliest(probabilities: np.ndarray, true: int | None, most: int = MOST) -> list[int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import lists, runs
+from explorer import lists, plain, runs, state
 from explorer.view import View
 
 
@@ -20,8 +20,14 @@ def draw(view: View) -> None:
         with left:
             st.markdown("**The lists**")
             st.dataframe(listed(view, unit), hide_index=True, alt="The listed examples and their scores")
-            st.markdown("**Totals by class**")
-            st.dataframe(view.totals, alt="Helpful and harmful totals by class, in nats")
+            shares = token_shares(view)
+            if len(shares):
+                st.markdown("**Shares of the tokens**")
+                st.dataframe(
+                    shares, hide_index=True, height=250, alt="Share of each token of the listed texts, in nats"
+                )
+            st.markdown("**Totals by class**" if view.by == state.LABEL else "**Totals by source**")
+            st.dataframe(view.totals, alt="Helpful and harmful totals by class or source, in nats")
         with right:
             st.markdown("**The histogram**")
             counts, edges = lists.histogram(view.scores)
@@ -33,18 +39,36 @@ def draw(view: View) -> None:
 
 
 def listed(view: View, unit: str) -> pd.DataFrame:
-    """The cards as a table, helpful ones first."""
+    """The cards as a table, helpful ones first; with what a text is called and says."""
     shown = view.lists
+    sizes = {"helpful": len(shown.helpful), "harmful": len(shown.harmful)}
+    if shown.single is not None:
+        sizes = {view.ranking.lower(): len(shown.single)}
     table = view.examples.iloc[shown.shown]
-    return pd.DataFrame(
-        {
-            "list": ["helpful"] * len(shown.helpful) + ["harmful"] * len(shown.harmful),
-            "rank": np.concatenate([np.arange(len(shown.helpful)), np.arange(len(shown.harmful))]).astype(int) + 1,
-            "id": table["id"].to_numpy(),
-            "label": table["label"].to_numpy(),
-            unit: view.scores[shown.shown],
-        }
-    )
+    columns = {
+        "list": [name for name, size in sizes.items() for _ in range(size)],
+        "rank": np.array([place + 1 for size in sizes.values() for place in range(size)], dtype=int),
+        "id": table["id"].to_numpy(),
+        "label": table["label"].to_numpy(),
+        unit: view.scores[shown.shown],
+    }
+    if view.ranking == state.NEAREST and view.cosines is not None:
+        columns["cosine"] = view.cosines[shown.shown]
+    for name in ("title", "source", "text"):
+        if name in table:
+            columns[name] = [plain.visible(text) for text in table[name].fillna("")]
+    return pd.DataFrame(columns)
+
+
+def token_shares(view: View) -> pd.DataFrame:
+    """Every token of the listed texts whose scores are split, in the order of the cards and of the text."""
+    rows = []
+    for place in view.lists.shown.tolist() if "text" in view.examples else []:
+        text = str(view.examples["text"].iloc[place])
+        for span in view.splits.spans(place, text):
+            token = plain.visible(text[span.start : span.end])
+            rows.append((view.examples["id"].iloc[place], span.start, token, span.share))
+    return pd.DataFrame(rows, columns=["id", "at", "token", "share, nat"])
 
 
 def places(view: View, unit: str) -> pd.DataFrame:

@@ -22,13 +22,19 @@ FLAGS = [
     "--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)> **bold** $x$ \u202eevil\x07 שלום 👩\u200d👧 " + "w" * 200
+)
+"""Markup, a turned direction of reading, a bell, letters that UTF-16 counts otherwise, a word wider than the page."""
 
 
 @pytest.fixture(scope="session")
 def address(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the explorer serves a small run, started as a user would start it."""
+    """Where the explorer serves small runs, started as a user would start it; it opens the one of pictures."""
     root = tmp_path_factory.mktemp("runs")
     small.write_run(root, "small")
+    small.write_run(root, "words", text=True)
+    small.write_run(root, "words-hostile", text=True, hostile=HOSTILE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -113,6 +119,14 @@ def page(watched: Watched, address: str) -> Iterator[Any]:
 
 
 @pytest.fixture
+def texts(watched: Watched, address: str) -> Iterator[Any]:
+    """The run of texts, drawn, with no error on the console when the test ends."""
+    yield watched.open(f"{address}/?run=words")
+    assert watched.left == []
+    assert watched.errors == []
+
+
+@pytest.fixture
 def until(page: Any) -> Callable[[Callable[[], Any]], Any]:
     """Wait for something to be true that has no selector, and return it."""
 
@@ -132,6 +146,17 @@ def until(page: Any) -> Callable[[Callable[[], Any]], Any]:
 def settled(page: Any) -> Callable[[], None]:
     """Wait until the app has answered."""
     return lambda: settle(page)
+
+
+@pytest.fixture
+def settled_texts(texts: Any) -> Callable[[], None]:
+    """The same for the run of texts."""
+    return lambda: settle(texts)
+
+
+@pytest.fixture
+def hostile() -> str:
+    return HOSTILE
 
 
 @pytest.fixture

@@ -9,9 +9,16 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 APP = Path(__file__).parents[2] / "explorer" / "app.py"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> None:
+    """Runs of two tests may be equal but for the damage that is done to one."""
+    st.cache_resource.clear()
 
 
 @pytest.fixture(scope="session")

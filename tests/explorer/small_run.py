@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,37 +16,101 @@ from influence.run import Draft, Run
 PRETRAIN, FINETUNE, QUERIES = 60, 20, 40
 MISTAKE = 1007
 """Id of the query that is wrong with the highest confidence."""
+CONTEXT, SPLIT = 40, 20
+"""Of a run of texts: tokens that the model reads, and examples of each sign and query whose scores are split."""
+GROUPS = [f"noun.group{i:02d}" for i in range(14)]
+"""Labels of its pretraining texts, which have no classes."""
+WORDS = ("river", "delta", "meadow", "harbour", "lantern", "granite", "orchard", "compass")
 
 
 def write_run(
-    root: Path, name: str = "small", *, text: bool = False, mapped: bool = True, hostile: str = "", seed: int = 0
+    root: Path,
+    name: str = "small",
+    *,
+    text: bool = False,
+    mapped: bool = True,
+    embedded: bool = True,
+    hostile: str = "",
+    seed: int = 0,
 ) -> Run:
-    """Write a finished run of made-up numbers; `hostile` becomes a label (and a text) that must stay text."""
+    """Write a finished run of made-up numbers; `hostile` becomes a label (and a text) that must stay text.
+
+    A run of texts looks like that of a language model: its first stage has no classes, texts have tokens, titles and
+    sources, and the strongest scores are split over the tokens.
+    """
     rng = np.random.default_rng(seed)
     old, new = ["0", "1", hostile or "2"], ["7", "8", hostile or "9"]
     pretrain = _examples(rng, PRETRAIN, old, 0, text, hostile)
     finetune = _examples(rng, FINETUNE, new, 500, text, hostile)
     for table in (pretrain, finetune):
-        table["self_influence"] = rng.exponential(0.01, len(table)).astype("float32")
+        if table is finetune or not text:
+            table["self_influence"] = rng.exponential(0.01, len(table)).astype("float32")
         table["gradient_norm"] = rng.uniform(0.1, 2, len(table)).astype("float32")
+    if text:
+        pretrain = _of_a_language_model(pretrain, hostile)
     queries = _queries(rng, new, text, hostile)
     if mapped:
         for table in (pretrain, queries):
             table["x"], table["y"] = rng.normal(size=(2, len(table))).astype("float32")
     draft = Draft(root, name, {"seed": seed})
-    draft.write_table("examples/pretrain", pretrain)
-    draft.write_table("examples/finetune", finetune)
+    stages = {"pretrain": pretrain, "finetune": finetune}
+    if mapped and embedded:
+        for table, count in (("examples", PRETRAIN), ("queries", QUERIES)):
+            draft.write_array(f"embedding/{table}", rng.normal(size=(count, 8)).astype("float32"))
     draft.write_table("queries", queries)
-    for stage in ("pretrain", "finetune"):
+    for stage, table in stages.items():
+        draft.write_table(f"examples/{stage}", table)
         draft.write_model(stage, {"weight": torch.zeros(2)})
-    records = []
-    for stage, method, count in (("pretrain", "exact", PRETRAIN), ("finetune", "exact", FINETUNE)):
-        file, scores = draft.create_scores(stage, method, (QUERIES, count))
-        scores[:] = rng.normal(scale=1e-3, size=(QUERIES, count)).astype("float32")
-        report = {"curvature": "ggn", "damping": 0.001, "seconds": 0.1}
-        records.append({"stage": stage, "method": method, "file": file, "report": report})
+    records = [_scored(draft, rng, stage, len(table)) for stage, table in stages.items()]
+    if text:
+        tokens, scores = _tokens(pretrain["text"]), Run(draft.folder, {"name": name})._array(records[0]["file"])
+        draft.write_table("tokens/pretrain", tokens)
+        draft.write_table("tokens/queries", _tokens(queries["text"]))
+        draft.write_shares("pretrain", "exact", _shares(rng, scores[:], tokens))
     draft.mark("everything")
-    return draft.finish(_manifest(old, new, records, mapped))
+    shares = {"shares": {"pretrain-exact": SPLIT}} if text else {}
+    return draft.finish(_manifest([] if text else old, new, records, mapped) | shares)
+
+
+def _scored(draft: Draft, rng: np.random.Generator, stage: str, count: int) -> dict:
+    file, scores = draft.create_scores(stage, "exact", (QUERIES, count))
+    scores[:] = rng.normal(scale=1e-3, size=(QUERIES, count)).astype("float32")
+    report = {"curvature": "ggn", "damping": 0.001, "seconds": 0.1}
+    return {"stage": stage, "method": "exact", "file": file, "report": report}
+
+
+def _of_a_language_model(table: pd.DataFrame, hostile: str) -> pd.DataFrame:
+    """The first stage's texts: groups and no predictions; one without a group, some longer than the model reads."""
+    groups = [hostile if hostile and i % 3 == 2 else GROUPS[i % len(GROUPS)] for i in range(len(table))]
+    groups[5] = ""
+    texts = [text + " flows on" * (60 if i % 10 == 3 else 0) for i, text in enumerate(table["text"])]
+    kept = table.drop(columns=["prediction", "confidence", "label_probability"])
+    sources = [("book", hostile or "news", "web")[i % 3] for i in range(len(table))]
+    titles = [f"{hostile}head {i}" if i % 4 else "" for i in range(len(table))]
+    return kept.assign(label=groups, text=texts, title=titles, source=sources)
+
+
+def _tokens(texts: pd.Series) -> pd.DataFrame:
+    """Words as tokens, as many as the model reads."""
+    found = [list(re.finditer(r"\S+", text))[:CONTEXT] for text in texts]
+    return pd.DataFrame(
+        {
+            "starts": [np.array([token.start() for token in row], dtype="int32") for row in found],
+            "ends": [np.array([token.end() for token in row], dtype="int32") for row in found],
+        }
+    )
+
+
+def _shares(rng: np.random.Generator, scores: np.ndarray, tokens: pd.DataFrame) -> pd.DataFrame:
+    """The strongest scores, split at random so that the parts add up to them."""
+    rows = []
+    for query, row in enumerate(scores):
+        order = np.argsort(row)
+        for example in (*order[-SPLIT:][::-1], *order[:SPLIT]):
+            parts = rng.normal(size=len(tokens["starts"][example])) * abs(row[example])
+            parts += (row[example] - parts.sum()) / len(parts)
+            rows.append((np.int32(query), np.int32(example), parts.astype("float32")))
+    return pd.DataFrame(rows, columns=["query", "example", "shares"])
 
 
 def _png(rng: np.random.Generator) -> bytes:
@@ -69,7 +134,9 @@ def _examples(
         }
     )
     if text:
-        return table.assign(text=[f"{hostile} sentence number {i} about rivers" for i in range(first, first + count)])
+        numbers = range(first, first + count)
+        texts = [f"{hostile} sentence number {i} about rivers and a {WORDS[i % len(WORDS)]}" for i in numbers]
+        return table.assign(text=texts)
     return table.assign(image=[_png(rng) for _ in range(count)])
 
 
@@ -96,7 +163,8 @@ def _manifest(old: list[str], new: list[str], records: list[dict], mapped: bool)
         training = {"gradient_norm": 1e-6, "iterations": 10, "converged": True, "seconds": 0.1}
         return {
             "name": name, "examples": count, "classes": classes, "parameters": groups, "l2": 0.01, "proximity": 0.0,
-            "loss": 0.1, "accuracy": 0.95, "test_accuracy": None, "training": training, "smallest_curvature": 0.01,
+            "loss": 0.1, "accuracy": 0.95 if classes else None, "test_accuracy": None, "training": training,
+            "smallest_curvature": 0.01,
         }  # fmt: skip
 
     return {

@@ -23,6 +23,26 @@ def test_html_is_escaped_also_in_attributes():
     assert plain.for_html("\"><img src=x onerror='1'>") == "&quot;&gt;&lt;img src=x onerror=&#x27;1&#x27;&gt;"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\tc", "a\nb\tc"),
+        ("a\r\nb", "a\nb"),
+        ("\x00\x1b\x7f", "␀␛␡"),
+        ("\x85", "[U+0085]"),
+        ("\u202etfel\u202c \u2066x\u2069", "[U+202E]tfel[U+202C] [U+2066]x[U+2069]"),
+        ("👩\u200d👧 <b> é שלום", "👩\u200d👧 <b> é שלום"),
+    ],
+)
+def test_only_what_cannot_be_seen_is_written_as_a_symbol(text, shown):
+    assert plain.visible(text) == shown
+
+
+def test_markdown_and_html_show_control_characters():
+    assert plain.for_markdown("a\x00b") == "a␀b"
+    assert plain.for_html("a\u202eb") == "a[U+202E]b"
+
+
 def test_message_sets_only_commands_as_code():
     assert plain.message("Bad *x*. Run `upstream demo`.") == r"Bad \*x\*\. Run `upstream demo`\."
     assert plain.message("one ` only :red[x]") == plain.for_markdown("one ` only :red[x]")

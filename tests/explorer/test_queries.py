@@ -72,11 +72,37 @@ def test_unknown_ids_are_none(table, wanted):
     assert queries.position_by_id(table, wanted) is None
 
 
-def test_search_finds_ids_first_then_words(table):
-    table = table.assign(text=["a river", "a Bank (12)", "x", "y", "z"])
-    assert queries.position_of(table, " 12 ") == 2
-    assert queries.position_of(table, "bank (") == 1
-    assert queries.position_of(table, "nothing") is None
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("BANK", [1, 3]), ("bank (", [1]), ("river bank", [3]), ("heron", [2]), ("nothing", []), (".*", [])],
+)
+def test_words_are_sought_in_text_and_title_in_any_order(table, words, expected):
+    table = table.assign(
+        text=["a river", "a Bank (12)", "x", "bank of a River", None], title=["", "", "Heron", None, "z"]
+    )
+    assert queries.holding(table, words).to_numpy().nonzero()[0].tolist() == expected
+
+
+def test_words_narrow_every_pill(table):
+    table = table.assign(text=["a river", "river", "river", "x", "y"])
+    assert queries.shown(table, queries.WRONG, words="river") == [1]
+    assert queries.shown(table, queries.ALL, ("9", "9"), "river") == [2]
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (["noun.animal", "noun.act"], ["animal", "act"]),
+        (["noun.a", "verb.b"], ["noun.a", "verb.b"]),
+        (["cat", "car"], ["cat", "car"]),
+        (["4", "9"], ["4", "9"]),
+        (["a.", "a.b"], ["a.", "a.b"]),
+        (["noun.animal"], ["noun.animal"]),
+        ([], []),
+    ],
+)
+def test_short_names_leave_out_what_all_begin_with(classes, expected):
+    assert queries.short_names(classes) == expected
 
 
 def test_beside_steps_within_the_list():

@@ -26,7 +26,20 @@ def test_every_thumbnail_is_at_its_own_place():
 
 
 def test_texts_are_cut_short():
-    assert json.loads(served.texts(pd.Series(["a" * 1000, "<b>"]))) == ["a" * 140, "<b>"]
+    table = pd.DataFrame({"text": ["a" * 1000, "<b>", "\x00", None], "title": ["t", None, "", "u"]})
+    assert json.loads(served.texts(table)) == [["t", "a" * 140 + " …"], ["", "<b>"], ["", "␀"], ["u", ""]]
+
+
+def test_texts_are_served_in_pages(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("UPSTREAM_STATIC", str(tmp_path / "static"))
+    monkeypatch.setattr(served, "PAGE", 25)
+    preview = served.previews(small.write_run(tmp_path, "words", text=True), "pretrain")
+    assert preview["page"] == 25
+    name = preview["url"].removeprefix("/app/static/")
+    pages = [json.loads((tmp_path / "static" / f"{name}{page}.json").read_bytes()) for page in range(3)]
+    assert [len(page) for page in pages] == [25, 25, 10]
+    assert pages[1][1][0] == "head 26"
+    assert "number 26 " in pages[1][1][1]
 
 
 def test_plotly_is_the_installed_one():

@@ -1,0 +1,97 @@
+"""What the lists show: whose examples, how many, in which order, how texts are shaded; and what narrows them down."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import streamlit as st
+
+from explorer import plain, runs, splits, state, theme
+from explorer.view import View
+from influence.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What the controls above the lists are set to."""
+
+    stage: str
+    count: int
+    order: str
+    ranking: str
+    shading: str
+
+
+def draw(run: Run, stages: list[str], rankings: tuple[str, ...]) -> Choices:
+    """Draw the controls; `rankings` are those that the run can offer."""
+    with st.container(horizontal=True, gap="medium", key="list_controls"):
+        stage = stages[0]
+        if len(stages) > 1:
+            stage = st.segmented_control(
+                "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
+                format_func=stage_title, help="Whose training examples are listed: those of which stage.",
+            ) or stage  # fmt: skip
+        count = st.segmented_control(
+            "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT, bind="query-params",
+            help="How many examples each list shows.",
+        )  # fmt: skip
+        ranking = _ranking(run, stage, rankings)
+        order = _order(ranking) if "gradient_norm" in run.examples(stages[0]) else None
+        shading = _shading() if any(splits.stored(run, s, run.methods(s)[0]) for s in stages) else None
+    return Choices(
+        stage, count or state.COUNTS[0], order or state.STRONGEST, ranking, shading or state.PLAIN
+    )  # fmt: skip
+
+
+def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
+    if runs.mapped(run) is not run.examples(stage):
+        rankings = tuple(ranking for ranking in rankings if ranking != state.NEAREST)
+    ranking = st.segmented_control(
+        "Ranking", rankings, default=state.INFLUENCE, required=True, key=state.RANKING, bind="query-params",
+        help="To compare with: the examples nearest to this test item in the embedding that the map is made of "
+        "(by cosine), and a random draw. They fill one list, as long as both lists by influence together.",
+    )  # fmt: skip
+    return ranking if ranking in rankings else state.INFLUENCE
+
+
+def _order(ranking: str) -> str | None:
+    return st.segmented_control(
+        "Order", state.ORDERS, default=state.STRONGEST, required=True, key=state.ORDER, bind="query-params",
+        disabled=ranking != state.INFLUENCE,
+        help="Strongest: by score. Relative: by score over the size of the example's own gradient, so that "
+        "examples which move every prediction do not crowd out those that matter to this one.",
+    )  # fmt: skip
+
+
+def _shading() -> str | None:
+    return st.segmented_control(
+        "Shading", state.SHADINGS, default=state.TOKENS, required=True, key=state.SHADING, bind="query-params",
+        help="Tokens: how much of a text's score stems from the model's learning to predict each of its tokens; the "
+        "shares add up to the score. Each card has its own scale: its darkest token has its largest share. "
+        "Rest on a token to see its share.",
+    )  # fmt: skip
+
+
+def stage_title(stage: str) -> str:
+    """A stage's name as a label; also what the URL says."""
+    return theme.stage_word(stage).capitalize()
+
+
+def chips(view: View) -> None:
+    """What narrows the lists down, each with a button that takes it back."""
+    if view.group is None and view.region is None:
+        return
+    with st.container(horizontal=True, gap="small", key="chips"):
+        if view.region is not None:
+            count = int(view.in_region.sum())
+            st.button(
+                f"Region: {count:,} {'item' if count == 1 else 'items'}", icon=":material/close:", key="clear_region",
+                help="Show the whole map's examples again", on_click=state.click, args=(state.REGION, None),
+            )  # fmt: skip
+        if view.group is not None:
+            what, several = ("Source", "sources") if view.by == state.SOURCE else ("Class", "classes")
+            name = plain.for_markdown(theme.group_name(view.group))
+            st.button(
+                f"{what} {name}: {int(view.kept.sum()):,} items", icon=":material/close:",
+                key="clear_group", help=f"Show all {several} again", on_click=state.click, args=(state.GROUP, None),
+            )  # fmt: skip

@@ -1,0 +1,125 @@
+"""Tokens of texts and their shares of a score, as a run stores them; what does not fit is said, never raised."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import plain, texts
+from influence.errors import RunError
+from influence.run import Run
+
+
+def stored(run: Run, stage: str, method: str) -> bool:
+    """Whether the run says how a stage's scores split over the tokens of its texts."""
+    files = run.manifest["files"]
+    return f"tokens/{stage}.parquet" in files and f"shares/{stage}-{method}.parquet" in files
+
+
+def strongest(run: Run, stage: str, method: str) -> int | None:
+    """Of how many examples of each sign and query the split is stored; None if the run does not say."""
+    stated = run.manifest.get("shares")
+    count = stated.get(f"{stage}-{method}") if isinstance(stated, dict) else None
+    return count if isinstance(count, int) else None
+
+
+def problem_text(problem: str) -> str:
+    """What is wrong with the tokens or their shares, as markdown."""
+    return f"{plain.for_markdown(problem.rstrip('.'))}. The texts are shown without it."
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What one view needs of the tables `tokens/` and `shares/`: those of a stage's texts, or of the queries."""
+
+    run: Run
+    table: str
+    """The stage, or "queries"."""
+    method: str = ""
+    position: int = 0
+    problems: list[str] = dataclasses.field(default_factory=list)
+    """What was found wrong on the way, each once."""
+
+    @cached_property
+    def _tokens(self) -> pd.DataFrame | None:
+        name, rows = f"tokens/{self.table}.parquet", len(_texts(self.run, self.table))
+        try:
+            table = self.run.tokens(self.table)
+        except RunError as error:
+            self._note(str(error))
+            return None
+        if table is None:
+            return None
+        missing = sorted({"starts", "ends"} - set(table.columns))
+        if missing or len(table) != rows:
+            wrong = f"lacks {', '.join(missing)}" if missing else f"has {len(table):,} rows for {rows:,} texts"
+            self._note(f"{name} of run {self.run.name} {wrong}")
+            return None
+        return table
+
+    @cached_property
+    def _shares(self) -> dict[int, np.ndarray]:
+        if not self.method:
+            return {}
+        try:
+            return _shares(self.run, self.run.manifest["checksum"], self.table, self.method, self.position)
+        except RunError as error:
+            self._note(str(error))
+            return {}
+
+    def has(self, row: int) -> bool:
+        """Whether the score of the example at `row` is split."""
+        return self._tokens is not None and row in self._shares
+
+    def read(self, row: int, text: str) -> int | None:
+        """Where in the text at `row` the model stopped reading; None if that is not known."""
+        bounds = self._bounds(row, text)
+        return None if bounds is None else int(bounds[1].max(initial=0))
+
+    def spans(self, row: int, text: str) -> list[texts.Span]:
+        """The text's tokens with their shares, nats; empty if they are not stored or do not fit the text."""
+        bounds, shares = self._bounds(row, text), self._shares.get(row)
+        if bounds is None or shares is None:
+            return []
+        if len(shares) != len(bounds[0]) or not np.isfinite(shares).all():
+            self._note(f"shares/{self.table}-{self.method}.parquet of run {self.run.name} does not fit the tokens")
+            return []
+        return texts.spans(*bounds, shares)
+
+    def _bounds(self, row: int, text: str) -> tuple[np.ndarray, np.ndarray] | None:
+        if self._tokens is None:
+            return None
+        try:
+            starts, ends = (np.asarray(self._tokens[name].iloc[row], dtype=np.int64) for name in ("starts", "ends"))
+            texts.checked(starts, ends, len(text))
+        except (ValueError, TypeError) as error:
+            self._note(f"tokens/{self.table}.parquet of run {self.run.name} does not fit the texts ({error})")
+            return None
+        return starts, ends
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def _texts(run: Run, table: str) -> pd.DataFrame:
+    return run.queries() if table == "queries" else run.examples(table)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _shares(_run: Run, checksum: str, stage: str, method: str, position: int) -> dict[int, np.ndarray]:
+    try:
+        return _run.shares(stage, method, position)
+    except (AttributeError, KeyError, TypeError) as error:
+        name = f"shares/{stage}-{method}.parquet"
+        raise RunError(f"{name} of run {_run.name} cannot be read: {error}") from error
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def common_words(_run: Run, checksum: str, stage: str) -> frozenset[str]:
+    """Words that so many of a stage's texts hold that they are never marked as shared."""
+    return texts.common(_run.examples(stage)["text"].astype(str).tolist())
