@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from influence.errors import StudyError
 from influence.studies import STUDIES, study_named
-from influence.studies.digits import Digits
 from influence.studies.exhibit import Exhibit
 from influence.studies.images import VARIANTS, ImageStudy, Options, from_folders
+from influence.studies.own_texts import from_files
+from influence.studies.text_files import Columns
+from influence.studies.texts import TextOptions
 from influence.studies.userfile import from_file, is_reference
 
-PICTURES = "`--images` and for the studies " + ", ".join(n for n, s in STUDIES.items() if issubclass(s, ImageStudy))
+COLUMNS = ("text", "label", "title", "source")
+TEXTS = {"vocabulary", "context", "epochs", "l2", "queries", "sample", *(f"{kind}_column" for kind in COLUMNS)}
+PICTURES = {field.name for field in fields(Options)} - {"seed"}
 
 
 def exhibits_for(
     study: str | None,
     images: Sequence[Path] | None,
-    data: Path | None,
-    finetuning: str | None,
+    texts: Sequence[Path] | None,
     seed: int | None,
-    pictures: Mapping[str, Any],
+    options: Mapping[str, Any],
     solving: Mapping[str, Any],
 ) -> list[Exhibit]:
-    """The exhibits of a built-in study, of folders of pictures, or of a function in a file.
+    """The exhibits of a built-in study, of folders of pictures, of files of texts, or of a function in a file.
 
     Args:
         study: a built-in study's name, or FILE.py:FUNCTION.
         images: folders to pretrain on, to finetune on, and of test pictures.
-        data: where a built-in study's data is.
-        finetuning: "frozen", "updated" or "both".
+        texts: files to pretrain on, to finetune on, and of test texts.
         seed: of everything random; None is 0, or as the function in a file says.
-        pictures: fields of `Options`; None leaves its default.
+        options: by name: `data` (where a built-in study's data is), `finetuning` ("frozen", "updated" or "both"), the
+            fields of `Options` or `TextOptions`, and for texts `sample` and `text_column` ...; None is the default.
         solving: fields of Exhibit that say how to solve; None leaves the study's own.
 
     Raises:
         StudyError: something that cannot be, or options that do not go together.
     """
-    if (study is None) == (images is None):
+    asked = [study] if study is not None else []
+    asked += [option for option, paths in (("--images", images), ("--texts", texts)) if paths is not None]
+    if len(asked) != 1:
         raise StudyError(
-            "Give one of: a built-in study (`upstream studies` lists them), FILE.py:FUNCTION, or --images PRETRAIN "
-            "FINETUNE TEST."
+            "Give one of: a built-in study (`upstream studies` lists them), FILE.py:FUNCTION, --images PRETRAIN "
+            "FINETUNE TEST, or --texts PRETRAIN FINETUNE TEST."
         )
-    given = {key: value for key, value in pictures.items() if value is not None}
+    if study is not None and not is_reference(study):
+        study_named(study)  # that there is none of that name is said first
+    given = {name: value for name, value in options.items() if value is not None}
+    _refuse(asked[0], given)
     if study is not None and is_reference(study):
-        _refuse(study, {**given, "data": data, "finetuning": finetuning})
         exhibits = [from_file(study, **({} if seed is None else {"seed": seed}))]
     else:
-        exhibits = _pictures(study, images, data, finetuning, seed or 0, given)
+        finetuning = given.pop("finetuning", "both")
+        if finetuning not in (*VARIANTS, "both"):
+            raise StudyError(f"--finetuning is {finetuning!r}, expected {', '.join(VARIANTS)} or both.")
+        built = _built(study, images, texts, seed or 0, given)
+        exhibits = [built.exhibit(variant) for variant in built.variants if finetuning in ("both", variant)]
     for exhibit in exhibits:
         for field, value in solving.items():
             if value is not None:
@@ -57,34 +70,47 @@ def exhibits_for(
     return exhibits
 
 
-def _pictures(
-    study: str | None,
-    images: Sequence[Path] | None,
-    data: Path | None,
-    finetuning: str | None,
-    seed: int,
-    given: Mapping[str, Any],
-) -> list[Exhibit]:
-    built: Digits | ImageStudy
+def shipped() -> list[str]:
+    """Names of the studies whose data comes with the package."""
+    return [name for name, made in STUDIES.items() if not issubclass(made, ImageStudy)]
+
+
+def _built(
+    study: str | None, images: Sequence[Path] | None, texts: Sequence[Path] | None, seed: int, given: dict[str, Any]
+) -> Any:
+    """What has `variants` and `exhibit(variant)`."""
     if images is not None:
-        _refuse("--images", {"data": data})
-        built = from_folders("images", images, Options(**given, seed=seed))
-    else:
-        assert study is not None
-        made = study_named(study)
-        if issubclass(made, ImageStudy):
-            built = made(Options(**{**made.defaults, **given}, seed=seed), data)
-        else:
-            _refuse(study, {**given, "data": data, "finetuning": finetuning})
-            built = made(seed)
-    chosen = built.variants if finetuning in (None, "both") else (finetuning,)
-    if not set(chosen) <= {*built.variants}:
-        raise StudyError(f"--finetuning is {finetuning!r}, expected {', '.join(VARIANTS)} or both.")
-    return [built.exhibit(variant) for variant in chosen]
+        return from_folders("images", images, Options(**given, seed=seed))
+    if texts is not None:
+        return _of_texts(texts, seed, given)
+    assert study is not None
+    made: Any = study_named(study)
+    if issubclass(made, ImageStudy):
+        data = given.pop("data", None)
+        return made(Options(**{**made.defaults, **given}, seed=seed), data)
+    return made(seed=seed, **given)
 
 
-def _refuse(what: str, options: Mapping[str, Any]) -> None:
-    for name, value in options.items():
-        if value is not None:
-            option = {"size": "image-size"}.get(name, name)
-            raise StudyError(f"--{option} means nothing for {what}; it is for {PICTURES}.")
+def _of_texts(files: Sequence[Path], seed: int, given: dict[str, Any]) -> Any:
+    columns = Columns(**{kind: given.pop(f"{kind}_column", None) for kind in COLUMNS})
+    sample = given.pop("sample", None)
+    return from_files("texts", files, TextOptions(**given, seed=seed), columns, sample)
+
+
+def _refuse(what: str, given: Mapping[str, Any]) -> None:
+    """Raise StudyError if an option is not for what is asked."""
+    takes = _takes()
+    for name in given:
+        if name not in takes.get(what, ()):  # a function in a file takes none
+            option = "image-size" if name == "size" else name.replace("_", "-")
+            fit = ", ".join(each for each, names in takes.items() if name in names)
+            raise StudyError(f"--{option} means nothing for {what}; it is for {fit}.")
+
+
+def _takes() -> dict[str, set[str]]:
+    """What can be asked for -> its options. Studies of other data take what their constructor does."""
+    takes = {"--images": {*PICTURES, "finetuning"}, "--texts": {*TEXTS, "finetuning"}}
+    for name, made in STUDIES.items():
+        own = {*PICTURES, "data"} if issubclass(made, ImageStudy) else {*inspect.signature(made).parameters} - {"seed"}
+        takes[name] = {*own, "finetuning"}
+    return takes

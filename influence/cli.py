@@ -15,15 +15,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from influence.asked import exhibits_for
+from influence.asked import exhibits_for, shipped
 from influence.attribution import usable
 from influence.curvature import METHODS, Method
-from influence.errors import UpstreamError
+from influence.errors import StudyError, UpstreamError
 from influence.estimate import check_solver
 from influence.replay import Replay
 from influence.run import Run, runs_in
 from influence.studies import STUDIES
 from influence.studies.exhibit import Exhibit
+from influence.studies.texts import TextOptions
 
 app = typer.Typer(
     help="Which pretraining examples made a finetuned model right or wrong? Start with `upstream demo`.",
@@ -45,10 +46,20 @@ DEFAULT_RUNS = Path("data/runs")
 
 
 @app.command()
-def demo(runs: Runs = DEFAULT_RUNS, port: Port = 8501, no_browser: NoBrowser = False) -> None:
-    """Compute the embedded study `digits` if it is not there yet, and open the explorer on it."""
+def demo(
+    study: Annotated[str, typer.Option("--study", help="A built-in study whose data is embedded.")] = "digits",
+    runs: Runs = DEFAULT_RUNS,
+    port: Port = 8501,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Compute an embedded study, `digits` or another, if it is not there yet, and open the explorer on it."""
+    if study not in shipped():
+        why = "needs data that is not embedded" if study in STUDIES else "is not among the built-in studies"
+        raise StudyError(
+            f"--study {study!r} {why}; the demo takes {', '.join(shipped())}. For others: `upstream precompute`."
+        )
     with _interruptible():
-        finished = _compute(exhibits_for("digits", None, None, None, 0, {}, {}), runs, None, "cpu", quiet=False)
+        finished = _compute(exhibits_for(study, None, None, 0, {}, {}), runs, None, "cpu", quiet=False)
     _explore(runs, str(finished[0].path), port, no_browser)
 
 
@@ -67,6 +78,37 @@ def precompute(
             "FINETUNE.",
         ),
     ] = None,
+    texts: Annotated[
+        tuple[Path, Path, Path] | None,
+        typer.Option(
+            "--texts",
+            metavar="PRETRAIN FINETUNE TEST",
+            help="Instead of a study: three files of texts (.csv, .tsv, .parquet, .jsonl; PRETRAIN also .txt). "
+            "FINETUNE and TEST have labels.",
+        ),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option("--text-column", metavar="NAME", help="Column or key of the texts; default text.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", metavar="NAME", help="Of their classes; default label.")
+    ] = None,
+    title_column: Annotated[
+        str | None, typer.Option("--title-column", metavar="NAME", help="Of titles to show; default title, if there.")
+    ] = None,
+    source_column: Annotated[
+        str | None, typer.Option("--source-column", metavar="NAME", help="Of where from; default source, if there.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=2, help="At most so many texts of each file, drawn by the seed.")
+    ] = None,
+    vocabulary: Annotated[
+        int | None, typer.Option("--vocabulary", min=4, help=f"Words that are known; default {TextOptions.vocabulary}.")
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option("--context", min=2, help=f"Tokens that are read; default {TextOptions.context}."),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Where the data of cifar10 or fashion is.")
     ] = None,
@@ -82,10 +124,12 @@ def precompute(
     finetuning: Annotated[
         str | None, typer.Option("--finetuning", help="Backbone in finetuning: frozen, updated or both (default).")
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over each stage's pictures.")] = None,
-    l2: Annotated[float | None, typer.Option("--l2", min=0.0, help="l2 term of both stages.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Passes over the pictures, or the texts.")
+    ] = None,
+    l2: Annotated[float | None, typer.Option("--l2", min=0.0, help="l2 term; of texts, to pretrain.")] = None,
     queries: Annotated[
-        int | None, typer.Option("--queries", min=1, help="At most so many test pictures, drawn by the seed.")
+        int | None, typer.Option("--queries", min=1, help="At most so many test examples, drawn by the seed.")
     ] = None,
     method: Annotated[str | None, typer.Option("--method", help="`upstream methods` lists them.")] = None,
     damping: Annotated[float | None, typer.Option("--damping", help="Added to every stage's curvature.")] = None,
@@ -101,19 +145,16 @@ def precompute(
 
     An interrupted computation resumes where it stopped when the same command is given again.
     """
-    pictures = {
-        "model": model,
-        "weights": weights,
-        "size": image_size,
-        "l2": l2,
-        "epochs": epochs,
-        "queries": queries,
-    }
+    options: dict[str, Any] = {"data": data, "finetuning": finetuning, "l2": l2, "epochs": epochs, "queries": queries}
+    options |= {"model": model, "weights": weights, "size": image_size}
+    options |= {"vocabulary": vocabulary, "context": context, "sample": sample}
+    options |= {"text_column": text_column, "label_column": label_column}
+    options |= {"title_column": title_column, "source_column": source_column}
     solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}
     with _interruptible():
         check_solver(**solving)
         usable(device)
-        exhibits = exhibits_for(study, images, data, finetuning, seed, pictures, solving)
+        exhibits = exhibits_for(study, images, texts, seed, options, solving)
         for run in _compute(exhibits, runs, name, device, quiet, dry_run):
             out.print(f"Finished: {run.path}", soft_wrap=True, markup=False, highlight=False)
     if not dry_run:

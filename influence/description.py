@@ -23,6 +23,8 @@ def predictions(
 ) -> pd.DataFrame:
     """The table `shown` with the model's predictions, probabilities and losses (nats) of `data`.
 
+    Without classes the model is no classifier, and only the losses are added.
+
     Raises:
         StudyError: the table's length differs, the outputs are not (B, classes), or a label is not a class.
     """
@@ -36,6 +38,8 @@ def predictions(
     if len(set(classes)) < len(classes):
         raise StudyError(f"Stage {objective.stage.name!r}: two classes have one name in {', '.join(classes)}.")
     losses = objective.checked_losses(data, measure)
+    if not len(classes):
+        return shown.assign(loss=losses.float().numpy())
     with torch.no_grad():
         outputs = torch.cat([objective.outputs(batch).cpu() for _, batch in objective.batches(data)])
     if outputs.dim() != 2 or outputs.shape[1] != len(classes):

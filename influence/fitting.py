@@ -41,15 +41,14 @@ COARSE = 1e-5
 
 
 def fit(
-    stage: Stage, previous: Stage | None, epochs: int, seed: int, device: torch.device, kept: Path, report: Report
+    stage: Stage, previous: Stage | None, recipe: Recipe | None, device: torch.device, kept: Path, report: Report
 ) -> dict[str, Any]:
     """Fit a stage that inherits from `previous` as that stands now, and put the result into the stage's own model.
 
     Args:
         stage: what to fit.
         previous: what it inherits from.
-        epochs: passes over the data; 0 is full batch to a minimum.
-        seed: of the order of the mini-batches.
+        recipe: of the mini-batches; None is full batch to a minimum.
         device: where to train.
         kept: file in which a mini-batch training leaves where it stands, to go on there after an interruption.
         report: called with the share (0..1) of the way.
@@ -60,13 +59,13 @@ def fit(
     Raises:
         TrainingError: the training does not stay finite.
     """
-    if not epochs:
+    if recipe is None:
         return fit_stage(stage, previous, report=report).record()
     began, groups = time.perf_counter(), groups_of(stage, previous)
     _inherit(stage, previous, groups)
     steps = _fit_head(stage, groups, device, report)
     if not steps:
-        steps = _by_batches(stage, groups, _recipe(len(stage.data), epochs, seed), device, kept, report)
+        steps = _by_batches(stage, groups, recipe, device, kept, report)
     return {**standing(stage, previous, device), "iterations": steps, "seconds": time.perf_counter() - began}
 
 
@@ -101,7 +100,8 @@ def _inherit(stage: Stage, previous: Stage | None, groups: Groups) -> None:
             here[name].copy_(before[origin])
 
 
-def _recipe(count: int, epochs: int, seed: int) -> Recipe:
+def usual_recipe(count: int, epochs: int, seed: int) -> Recipe:
+    """So many passes over `count` examples by Adam."""
     batch = min(BATCH, count)
     steps = epochs * math.ceil(count / batch)
     return Recipe(

@@ -38,7 +38,7 @@ def stage_record(
         "l2": stage.l2,
         "proximity": stage.proximity,
         "loss": float(table.loss.mean()),
-        "accuracy": float((table.prediction == table.label).mean()),
+        "accuracy": float((table.prediction == table.label).mean()) if classes else None,
         "test_accuracy": None if queries is None else float((queries.prediction == queries.label).mean()),
         "training": training,
         "smallest_curvature": smallest,

@@ -160,5 +160,7 @@ class Layout:
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """(..., P) -> {name: (..., *shape)}, each in its parameter's dtype."""
-        lead = vector.shape[:-1]
-        return {n: vector[..., self.slices[n]].reshape((*lead, *s)).to(self.dtypes[n]) for n, s in self.shapes.items()}
+        lead, sizes = vector.shape[:-1], [shape.numel() for shape in self.shapes.values()]
+        # Split, not sliced: going backwards is then one concatenation, not a vector of zeros for every parameter.
+        parts = zip(self.shapes.items(), vector.split(sizes, dim=-1), strict=True)
+        return {n: part.reshape((*lead, *shape)).to(self.dtypes[n]) for (n, shape), part in parts}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
@@ -18,14 +19,16 @@ from influence.curvature import Method
 from influence.description import predictions
 from influence.errors import RunError
 from influence.estimate import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit
-from influence.fitting import fit, standing
+from influence.fitting import fit, standing, usual_recipe
 from influence.manifest import stage_record, versions
 from influence.progress import Progress
 from influence.projection import embed, map_of
+from influence.recipe import Recipe
 from influence.run import Draft, Run, read_manifest
 from influence.scorer import Scorer
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
+from influence.tokens import MOST
 
 
 def precompute(
@@ -151,7 +154,13 @@ class _Precompute:
     def _fit(self, stage: Stage, previous: Stage | None, report: Any) -> dict[str, Any]:
         if not self.exhibit.train:
             return standing(stage, previous, self.device)
-        return fit(stage, previous, self.exhibit.epochs, self.exhibit.seed, self.device, self._kept(stage), report)
+        return fit(stage, previous, self._recipe(stage), self.device, self._kept(stage), report)
+
+    def _recipe(self, stage: Stage) -> Recipe | None:
+        """None: full batch to a minimum."""
+        epochs = self.exhibit.epochs
+        usual = usual_recipe(len(stage.data), epochs, self.exhibit.seed) if epochs else None
+        return self.exhibit.recipes.get(stage.name, usual)
 
     def _kept(self, stage: Stage) -> Path:
         """Where a training under way leaves where it stands."""
@@ -179,7 +188,7 @@ class _Precompute:
             shown = predictions(
                 objective, objective.stage.data, self.exhibit.examples[name], self.exhibit.classes[name]
             )
-            self.tables[name] = shown.drop(columns="probabilities")
+            self.tables[name] = shown.drop(columns="probabilities", errors="ignore")
         last = self.objectives[-1]
         self.queries = predictions(
             last, self.study.queries, self.exhibit.queries, self.exhibit.classes[last.stage.name], self.study.measure
@@ -194,6 +203,7 @@ class _Precompute:
                 sibling.manifest["settings"].get(key) == self.draft.settings[key] for key in ("queries", "seed")
             ):
                 places, projected = sibling.examples(first)[["x", "y"]], sibling.queries()[["x", "y"]]
+                vectors, others = (np.asarray(array[:]) for array in sibling.embedding() or ())
                 record = sibling.manifest["map"]
             else:
                 with self._step("map of the embedding"):
@@ -206,6 +216,8 @@ class _Precompute:
                 record = {"stage": first, "algorithm": algorithm, "of": f"the {first} model's embedding"}
             self.draft.write_table("work/map-examples", places)
             self.draft.write_table("work/map-queries", projected)
+            self.draft.write_array("embedding/examples", vectors)
+            self.draft.write_array("embedding/queries", others)
             self.draft.mark("map", record)
         for table, name in ((self.tables[first], "work/map-examples"), (self.queries, "work/map-queries")):
             table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
@@ -219,6 +231,10 @@ class _Precompute:
         for stage in self.study.stages:
             self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
         self.draft.write_table("queries", self.queries)
+        for name, tokens in self.exhibit.tokens.items():
+            self.draft.write_table(f"tokens/{name}", tokens)
+        if self.exhibit.tokenizer:
+            self.draft.path("tokenizer.json").write_text(self.exhibit.tokenizer, encoding="utf-8")
         smallest = {
             r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["report"]["curvature"] == "hessian"
         }
@@ -233,7 +249,7 @@ class _Precompute:
             )
             for o in self.objectives
         ]
-        warnings = warnings + [
+        warnings = [*self.exhibit.notes, *warnings] + [
             f"Stage {s['name']!r} stopped at gradient norm {s['training']['gradient_norm']:.2g}, short "
             "of its tolerance."
             for s in stages
@@ -251,6 +267,7 @@ class _Precompute:
                 "stages": stages,
                 "scores": scores,
                 "default_method": self.exhibit.method,
+                "shares": {f"{stage}-{self.exhibit.method}": MOST for stage in self.exhibit.token_losses},
                 "map": places,
                 "timings": {
                     k.removeprefix(f"{self.name}: "): round(v, 2)

@@ -16,6 +16,8 @@ from influence.errors import TrainingError
 
 ROWS = {"sgd": 2, "adam": 3}
 """Rows of each optimiser's state."""
+WINDOW = 50
+"""Batches among which examples of like length are put together."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,13 @@ class Recipe:
             return self.learning_rate * (self.steps - step) / (self.steps - self.warmup)
         return self.learning_rate
 
-    def order(self, count: int) -> Tensor:
+    def order(self, count: int, lengths: Tensor | None = None) -> Tensor:
         """Positions of the examples of every step, (steps, batch_size): epochs, each shuffled anew.
+
+        Args:
+            count: examples.
+            lengths: of each, (count,), where they are padded to the longest of their batch: then of every `WINDOW`
+                batches those of like length are put together, and the batches shuffled again.
 
         Raises:
             TrainingError: a batch is larger than the `count` examples.
@@ -89,7 +96,15 @@ class Recipe:
         generator = torch.Generator().manual_seed(self.seed)
         needed = self.steps * self.batch_size
         epochs = [torch.randperm(count, generator=generator) for _ in range(math.ceil(needed / count))]
-        return torch.cat(epochs)[:needed].view(self.steps, self.batch_size)
+        order = torch.cat(epochs)[:needed]
+        if lengths is not None:
+            windows = order.split(WINDOW * self.batch_size)
+            order = torch.cat([self._alike(window, lengths, generator) for window in windows])
+        return order.view(self.steps, self.batch_size)
+
+    def _alike(self, window: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+        batches = window[lengths[window].argsort(stable=True)].view(-1, self.batch_size)
+        return batches[torch.randperm(len(batches), generator=generator)].flatten()
 
     def begin(self, point: Tensor) -> Tensor:
         """The state (K, T) before the first step, at the parameters `point` (T,): the memory is empty."""

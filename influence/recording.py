@@ -79,7 +79,8 @@ class Trajectory:
 
     def __init__(self, objective: Objective, recipe: Recipe, start: Mapping[str, Tensor]):
         self.objective, self.recipe = objective.at(dict(start)), recipe
-        self.order = recipe.order(objective.count)
+        # Data sets that know how long their examples are say so, as samplers for such data ask for.
+        self.order = recipe.order(objective.count, getattr(objective.stage.data, "lengths", None))
         self.start = objective.trained.flatten(self.objective.parameters)
         self.frozen = objective.frozen.flatten(self.objective.parameters)
         self._held = torch.zeros_like(self.start)

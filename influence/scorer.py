@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+import zarr
 
 from influence.attribution import report_of
 from influence.chain import Chain
@@ -20,6 +21,7 @@ from influence.run import Draft
 from influence.shards import drop_vectors, fill, filled, keep_vectors, scores_file, vectors_of
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
+from influence.tokens import shares_of_strongest
 
 Step = Callable[..., AbstractContextManager[Bar]]
 
@@ -55,6 +57,8 @@ class Scorer:
             pulled = self._pull(method)
             for objective in self.objectives:
                 self._fill(objective, method)
+                if method == self.exhibit.method:
+                    self._split(objective, method)
             drop_vectors(self.draft, method)
             records += [
                 {"stage": name, "method": method, "file": scores_file(name, method), "report": report}
@@ -97,6 +101,23 @@ class Scorer:
             return
         with self.step(f"scoring {name} ({method})", total=objective.count) as bar:
             fill(self.draft, method, objective, vectors_of(self.draft, method, name).to(self.device), bar)
+
+    def _split(self, objective: Objective, method: str) -> None:
+        """The scores of the strongest pairs, split over tokens, where the stage's loss is a sum over tokens."""
+        name, step = objective.stage.name, f"split {objective.stage.name}"
+        if name not in self.exhibit.token_losses or step in self.draft.steps:
+            return
+        vectors, scores = (
+            vectors_of(self.draft, method, name),
+            zarr.open_array(self.draft.path(scores_file(name, method)), mode="r"),
+        )
+        lengths = self.exhibit.tokens[name]["starts"].map(len).tolist()
+        with self.step(f"splitting the strongest of {name} over tokens", total=len(vectors)) as bar:
+            table = shares_of_strongest(
+                objective, self.exhibit.token_losses[name], vectors, scores, lengths, bar.advance
+            )
+            self.draft.write_shares(name, method, table)
+        self.draft.mark(step)
 
     def _solver(self, objective: Objective, method: str) -> Method:
         damping = self.exhibit.damping if method == self.exhibit.method else None

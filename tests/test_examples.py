@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -9,19 +10,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from influence import Run, attribute
+from influence.cli import main
 from influence.precompute import precompute
 from influence.studies.exhibit import Exhibit
 from influence.studies.userfile import from_file
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-TUTORIAL = (ROOT / "docs" / "your-own-model.md").read_text(encoding="utf-8")
+TUTORIAL, TEXTS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("your-own-model.md", "texts.md"))
 
 
 def python(*arguments: object, folder: Path = ROOT) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         capture_output=True,
@@ -33,6 +36,15 @@ def python(*arguments: object, folder: Path = ROOT) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Models as small as these are many times slower on several threads of a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -71,7 +83,90 @@ def test_a_text_classifier_with_an_adapter(tmp_path):
     assert abs(scores.values - run.scores()[:]).max() <= 1e-5 * abs(scores.values).max()
 
 
-# The tutorial
+@pytest.mark.usefixtures("quick_map")
+def test_files_of_texts(tmp_path, monkeypatch):
+    out = python(EXAMPLES / "own_texts.py", tmp_path)
+    assert "150 of the 200 texts of sentences.txt were taken, drawn by the seed." in out
+    run = Run.open(tmp_path / "runs" / "texts-frozen")
+    lines = (tmp_path / "sentences.txt").read_text(encoding="utf-8").splitlines()
+    shown = run.examples("pretrain")
+    assert len(shown) == 150
+    assert list(shown["text"]) == [lines[i] for i in shown["id"]], "a text is found again by its id"
+    assert run.stage("finetune")["classes"] == ["food", "weather"]
+    # The command that it prints makes the same run.
+    command = next(line for line in out.splitlines() if line.startswith("upstream ")).split()[1:]
+    monkeypatch.setattr(sys, "argv", ["upstream", *command, "--name", "again", "--quiet"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    again = Run.open(tmp_path / "runs" / "again-frozen")
+    assert abs(again.scores()[:] - run.scores()[:]).max() <= 1e-4 * abs(run.scores()[:]).max()
+
+
+@pytest.fixture(scope="module")
+def hugging_face():
+    """The example as a module."""
+    pytest.importorskip("transformers")
+    spec = importlib.util.spec_from_file_location("hugging_face", EXAMPLES / "hugging_face.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_hugging_face_model_in_python():
+    pytest.importorskip("transformers")
+    out = python(EXAMPLES / "hugging_face.py")
+    right, count = map(int, re.match(r"(\d+) of (\d+) queries are right", out).groups())
+    assert count / 2 < right < count
+    assert out.count("score  rank") == 2
+
+
+@pytest.mark.usefixtures("quick_map")
+def test_a_run_of_a_hugging_face_model(tmp_path, hugging_face, monkeypatch):
+    monkeypatch.setattr(hugging_face, "STEPS", 60)
+    exhibit = hugging_face.study()
+    run = precompute([exhibit], ["hugging-face"], tmp_path, progress=False)[0]
+    assert run.stage("pretrain")["classes"] == []
+    assert run.stage("pretrain")["accuracy"] is None
+    assert {"text", "loss"} <= set(run.examples("pretrain").columns)
+    assert "prediction" not in run.examples("pretrain").columns
+    assert set(run.queries()["prediction"]) <= {"sea", "wood"}
+    parameters = run.stage("finetune")["parameters"]
+    assert parameters["new"] == ["score.weight"]
+    assert "transformer.wte.weight" in parameters["frozen"]
+    assert "lm_head.weight" not in run.stage("pretrain")["parameters"]["new"], "tied to the embedding"
+    assert (run.scores()[:] != 0).any()
+
+
+def test_padding_changes_no_loss(hugging_face):
+    """A text alone and the same beside a longer one."""
+    table = hugging_face.table_of([("the shark swims", "sea"), ("the shark swims below the waves of the sea", "sea")])
+    data = hugging_face.Texts(table, hugging_face.tokenizer_of(table["text"]))
+    torch.manual_seed(0)
+    config = hugging_face.GPT2Config(vocab_size=len(data.rows[1]) + 9, n_positions=16, n_embd=8, n_layer=1, n_head=1)
+    config.pad_token_id, config.num_labels = data.pad, 2
+    batches = [hugging_face.collate(examples) for examples in ([data[0]], [data[0], data[1]])]
+    for model, loss in (
+        (hugging_face.GPT2LMHeadModel(config), hugging_face.next_token_loss),
+        (hugging_face.AutoModelForSequenceClassification.from_config(config), hugging_face.class_loss),
+    ):
+        alone, beside = (loss(hugging_face.forward(model.eval(), batch), batch)[0].item() for batch in batches)
+        assert alone == pytest.approx(beside, rel=1e-5)
+
+
+def test_a_tokenizer_of_another_model_is_refused(hugging_face):
+    tokenizer = hugging_face.tokenizer_of(["one two three four"])
+    size = {"n_positions": 8, "n_embd": 4, "n_layer": 1, "n_head": 1}
+    exact = hugging_face.GPT2LMHeadModel(hugging_face.GPT2Config(vocab_size=len(tokenizer), **size))
+    hugging_face.refuse_other_tokenizer(tokenizer, exact)
+    small = hugging_face.GPT2LMHeadModel(hugging_face.GPT2Config(vocab_size=len(tokenizer) - 1, **size))
+    with pytest.raises(
+        ValueError, match=r"token ids up to 6, the model embeds 6 tokens \(0 to 5\): they do not belong"
+    ):
+        hugging_face.refuse_other_tokenizer(tokenizer, small)
+
+
+# The tutorials
 
 
 def snippets() -> list[str]:
@@ -87,10 +182,11 @@ def test_the_tutorials_snippets_run_one_after_another(tmp_path):
 
 def test_the_tutorials_options_exist():
     known = python("-c", "import sys; from influence.cli import main; main()", "precompute", "--help")
-    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", TUTORIAL)) - {"--constraint"}:
+    known += python("-c", "import sys; from influence.cli import main; main()", "demo", "--help")
+    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", TUTORIAL + TEXTS)) - {"--constraint"}:
         assert option in known, option
 
 
 def test_the_tutorials_files_exist():
-    for name in re.findall(r"(?:examples|influence|docs)/[\w./]+\.(?:py|md)", TUTORIAL):
+    for name in re.findall(r"(?:examples|influence|docs)/[\w./]+\.(?:py|md)", TUTORIAL + TEXTS):
         assert (ROOT / name).is_file(), name

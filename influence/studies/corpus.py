@@ -29,8 +29,5 @@ class Corpus:
 
     def chosen(self, rows: Sequence[int]) -> Corpus:
         """Some of the texts, which keep their ids."""
-        ids = self.ids or range(len(self))
-        return Corpus(
-            *([part[i] for i in rows] if part else () for part in (self.texts, self.labels, ids)),
-            *([part[i] for i in rows] if part else () for part in (self.titles, self.sources)),
-        )
+        kept = {name: [part[row] for row in rows] for name, part in vars(self).items() if len(part)}
+        return Corpus(**{"ids": list(rows), **kept})

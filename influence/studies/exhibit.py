@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -13,8 +13,10 @@ from torch import nn
 
 from influence.curvature import METHODS
 from influence.parameters import groups_of
+from influence.recipe import Recipe
 from influence.studies.shown import class_names, penultimate, table_of
 from influence.study import Study
+from influence.tokens import TokenLosses
 from influence.version import VERSION
 
 SMALL = 2000
@@ -31,16 +33,23 @@ class Exhibit:
         study: its stages at their starting points if `train`, else at their trained parameters.
         title, summary: for people; one line, one paragraph.
         measure: what is explained, in words.
-        classes: stage -> names of the model's outputs, in order; default the data set's `classes`, else numbers.
+        classes: stage -> names of the model's outputs, in order; default the data set's `classes`, else numbers. Empty:
+            the stage's model is no classifier, for instance a language model.
         examples: stage -> table with id, label and image (PNG bytes) or text, in the order of the stage's data;
             default from its examples: their integer class, a tensor or PIL image that is a picture, a text.
         queries: the same for the test queries.
         embedding: (first stage's model, batch) -> (B, d), what the map is made of; default what goes into the model's
             last linear layer.
+        token_losses: stage -> (outputs, batch) -> (B, L), each token's share of its text's loss; with it the
+            strongest scores are split over tokens.
+        tokens: stage, or "queries" -> table of `starts` and `ends` of each text's tokens, in characters.
+        tokenizer: the model's, as JSON of the `tokenizers` library.
         train: fit the stages before attributing.
         epochs: by mini-batches and so many passes over the data; 0: full batch to a minimum, for small models.
+        recipes: stage -> how its mini-batches are made, where that is other than usual.
         seed: of everything random.
         variant: of the study, for instance how it was finetuned.
+        notes: what a careful reader should know of the data; the run's warnings begin with them.
         method, damping, curvature: how the run's scores are solved; the default method goes by the model's size.
         settings: further JSON values that the run depends on.
 
@@ -56,10 +65,15 @@ class Exhibit:
     examples: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     queries: pd.DataFrame = field(default_factory=pd.DataFrame)
     embedding: Callable[[nn.Module, Any], torch.Tensor] | None = None
+    token_losses: Mapping[str, TokenLosses] = field(default_factory=dict)
+    tokens: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tokenizer: str = ""
     train: bool = False
     epochs: int = 0
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
     seed: int = 0
     variant: str = ""
+    notes: Sequence[str] = ()
     method: str = ""
     damping: float | None = None
     curvature: str = "ggn"
@@ -113,9 +127,9 @@ class Exhibit:
             "models": None if self.train else [fingerprint(s.model) for s in self.study.stages],
             "queries": _digest(self.queries),
             "stages": stages,
-            # Only where they are set: runs from before there were these are what they were.
-            **({"damping": self.damping} if self.damping is not None else {}),
-            **({"epochs": self.epochs} if self.epochs else {}),
+            "damping": self.damping,
+            "epochs": self.epochs,
+            "recipes": {stage: asdict(recipe) for stage, recipe in self.recipes.items()},
             **self.settings,
         }
 

@@ -17,6 +17,7 @@ from influence.curvature import METHODS
 from influence.errors import StudyError
 from influence.precompute import precompute
 from influence.run import Draft
+from influence.studies.texts import TextOptions, TextStudy
 
 
 class TinyBuilt:
@@ -72,10 +73,19 @@ def runs(finished, tmp_path):
     ("command", "words"),
     [
         ([], ["Which pretraining examples", "demo", "precompute", "studies", "methods", "runs", "check", "explore"]),
-        (["demo"], ["digits", "open the explorer", "--runs", "--port", "--no-browser"]),
+        (["demo"], ["digits", "open the explorer", "--study", "--runs", "--port", "--no-browser"]),
         (
             ["precompute"],
-            ["built-in study", "resumes where it stopped", "--runs", "--name", "--images", "--method", "--dry-run"],
+            [
+                "built-in study",
+                "resumes where it stopped",
+                "--runs",
+                "--name",
+                "--images",
+                "--texts",
+                "--sample",
+                "--method",
+            ],
         ),
         (["studies"], ["List the built-in studies"]),
         (["methods"], ["List the methods with their cost"]),
@@ -233,6 +243,101 @@ def test_folders_of_pictures(upstream, tmp_path):
     assert any("gradient norm" in warning for warning in updated.manifest["warnings"])
 
 
+@pytest.fixture
+def untrained_texts(monkeypatch):
+    """What `--texts` reads and is told, in place of a language model; the tiny study is computed."""
+    made = []
+    monkeypatch.setattr(
+        TextStudy, "__init__", lambda _, name, subject, parts, options: made.append((name, parts, options))
+    )
+    monkeypatch.setattr(TextStudy, "exhibit", lambda _, variant: TinyBuilt().exhibit(variant))
+    return made
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Names of three files in the current folder."""
+    (tmp_path / "old.txt").write_text("\n".join(f"line {i}" for i in range(60)))
+    (tmp_path / "new.csv").write_text("body,topic,head\na,x,A\n,,\nb,y,B\n")
+    (tmp_path / "test.jsonl").write_text('{"body": "c", "topic": "y", "where": "[bold]"}')
+    return ["old.txt", "new.csv", "test.jsonl"]
+
+
+def test_files_of_texts(upstream, untrained_texts, texts, tmp_path):
+    options = ["--text-column", "body", "--label-column", "topic", "--title-column", "head", "--source-column", "where"]
+    options += [
+        "--sample",
+        "20",
+        "--vocabulary",
+        "300",
+        "--context",
+        "16",
+        "--epochs",
+        "2",
+        "--l2",
+        "0.5",
+        "--queries",
+        "9",
+    ]
+    options += ["--seed", "3", "--finetuning", "frozen", "--method", "cg", "--damping", "0.5", "--quiet"]
+    code, out, _ = upstream("precompute", "--texts", *texts, *options, "--name", "mine")
+    assert (code, out) == (0, "Finished: data/runs/mine-frozen Look at them with `upstream explore`.")
+    ((name, parts, made),) = untrained_texts
+    assert name == "texts"
+    assert made == TextOptions(vocabulary=300, context=16, epochs=2, l2=0.5, queries=9, seed=3)
+    assert len(parts["pretrain"]) == 20
+    assert (parts["finetune"].ids, parts["finetune"].titles) == ((0, 2), ("A", "B"))
+    assert parts["queries"].sources == ("[bold]",)
+    run = Run.open(tmp_path / "data/runs/mine-frozen")
+    assert (run.manifest["scores"][0]["method"], run.manifest["scores"][0]["report"]["damping"]) == ("cg", 0.5)
+    assert run.manifest["warnings"][:2] == [
+        "20 of the 60 texts of old.txt were taken, drawn by the seed.",
+        "Empty texts left out of new.csv: 1, the first at line 3.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "words"),
+    [
+        (["none.csv", "new.csv", "test.jsonl"], [], "none.csv does not exist; expected a file of texts: .csv"),
+        ([".", "new.csv", "test.jsonl"], [], ". is a folder; expected a file of texts"),
+        (["old.txt", "new.csv", "test.jsonl"], [], "new.csv has no column 'text'; it has 'body', 'topic', 'head'."),
+        (["old.txt", "old.txt", "test.jsonl"], [], "old.txt is plain lines, which have no labels"),
+        (["old.txt", "new.csv", "test.jsonl"],
+         ["--text-column", "body", "--label-column", "topic", "--title-column", "[b]"],
+         "--title-column: no file has a column '[b]'; new.csv has 'body', 'topic', 'head'."),
+    ],
+)  # fmt: skip
+def test_files_of_texts_that_are_not_in_order(upstream, texts, files, options, words):
+    code, out, errors = upstream("precompute", "--texts", *files, *options)
+    assert (code, out) == (2, "")
+    assert words in errors
+    assert errors.startswith("Error: ")
+
+
+class TextsBuilt(TinyBuilt):
+    """A built-in study whose constructor takes an option."""
+
+    def __init__(self, seed=0, queries=0):
+        super().__init__(seed)
+        assert queries in (0, 7)
+
+
+def test_a_built_in_study_takes_the_options_of_its_constructor(upstream, monkeypatch, tmp_path):
+    monkeypatch.setitem(cli.STUDIES, "worded", TextsBuilt)
+    assert upstream("precompute", "worded", "--queries", "7", "--finetuning", "updated", "--quiet")[0] == 0
+    assert [path.name for path in (tmp_path / "data/runs").glob("tiny-*")] == ["tiny-updated"]
+    code, _, errors = upstream("precompute", "worded", "--vocabulary", "7")
+    assert (code, "--vocabulary means nothing for worded; it is for --texts." in errors) == (2, True)
+
+
+def test_demo_of_another_study(upstream, monkeypatch):
+    calls = []
+    monkeypatch.setattr(subprocess, "run", lambda call, check: calls.append(call) or SimpleNamespace(returncode=0))
+    assert upstream("demo", "--study", "tiny", "--no-browser")[0] == 0
+    assert calls[0][-3:] == ["--run", "data/runs/tiny-frozen", "--no-browser"]
+
+
 def test_interrupt_says_that_nothing_finished_is_lost(upstream, tmp_path, monkeypatch):
     mark = Draft.mark
 
@@ -284,10 +389,27 @@ def test_failures_under_way(upstream, monkeypatch, error, words):
     ("arguments", "words"),
     [
         (["nonsense"], ["No such command 'nonsense'"]),
-        (["precompute"], ["Give one of: a built-in study", "FILE.py:FUNCTION, or --images"]),
+        (["precompute"], ["Give one of: a built-in study", "FILE.py:FUNCTION, --images", "or --texts PRETRAIN"]),
         (["precompute", "tiny", "--images", "a", "b", "c"], ["Give one of: a built-in study"]),
-        (["precompute", "tiny", "--data", "x"], ["--data means nothing for tiny; it is for `--images`", "cifar10"]),
-        (["precompute", "tiny", "--image-size", "16"], ["--image-size means nothing for tiny"]),
+        (["precompute", "tiny", "--data", "x"], ["--data means nothing for tiny; it is for cifar10, fashion."]),
+        (
+            ["precompute", "tiny", "--image-size", "16"],
+            ["--image-size means nothing for tiny; it is for --images, cif"],
+        ),
+        (["precompute", "tiny", "--texts", "a", "b", "c"], ["Give one of: a built-in study", "--texts PRETRAIN"]),
+        (["precompute", "--texts", "a", "b", "c", "--images", "a", "b", "c"], ["Give one of: a built-in study"]),
+        (["precompute", "tiny", "--sample", "9"], ["--sample means nothing for tiny; it is for --texts."]),
+        (["precompute", "tiny", "--finetuning", "half"], ["--finetuning is 'half', expected frozen, updated or both"]),
+        (["precompute", "fashion", "--text-column", "a"], ["--text-column means nothing for fashion"]),
+        (
+            ["precompute", "no.py:f", "--epochs", "3"],
+            ["--epochs means nothing for no.py:f; it is for --images, --texts"],
+        ),
+        (["precompute", "--images", "a", "b", "c", "--context", "9"], ["--context means nothing for --images; it is"]),
+        (["precompute", "--texts", "a", "b", "c", "--model", "cnn"], ["--model means nothing for --texts; it is for"]),
+        (["precompute", "--texts", "a", "b", "c", "--data", "d"], ["--data means nothing for --texts; it is for cif"]),
+        (["precompute", "--texts", "a", "b"], ["--texts", "requires 3 arguments"]),
+        (["precompute", "--texts", "a", "b", "c", "--sample", "1"], ["Invalid value for '--sample'"]),
         (["precompute", "tiny", "--method", "magic"], ["There is no method 'magic'; the methods are exact"]),
         (["precompute", "tiny", "--curvature", "flat"], ["There is no curvature 'flat'; choose one of ggn, hessian"]),
         (["precompute", "tiny", "--damping", "-1"], ["Damping is -1.0, expected a finite number"]),
@@ -296,7 +418,7 @@ def test_failures_under_way(upstream, monkeypatch, error, words):
         (["precompute", "--images", "a", "b"], ["--images", "requires 3 arguments"]),
         (["precompute", "--images", "a", "b", "c"], ["Folder a does not exist; expected a folder with one folder"]),
         (["precompute", "cifar10"], ["needs CIFAR-10", "--data"]),
-        (["precompute", "cifar10", "--finetuning", "half"], ["needs CIFAR-10"]),
+        (["precompute", "cifar10", "--finetuning", "half"], ["--finetuning is 'half'"]),
         (["precompute", "fashion", "--epochs", "0"], ["Invalid value for '--epochs'"]),
         (["precompute", "no.py:f"], ["There is no file no.py"]),
         (["precompute", "mnist"], ["There is no built-in study 'mnist'; the studies are digits", "upstream studies"]),
@@ -310,6 +432,8 @@ def test_failures_under_way(upstream, monkeypatch, error, words):
         (["check", "x" * 300], ["There is no run at"]),
         (["explore", "--port", "99999"], ["Invalid value for '--port'", "65535"]),
         (["demo", "--port", "http"], ["Invalid value for '--port'", "valid int"]),
+        (["demo", "--study", "cifar10"], ["--study 'cifar10' needs data that is not embedded; the demo takes digits"]),
+        (["demo", "--study", "[b]"], ["--study '[b]' is not among the built-in studies; the demo takes digits"]),
     ],
 )
 def test_what_cannot_be_is_answered_with_what_can(upstream, arguments, words):

@@ -9,7 +9,7 @@ from tiny import tiny_stages, tiny_study
 from influence.chain import Chain
 from influence.curvature import method_named
 from influence.errors import TrainingError
-from influence.fitting import fit, standing
+from influence.fitting import fit, standing, usual_recipe
 from influence.study import Stage, Study
 from influence.training import fit_stage
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def fitted(stages, path, report=lambda share: None, epochs=3):
     records = []
     for previous, stage in zip((None, *stages), stages, strict=False):
-        records.append(fit(stage, previous, epochs, 0, CPU, path / f"{stage.name}.safetensors", report))
+        records.append(fit(stage, previous, usual_recipe(len(stage.data), epochs, 0), CPU, path / f"{stage.name}.safetensors", report))
     return records
 
 
@@ -82,4 +82,4 @@ def test_a_training_that_does_not_stay_finite_is_named(tmp_path):
     stage = tiny_stages()[0]
     bad = Stage("bad", stage.model, lambda o, b: o.sum(1) * torch.inf, stage.data)
     with pytest.raises(TrainingError, match="Stage 'bad': the training was not finite any more after 1 steps"):
-        fit(bad, None, 1, 0, CPU, tmp_path / "x", lambda share: None)
+        fit(bad, None, usual_recipe(len(bad.data), 1, 0), CPU, tmp_path / "x", lambda share: None)

@@ -1,0 +1,64 @@
+"""Dictionary definitions: a language model pretrained on those of all topics, finetuned to tell eight topics apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from influence.embedded import embedded
+from influence.studies.corpus import Corpus
+from influence.studies.texts import TextOptions, TextStudy
+
+TOPICS = (
+    "noun.animal",
+    "noun.artifact",
+    "noun.body",
+    "noun.food",
+    "noun.location",
+    "noun.person",
+    "noun.plant",
+    "noun.substance",
+)
+FINETUNE, QUERIES = 75, 125
+"""Definitions of each topic to finetune on, and to explain."""
+KINDS = {"noun": "nouns", "verb": "verbs", "adj": "adjectives", "adv": "adverbs"}
+
+
+class Definitions(TextStudy):
+    """`definitions`: 40,000 definitions of WordNet to pretrain on, 600 of eight topics to finetune on, 1,000 to explain.
+
+    Args:
+        seed: draws which definitions are which, and of everything else that is random.
+        options: other than usual.
+    """
+
+    name = "definitions"
+    summary = "dictionary definitions: a language model pretrained on all topics, finetuned to tell eight apart"
+
+    def __init__(self, seed: int = 0, queries: int = 0):
+        table = pd.read_parquet(embedded("definitions/definitions.parquet"))
+        parts = {name: _corpus(table.iloc[rows]) for name, rows in _drawn(table["label"], seed).items()}
+        super().__init__(self.name, "Definitions", parts, TextOptions(seed=seed, queries=queries))
+
+
+def _drawn(labels: pd.Series, seed: int) -> dict[str, np.ndarray]:
+    """Rows of each part, in the order of the file. The file holds no text twice, nor nearly (`data/definitions`)."""
+    rng = np.random.default_rng(seed)
+    finetune, queries = [], []
+    for topic in TOPICS:
+        rows = rng.permutation(np.flatnonzero(labels == topic))
+        finetune.append(rows[:FINETUNE])
+        queries.append(rows[FINETUNE : FINETUNE + QUERIES])
+    rest = np.setdiff1d(np.arange(len(labels)), np.concatenate([*finetune, *queries]))
+    return {"pretrain": rest, "finetune": np.sort(np.concatenate(finetune)), "queries": np.sort(np.concatenate(queries))}
+
+
+def _corpus(table: pd.DataFrame) -> Corpus:
+    kinds = table["label"].str.partition(".")[0].map(KINDS)
+    return Corpus(
+        texts=table["text"].tolist(),
+        labels=table["label"].str.removeprefix("noun.").tolist(),
+        ids=table["id"].tolist(),
+        titles=table["word"].tolist(),
+        sources=kinds.tolist(),
+    )

@@ -1,0 +1,62 @@
+"""Texts that are nearly the same: those of one set that another set holds too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+from tokenizers import Tokenizer
+
+from influence.studies.tokenizing import fit_tokenizer
+
+ALIKE = 0.8
+"""Share of the words of either that two texts must have in common (Jaccard's index of their sets of words)."""
+ROWS = 256
+
+
+def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    """For each of `texts` the position in `others` of the text most like it, or -1 where none is alike: (n,).
+
+    Case, order and repetition of words do not count; signs do not either, unless a text has nothing else.
+    """
+    if not len(texts) or not len(others):
+        return np.full(len(texts), -1)
+    tokenizer = fit_tokenizer([*texts, *others], vocabulary=2**31 - 1)
+    mine, theirs = _sets(tokenizer, texts), _sets(tokenizer, others)
+    blocks = []
+    for start in range(0, len(texts), ROWS):
+        common = _in_common(mine[start : start + ROWS], theirs)
+        best = common.argmax(1)
+        blocks.append(np.where(common[np.arange(len(best)), best] >= ALIKE, best, -1))
+    return np.concatenate(blocks)
+
+
+def repeated(texts: Sequence[str]) -> np.ndarray:
+    """Which texts are nearly the same as one before them: bool (n,)."""
+    sets = _sets(fit_tokenizer(texts, vocabulary=2**31 - 1), texts)
+    blocks: list[np.ndarray] = [np.zeros(0, bool)]
+    for start in range(0, len(texts), ROWS):
+        stop = min(start + ROWS, len(texts))
+        alike = _in_common(sets[start:stop], sets[:stop]) >= ALIKE
+        earlier = np.arange(stop) < np.arange(start, stop)[:, None]
+        blocks.append(np.any(alike & earlier, axis=1))
+    return np.concatenate(blocks)
+
+
+def _in_common(mine: sparse.csr_matrix, theirs: sparse.csr_matrix) -> np.ndarray:
+    """Jaccard's index of every pair of sets."""
+    common = (mine @ theirs.T).toarray()
+    return common / (np.asarray(mine.sum(1)) + np.asarray(theirs.sum(1)).ravel() - common)
+
+
+def _sets(tokenizer: Tokenizer, texts: Sequence[str]) -> sparse.csr_matrix:
+    """A row a text, 1 at each of its words."""
+    rows, columns = [], []
+    for row, found in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
+        words = {number for number, token in zip(found.ids, found.tokens, strict=True) if token.isalnum()}
+        chosen = words or set(found.ids)
+        rows += [row] * len(chosen)
+        columns += list(chosen)
+    shape = (len(texts), tokenizer.get_vocab_size())
+    return sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)

@@ -1,0 +1,101 @@
+"""A small causal language model, and a classifier on top of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, gelu, linear, scaled_dot_product_attention
+
+from influence.studies.tokenizing import PADDING, START
+
+HEADS = 4
+SPREAD = 0.02
+"""Standard deviation of the weights at the start. With torch's own for embeddings, 1, far less is learned."""
+
+
+class Block(nn.Module):
+    """One transformer layer, normalised first: causal attention, then a wider layer, each added to what came in."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.before_attention, self.before_wider = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value, self.attended = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wider, self.back = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, states: Tensor) -> Tensor:
+        rows, length, width = states.shape
+        parts = self.query_key_value(self.before_attention(states)).view(rows, length, 3, HEADS, width // HEADS)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        # Padding stands at the end, where a causal model cannot see it: no other mask is needed.
+        mixed = scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
+        states = states + self.attended(mixed.reshape(rows, length, width))
+        return states + self.back(gelu(self.wider(self.before_wider(states))))
+
+
+class Body(nn.Module):
+    """Token ids (B, L), L at most 1 + context, to states (B, L, width)."""
+
+    def __init__(self, vocabulary: int, context: int, width: int, layers: int):
+        super().__init__()
+        self.words, self.places = nn.Embedding(vocabulary, width), nn.Embedding(1 + context, width)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=SPREAD)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        return self.norm(self.blocks(self.words(tokens) + self.places(places)))
+
+
+class LanguageModel(nn.Module):
+    """What the next token is, from the tokens so far: (B, 1 + L) -> logits (B, L, vocabulary) of the last L tokens.
+
+    The output weights are those of the word embedding (tied).
+    """
+
+    def __init__(self, vocabulary: int, context: int, width: int, layers: int):
+        super().__init__()
+        self.body = Body(vocabulary, context, width, layers)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return linear(self.body(tokens[:, :-1]), self.body.words.weight)
+
+
+class TextClassifier(nn.Module):
+    """Class logits (B, classes) of token ids (B, 1 + L): a linear layer on the mean state of the tokens."""
+
+    def __init__(self, vocabulary: int, context: int, width: int, layers: int, classes: int):
+        super().__init__()
+        self.body = Body(vocabulary, context, width, layers)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(mean_state(self, tokens))
+
+
+def mean_state(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Mean over the tokens of their states in the model's body, (B, width)."""
+    read = (tokens != PADDING) & (tokens != START)
+    states = model.get_submodule("body")(tokens) * read[..., None]
+    return states.sum(1) / read.sum(1, keepdim=True)
+
+
+def token_losses(logits: Tensor, batch: list[Tensor]) -> Tensor:
+    """Each token's share (B, L) of its text's loss, in nats: of L tokens, 1/L of its own loss; 0 at padding."""
+    target = batch[0][:, 1:]
+    each = cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PADDING, reduction="none")
+    return each.view_as(target) / (target != PADDING).sum(1, keepdim=True)
+
+
+def language_loss(logits: Tensor, batch: list[Tensor]) -> Tensor:
+    """Mean loss of each text's tokens, (B,), in nats."""
+    return token_losses(logits, batch).sum(1)
+
+
+def class_loss(logits: Tensor, batch: list[Tensor]) -> Tensor:
+    """Cross-entropy of each text's class, (B,), in nats."""
+    return cross_entropy(logits, batch[1], reduction="none")

@@ -1,0 +1,207 @@
+"""Three files of texts become three corpora: which columns, which rows, and whether the files fit together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from influence.errors import StudyError
+from influence.studies.corpus import Corpus
+from influence.studies.pictures import printable
+from influence.studies.reading import Lines, Texts, listed, opened, shown
+from influence.studies.sampling import reservoir
+
+LARGEST = 200_000
+"""Texts of a file that are taken without a sample."""
+CHARACTERS = 2**28
+"""Characters that these may have together."""
+CLASSES = 1000
+"""Of finetuning at most: where there are more, the labels are in another column."""
+NO_CLASS = ("", "nan", "null", "<na>")
+"""Labels, in small letters, that say that there is none; pandas and Arrow write these."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns (of JSON: keys) hold what; None: the one of that very name, if there is one."""
+
+    text: str | None = None
+    label: str | None = None
+    title: str | None = None
+    source: str | None = None
+
+
+def corpora(
+    files: Sequence[Path], columns: Columns | None = None, sample: int | None = None, seed: int = 0
+) -> tuple[dict[str, Corpus], list[str]]:
+    """`pretrain` (where labels are not needed), `finetune` and `queries`; and, in sentences, what was left out.
+
+    A text's id is the number of its row (in .jsonl and .txt: of its line) in the file, from 0. Empty texts are left
+    out.
+
+    Args:
+        files: in that order, each .csv, .tsv, .parquet or .jsonl, the first also .txt.
+        columns: which columns hold what.
+        sample: of each file at most so many texts, drawn uniformly; None: all, of which there may be 200,000.
+        seed: of the draw.
+
+    Raises:
+        StudyError: a file is not in order, too large to be taken whole, or does not fit the others.
+    """
+    columns = columns or Columns()
+    pretrain, finetune, test = (
+        _Source(opened(path), columns, sample, [seed, i], labelled=i > 0) for i, path in enumerate(files)
+    )
+    for kind in ("title", "source"):
+        named = getattr(columns, kind)
+        if named is not None and not any(kind in each.names for each in (pretrain, finetune, test)):
+            raise StudyError(f"--{kind}-column: no file has a column {named!r}; {finetune.described}.")
+    parts = {"pretrain": pretrain.corpus(2), "finetune": finetune.corpus(2)}
+    classes = sorted(set(parts["finetune"].labels))
+    if not 2 <= len(classes) <= CLASSES:
+        drawn = "" if sample is None else f" in the {sample:,} texts drawn by --sample"
+        few = listed(classes[:3]) + (" ..." if len(classes) > 3 else "")
+        raise StudyError(
+            f"{printable(finetune.file.path)}: column {finetune.names['label']!r} has the classes {few}, that is "
+            f"{len(classes):,}{drawn}; a classifier takes 2 to {CLASSES:,}. {finetune.described}; say which with "
+            "--label-column NAME."
+        )
+    parts["queries"] = test.corpus(1, classes)
+    return parts, [note for each in (pretrain, finetune, test) for note in each.notes]
+
+
+class Record(NamedTuple):
+    """One text; `row` is its number in the file."""
+
+    row: int
+    text: str
+    label: str
+    title: str
+    source: str
+
+
+class _Source:
+    """One of the three files, and what is taken of it.
+
+    Raises:
+        StudyError: it lacks a column.
+    """
+
+    def __init__(self, file: Texts, columns: Columns, sample: int | None, seed: list[int], labelled: bool):
+        self.file, self.sample, self.seed, self.labelled = file, sample, seed, labelled
+        self.classes: Collection[str] = ()
+        self.empty, self.first_empty = 0, ""
+        self.notes: list[str] = []
+        self.names = {"text": ""} if isinstance(file, Lines) else self._named(columns)
+        if labelled and isinstance(file, Lines):
+            raise StudyError(
+                f"{printable(file.path)} is plain lines, which have no labels; they are for pretraining. To finetune "
+                "and to test, give a .csv, .tsv, .parquet or .jsonl with a column of labels."
+            )
+
+    @property
+    def described(self) -> str:
+        return f"{printable(self.file.path)} has {listed(self.file.columns)}"
+
+    def corpus(self, least: int, classes: Collection[str] = ()) -> Corpus:
+        """Its texts, or a sample of them.
+
+        Args:
+            least: so many at least.
+            classes: the labels that there may be; empty: any.
+        """
+        self.classes = classes
+        records, total = self._all() if self.sample is None else reservoir(self._records(), self.sample, self.seed)
+        name = printable(self.file.path.name)
+        if self.empty:
+            self.notes.append(f"Empty texts left out of {name}: {self.empty:,}, the first at {self.first_empty}.")
+        if len(records) < least:
+            empty = f", beside {self.empty:,} empty ones" if self.empty else ""
+            raise StudyError(
+                f"{printable(self.file.path)} holds too few texts: {len(records)}{empty}; expected at least {least}."
+            )
+        if len(records) < total:
+            self.notes.append(f"{len(records):,} of the {total:,} texts of {name} were taken, drawn by the seed.")
+        rows, texts, *rest = zip(*records, strict=True)
+        labels, titles, sources = (values if any(values) else () for values in rest)
+        return Corpus(texts, labels, rows, titles, sources)
+
+    def _all(self) -> tuple[list[Record], int]:
+        """All texts, if they are not too many: then the rest is only counted."""
+        kept: list[Record] = []
+        total = characters = 0
+        for total, record in enumerate(self._records(), start=1):
+            characters += len(record.text)
+            if total <= LARGEST and characters <= CHARACTERS:
+                kept.append(record)
+            else:
+                kept.clear()
+        if total > len(kept):
+            raise StudyError(
+                f"{printable(self.file.path)} holds {total:,} texts, {characters:,} characters together; up to "
+                f"{LARGEST:,} and {CHARACTERS:,} are taken whole. Take some of them: --sample 20000 draws so many "
+                "by the seed."
+            )
+        return kept, total
+
+    def _records(self) -> Iterator[Record]:
+        """Every text that is not empty."""
+        for row, values in self.file.rows(list(self.names.values())):
+            found = dict(zip(self.names, values, strict=True))
+            text = found["text"]
+            if not text or text.isspace():
+                self.first_empty = self.first_empty or self.file.spot(row)
+                self.empty += 1
+                continue
+            label = self._label(row, found.get("label"))
+            yield Record(row, text, label, *(self._plain(row, found.get(kind)) for kind in ("title", "source")))
+
+    def _label(self, row: int, value: Any) -> str:
+        label = self._plain(row, value)
+        none = label.casefold() in NO_CLASS
+        if self.labelled and none:
+            raise StudyError(
+                f"{self.file.place(row)}: {self.names['label']!r} is {shown(value)}, expected a class. Give the text "
+                "one, or leave it out."
+            )
+        if self.classes and label not in self.classes:
+            raise StudyError(
+                f"{self.file.place(row)}: the class {shown(label)} is none of those that the model is finetuned on: "
+                f"{listed(sorted(self.classes))}. It can only be asked about these."
+                + ("" if self.sample is None else " A larger --sample may draw it.")
+            )
+        return "" if none else label
+
+    def _plain(self, row: int, value: Any) -> str:
+        """A label, title or source as text: 1 and 1.0 are one class, whatever the format made of it."""
+        if value is None:
+            return ""
+        if isinstance(value, list | dict | bytes):
+            raise StudyError(f"{self.file.place(row)}: {shown(value)} is a {type(value).__name__}, expected a text.")
+        if isinstance(value, Real) and not isinstance(value, bool | int):
+            value = float(value)
+            value = "" if math.isnan(value) else int(value) if value.is_integer() else value
+        return str(value)
+
+    def _named(self, columns: Columns) -> dict[str, str]:
+        """What is read of the file -> the column that holds it."""
+        names = {}
+        for kind in ("text", "label", "title", "source"):
+            given, there = getattr(columns, kind), list(self.file.columns)
+            name = given if given is not None else kind
+            if name in there:
+                if there.count(name) > 1:
+                    raise StudyError(
+                        f"{printable(self.file.path)} has {there.count(name)} columns {name!r}; give each its own name."
+                    )
+                names[kind] = name
+            elif kind == "text" or (kind == "label" and self.labelled):
+                raise StudyError(
+                    f"{printable(self.file.path)} has no column {name!r}; it has {listed(there)}. Say which holds the "
+                    f"{kind}s with --{kind}-column NAME."
+                )
+        return names

@@ -1,0 +1,240 @@
+"""A two-stage study of any texts: a language model pretrained on some, finetuned to tell classes of others apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from tokenizers import Tokenizer
+
+from influence.errors import StudyError
+from influence.recipe import Recipe
+from influence.studies.corpus import Corpus
+from influence.studies.duplicates import near_duplicates
+from influence.studies.exhibit import Exhibit
+from influence.studies.language import (
+    LanguageModel,
+    TextClassifier,
+    class_loss,
+    language_loss,
+    mean_state,
+    token_losses,
+)
+from influence.studies.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
+from influence.study import Stage, Study
+
+VARIANTS = ("frozen", "updated")
+PROXIMITY = 0.01
+"""Holds an updated body near the pretrained one."""
+HEAD_L2 = 1e-3
+"""Of finetuning, which has few texts."""
+BATCH, RATE, TUNING_RATE = 32, 4e-3, 1e-3
+TUNING_EPOCHS = 10
+WARMUP = 100
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How a text study is made.
+
+    Attributes:
+        vocabulary: words and signs that the model knows.
+        context: tokens of a text that it reads.
+        width, layers: of the model.
+        l2: of pretraining.
+        epochs: passes over the texts to pretrain on.
+        queries: at most so many test texts, drawn by the seed; 0 for all.
+        seed: of the start, the order of training and the draw.
+    """
+
+    vocabulary: int = 5000
+    context: int = 48
+    width: int = 64
+    layers: int = 2
+    l2: float = 1e-5
+    epochs: int = 4
+    queries: int = 0
+    seed: int = 0
+
+
+class TextStudy:
+    """Exhibits `frozen` (body fixed) and `updated` (trained on, held near) over one pretrained language model.
+
+    Args:
+        name, subject: of the study; what the texts are, in words.
+        parts: `pretrain`, `finetune` and `queries`; the latter two with labels.
+        options: how it is made.
+        method: default by the model's size.
+
+    Raises:
+        StudyError: fewer than two classes to finetune on, a query of another class, a text without tokens.
+    """
+
+    variants = VARIANTS
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Of its options, where they are other than usual."""
+
+    def __init__(self, name: str, subject: str, parts: Mapping[str, Corpus], options: TextOptions, method: str = ""):
+        self.name, self.subject, self.options, self.method = name, subject, options, method
+        queries = parts["queries"]
+        if 0 < options.queries < len(queries):
+            drawn = np.random.default_rng(options.seed).permutation(len(queries))[: options.queries]
+            queries = queries.chosen(sorted(drawn.tolist()))
+        self.classes = sorted(set(parts["finetune"].labels))
+        if len(self.classes) < 2:
+            raise StudyError(
+                f"Study {name!r}: there is only the class {', '.join(map(repr, self.classes)) or 'none'} to finetune "
+                "on; a classifier needs at least two."
+            )
+        unknown = sorted(set(queries.labels) - set(self.classes))
+        if unknown:
+            raise StudyError(
+                f"Study {name!r}: a test text has the label {unknown[0]!r}, which no text to finetune on has; those "
+                f"have {', '.join(self.classes[:10])}. The model can only be asked about classes that it knows."
+            )
+        given = {**parts, "queries": queries}
+        self.tokenizer: Tokenizer = fit_tokenizer(parts["pretrain"].texts, options.vocabulary)
+        self.parts, self.tokens = {}, {}
+        for part, corpus in given.items():
+            self.parts[part], self.tokens[part] = self._by_length(part, corpus)
+
+    def _by_length(self, part: str, corpus: Corpus) -> tuple[Corpus, Tokens]:
+        """Shortest first, so that the texts of a batch are of like length; ids still say which text is which."""
+        found = tokenize(self.tokenizer, corpus.texts, self.options.context, part)
+        order = np.argsort([len(each) for each in found.ids], kind="stable").tolist()
+        places = found.places.iloc[order].reset_index(drop=True)
+        return corpus.chosen(order), Tokens([found.ids[i] for i in order], places, found.cut, found.unknown)
+
+    def exhibit(self, variant: str) -> Exhibit:
+        """The run `frozen` or `updated`."""
+        frozen, body = variant == "frozen", self._body
+        finetuning = Stage(
+            "finetune",
+            self._made(TextClassifier, len(self.classes)),
+            class_loss,
+            self._data["finetune"],
+            collate=padded,
+            l2=HEAD_L2,
+            frozen=body if frozen else [],
+            proximity=0.0 if frozen else PROXIMITY,
+            inherits={name: name for name in body},
+        )
+        tables = {part: table_of(corpus) for part, corpus in self.parts.items()}
+        return Exhibit(
+            study=Study(self.name, [self._pretraining, finetuning], self._data["queries"]),
+            title=f"{self.subject}, body {variant}",
+            summary=self._summary(frozen),
+            classes={"pretrain": [], "finetune": self.classes},
+            examples={stage: tables[stage] for stage in ("pretrain", "finetune")},
+            queries=tables["queries"],
+            embedding=lambda model, batch: mean_state(model, batch[0]),
+            token_losses={"pretrain": token_losses},
+            tokens={part: found.places for part, found in self.tokens.items()},
+            tokenizer=self.tokenizer.to_str(),
+            train=True,
+            recipes={
+                "pretrain": self._recipe("pretrain", self.options.epochs, RATE),
+                "finetune": self._recipe("finetune", TUNING_EPOCHS, TUNING_RATE),
+            },
+            seed=self.options.seed,
+            variant=variant,
+            method=self.method,
+            notes=self._notes,
+            settings={
+                "vocabulary": self.options.vocabulary,
+                "context": self.options.context,
+                "width": self.options.width,
+                "layers": self.options.layers,
+            },
+        )
+
+    def _summary(self, frozen: bool) -> str:
+        sizes = {name: f"{len(corpus):,}" for name, corpus in self.parts.items()}
+        return (
+            f"A causal language model of {self.options.layers} transformer layers, pretrained on {sizes['pretrain']} "
+            f"texts, then finetuned on {sizes['finetune']} to tell {', '.join(self.classes[:10])} apart, with its body "
+            f"{'kept fixed' if frozen else 'trained on, held near the pretrained one'}. The {sizes['queries']} queries "
+            "are texts that it never saw. A pretraining text's loss is the mean over its tokens."
+        )
+
+    @cached_property
+    def _data(self) -> dict[str, TokenData]:
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        return {
+            part: TokenData(
+                self.tokens[part].ids,
+                [0] * len(corpus) if part == "pretrain" else [numbers[label] for label in corpus.labels],
+            )
+            for part, corpus in self.parts.items()
+        }
+
+    @cached_property
+    def _pretraining(self) -> Stage:
+        return Stage(
+            "pretrain",
+            self._made(LanguageModel),
+            language_loss,
+            self._data["pretrain"],
+            collate=padded,
+            l2=self.options.l2,
+        )
+
+    @property
+    def _body(self) -> list[str]:
+        return [name for name, _ in self._pretraining.model.named_parameters()]
+
+    def _made(self, model: type[LanguageModel] | type[TextClassifier], *classes: int) -> Any:
+        options = self.options
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            return model(self.tokenizer.get_vocab_size(), options.context, options.width, options.layers, *classes)
+
+    def _recipe(self, stage: str, epochs: int, rate: float) -> Recipe:
+        count = len(self.parts[stage])
+        steps = epochs * math.ceil(count / min(BATCH, count))
+        return Recipe(
+            steps,
+            min(BATCH, count),
+            rate,
+            optimiser="adam",
+            eps_root=1e-12,
+            warmup=min(WARMUP, steps // 10),
+            decay=True,
+            seed=self.options.seed,
+        )
+
+    @cached_property
+    def _notes(self) -> list[str]:
+        """What a careful reader should know of the texts."""
+        notes = []
+        for part, found in self.tokens.items():
+            if found.cut:
+                notes.append(
+                    f"{found.cut:,} of {len(found.ids):,} texts of {part!r} are longer than the model's context and "
+                    f"were cut after {self.options.context} tokens."
+                )
+            if found.unknown > 0.1:
+                notes.append(f"{found.unknown:.0%} of the tokens of {part!r} are not in the vocabulary.")
+        for here, there in (("finetune", "pretrain"), ("queries", "pretrain"), ("queries", "finetune")):
+            count = int((near_duplicates(self.parts[here].texts, self.parts[there].texts) >= 0).sum())
+            if count:
+                notes.append(f"{count:,} texts of {here!r} stand nearly word for word in {there!r} too.")
+        return notes
+
+
+def table_of(corpus: Corpus) -> pd.DataFrame:
+    """What a run shows of the texts."""
+    columns: dict[str, Sequence[Any]] = {
+        "id": corpus.ids or range(len(corpus)),
+        "label": corpus.labels or [""] * len(corpus),
+        "text": corpus.texts,
+        "title": corpus.titles,
+        "source": corpus.sources,
+    }
+    return pd.DataFrame({name: list(values) for name, values in columns.items() if len(values)})

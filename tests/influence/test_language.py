@@ -1,0 +1,153 @@
+"""The laws of influence on a language model: padding, tied weights, next-token losses; and really leaving texts out."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_texts import text_study
+from torch.func import functional_call
+from torch.nn.functional import log_softmax
+
+from influence import Study, attribute
+from influence.chain import objectives_of
+from influence.derivatives.first import example_gradients
+from influence.derivatives.second import ggn_product, hessian_product
+from influence.studies.language import LanguageModel, class_loss, language_loss, token_losses
+from influence.studies.tokenizing import PADDING, START, TokenData, padded
+from influence.training import fit_stage
+from influence.validation import leave_one_out
+
+seeds = st.integers(0, 2**31 - 1)
+several = settings(max_examples=4, deadline=None, derandomize=True)
+
+
+def values(study: Study, **options) -> np.ndarray:
+    return attribute(study, **{"method": "exact", "progress": False, "damping": 0.1, **options}).values
+
+
+def close(a, b, tolerance=1e-5):
+    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
+
+
+def test_the_loss_is_the_mean_of_each_tokens_own():
+    torch.manual_seed(0)
+    model = LanguageModel(9, 6, 4, 1).double()
+    batch = padded([(torch.tensor([3, 4, 5]), 0), (torch.tensor([6]), 0)])
+    assert batch[0].tolist() == [[START, 3, 4, 5], [START, 6, PADDING, PADDING]]
+    alone = log_softmax(model(torch.tensor([[START, 3, 4, 5]])), -1)[0]
+    expected = -torch.stack([alone[0, 3], alone[1, 4], alone[2, 5]])
+    torch.testing.assert_close(token_losses(model(batch[0]), batch)[0], expected / 3)
+    torch.testing.assert_close(language_loss(model(batch[0]), batch)[0], expected.mean())
+    assert token_losses(model(batch[0]), batch)[1, 1:].tolist() == [0, 0]
+
+
+def test_padding_and_later_tokens_change_nothing():
+    torch.manual_seed(1)
+    model = LanguageModel(9, 6, 4, 2).double()
+    short, long = torch.tensor([3, 4]), torch.tensor([3, 4, 5, 6, 7])
+    together = model(padded([(short, 0), (long, 0)])[0])
+    torch.testing.assert_close(together[0, :2], model(padded([(short, 0)])[0])[0])
+    torch.testing.assert_close(together[0, :2], together[1, :2])
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_gradients_are_finite_differences(stage):
+    objective = objectives_of(text_study(seed=3, frozen=[]), batch_size=7)[stage]
+    point = objective.trained.flatten(objective.parameters)
+    direction = torch.randn(len(point), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gradients = torch.cat([g for _, g in example_gradients(objective, objective.stage.data, objective.trained)])
+
+    def losses(step):
+        moved = objective.at({**objective.parameters, **objective.trained.unflatten(point + step * direction)})
+        return moved.checked_losses(objective.stage.data)
+
+    step = 1e-5
+    slopes = (losses(step) - losses(-step)) / (2 * step)
+    torch.testing.assert_close(gradients @ direction, slopes, rtol=1e-6, atol=1e-8)
+    curved = (direction @ hessian_product(objective, direction[None])[0]).item()
+    bend = float(((losses(1e-4) - 2 * losses(0.0) + losses(-1e-4)) / 1e-8).mean())
+    assert abs(curved - bend) < 1e-4 * abs(bend)
+
+
+def test_gauss_newton_of_next_tokens_is_that_of_their_softmax():
+    """J' (diag p - p p') J, summed over tokens with weight 1 / L, by dense Jacobians."""
+    objective = objectives_of(text_study(seed=4, counts=(6, 4, 2)))[0]
+    names = dict(objective.stage.model.named_parameters())
+    expected = torch.zeros(objective.trained.size, objective.trained.size, dtype=torch.float64)
+    for ids, _ in [objective.stage.data[i] for i in range(6)]:
+        tokens = padded([(ids, 0)])[0]
+
+        def outputs(p, tokens=tokens):
+            return functional_call(objective.stage.model, p, (tokens,))[0]
+
+        jacobians = torch.func.jacrev(outputs)({n: p.detach() for n, p in names.items()})
+        jacobian = torch.cat([jacobians[n].flatten(2) for n in objective.trained.shapes], dim=2)
+        chances = outputs(names).softmax(-1).detach()
+        for row, p in zip(jacobian, chances, strict=True):
+            expected += row.T @ (torch.diag(p) - torch.outer(p, p)) @ row / len(ids) / 6
+    found = ggn_product(objective, torch.eye(objective.trained.size, dtype=torch.float64))
+    torch.testing.assert_close(found, expected)
+
+
+@several
+@given(seeds, st.floats(-3, 3), st.floats(-3, 3))
+def test_linear_in_the_query(seed, a, b):
+    def first(outputs, batch):
+        return outputs[:, 0]
+
+    def mix(outputs, batch):
+        return a * class_loss(outputs, batch) + b * first(outputs, batch)
+
+    parts = a * values(text_study(seed, measure=class_loss)) + b * values(text_study(seed, measure=first))
+    np.testing.assert_allclose(values(text_study(seed, measure=mix)), parts, rtol=1e-4, atol=1e-6)
+
+
+@several
+@given(seeds, st.sampled_from(["exact", "cg", "identity"]))
+def test_permuting_texts_permutes_scores(seed, method):
+    study = text_study(seed)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(seed)).tolist()
+    first, last = copy.copy(study.stages[0]), study.stages[1]
+    first.data = TokenData([first.data.ids[i] for i in order], [0] * 24)
+    permuted = Study("permuted", [first, last], study.queries)
+    close(values(permuted, method=method), values(study, method=method)[:, order])
+
+
+@several
+@given(seeds, st.integers(1, 20), st.sampled_from(["exact", "cg", "identity"]))
+def test_batch_size_makes_no_difference(seed, batch_size, method):
+    both = [values(text_study(seed), method=method, batch_size=size) for size in (batch_size, 64)]
+    close(*both)
+
+
+@several
+@given(seeds)
+def test_frozen_is_the_limit_of_large_proximity(seed):
+    study = text_study(seed)
+    names = [n for n, _ in study.stages[1].model.named_parameters() if n.startswith("body.")]
+    frozen = values(text_study(seed, frozen=names), damping=2.0, curvature="hessian")
+    errors = [
+        np.abs(values(text_study(seed, frozen=[], proximity=alpha), damping=2.0, curvature="hessian") - frozen).max()
+        for alpha in (1e4, 1e6)
+    ]
+    assert errors[1] < 1e-3 * np.abs(frozen).max()
+    assert errors[1] < errors[0] / 10
+
+
+@pytest.mark.parametrize("variant", ["frozen", "updated"])
+def test_scores_predict_what_leaving_texts_out_really_does(variant):
+    """Whole sentences left out, both stages trained again to their minima."""
+    frozen = ["body.*"] if variant == "frozen" else []
+    study = text_study(counts=(40, 24, 12), l2=0.02, frozen=frozen)
+    for previous, stage in zip((None, *study.stages), study.stages, strict=False):
+        assert fit_stage(stage, previous).converged
+    scores = attribute(study, method="exact", curvature="hessian", progress=False).values
+    examples = np.random.default_rng(0).choice(scores.shape[1], 12, replace=False).tolist()
+    measured = leave_one_out(study, "pretrain", examples).numpy()
+    predicted = scores[:, examples].T
+    assert np.corrcoef(predicted.ravel(), measured.ravel())[0, 1] > 0.95
