@@ -8,6 +8,7 @@ from influence.recording import Recording, record, retrain
 from influence.run import Run
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage, Study
+from influence.tokens import token_influence
 from influence.version import VERSION
 
 __version__ = VERSION
@@ -24,5 +25,6 @@ __all__ = [
     "group_effect",
     "record",
     "retrain",
+    "token_influence",
     "totals",
 ]

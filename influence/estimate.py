@@ -18,8 +18,12 @@ from influence.parameters import groups_of
 from influence.run import CHUNK
 from influence.studies.exhibit import Exhibit
 
+VECTORS = 2**30
+"""Bytes of memory that query vectors may take while they are pulled back; those of one query always may."""
 COPIES = 3
-"""Of the query vectors that are alive at once: as they come, solved, and pulled back."""
+"""Of them that are alive at once: as they come, solved, and pulled back."""
+ABLATION = 2e12
+"""Products up to which a run has the scores without curvature too, for comparison."""
 
 STATES = 4
 """Vectors of trained parameters that a mini-batch training leaves on disk: the optimiser's three, and the start."""
@@ -84,11 +88,12 @@ def need_of(exhibit: Exhibit) -> Need:
         passes += [stage.name] if groups.frozen else []
         models += sum(t.numel() * t.element_size() for t in stage.model.state_dict().values())
         training = max(training, STATES * trained * each if exhibit.epochs else 0)
-        vectors = max(vectors, COPIES * queries * whole * each)
+        single = COPIES * whole * each
+        vectors = max(vectors, single, min(VECTORS, single * queries))
         solved += queries * trained * each
     tables = [*exhibit.examples.values(), exhibit.queries]
     shown = sum(int(t.memory_usage(index=False, deep=True).sum()) + 100 * len(t) for t in tables)
-    methods = len({exhibit.method, "identity"})
+    methods = len(methods_of(exhibit))
     scores = methods * sum(_array(queries, len(stage.data)) for stage in study.stages)
     return Need(
         exhibit.method,
@@ -100,6 +105,14 @@ def need_of(exhibit: Exhibit) -> Need:
         models + shown + max(solved, training),
         vectors,
     )
+
+
+def methods_of(exhibit: Exhibit) -> list[str]:
+    """What a run's scores are solved by: its method and, where it costs little, none ("identity")."""
+    study = exhibit.study
+    products = sum(len(s.data) * sum(p.numel() for p in s.model.parameters()) for s in study.stages)
+    cheap = len(study.queries) * products <= ABLATION
+    return list(dict.fromkeys((exhibit.method, "identity") if cheap else (exhibit.method,)))
 
 
 def check_solver(method: str | None, damping: float | None, curvature: str | None) -> None:
@@ -140,8 +153,8 @@ def refuse_what_cannot_fit(needs: Mapping[str, Need], root: Path) -> None:
     largest, memory = max((need.vectors for need in needs.values()), default=0), psutil.virtual_memory().total
     if largest > memory:
         raise RunError(
-            f"The query vectors need {_size(largest)} of memory; this machine has {_size(memory)}. Take fewer queries "
-            f"(some {math.floor(memory / 2 / (largest / max(n.queries for n in needs.values())))}) or a smaller model."
+            f"The vectors of a query need {_size(largest)} of memory; this machine has {_size(memory)}. Take a smaller "
+            "model, or another machine."
         )
 
 

@@ -163,9 +163,10 @@ class Run:
             return {}
         try:
             found = pd.read_parquet(self.path / name, filters=[("query", "==", query)])
-        except (OSError, ValueError) as error:
+            pairs = zip(found["example"], found["shares"], strict=True)
+            return {int(row): np.asarray(shares, np.float32) for row, shares in pairs}
+        except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
-        return {int(row): np.asarray(s, np.float32) for row, s in zip(found.example, found.shares, strict=True)}
 
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
         """The trained parameters and buffers of every stage: stage -> name -> tensor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -16,12 +17,17 @@ from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.description import self_influence
+from influence.estimate import COPIES, VECTORS, methods_of
 from influence.progress import Bar
 from influence.run import Draft
-from influence.shards import drop_vectors, fill, filled, keep_vectors, scores_file, vectors_of
+from influence.shards import fill, filled, scores_file
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
 from influence.tokens import shares_of_strongest
+from influence.vectors import QueryVectors
+
+PER_QUERY = ("residuals", "iterations")
+"""What methods report for each query."""
 
 Step = Callable[..., AbstractContextManager[Bar]]
 
@@ -53,13 +59,14 @@ class Scorer:
         """The manifest's records of all score arrays, and warnings."""
         records: list[dict[str, Any]] = []
         warnings: list[str] = []
-        for method in dict.fromkeys((self.exhibit.method, "identity")):
+        for method in methods_of(self.exhibit):
             pulled = self._pull(method)
             for objective in self.objectives:
+                name = objective.stage.name
                 self._fill(objective, method)
-                if method == self.exhibit.method:
-                    self._split(objective, method)
-            drop_vectors(self.draft, method)
+                self._split(objective, method)
+                pulled["reports"][name]["compression"] = self.draft.steps.get(f"compressed {name} {method}", {})
+            shutil.rmtree(self.draft.path(f"work/queries-{method}"), ignore_errors=True)
             records += [
                 {"stage": name, "method": method, "file": scores_file(name, method), "report": report}
                 for name, report in pulled["reports"].items()
@@ -85,34 +92,56 @@ class Scorer:
         if step not in self.draft.steps:
             with self.step(f"curvature ({method})"):
                 chain = Chain(self.exhibit.study, 0, lambda o: self._solver(o, method), device=self.device)
-            with self.step(f"pulling {len(self.exhibit.study.queries)} queries back ({method})"):
-                pulled = chain.pull_back(chain.query_gradients())
-                keep_vectors(self.draft, method, {o.stage.name: solved for o, solved in pulled})
+            count = len(self.exhibit.study.queries)
+            with self.step(f"pulling queries back ({method})", total=count) as bar:
+                reports = self._pull_in_parts(chain, method, bar)
             report = report_of(chain, method)
-            # Copied: solving for self-influence puts its own residuals into the solvers' reports.
-            solvers = zip(chain.objectives, chain.solvers, strict=True)
-            reports = {o.stage.name: copy.deepcopy(solver.report) for o, solver in solvers}
             self.draft.mark(step, {"reports": reports, "warnings": report["warnings"] + report["notes"]})
         return self.draft.steps[step]
+
+    def _pull_in_parts(self, chain: Chain, method: str, bar: Bar) -> dict[str, Any]:
+        """So many queries at a time as memory allows; the reports of all."""
+        queries = self.exhibit.study.queries
+        files = {o.stage.name: self._vectors(o, method) for o in chain.objectives}
+        for file in files.values():
+            file.create()
+        reports: dict[str, Any] = {}
+        size = max(o.all.size * o.sum_dtype.itemsize for o in chain.objectives)
+        rows = max(1, VECTORS // (COPIES * size))
+        for start in range(0, len(queries), rows):
+            part = slice(start, min(start + rows, len(queries)))
+            some = torch.utils.data.Subset(queries, range(part.start, part.stop))
+            for objective, solved in chain.pull_back(chain.query_gradients(some)):
+                files[objective.stage.name].write(part, solved)
+            for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
+                # Copied: solving for self-influence puts its own residuals into the solvers' reports.
+                name, found = objective.stage.name, copy.deepcopy(solver.report)
+                before = reports.get(name, {})
+                reports[name] = found | {key: before[key] + found[key] for key in PER_QUERY if key in before}
+            bar.advance(part.stop - part.start)
+        return reports
+
+    def _vectors(self, objective: Objective, method: str) -> QueryVectors:
+        folder = self.draft.path(f"work/queries-{method}/{objective.stage.name}")
+        return QueryVectors(folder, objective, len(self.exhibit.study.queries))
 
     def _fill(self, objective: Objective, method: str) -> None:
         name = objective.stage.name
         if self.draft.steps.get(filled(name, method)) == objective.count:
             return
         with self.step(f"scoring {name} ({method})", total=objective.count) as bar:
-            fill(self.draft, method, objective, vectors_of(self.draft, method, name).to(self.device), bar)
+            fill(self.draft, method, objective, self._vectors(objective, method), self.exhibit.error, bar)
+        self.draft.mark(f"compressed {name} {method}", objective.compression)
 
     def _split(self, objective: Objective, method: str) -> None:
         """The scores of the strongest pairs, split over tokens, where the stage's loss is a sum over tokens."""
         name, step = objective.stage.name, f"split {objective.stage.name}"
         if name not in self.exhibit.token_losses or step in self.draft.steps:
             return
-        vectors, scores = (
-            vectors_of(self.draft, method, name),
-            zarr.open_array(self.draft.path(scores_file(name, method)), mode="r"),
-        )
+        vectors = self._vectors(objective, method)
+        scores = zarr.open_array(self.draft.path(scores_file(name, method)), mode="r")
         lengths = self.exhibit.tokens[name]["starts"].map(len).tolist()
-        with self.step(f"splitting the strongest of {name} over tokens", total=len(vectors)) as bar:
+        with self.step(f"splitting the strongest of {name} over tokens", total=vectors.count) as bar:
             table = shares_of_strongest(
                 objective, self.exhibit.token_losses[name], vectors, scores, lengths, bar.advance
             )

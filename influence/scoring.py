@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
@@ -10,12 +10,14 @@ from influence.derivatives import Objective
 from influence.derivatives.first import dots
 
 
-def score(objective: Objective, solved: Tensor, start: int = 0, error: float = 0.0) -> Iterator[tuple[slice, Tensor]]:
+def score(
+    objective: Objective, solved: Tensor | Mapping[str, Tensor], start: int = 0, error: float = 0.0
+) -> Iterator[tuple[slice, Tensor]]:
     """(positions of training examples, scores (Q, B)) batch by batch.
 
     Args:
         objective: the stage whose training examples are scored; it has m of them.
-        solved: queries pulled back to this stage and solved there, (Q, T).
+        solved: queries pulled back to this stage and solved there: (Q, T), or by parameter (Q, size) each.
         start: the first example to score.
         error: relative error of a query's scores that is allowed for speed, measured on the first batch.
 

@@ -7,18 +7,23 @@ token there. One forward-mode pass gives the shares of all tokens of a batch for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.func import jvp
+from torch.func import jacrev, jvp
 
+from influence.chain import Chain
+from influence.curvature import method_named
 from influence.derivatives import Objective
+from influence.derivatives.first import dots
 from influence.derivatives.objective import plain_kernels
-from influence.errors import LossError
+from influence.errors import LossError, MethodError
+from influence.study import Study
+from influence.vectors import QueryVectors
 
 MOST = 20
 """Examples of either sign whose scores a run splits, for every query."""
@@ -38,8 +43,6 @@ def token_shares(
         vector: (T,), the query pulled back to this stage and solved there.
         examples: positions in the stage's data.
 
-    Raises:
-        LossError: the parts of a loss do not add up to it.
     """
     data = torch.utils.data.Subset(objective.stage.data, list(examples))
     here = {name: objective.parameters[name] for name in objective.trained.shapes}
@@ -50,8 +53,7 @@ def token_shares(
             def parts(p: dict[str, Tensor], batch: Any = batch) -> Tensor:
                 return token_losses(objective.outputs(batch, p), batch)
 
-            losses, changes = jvp(parts, (here,), (tangent,))[:2]
-            _check(objective, losses, objective.losses(batch, positions.stop - positions.start))
+            changes = jvp(parts, (here,), (tangent,))[1]
         for row, change in zip(range(positions.start, positions.stop), changes / objective.count, strict=True):
             yield examples[row], change.float().cpu().numpy()
 
@@ -59,7 +61,7 @@ def token_shares(
 def shares_of_strongest(
     objective: Objective,
     token_losses: TokenLosses,
-    vectors: Tensor,
+    vectors: QueryVectors,
     scores: Any,
     lengths: Sequence[int],
     advance: Callable[[float], None],
@@ -69,15 +71,19 @@ def shares_of_strongest(
     Args:
         objective: the stage's.
         token_losses: its loss, not yet added up.
-        vectors: (Q, T), the solved queries.
+        vectors: the solved queries.
         scores: (Q, n), an array whose rows can be read one by one.
         lengths: tokens of every example.
         advance: called with 1 for every query.
+
+    Raises:
+        LossError: the tokens' losses do not add up to the loss.
     """
+    refuse_other_sums(objective, token_losses)
     found: dict[str, list[Any]] = {"query": [], "example": [], "shares": []}
-    for query in range(len(vectors)):
+    for query in range(vectors.count):
         chosen = _strongest(np.asarray(scores[query]), MOST)
-        for example, shares in token_shares(objective, token_losses, vectors[query], chosen):
+        for example, shares in token_shares(objective, token_losses, vectors.row(query), chosen):
             found["query"].append(np.int32(query))
             found["example"].append(np.int32(example))
             found["shares"].append(shares[: lengths[example]])
@@ -92,7 +98,12 @@ def _strongest(row: np.ndarray, most: int) -> list[int]:
     return sorted({*high[row[high] > 0].tolist(), *low[row[low] < 0].tolist()})
 
 
-def _check(objective: Objective, parts: Tensor, losses: Tensor) -> None:
+def refuse_other_sums(objective: Objective, token_losses: TokenLosses) -> None:
+    """Raise LossError if the tokens' losses of the first batch do not add up to its losses."""
+    positions, batch = next(objective.batches(objective.stage.data))
+    with plain_kernels(), torch.no_grad():
+        losses = objective.losses(batch, positions.stop)
+        parts = token_losses(objective.outputs(batch), batch)
     if parts.dim() != 2 or len(parts) != len(losses):
         raise LossError(
             f"Stage {objective.stage.name!r}: token_losses gave shape {tuple(parts.shape)}, expected "
@@ -106,3 +117,81 @@ def _check(objective: Objective, parts: Tensor, losses: Tensor) -> None:
             f"loss is {float(losses[worst]):.6g}. token_losses must be the loss before it is added up, in the same "
             "unit."
         )
+
+
+def token_influence(
+    study: Study,
+    pairs: Mapping[int, Sequence[int]],
+    token_losses: TokenLosses,
+    *,
+    of: str = "example",
+    stage: str | None = None,
+    method: str = "cg",
+    damping: float | None = None,
+    curvature: str = "ggn",
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> dict[int, dict[int, np.ndarray]]:
+    """Scores of pairs of a query and a training example, split over the tokens of one of the two.
+
+    Args:
+        study: what was trained on what.
+        pairs: query -> training examples of the stage, by position.
+        token_losses: of the example's stage or, with `of="query"`, of the last stage: its loss, not yet added up.
+        of: whose tokens: "example", or "query", where the query's loss is a sum over tokens too.
+        stage: whose training examples, by name; default the first (pretraining).
+        method: as in `attribute`, as are damping, curvature and the method's options.
+        damping: added to the curvature.
+        curvature: "ggn" or "hessian".
+        device: where to compute.
+        options: of the method.
+
+    Returns:
+        query -> example -> shares in nats, float32 (L,), L the length of the padded batch; what is beyond the text is
+        0. They add up to the score, exactly: influence is linear in the example's loss, and in the query's.
+
+    Raises:
+        LossError: the tokens' losses do not add up to the loss.
+        StudyError, MethodError, CurvatureError: as `attribute`.
+    """
+    if of not in ("example", "query"):
+        raise MethodError(f"of is {of!r}, expected 'example' or 'query'.")
+    chosen = method_named(method)
+    chain = Chain(
+        study,
+        study.position(stage),
+        lambda objective: chosen(objective, damping=damping, curvature=curvature, **options),
+        device=device,
+    )
+    refuse_other_sums(chain.objectives[0] if of == "example" else chain.last, token_losses)
+    return {
+        query: dict(
+            _of_example(chain, token_losses, query, examples)
+            if of == "example"
+            else _of_query(chain, token_losses, query, examples)
+        )
+        for query, examples in pairs.items()
+    }
+
+
+def _of_example(
+    chain: Chain, token_losses: TokenLosses, query: int, examples: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    one = torch.utils.data.Subset(chain.study.queries, [query])
+    objective, solved = list(chain.pull_back(chain.query_gradients(one)))[-1]
+    return token_shares(objective, token_losses, solved[0], examples)
+
+
+def _of_query(
+    chain: Chain, token_losses: TokenLosses, query: int, examples: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each token of the query is a query of its own."""
+    _, batch = next(chain.last.batches(torch.utils.data.Subset(chain.study.queries, [query])))
+    with plain_kernels():
+        slopes = jacrev(lambda p: token_losses(chain.last.outputs(batch, p), batch)[0])(chain.last.parameters)
+    rows = torch.cat([slopes[name].flatten(1) for name in chain.last.all.shapes], dim=1)
+    objective, solved = list(chain.pull_back(rows))[-1]
+    data = torch.utils.data.Subset(objective.stage.data, list(examples))
+    for positions, block in dots(objective, data, objective.trained, solved):
+        for row, found in zip(range(positions.start, positions.stop), block / objective.count, strict=True):
+            yield examples[row], found.float().cpu().numpy()

@@ -85,8 +85,9 @@ class Full(Block):
 class Kronecker(Block):
     """Eigenvalue-corrected Kronecker factors (George et al. 2018) of a weight seen as (g, L, R), bias included.
 
-    The bias is one more column: its layer's input there is always 1. An embedding's rows are axes already. Of a weight
-    that is used several times the axes neglect what the uses have in common; the curvature along them does not.
+    The bias is one more column: its layer's input there is always 1. An embedding's rows are axes already, also where
+    it is tied to output weights. Of a weight that is used several times the axes neglect what the uses have in common;
+    the curvature along them does not.
     """
 
     form = "kronecker"
@@ -97,10 +98,12 @@ class Kronecker(Block):
         self.covariances: list[Tensor | None] = [None, None]
 
     def see(self, factors: list[list[Factor]]) -> None:
+        rows_are_axes = any(isinstance(factor, Rows) for factor in factors[0])
         for factor in factors[0]:
             if isinstance(factor, Outer):
                 for side, rows in enumerate(self._rows(factor)):
-                    self._add(side, rows.transpose(0, 1).flatten(1, 2))  # (g, n P, side)
+                    if side or not rows_are_axes:
+                        self._add(side, rows.transpose(0, 1).flatten(1, 2))  # (g, n P, side)
             elif isinstance(factor, Rows):
                 self._add(1, factor.values.flatten(0, 1)[None])
 
@@ -159,4 +162,7 @@ def _turned(rows: Tensor, axes: Tensor | None) -> Tensor:
 def _formed(factors: list[list[Factor]]) -> Tensor:
     """(n, size) of one parameter, which may be used several times."""
     (several,) = factors
-    return torch.stack([factor.gradients() for factor in several]).sum(0)
+    formed = several[0].gradients()
+    for factor in several[1:]:
+        formed = formed + factor.gradients()
+    return formed

@@ -14,7 +14,7 @@ from influence.derivatives.first import Factors
 from influence.derivatives.fisher import Fisher
 from influence.errors import CurvatureError, MethodError
 
-SMALL = 1024
+SMALL = 2048
 """Trained parameters up to which a stage (a new head, say) is solved exactly instead."""
 AXES = 4096
 """Examples from which the axes are found; the curvature along them is that of all examples."""
@@ -91,7 +91,8 @@ class EKFAC(Method):
         if self.objective.count <= AXES:
             return None
         drawn = torch.randperm(self.objective.count, generator=torch.Generator().manual_seed(self.seed))
-        return torch.utils.data.Subset(self.objective.stage.data, drawn[:AXES].tolist())
+        # In the data's own order, which may be by length.
+        return torch.utils.data.Subset(self.objective.stage.data, drawn[:AXES].sort().values.tolist())
 
     def _pass(self, factors: Factors, second: bool) -> None:
         for names in self._grouped(factors):

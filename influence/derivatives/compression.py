@@ -1,19 +1,22 @@
-"""Query vectors of low rank, layer by layer, where a measured error allows it.
+"""Query vectors of low rank, layer by layer, and of half precision, where a measured error allows it.
 
 A solved query's part in a linear layer is a matrix (L, R); of rank r it costs r (L + R) instead of L R products an
 example. How small r may be depends on the solve: 8 may do for EK-FAC's vectors and 32 not for exact ones. So the rank
 is never given but measured: the smallest whose scores of some examples are as near as asked.
+
+What is not of low rank may be of half precision, in the same way, on hardware that multiplies it faster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Factor, Outer
+from influence.derivatives.factors import Factor, Outer, add_sum_of_dots
 
 RANKS = (4, 8, 16, 32)
 OVERSAMPLED = 4
@@ -35,8 +38,8 @@ Vectors = Mapping[str, Tensor | LowRank]
 Factors = Mapping[str, list[Factor]]
 
 
-def compressed(vectors: Mapping[str, Tensor], factors: Factors, error: float) -> tuple[Vectors, int, float]:
-    """Vectors by parameter, those of linear layers of the least rank that `error` allows; the rank; the error.
+def compressed(vectors: Mapping[str, Tensor], factors: Factors, error: float) -> tuple[Vectors, dict[str, Any]]:
+    """Vectors by parameter, as small as `error` allows, and what was done: `rank`, `half`, `error`.
 
     Args:
         vectors: parameter -> (Q, size).
@@ -44,19 +47,46 @@ def compressed(vectors: Mapping[str, Tensor], factors: Factors, error: float) ->
         error: largest |found - exact| / |exact| over these examples' scores that any query may have.
 
     Returns:
-        Rank 0 and error 0 where no rank is both cheaper and near enough.
+        rank: the least that is allowed, of linear layers; 0 where none is both cheaper and near enough.
+        half: whether the other vectors are of half precision.
+        error: what was measured.
     """
     exact = _scores(vectors, factors)
+
+    def wrong(found: Vectors) -> float:
+        return float(((_scores(found, factors) - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)).max())
+
+    chosen, rank, measured = _of_low_rank(vectors, factors, error, wrong)
+    whole = next(iter(vectors.values()))
+    if whole.dtype == torch.float32 and _halves_pay(whole.device):
+        halves = {n: v.to(torch.bfloat16) if isinstance(v, Tensor) else v for n, v in chosen.items()}
+        less = wrong(halves)
+        if less <= error:
+            return halves, {"rank": rank, "half": True, "error": less}
+    return chosen, {"rank": rank, "half": False, "error": measured}
+
+
+def _of_low_rank(
+    vectors: Mapping[str, Tensor], factors: Factors, error: float, wrong: Callable[[Vectors], float]
+) -> tuple[Vectors, int, float]:
     for rank in RANKS:
         pairs = {name: several[0] for name, several in factors.items() if _is_pair(several, rank)}
         if not pairs:
             break
         thin = {n: low_rank(vectors[n].unflatten(1, f.sides), rank) for n, f in pairs.items() if isinstance(f, Outer)}
         found: Vectors = {**vectors, **thin}
-        apart = (_scores(found, factors) - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)
-        if float(apart.max()) <= error:
-            return found, rank, float(apart.max())
+        measured = wrong(found)
+        if measured <= error:
+            return found, rank, measured
     return vectors, 0, 0.0
+
+
+def _halves_pay(device: torch.device) -> bool:
+    """Whether the hardware has instructions for bfloat16: where it has not, it is slower than single precision."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = (getattr(torch.cpu, f"_is_{name}_supported", lambda: False) for name in ("avx512_bf16", "amx_tile"))
+    return device.type == "cpu" and any(check() for check in known)
 
 
 def low_rank(matrices: Tensor, rank: int) -> LowRank:
@@ -96,17 +126,18 @@ def _scores(vectors: Vectors, factors: Factors) -> Tensor:
     one = next(iter(vectors.values()))
     like = one.left if isinstance(one, LowRank) else one
     count = next(iter(factors.values()))[0].shape[0]
-    found = torch.zeros(count, len(one), dtype=like.dtype, device=like.device)
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    found = torch.zeros(count, len(one), dtype=dtype, device=like.device)
     for name, several in factors.items():
-        for factor in several:
-            add_dots(found, factor, vectors[name])
+        add_dots(found, several, vectors[name])
     return found
 
 
-def add_dots(scores: Tensor, factor: Factor, vectors: Tensor | LowRank) -> None:
-    """`factor.add_dots`, whatever form the vectors have."""
+def add_dots(scores: Tensor, factors: list[Factor], vectors: Tensor | LowRank) -> None:
+    """Add a parameter's dot products, whatever form the vectors have, to `scores` (n, Q)."""
     if isinstance(vectors, LowRank):
+        (factor,) = factors
         assert isinstance(factor, Outer)
         _add_low_rank_dots(scores, factor, vectors)
     else:
-        factor.add_dots(scores, vectors)
+        add_sum_of_dots(scores, factors, vectors)

@@ -44,7 +44,37 @@ class Factor(ABC):
 
     @abstractmethod
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
-        """Add the dot products with `vectors` (Q, size), whose rows may be strided, to `scores` (n, Q)."""
+        """Add the dot products with `vectors` (Q, size), whose rows may be strided, to `scores` (n, Q).
+
+        Vectors of half precision are multiplied in half precision.
+        """
+
+
+def _add_product(scores: Tensor, gradients: Tensor, vectors: Tensor) -> None:
+    """Add to scores (n, Q): gradients (n, K) vectors (Q, K)', in the precision of the vectors."""
+    if vectors.dtype == scores.dtype:
+        scores.addmm_(gradients, vectors.T)
+    else:
+        scores += gradients.to(vectors.dtype) @ vectors.T
+
+
+def add_sum_of_dots(scores: Tensor, several: list[Factor], vectors: Tensor) -> None:
+    """Of a parameter that is used several times: the factors of its gradient are added up before the products.
+
+    Where one of them has to be formed anyway, as that of tied output weights, the others then cost next to nothing.
+    """
+    if len(several) == 1 or not any(isinstance(f, Outer) and f.positions > 1 for f in several):
+        for factor in several:
+            factor.add_dots(scores, vectors)
+        return
+    count, size = several[0].shape
+    rows = max(1, CHUNK // (scores.element_size() * size))
+    for start in range(0, count, rows):
+        part = slice(start, start + rows)
+        formed = several[0][part].gradients()
+        for factor in several[1:]:
+            formed = formed + factor[part].gradients()
+        _add_product(scores[part], formed, vectors)
 
 
 class Dense(Factor):
@@ -71,7 +101,7 @@ class Dense(Factor):
         return weights @ self._gradients
 
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
-        scores.addmm_(self._gradients, vectors.T)
+        _add_product(scores, self._gradients, vectors)
 
 
 class Outer(Factor):
@@ -117,7 +147,7 @@ class Outer(Factor):
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         if self.groups > 1 or self.positions > 1:
             self._add_by_positions(scores, vectors)
-        elif len(vectors) * min(self.sides) < self.shape[1]:
+        elif len(vectors) * min(self.sides) < self.shape[1] and vectors.dtype == self.left.dtype:
             self._add_contracted(scores, vectors)
         else:
             self._add_blocked(scores, vectors)
@@ -125,12 +155,12 @@ class Outer(Factor):
     def _add_by_positions(self, scores: Tensor, vectors: Tensor) -> None:
         """The sum over positions is formed, once for all queries where it fits."""
         if self._fits:
-            scores.addmm_(self._formed, vectors.T)
+            _add_product(scores, self._formed, vectors)
             return
         rows = max(1, CHUNK // (self.left.element_size() * self.shape[1]))
         for start in range(0, len(scores), rows):
             part = slice(start, start + rows)
-            scores[part].addmm_(self[part].gradients(), vectors.T)
+            _add_product(scores[part], self[part].gradients(), vectors)
 
     def _add_contracted(self, scores: Tensor, vectors: Tensor) -> None:
         """Left' V right: the longer side by one matrix product, the shorter by a sum."""
@@ -152,7 +182,7 @@ class Outer(Factor):
         step = max(1, CHUNK // 4 // (right.element_size() * right.numel()))
         for start in range(0, self.sides[0], step):
             block = (left[:, start : start + step, None] * right[:, None, :]).flatten(1)
-            scores.addmm_(block, vectors[:, start * width : start * width + block.shape[1]].T)
+            _add_product(scores, block, vectors[:, start * width : start * width + block.shape[1]])
 
 
 class Swept(Outer):
@@ -228,6 +258,6 @@ class Rows(Factor):
                 # Many queries: sum the positions of a word first, then one product over the words that occur.
                 summed = self.values.new_zeros(len(scores), len(used), width)
                 summed.scatter_add_(1, places[:, :, None].expand_as(self.values), self.values)
-                scores[:, part : part + step] += summed.flatten(1) @ rows.flatten(1).T
+                _add_product(scores[:, part : part + step], summed.flatten(1), rows.flatten(1))
             else:
-                scores[:, part : part + step] += torch.einsum("npe,qnpe->nq", self.values, rows[:, places])
+                scores[:, part : part + step] += torch.einsum("npe,qnpe->nq", self.values.to(rows), rows[:, places])

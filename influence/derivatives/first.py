@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -38,39 +38,47 @@ def example_gradients(
 
 
 def dots(
-    objective: Objective, data: Any, layout: Layout, vectors: Tensor, start: int = 0, error: float = 0.0
+    objective: Objective,
+    data: Any,
+    layout: Layout,
+    vectors: Tensor | Mapping[str, Tensor],
+    start: int = 0,
+    error: float = 0.0,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """(positions, dot products (B, Q) of every example's gradient with every row of `vectors` (Q, P)).
-
-    With `error`, vectors may be of low rank where the first batch's products are at most so wrong, relatively, for any
-    query; `objective.compression` says which rank that was and the error.
+    """(positions, dot products (B, Q) of every example's gradient with every one of the vectors).
 
     One pass over the data from example `start` on, whatever Q is; no gradient is formed that is dearer than its
-    parts. `vectors` may be mapped from a file: it is read some rows at a time.
+    parts.
+
+    Args:
+        objective: the stage's.
+        data: the examples.
+        layout: of the parameters.
+        vectors: (Q, P), or by parameter (Q, size) each, which may be mapped from files.
+        start: the first example.
+        error: how wrong, relatively, any query's products of the first batch may be for speed: vectors are then of
+            low rank or of half precision; `objective.compression` says which, and the error.
     """
-    if len(vectors) == 1:
-        yield from _tangents(objective, data, layout, vectors[0], start)
-        return
-    watch = Watch(objective, layout)
-    rows = max(1, BUDGET // (objective.sum_dtype.itemsize * layout.size))
-    blocks: Vectors | None = _by_parameter(objective, layout, vectors) if len(vectors) <= rows else None
-    wanted = error if blocks is not None else 0.0
+    if isinstance(vectors, Tensor):
+        if len(vectors) == 1:
+            yield from _tangents(objective, data, layout, vectors[0], start)
+            return
+        vectors = by_parameter(objective, layout, vectors)
+    watch, blocks = Watch(objective, layout), cast(Vectors, vectors)
+    queries = len(next(iter(vectors.values())))
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
         factors = watch.factors(batch, count)
-        if wanted:
-            blocks, rank, measured = compressed(blocks, factors, wanted)  # type: ignore[arg-type]
-            objective.compression, wanted = {"rank": rank, "error": measured}, 0.0
-        found = torch.zeros(count, len(vectors), dtype=objective.sum_dtype, device=objective.device)
-        for part in range(0, len(vectors), rows):
-            some = blocks or _by_parameter(objective, layout, vectors[part : part + rows])
-            for name, several in factors.items():
-                for factor in several:
-                    add_dots(found[:, part : part + rows], factor, some[name])
+        if error:
+            blocks, objective.compression = compressed(vectors, factors, error)
+            error = 0.0
+        found = torch.zeros(count, queries, dtype=objective.sum_dtype, device=objective.device)
+        for name, several in factors.items():
+            add_dots(found, several, blocks[name])
         yield positions, found
 
 
-def _by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[str, Tensor]:
+def by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[str, Tensor]:
     """The vectors' parts (Q, size), each in a place of its own, as most products would copy them to."""
     some = vectors.to(objective.device, objective.sum_dtype)
     return {name: some[:, where].contiguous() for name, where in layout.slices.items()}

@@ -62,7 +62,7 @@ class Objective:
         self.count = self._length
         self.notes: set[str] = set()
         self.uncovered: set[str] = set()
-        self.compression: dict[str, float] = {}
+        self.compression: dict[str, Any] = {}
         self._looping = False
 
     def at(self, parameters: dict[str, Tensor]) -> Objective:

@@ -130,7 +130,9 @@ def _drawn_labels(
     error = (bend - weight[..., None] * expected).norm()
     if not error <= 1e-2 * bend.norm() or (weight < -1e-3 * weight.abs().max()).any():
         return None
-    labels = torch.multinomial(p.flatten(0, -2).cpu(), 1, generator=generator).to(p.device).view(p.shape[:-1])
+    # Where a uniform number falls among the summed probabilities: several times faster than torch.multinomial.
+    chance = torch.rand(p.shape[:-1], generator=generator, dtype=p.dtype).to(p.device)[..., None]
+    labels = torch.searchsorted(p.cumsum(-1), chance)[..., 0].clamp(max=p.shape[-1] - 1)
     drawn = p.scatter_add(-1, labels[..., None], -torch.ones_like(p[..., :1]))
     found = [torch.zeros_like(point) for point in points]
     found[used[0]] = weight.clamp(min=0).sqrt()[..., None] * drawn

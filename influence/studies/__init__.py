@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from influence.errors import StudyError
 from influence.studies.cifar10 import Cifar10
+from influence.studies.definitions import Definitions
 from influence.studies.digits import Digits
 from influence.studies.fashion import Fashion
 
-STUDIES: dict[str, type[Digits] | type[Cifar10] | type[Fashion]] = {
-    study.name: study for study in (Digits, Cifar10, Fashion)
-}
+BuiltIn = type[Digits] | type[Definitions] | type[Cifar10] | type[Fashion]
+
+STUDIES: dict[str, BuiltIn] = {study.name: study for study in (Digits, Definitions, Cifar10, Fashion)}
 
 
-def study_named(name: str) -> type[Digits] | type[Cifar10] | type[Fashion]:
+def study_named(name: str) -> BuiltIn:
     """The built-in study called `name`.
 
     Raises:

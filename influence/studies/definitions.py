@@ -25,11 +25,11 @@ KINDS = {"noun": "nouns", "verb": "verbs", "adj": "adjectives", "adv": "adverbs"
 
 
 class Definitions(TextStudy):
-    """`definitions`: 40,000 definitions of WordNet to pretrain on, 600 of eight topics to finetune on, 1,000 to explain.
+    """`definitions`: WordNet's, of all topics to pretrain on, 600 of eight topics to finetune on, 1,000 to explain.
 
     Args:
         seed: draws which definitions are which, and of everything else that is random.
-        options: other than usual.
+        queries: at most so many of those to explain; 0 for all.
     """
 
     name = "definitions"
@@ -50,7 +50,11 @@ def _drawn(labels: pd.Series, seed: int) -> dict[str, np.ndarray]:
         finetune.append(rows[:FINETUNE])
         queries.append(rows[FINETUNE : FINETUNE + QUERIES])
     rest = np.setdiff1d(np.arange(len(labels)), np.concatenate([*finetune, *queries]))
-    return {"pretrain": rest, "finetune": np.sort(np.concatenate(finetune)), "queries": np.sort(np.concatenate(queries))}
+    return {
+        "pretrain": rest,
+        "finetune": np.sort(np.concatenate(finetune)),
+        "queries": np.sort(np.concatenate(queries)),
+    }
 
 
 def _corpus(table: pd.DataFrame) -> Corpus:

@@ -51,6 +51,7 @@ class Exhibit:
         variant: of the study, for instance how it was finetuned.
         notes: what a careful reader should know of the data; the run's warnings begin with them.
         method, damping, curvature: how the run's scores are solved; the default method goes by the model's size.
+        error: relative error that a query's scores may have for speed; what it is, is measured and reported.
         settings: further JSON values that the run depends on.
 
     Raises:
@@ -77,6 +78,7 @@ class Exhibit:
     method: str = ""
     damping: float | None = None
     curvature: str = "ggn"
+    error: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -129,6 +131,7 @@ class Exhibit:
             "stages": stages,
             "damping": self.damping,
             "epochs": self.epochs,
+            "error": self.error,
             "recipes": {stage: asdict(recipe) for stage, recipe in self.recipes.items()},
             **self.settings,
         }

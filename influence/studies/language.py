@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, gelu, linear, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, gelu, layer_norm, linear, scaled_dot_product_attention
 
 from influence.studies.tokenizing import PADDING, START
 
@@ -66,22 +68,26 @@ class LanguageModel(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """Class logits (B, classes) of token ids (B, 1 + L): a linear layer on the mean state of the tokens."""
+    """Class logits (B, classes) of token ids (B, 1 + L): a linear layer on `sentence`."""
 
     def __init__(self, vocabulary: int, context: int, width: int, layers: int, classes: int):
         super().__init__()
         self.body = Body(vocabulary, context, width, layers)
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(2 * width, classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.head(mean_state(self, tokens))
+        return self.head(sentence(self, tokens))
 
 
-def mean_state(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Mean over the tokens of their states in the model's body, (B, width)."""
-    read = (tokens != PADDING) & (tokens != START)
-    states = model.get_submodule("body")(tokens) * read[..., None]
-    return states.sum(1) / read.sum(1, keepdim=True)
+def sentence(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Each text as the model's body sees it, (B, 2 width): the mean of its tokens' states, and that of their words.
+
+    The latter tells topics apart that the states, which are for the next token, have forgotten.
+    """
+    body = cast(Body, model.get_submodule("body"))
+    read = ((tokens != PADDING) & (tokens != START))[..., None]
+    states, words = ((each * read).sum(1) / read.sum(1) for each in (body(tokens), body.words(tokens)))
+    return torch.cat([states, layer_norm(words, words.shape[-1:])], dim=1)
 
 
 def token_losses(logits: Tensor, batch: list[Tensor]) -> Tensor:

@@ -23,7 +23,7 @@ from influence.studies.language import (
     TextClassifier,
     class_loss,
     language_loss,
-    mean_state,
+    sentence,
     token_losses,
 )
 from influence.studies.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
@@ -37,6 +37,8 @@ HEAD_L2 = 1e-3
 BATCH, RATE, TUNING_RATE = 32, 4e-3, 1e-3
 TUNING_EPOCHS = 10
 WARMUP = 100
+ERROR = 0.01
+"""Of a score: vocabularies make vectors long."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ class TextOptions:
         seed: of the start, the order of training and the draw.
     """
 
-    vocabulary: int = 5000
+    vocabulary: int = 2500
     context: int = 48
     width: int = 64
     layers: int = 2
     l2: float = 1e-5
-    epochs: int = 4
+    epochs: int = 5
     queries: int = 0
     seed: int = 0
 
@@ -133,7 +135,7 @@ class TextStudy:
             classes={"pretrain": [], "finetune": self.classes},
             examples={stage: tables[stage] for stage in ("pretrain", "finetune")},
             queries=tables["queries"],
-            embedding=lambda model, batch: mean_state(model, batch[0]),
+            embedding=lambda model, batch: sentence(model, batch[0]),
             token_losses={"pretrain": token_losses},
             tokens={part: found.places for part, found in self.tokens.items()},
             tokenizer=self.tokenizer.to_str(),
@@ -146,6 +148,7 @@ class TextStudy:
             variant=variant,
             method=self.method,
             notes=self._notes,
+            error=ERROR,
             settings={
                 "vocabulary": self.options.vocabulary,
                 "context": self.options.context,

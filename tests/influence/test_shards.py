@@ -19,6 +19,7 @@ from influence.precompute import precompute
 from influence.progress import Progress
 from influence.run import Draft
 from influence.shards import fill
+from influence.vectors import QueryVectors
 
 pytestmark = pytest.mark.usefixtures("quick_map")
 
@@ -28,9 +29,13 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(run_module, "CHUNK", (4, 16))
 
 
-def filling(draft, objective, solved):
+def filling(draft, objective, vectors):
+    solved = QueryVectors(draft.path("work/queries"), objective, len(vectors))
+    solved.create()
+    solved.write(slice(0, 2), vectors[:2])
+    solved.write(slice(2, len(vectors)), vectors[2:])
     with Progress(visible=False) as bars, bars.step("x", total=objective.count) as bar:
-        fill(draft, "exact", objective, solved, bar)
+        fill(draft, "exact", objective, solved, 0.0, bar)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 40, 64])
@@ -111,6 +116,19 @@ def test_a_run_of_several_chunks_killed_between_two_is_the_same_run(tmp_path, sm
     assert not (cut.path / "work").exists()
 
 
+def test_queries_in_parts_are_the_queries_at_once(tmp_path, monkeypatch):
+    whole = precompute([tiny_exhibit()], ["one"], tmp_path / "whole", progress=False)[0]
+    cg = precompute([tiny_exhibit(method="cg")], ["two"], tmp_path / "whole", progress=False)[0]
+    monkeypatch.setattr("influence.scorer.VECTORS", 4 * 3 * 27 * 8)  # four of the six queries at a time
+    parts = precompute([tiny_exhibit()], ["one"], tmp_path / "parts", progress=False)[0]
+    for stage in ("pretrain", "finetune"):
+        np.testing.assert_allclose(parts.scores(stage)[:], whole.scores(stage)[:], rtol=1e-5, atol=1e-9)
+    iterated = precompute([tiny_exhibit(method="cg")], ["two"], tmp_path / "parts", progress=False)[0]
+    for before, after in zip(cg.manifest["scores"][:2], iterated.manifest["scores"][:2], strict=True):
+        assert len(before["report"]["residuals"]) == len(after["report"]["residuals"]) == 6
+        assert len(after["report"]["iterations"]) == 6
+
+
 # What a run needs
 
 
@@ -137,5 +155,5 @@ def test_a_disk_or_a_memory_that_is_too_small_is_refused_before_anything_is_done
     assert not (tmp_path / "new").exists()
     memory = type("Memory", (), {"total": 100})
     monkeypatch.setattr("influence.estimate.psutil.virtual_memory", lambda: memory)
-    with pytest.raises(RunError, match=r"query vectors need .* of memory; this machine has 100 B"):
+    with pytest.raises(RunError, match=r"vectors of a query need .* of memory; this machine has 100 B"):
         refuse_what_cannot_fit({"one": need_of(tiny_exhibit())}, tmp_path)
