@@ -2,7 +2,8 @@
 
     python assets/screenshots.py [--runs data/runs]
 
-Writes explorer-light.png, explorer-dark.png and explorer-narrow.png beside this file.
+Needs the runs of `upstream precompute digits` and `upstream precompute definitions`, and writes explorer-*.png beside
+this file.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SHOTS = {
     "explorer-light": ("digits-frozen", "light", 1440),
     "explorer-dark": ("digits-updated", "dark", 1440),
     "explorer-narrow": ("digits-frozen", "light", 390),
+    "explorer-texts": ("definitions-frozen", "light", 1440),
 }
 
 

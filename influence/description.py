@@ -79,7 +79,7 @@ def self_influence(
     for positions, gradients in example_gradients(objective, objective.stage.data, objective.trained):
         norms.append(gradients.norm(dim=1))
         if whole:
-            own.append((solver.solve(gradients) * gradients).sum(1) / objective.count)
+            own.append(solver.norms(gradients) / objective.count)
         advance(positions.stop - positions.start)
     columns = {"self_influence": torch.cat(own)} if whole else {}
     columns["gradient_norm"] = torch.cat(norms)

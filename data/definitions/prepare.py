@@ -19,7 +19,7 @@ from influence.studies.definitions import TOPICS
 from influence.studies.duplicates import repeated
 
 HERE = Path(__file__).parent
-COUNT = 31_500
+COUNT = 21_700
 """Definitions to draw; near-duplicates among them are then left out."""
 SHORTEST = 3
 

@@ -41,6 +41,10 @@ class Block(ABC):
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         """(block of `count` examples + shift)^-1 applied to (Q, size), `shift` (size,) constant in each parameter."""
 
+    def norms(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
+        """Of every row q of (Q, size): q . (block + shift)^-1 q, (Q,)."""
+        return (self.solve(queries, count, shift) * queries).sum(1)
+
 
 class Diagonal(Block):
     """Of a parameter that has no form of its own and is too large for all its pairs."""
@@ -133,15 +137,24 @@ class Kronecker(Block):
             turned = _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
             self.curvature = self.curvature + turned.square().sum(0)
 
+    def norms(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
+        turned, curvature = self._along(queries, count, shift)
+        return (turned.square() / curvature).flatten(1).sum(1)
+
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
-        curvature = torch.as_tensor(self.curvature).to(queries) / count + shift[0]
-        rows = self._joined(list(queries.split([s.stop - s.start for s in self.places], dim=1)))
-        rows = _turned(_turned(rows, self.axes[1]).mT, self.axes[0]).mT / curvature
+        rows, curvature = self._along(queries, count, shift)
+        rows = rows / curvature
         back = [None if axes is None else axes.mT for axes in self.axes]
         rows = _turned(_turned(rows, back[1]).mT, back[0]).mT
         if self.bias:
             return torch.cat([rows[..., :-1].flatten(1), rows[..., -1].flatten(1)], dim=1)
         return rows.flatten(1)
+
+    def _along(self, queries: Tensor, count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """The queries in the axes, (Q, g, L, R), and the curvature along them."""
+        curvature = torch.as_tensor(self.curvature).to(queries) / count + shift[0]
+        rows = self._joined(list(queries.split([s.stop - s.start for s in self.places], dim=1)))
+        return _turned(_turned(rows, self.axes[1]).mT, self.axes[0]).mT, curvature
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         """Weight (n, g L R) and bias (n, g L) as one (n, g, L, R + 1)."""

@@ -133,15 +133,28 @@ class EKFAC(Method):
         shift = (self.objective.ridge + self.damping).to(queries)
         solved = queries / shift
         for block in self.blocks.values():
-            found = block.solve(
-                torch.cat([queries[:, s] for s in block.places], dim=1),
-                self.count,
-                torch.cat([shift[s] for s in block.places]),
-            )
+            found = block.solve(_taken(queries, block), self.count, _taken(shift[None], block)[0])
             parts = found.split([s.stop - s.start for s in block.places], dim=1)
             for place, part in zip(block.places, parts, strict=True):
                 solved[:, place] = part
         return solved
+
+    def norms(self, queries: Tensor) -> Tensor:
+        if self._exact is not None:
+            return self._exact.norms(queries)
+        shift = (self.objective.ridge + self.damping).to(queries)
+        found = queries.new_zeros(len(queries))
+        for block in self.blocks.values():
+            found += block.norms(_taken(queries, block), self.count, _taken(shift[None], block)[0])
+        seen = {name for names in self.blocks for name in names}
+        for name, place in self.objective.trained.slices.items():
+            if name not in seen:
+                found += (queries[:, place].square() / shift[place]).sum(1)
+        return found
+
+
+def _taken(rows: Tensor, block: Block) -> Tensor:
+    return torch.cat([rows[:, place] for place in block.places], dim=1)
 
 
 def _sides(factor: Factor) -> tuple[int, int, int] | None:

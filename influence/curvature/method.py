@@ -58,6 +58,10 @@ class Method(ABC):
     def solve(self, queries: Tensor) -> Tensor:
         """(Q, T) -> (Q, T), all queries together."""
 
+    def norms(self, queries: Tensor) -> Tensor:
+        """Of every row q of (Q, T): q . (C_TT + ridge + damping I)^-1 q, (Q,)."""
+        return (self.solve(queries) * queries).sum(1)
+
     def refuse_negative(self, smallest: float, largest: float = 0.0) -> None:
         """Raise CurvatureError if the damped curvature has an eigenvalue that is not positive beyond rounding."""
         rounding = torch.finfo(torch.float64).eps * self.objective.trained.size * largest

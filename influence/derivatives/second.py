@@ -43,7 +43,7 @@ def _second(objective: Objective, vectors: Tensor, rows: Layout) -> Tensor:
         pull = vjp(lambda p: objective.trained.flatten(grad(total)(p)), point)[1]
         return lambda v: rows.flatten(pull(v)[0])
 
-    return _summed(objective, products, vectors, rows.size) / objective.count
+    return _summed(objective, point, products, vectors, rows.size) / objective.count
 
 
 def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
 
         return product
 
-    return _summed(objective, products, vectors, objective.trained.size) / objective.count
+    return _summed(objective, point, products, vectors, objective.trained.size) / objective.count
 
 
 def _differentiable_outputs(
@@ -94,12 +94,16 @@ def _differentiable_outputs(
 
 
 def _summed(
-    objective: Objective, products: Callable[[Any, int], Callable[[Tensor], Tensor]], vectors: Tensor, width: int
+    objective: Objective,
+    point: dict[str, Tensor],
+    products: Callable[[Any, int], Callable[[Tensor], Tensor]],
+    vectors: Tensor,
+    width: int,
 ) -> Tensor:
     """Sum over batches of a linear map, applied to chunks of rows so that memory stays bounded."""
     rows = vectors.to(objective.dtype)
     total = torch.zeros(len(rows), width, dtype=objective.sum_dtype, device=objective.device)
-    step = _rows_at_once(objective)
+    step = _rows_at_once(objective, point)
     with plain_kernels():
         for positions, batch in objective.batches(objective.stage.data):
             product = products(batch, positions.stop - positions.start)
@@ -109,8 +113,8 @@ def _summed(
     return total.to(vectors.dtype)
 
 
-def _rows_at_once(objective: Objective) -> int:
-    """How many products of a batch fit the budget, by what autograd keeps of one forward pass."""
+def _rows_at_once(objective: Objective, point: dict[str, Tensor]) -> int:
+    """How many products of a batch fit the budget, by what autograd keeps of one forward pass at the parameters."""
     kept = 1
 
     def count(tensor: Tensor) -> Tensor:
@@ -119,7 +123,7 @@ def _rows_at_once(objective: Objective) -> int:
         return tensor
 
     positions, batch = next(objective.batches(objective.stage.data))
-    live = {n: objective.parameters[n].clone().requires_grad_() for n in objective.trained.shapes}
+    live = {n: p.clone().requires_grad_() for n, p in point.items()}
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         objective.losses(batch, positions.stop - positions.start, live)
     return max(1, min(64, BUDGET // kept))

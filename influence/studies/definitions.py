@@ -19,13 +19,13 @@ TOPICS = (
     "noun.plant",
     "noun.substance",
 )
-FINETUNE, QUERIES = 75, 125
+FINETUNE, QUERIES = 75, 100
 """Definitions of each topic to finetune on, and to explain."""
 KINDS = {"noun": "nouns", "verb": "verbs", "adj": "adjectives", "adv": "adverbs"}
 
 
 class Definitions(TextStudy):
-    """`definitions`: WordNet's, of all topics to pretrain on, 600 of eight topics to finetune on, 1,000 to explain.
+    """`definitions`: WordNet's, of all topics to pretrain on, 600 of eight topics to finetune on, 800 to explain.
 
     Args:
         seed: draws which definitions are which, and of everything else that is random.

@@ -6,7 +6,13 @@ import random
 
 from influence.studies.duplicates import ALIKE, near_duplicates, repeated
 
-TEXTS = ["a small dog of some breed", "A small DOG, of some breed!", "one of the planets", "breed some of dog small a", "!?"]
+TEXTS = [
+    "a small dog of some breed",
+    "A small DOG, of some breed!",
+    "one of the planets",
+    "breed some of dog small a",
+    "!?",
+]
 
 
 def test_case_order_and_signs_do_not_count():

@@ -8,6 +8,7 @@ import torch
 from minima import data, loss
 from scipy.stats import spearmanr
 from tiny import tiny_study
+from tiny_texts import text_study
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -206,3 +207,22 @@ def test_axes_from_some_examples_keep_the_curvature_of_all(monkeypatch):
     solver = EKFAC(objective, damping=0.1, draws=30)
     trace = sum(float(torch.as_tensor(block.curvature).sum()) for block in solver.blocks.values()) / solver.count
     assert trace == pytest.approx(float(ggn(objective).trace()), rel=0.1)
+
+
+@pytest.mark.parametrize("small", [0, 10**6])
+def test_norms_are_products_with_what_is_solved(small, monkeypatch):
+    monkeypatch.setattr(ekfac, "SMALL", small)
+    study = text_study(seed=5)  # tied embeddings, norms, attention; one place of nine is never used
+    objective = objectives_of(study)[0]
+    solver = EKFAC(objective, damping=0.01)
+    rows = torch.randn(4, objective.trained.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(solver.norms(rows), (solver.solve(rows) * rows).sum(1))
+
+
+def test_the_rows_of_a_tied_embedding_are_axes():
+    objective = objectives_of(text_study(seed=6))[0]
+    solver = EKFAC(objective, damping=0.01)
+    (block,) = [b for names, b in solver.blocks.items() if "body.words.weight" in names]
+    assert block.form == "kronecker"
+    assert block.axes[0] is None
+    assert block.axes[1].shape == (1, 4, 4)

@@ -19,7 +19,16 @@ CPU = torch.device("cpu")
 def fitted(stages, path, report=lambda share: None, epochs=3):
     records = []
     for previous, stage in zip((None, *stages), stages, strict=False):
-        records.append(fit(stage, previous, usual_recipe(len(stage.data), epochs, 0), CPU, path / f"{stage.name}.safetensors", report))
+        records.append(
+            fit(
+                stage,
+                previous,
+                usual_recipe(len(stage.data), epochs, 0),
+                CPU,
+                path / f"{stage.name}.safetensors",
+                report,
+            )
+        )
     return records
 
 

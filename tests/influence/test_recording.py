@@ -148,3 +148,16 @@ def test_what_cannot_be_trained_is_named():
     stage.data.tensors[0][3] = float("nan")
     with pytest.raises(TrainingError, match="'alone': the training was not finite any more after 5 steps"):
         record(stage, None, SGD)
+
+
+def test_examples_of_like_length_share_a_batch_and_every_epoch_has_all():
+    lengths = torch.randint(1, 60, (1000,), generator=torch.Generator().manual_seed(0))
+    recipe = Recipe(steps=250, batch_size=8, learning_rate=0.1, seed=1)
+    plain, alike = recipe.order(1000), recipe.order(1000, lengths)
+    for half in (slice(0, 125), slice(125, 250)):
+        assert sorted(plain[half].flatten().tolist()) == list(range(1000))
+    assert sorted(alike.flatten().tolist()) == sorted([*range(1000), *range(1000)])
+    spread = [float((lengths[o].amax(1) - lengths[o].amin(1)).float().mean()) for o in (plain, alike)]
+    assert spread[1] < spread[0] / 5
+    assert not torch.equal(lengths[alike].amax(1), lengths[alike].amax(1).sort().values), "batches are shuffled again"
+    torch.testing.assert_close(alike, recipe.order(1000, lengths))
