@@ -58,11 +58,12 @@ def exhibits_for(
     if study is not None and is_reference(study):
         exhibits = [from_file(study, **({} if seed is None else {"seed": seed}))]
     else:
-        finetuning = given.pop("finetuning", "both")
-        if finetuning not in (*VARIANTS, "both"):
+        finetuning = given.pop("finetuning", None)
+        if finetuning not in (*VARIANTS, "both", None):
             raise StudyError(f"--finetuning is {finetuning!r}, expected {', '.join(VARIANTS)} or both.")
         built = _built(study, images, texts, seed or 0, given)
-        exhibits = [built.exhibit(variant) for variant in built.variants if finetuning in ("both", variant)]
+        chosen = finetuning or getattr(built, "usual", "both")
+        exhibits = [built.exhibit(variant) for variant in built.variants if chosen in ("both", variant)]
     for exhibit in exhibits:
         for field, value in solving.items():
             if value is not None:

@@ -83,7 +83,7 @@ def attribute(
         progress: show bars with time left.
         batch_size: examples at a time; default by memory. It makes no difference to the scores.
         error: relative error of a query's scores that is allowed for speed with many queries, 0.01 say: their vectors
-            are then of the lowest rank, and of half precision, for which it holds, measured on the first batch and
+            are then of the lowest rank, and of half precision, for which it holds, measured on a batch and
             reported (`compression`).
         options: of the method.
 

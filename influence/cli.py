@@ -122,7 +122,10 @@ def precompute(
         int | None, typer.Option("--image-size", min=8, max=1024, help="Side in pixels; default 32.")
     ] = None,
     finetuning: Annotated[
-        str | None, typer.Option("--finetuning", help="Backbone in finetuning: frozen, updated or both (default).")
+        str | None,
+        typer.Option(
+            "--finetuning", help="Backbone in finetuning: frozen, updated or both; default both, of definitions frozen."
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Passes over the pictures, or the texts.")

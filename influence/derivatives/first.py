@@ -56,8 +56,8 @@ def dots(
         layout: of the parameters.
         vectors: (Q, P), or by parameter (Q, size) each, which may be mapped from files.
         start: the first example.
-        error: how wrong, relatively, any query's products of the first batch may be for speed: vectors are then of
-            low rank or of half precision; `objective.compression` says which, and the error.
+        error: how wrong, relatively, any query's products may be for speed: vectors are then of low rank or of half
+            precision; `objective.compression` says which, and the error on a batch of examples from all over the data.
     """
     if isinstance(vectors, Tensor):
         if len(vectors) == 1:
@@ -66,12 +66,14 @@ def dots(
         vectors = by_parameter(objective, layout, vectors)
     watch, blocks = Watch(objective, layout), cast(Vectors, vectors)
     queries = len(next(iter(vectors.values())))
+    if error:
+        # The same ones wherever this pass begins: one that is taken up again must do as the first did.
+        spread = range(0, len(data), max(1, len(data) // objective.batch_size))[: objective.batch_size]
+        _, batch = next(objective.batches(torch.utils.data.Subset(data, spread)))
+        blocks, objective.compression = compressed(vectors, watch.factors(batch, len(spread)), error)
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
         factors = watch.factors(batch, count)
-        if error:
-            blocks, objective.compression = compressed(vectors, factors, error)
-            error = 0.0
         found = torch.zeros(count, queries, dtype=objective.sum_dtype, device=objective.device)
         for name, several in factors.items():
             add_dots(found, several, blocks[name])

@@ -33,6 +33,8 @@ class Definitions(TextStudy):
     """
 
     name = "definitions"
+    usual = "frozen"
+    """What is computed unless it is asked for otherwise: both take twice as long."""
     summary = "dictionary definitions: a language model pretrained on all topics, finetuned to tell eight apart"
 
     def __init__(self, seed: int = 0, queries: int = 0):
