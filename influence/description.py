@@ -14,6 +14,8 @@ from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
 from influence.errors import StudyError
 
+PART = 16
+"""Examples whose gradients are turned at once: copies of more leave the processor's cache."""
 SOLVES = 50
 """Examples of a stage up to which an iterative method solves for each one's self-influence."""
 
@@ -79,7 +81,7 @@ def self_influence(
     for positions, gradients in example_gradients(objective, objective.stage.data, objective.trained):
         norms.append(gradients.norm(dim=1))
         if whole:
-            own.append(solver.norms(gradients) / objective.count)
+            own += [solver.norms(part) / objective.count for part in gradients.split(PART)]
         advance(positions.stop - positions.start)
     columns = {"self_influence": torch.cat(own)} if whole else {}
     columns["gradient_norm"] = torch.cat(norms)

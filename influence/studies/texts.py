@@ -37,6 +37,8 @@ HEAD_L2 = 1e-2
 BATCH, RATE, TUNING_RATE = 32, 4e-3, 1e-3
 TUNING_EPOCHS = 10
 WARMUP = 100
+DAMPING = 1e-5
+"""In place of an l2 term: Adam would take one for the only gradient that rare words have, and forget them."""
 ERROR = 0.03
 """Of a query's scores: vocabularies make vectors long, and EK-FAC is coarser than that."""
 
@@ -59,7 +61,7 @@ class TextOptions:
     context: int = 48
     width: int = 64
     layers: int = 2
-    l2: float = 1e-5
+    l2: float = 0.0
     epochs: int = 5
     queries: int = 0
     seed: int = 0
@@ -148,6 +150,7 @@ class TextStudy:
             variant=variant,
             method=self.method,
             notes=self._notes,
+            damping=DAMPING,
             error=ERROR,
             settings={
                 "vocabulary": self.options.vocabulary,
