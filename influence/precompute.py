@@ -127,7 +127,7 @@ class _Precompute:
             scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.device, self._step)
             scores, warnings = scorer.score()
             for stage in self.study.stages:
-                extra, left_out = self._to_itself(scorer, stage)
+                extra, left_out = scorer.self_influence(stage, self.shared.to_itself)
                 self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
                 warnings += left_out
             return self._finish(trained, places, scores, warnings)
@@ -223,14 +223,6 @@ class _Precompute:
         for table, name in ((self.tables[first], "work/map-examples"), (self.queries, "work/map-queries")):
             table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
         return self.draft.steps["map"]
-
-    def _to_itself(self, scorer: Scorer, stage: Stage) -> tuple[pd.DataFrame, list[str]]:
-        """What a stage's examples do to themselves: the same in every run that shares the stage and its solver."""
-        exhibit, known = self.exhibit, self.shared.to_itself
-        key = (id(stage), exhibit.method, exhibit.curvature, exhibit.damping)
-        if key not in known:
-            known[key] = scorer.self_influence(stage)
-        return known[key]
 
     # The end
 

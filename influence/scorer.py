@@ -20,7 +20,7 @@ from influence.description import self_influence
 from influence.estimate import COPIES, VECTORS, methods_of
 from influence.progress import Bar
 from influence.run import Draft
-from influence.shards import fill, filled, scores_file
+from influence.shards import compressed, fill, filled, scores_file
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
 from influence.tokens import shares_of_strongest
@@ -65,7 +65,7 @@ class Scorer:
                 name = objective.stage.name
                 self._fill(objective, method)
                 self._split(objective, method)
-                pulled["reports"][name]["compression"] = self.draft.steps.get(f"compressed {name} {method}", {})
+                pulled["reports"][name]["compression"] = self.draft.steps.get(compressed(name, method), {})
             shutil.rmtree(self.draft.path(f"work/queries-{method}"), ignore_errors=True)
             records += [
                 {"stage": name, "method": method, "file": scores_file(name, method), "report": report}
@@ -74,14 +74,19 @@ class Scorer:
             warnings += pulled["warnings"] if method == self.exhibit.method else []
         return records, warnings
 
-    def self_influence(self, stage: Stage) -> tuple[pd.DataFrame, list[str]]:
-        """Columns for the table of a stage's examples, and what was left out."""
+    def self_influence(self, stage: Stage, known: dict[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
+        """Columns for the table of a stage's examples, and what was left out.
+
+        They are the same in every run that shares the stage and how it is solved: `known` has those of earlier runs.
+        """
         step, file = f"self-influence {stage.name}", f"work/self-{stage.name}"
         if step not in self.draft.steps:
             objective = next(o for o in self.objectives if o.stage is stage)
-            with self.step(f"self-influence of {stage.name}", total=len(stage.data)) as bar:
-                solver = self._solver(objective, self.exhibit.method)
-                table, left_out = self_influence(objective, solver, bar.advance)
+            key = self._key(objective, self.exhibit.method)
+            if key not in known:
+                with self.step(f"self-influence of {stage.name}", total=len(stage.data)) as bar:
+                    known[key] = self_influence(objective, self._solver(objective, self.exhibit.method), bar.advance)
+            table, left_out = known[key]
             self.draft.write_table(file, table)
             self.draft.mark(step, left_out)
         return pd.read_parquet(self.draft.path(f"{file}.parquet")), self.draft.steps[step]
@@ -131,7 +136,6 @@ class Scorer:
             return
         with self.step(f"scoring {name} ({method})", total=objective.count) as bar:
             fill(self.draft, method, objective, self._vectors(objective, method), self.exhibit.error, bar)
-        self.draft.mark(f"compressed {name} {method}", objective.compression)
 
     def _split(self, objective: Objective, method: str) -> None:
         """The scores of the strongest pairs, split over tokens, where the stage's loss is a sum over tokens."""
@@ -148,10 +152,14 @@ class Scorer:
             self.draft.write_shares(name, method, table)
         self.draft.mark(step)
 
-    def _solver(self, objective: Objective, method: str) -> Method:
+    def _key(self, objective: Objective, method: str) -> tuple[Any, ...]:
+        """What a solver depends on."""
         damping = self.exhibit.damping if method == self.exhibit.method else None
-        key = (id(objective.stage), method, self.exhibit.curvature, damping)
+        return id(objective.stage), method, self.exhibit.curvature, damping
+
+    def _solver(self, objective: Objective, method: str) -> Method:
+        key = self._key(objective, method)
         if key not in self.solvers:
-            made = method_named(method)
-            self.solvers[key] = made(objective, curvature=self.exhibit.curvature, damping=damping)
+            _, _, curvature, damping = key
+            self.solvers[key] = method_named(method)(objective, curvature=curvature, damping=damping)
         return self.solvers[key]

@@ -39,6 +39,8 @@ def fill(draft: Draft, method: str, objective: Objective, solved: QueryVectors, 
     if start == count:
         return
     for positions, block in score(objective, solved.mapped(), start, error):
+        if error and compressed(stage, method) not in draft.steps:
+            draft.mark(compressed(stage, method), objective.compression)
         held = np.concatenate([held, block.cpu().numpy().astype(np.float32)], axis=1)
         bar.advance(positions.stop - positions.start)
         ready = held.shape[1] if positions.stop == count else held.shape[1] // width * width
@@ -51,6 +53,11 @@ def fill(draft: Draft, method: str, objective: Objective, solved: QueryVectors, 
 def filled(stage: str, method: str) -> str:
     """The step of the journal that says how many columns of an array are written."""
     return f"scored {stage} {method}"
+
+
+def compressed(stage: str, method: str) -> str:
+    """The step of the journal that says what was done to the queries' vectors for speed."""
+    return f"compressed {stage} {method}"
 
 
 def scores_file(stage: str, method: str) -> str:
