@@ -14,7 +14,7 @@ from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
 from influence.errors import StudyError
 
-PART = 16
+PART = 32
 """Examples whose gradients are turned at once: copies of more leave the processor's cache."""
 SOLVES = 50
 """Examples of a stage up to which an iterative method solves for each one's self-influence."""

@@ -139,7 +139,7 @@ class Kronecker(Block):
 
     def norms(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         turned, curvature = self._along(queries, count, shift)
-        return (turned.square() / curvature).flatten(1).sum(1)
+        return turned.square().flatten(1) @ (1 / curvature).flatten()
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         rows, curvature = self._along(queries, count, shift)
