@@ -17,7 +17,7 @@ from influence.studies.text_files import Columns
 from influence.studies.texts import TextOptions
 from influence.studies.userfile import from_file, is_reference
 
-COLUMNS = ("text", "label", "title", "source")
+COLUMNS = [field.name for field in fields(Columns)]
 TEXTS = {"vocabulary", "context", "epochs", "l2", "queries", "sample", *(f"{kind}_column" for kind in COLUMNS)}
 PICTURES = {field.name for field in fields(Options)} - {"seed"}
 

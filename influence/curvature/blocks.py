@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import CHUNK, Factor, Outer, Rows
+from influence.derivatives.factors import CHUNK, Factor, Outer, Rows, summed
 
 WIDE = 4096
 """Length of a side, or size of a parameter without sides, up to which its own axes are found."""
@@ -58,7 +58,7 @@ class Diagonal(Block):
         self.curvature: Tensor | float = 0.0
 
     def measure(self, factors: list[list[Factor]]) -> None:
-        self.curvature = self.curvature + _formed(factors).square().sum(0)
+        self.curvature = self.curvature + summed(factors[0]).square().sum(0)
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         return queries / (torch.as_tensor(self.curvature).to(queries) / count + shift)
@@ -76,7 +76,7 @@ class Full(Block):
         self.covariance: Tensor | float = 0.0
 
     def measure(self, factors: list[list[Factor]]) -> None:
-        rows = _formed(factors).double()
+        rows = summed(factors[0]).double()
         self.covariance = self.covariance + rows.T @ rows
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class Kronecker(Block):
         step = max(1, CHUNK // (itemsize * self.groups * self.sides[0] * self.sides[1]))
         for start in range(0, count, step):
             part = slice(start, start + step)
-            formed = self._joined([_formed([[f[part] for f in several]]) for several in factors])
+            formed = self._joined([summed([f[part] for f in several]) for several in factors])
             turned = _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
             self.curvature = self.curvature + turned.square().sum(0)
 
@@ -170,12 +170,3 @@ class Kronecker(Block):
 def _turned(rows: Tensor, axes: Tensor | None) -> Tensor:
     """(..., g, m, side) in the coordinates of `axes` (g, side, side)."""
     return rows if axes is None else rows @ axes
-
-
-def _formed(factors: list[list[Factor]]) -> Tensor:
-    """(n, size) of one parameter, which may be used several times."""
-    (several,) = factors
-    formed = several[0].gradients()
-    for factor in several[1:]:
-        formed = formed + factor.gradients()
-    return formed

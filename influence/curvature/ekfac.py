@@ -83,7 +83,8 @@ class EKFAC(Method):
         forms = {block.form for block in self.blocks.values()}
         named = {f: [n for names, b in self.blocks.items() if b.form == f for n in names] for f in sorted(forms)}
         seen = {name for names in self.blocks for name in names}
-        self.report["blocks"] = named | {"no gradient": [n for n in layout.shapes if n not in seen]}
+        self.idle = [name for name in layout.shapes if name not in seen]
+        self.report["blocks"] = named | {"no gradient": self.idle}
         self.report["draws"] = self.draws
 
     def _some(self) -> torch.utils.data.Dataset[object] | None:
@@ -146,10 +147,9 @@ class EKFAC(Method):
         found = queries.new_zeros(len(queries))
         for block in self.blocks.values():
             found += block.norms(_taken(queries, block), self.count, _taken(shift[None], block)[0])
-        seen = {name for names in self.blocks for name in names}
-        for name, place in self.objective.trained.slices.items():
-            if name not in seen:
-                found += (queries[:, place].square() / shift[place]).sum(1)
+        for name in self.idle:
+            place = self.objective.trained.slices[name]
+            found += (queries[:, place].square() / shift[place]).sum(1)
         return found
 
 

@@ -71,10 +71,15 @@ def add_sum_of_dots(scores: Tensor, several: list[Factor], vectors: Tensor) -> N
     rows = max(1, CHUNK // (scores.element_size() * size))
     for start in range(0, count, rows):
         part = slice(start, start + rows)
-        formed = several[0][part].gradients()
-        for factor in several[1:]:
-            formed = formed + factor[part].gradients()
-        _add_product(scores[part], formed, vectors)
+        _add_product(scores[part], summed([factor[part] for factor in several]), vectors)
+
+
+def summed(several: list[Factor]) -> Tensor:
+    """Gradients (n, size) of a parameter that is used several times."""
+    formed = several[0].gradients()
+    for factor in several[1:]:
+        formed = formed + factor.gradients()
+    return formed
 
 
 class Dense(Factor):

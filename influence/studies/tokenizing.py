@@ -56,6 +56,12 @@ class Tokens:
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], context: int, what: str) -> Tokens:
     """The first `context` tokens of every text.
 
+    Args:
+        tokenizer: of `fit_tokenizer`.
+        texts: never empty ones.
+        context: tokens of a text that are kept.
+        what: the texts are, for errors.
+
     Raises:
         StudyError: a text has none: it is empty, or has nothing but space.
     """

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_properties import close
 from tiny_texts import text_study
 from torch.func import functional_call
 from torch.nn.functional import log_softmax
@@ -28,10 +29,6 @@ several = settings(max_examples=4, deadline=None, derandomize=True)
 
 def values(study: Study, **options) -> np.ndarray:
     return attribute(study, **{"method": "exact", "progress": False, "damping": 0.1, **options}).values
-
-
-def close(a, b, tolerance=1e-5):
-    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
 
 
 def test_the_loss_is_the_mean_of_each_tokens_own():
