@@ -87,7 +87,8 @@ def need_of(exhibit: Exhibit) -> Need:
         parameters[stage.name] = trained, whole
         passes += [stage.name] if groups.frozen else []
         models += sum(t.numel() * t.element_size() for t in stage.model.state_dict().values())
-        training = max(training, STATES * trained * each if exhibit.epochs else 0)
+        by_batches = exhibit.epochs or stage.name in exhibit.recipes
+        training = max(training, STATES * trained * each if by_batches else 0)
         single = COPIES * whole * each
         vectors = max(vectors, single, min(VECTORS, single * queries))
         solved += queries * trained * each
