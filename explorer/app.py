@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import streamlit as st
 
@@ -15,21 +17,31 @@ from influence.run import Run
 LOGO = Path(__file__).parent / "logo.svg"
 
 
-def explore_page() -> None:
-    """The Explore page, or a callout that says what is in its way."""
-    run = header()
-    notices = st.container()
-    if run is not None:
-        refuse_bad_links(run)
-        try:
-            explore.draw(run)
-        except UpstreamError as error:
-            st.error(plain.message(error), icon=":material/error:")
-    texts = state.take_notices()
-    if texts:
-        notices.warning(
-            "\n".join(f"- {text}" for text in texts) if len(texts) > 1 else texts[0], icon=":material/info:"
-        )
+# Streamlit takes a folder named pages/ for its old way of pages until st.navigation runs, and would run a file of that
+# folder by itself if an address matched its name: so no page's address is the name of its file.
+PAGES = {"explore-run": ("Explore", explore)}
+"""Address -> title, and the module whose `draw(run)` draws it and whose `allowed(run)` says what its URL may hold."""
+
+
+def shown(page: ModuleType) -> Callable[[], None]:
+    """A page under the header, or a callout that says what is in its way."""
+
+    def draw() -> None:
+        run = header()
+        notices = st.container()
+        if run is not None:
+            refuse_bad_links(page.allowed(run))
+            try:
+                page.draw(run)
+            except UpstreamError as error:
+                st.error(plain.message(error), icon=":material/error:")
+        texts = state.take_notices()
+        if texts:
+            notices.warning(
+                "\n".join(f"- {text}" for text in texts) if len(texts) > 1 else texts[0], icon=":material/info:"
+            )
+
+    return draw
 
 
 def header() -> Run | None:
@@ -71,9 +83,9 @@ def brand() -> str:
     return f'<div class="up-brand"><img src="{pictures.svg_url(LOGO)}" alt="">Upstream</div>'
 
 
-def refuse_bad_links(run: Run) -> None:
+def refuse_bad_links(choices: Mapping[str, Sequence[str]]) -> None:
     """Say which values of the URL no widget can take, before the widgets fall back to their defaults."""
-    for key, value, allowed in state.refused(st.query_params.to_dict(), explore.allowed(run)):
+    for key, value, allowed in state.refused(st.query_params.to_dict(), choices):
         if not allowed:
             # Left over from another run; here nobody would miss it.
             state.click(key, None)
@@ -87,6 +99,10 @@ def refuse_bad_links(run: Run) -> None:
 # A picture of our own: a named icon would be fetched from the internet.
 st.set_page_config(page_title="Upstream", page_icon=str(LOGO), layout="wide", initial_sidebar_state="collapsed")
 st.html(Path(__file__).parent / "page.css")
-# Streamlit takes a folder named pages/ for its old way of pages until st.navigation runs, and would run a file of that
-# folder by itself if an address matched its name: so no page's address is the name of its file.
-st.navigation([st.Page(explore_page, title="Explore", url_path="explore-run", default=True)], position="top").run()
+st.navigation(
+    [
+        st.Page(shown(page), title=title, url_path=address, default=page is explore)
+        for address, (title, page) in PAGES.items()
+    ],
+    position="top",
+).run()

@@ -64,7 +64,16 @@ def exhibits_for(
         built = _built(study, images, texts, seed or 0, given)
         chosen = finetuning or getattr(built, "usual", "both")
         exhibits = [built.exhibit(variant) for variant in built.variants if chosen in ("both", variant)]
+    record = {
+        "study": study,
+        "images": _written(images),
+        "texts": _written(texts),
+        "seed": seed,
+        "options": {name: _written(value) for name, value in options.items() if value is not None},
+        "solving": {name: value for name, value in solving.items() if value is not None},
+    }
     for exhibit in exhibits:
+        exhibit.asked = record
         for field, value in solving.items():
             if value is not None:
                 setattr(exhibit, field, value)
@@ -96,6 +105,15 @@ def _of_texts(files: Sequence[Path], seed: int, given: dict[str, Any]) -> Any:
     columns = Columns(**{kind: given.pop(f"{kind}_column", None) for kind in COLUMNS})
     sample = given.pop("sample", None)
     return from_files("texts", files, TextOptions(**given, seed=seed), columns, sample)
+
+
+def _written(value: Any) -> Any:
+    """As JSON; a path is one from anywhere."""
+    if isinstance(value, Path):
+        return str(value.resolve())
+    if isinstance(value, list | tuple):
+        return [_written(each) for each in value]
+    return value
 
 
 def _refuse(what: str, given: Mapping[str, Any]) -> None:

@@ -260,6 +260,7 @@ class _Precompute:
             {
                 "study": self.study.name,
                 "variant": self.exhibit.variant,
+                "asked": dict(self.exhibit.asked),
                 "title": self.exhibit.title,
                 "summary": self.exhibit.summary,
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -53,6 +53,7 @@ class Exhibit:
         method, damping, curvature: how the run's scores are solved; the default method goes by the model's size.
         error: relative error that a query's scores may have for speed; what it is, is measured and reported.
         settings: further JSON values that the run depends on.
+        asked: what `influence.asked.exhibits_for` was given, as JSON, so that a run's study can be made again.
 
     Raises:
         StudyError: something that is not given cannot be found in the data.
@@ -80,6 +81,7 @@ class Exhibit:
     curvature: str = "ggn"
     error: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         stages, last = self.study.stages, self.study.stages[-1]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 APP = Path(__file__).parents[2] / "explorer" / "app.py"
 
@@ -32,14 +33,18 @@ def small_root(small: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def open_app(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AppTest]:
-    """Start the app on a folder of runs, with what the URL says, and run it once."""
+    """Start the app on a folder of runs, with what the URL says, and run it once.
+
+    `page` is the address of another page than the first: a callable page has no file that AppTest could switch to.
+    """
 
     static = tmp_path_factory.mktemp("static")
 
-    def start(root: Path, **url: str) -> AppTest:
+    def start(root: Path, page: str = "", **url: str) -> AppTest:
         monkeypatch.setenv("UPSTREAM_RUNS", str(root))
         monkeypatch.setenv("UPSTREAM_STATIC", str(static))
         app = AppTest.from_file(str(APP), default_timeout=30)
+        app._page_hash = calc_hash(page) if page else ""
         for key, value in url.items():
             app.query_params[key] = value
         return app.run()

@@ -1,0 +1,76 @@
+"""From a run back to the study that it was computed from, its models at the run's parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from influence.asked import exhibits_for
+from influence.errors import RunError, StudyError
+from influence.run import Run
+from influence.studies.exhibit import Exhibit
+from influence.studies.userfile import is_reference
+
+
+def exhibit_of(run: Run, function: str | None = None) -> Exhibit:
+    """The exhibit of a run, with data and trained models: what retraining and new queries need.
+
+    Args:
+        run: a finished run.
+        function: FILE.py:FUNCTION of a run that was computed from one. Code that a run merely names is never executed.
+
+    Raises:
+        RunError: the run does not say what it was computed from, or its data or code are no longer the same.
+        StudyError: the data is not where it was.
+    """
+    asked = dict(run.manifest.get("asked") or {})
+    if function is not None:
+        asked |= {"study": function, "images": None, "texts": None, "options": {}}
+    elif is_reference(asked.get("study") or ""):
+        raise RunError(
+            f"Run {run.name} was computed from the function {asked['study']}. Code that a run names is not executed by "
+            "itself: give that function, if you trust it."
+        )
+    elif not asked:
+        raise RunError(
+            f"Run {run.name} was computed from Python and does not say how its study is made. Give FILE.py:FUNCTION."
+        )
+    exhibit = _of_variant(run, asked)
+    _refuse_other_settings(run, exhibit)
+    for stage in exhibit.study.stages:
+        stage.model.load_state_dict(run.models()[stage.name])
+    return exhibit
+
+
+def _of_variant(run: Run, asked: Mapping[str, Any]) -> Exhibit:
+    made = exhibits_for(
+        asked.get("study"),
+        _paths(asked.get("images")),
+        _paths(asked.get("texts")),
+        asked.get("seed"),
+        asked.get("options") or {},
+        asked.get("solving") or {},
+    )
+    for exhibit in made:
+        if exhibit.variant == run.manifest.get("variant"):
+            return exhibit
+    raise StudyError(
+        f"The study has no variant {run.manifest.get('variant')!r}, which run {run.name} is of; it has "
+        f"{', '.join(repr(exhibit.variant) for exhibit in made)}."
+    )
+
+
+def _refuse_other_settings(run: Run, exhibit: Exhibit) -> None:
+    there, now = run.manifest["settings"], json.loads(json.dumps(exhibit.all_settings))
+    for key in {**there, **now}:
+        if there.get(key) != now.get(key):
+            raise RunError(
+                f"Run {run.name} was computed with other data or settings than its study has now: {key} was "
+                f"{there.get(key)!r} and is {now.get(key)!r}. Compute the run again with `upstream precompute`."
+            )
+
+
+def _paths(texts: list[str] | None) -> list[Path] | None:
+    return None if texts is None else [Path(text) for text in texts]
