@@ -13,9 +13,10 @@ import psutil
 import torch
 
 from influence.chain import Chain
-from influence.curvature import method_named
+from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.errors import MethodError
+from influence.memory import bytes_held, described, refuse_what_is_too_much, size, with_smaller_batches
 from influence.progress import Progress
 from influence.ranking import top
 from influence.recording import Recording
@@ -81,7 +82,8 @@ def attribute(
         curvature: "ggn", or "hessian", which is checked for negative curvature.
         device: where to compute; default the device of the last stage's model.
         progress: show bars with time left.
-        batch_size: examples at a time; default by memory. It makes no difference to the scores.
+        batch_size: examples at a time; default by memory. It makes no difference to the scores. Where memory runs out
+            it is halved, and the report notes it.
         error: relative error of a query's scores that is allowed for speed with many queries, 0.01 say: their vectors
             are then of the lowest rank, and of half precision, for which it holds, measured on a batch and
             reported (`compression`).
@@ -105,24 +107,35 @@ def attribute(
         return _replayed(study, study.stages[first].name, damping, curvature, place, batch_size, progress, **options)
     chosen = method_named(method)
     check_options(chosen.__init__, method, options)
-    with Progress(visible=progress) as bars:
+    held = bytes_held(study, first, method)
+    refuse_what_is_too_much(held, place)
+
+    def solver(objective: Objective) -> Method:
+        return chosen(objective, damping=damping, curvature=curvature, **options)
+
+    def scored(halvings: int) -> tuple[np.ndarray, Chain]:
         with bars.step(f"Curvature ({method})"):
-            chain = Chain(
-                study,
-                first,
-                lambda objective: chosen(objective, damping=damping, curvature=curvature, **options),
-                device=place,
-                batch_size=batch_size,
-            )
-        with bars.step("Pulling queries back"):
-            for pulled in chain.pull_back(chain.query_gradients()):
-                objective, solved = pulled
-        values = np.empty((len(study.queries), objective.count), dtype=np.float32)
-        with bars.step(f"Scoring {objective.stage.name}", total=objective.count) as bar:
-            for positions, block in score(objective, solved, error=error):
-                values[:, positions] = block.cpu().numpy()
-                bar.advance(positions.stop - positions.start)
-    return Scores(values, objective.stage.name, {**report_of(chain, method), "seconds": time.perf_counter() - started})
+            chain = Chain(study, first, solver, device=place, batch_size=batch_size, halvings=halvings)
+        return _values(chain, error, bars), chain
+
+    with Progress(visible=progress) as bars:
+        bars.say(f"Holds {size(sum(held.values()))} of memory: {described(held)}")
+        values, chain = with_smaller_batches(scored)
+    report = report_of(chain, method) | {"seconds": time.perf_counter() - started}
+    return Scores(values, chain.objectives[0].stage.name, report)
+
+
+def _values(chain: Chain, error: float, bars: Progress) -> np.ndarray:
+    """Scores (Q, m) of the chain's first stage."""
+    with bars.step("Pulling queries back"):
+        for pulled in chain.pull_back(chain.query_gradients()):
+            objective, solved = pulled
+    values = np.empty((len(chain.study.queries), objective.count), dtype=np.float32)
+    with bars.step(f"Scoring {objective.stage.name}", total=objective.count) as bar:
+        for positions, block in score(objective, solved, error=error):
+            values[:, positions] = block.cpu().numpy()
+            bar.advance(positions.stop - positions.start)
+    return values
 
 
 def _replayed(

@@ -33,7 +33,7 @@ class Chain:
         study: what was trained on what.
         first: index of the earliest stage that is looked at.
         solver: makes the method of one stage.
-        device, batch_size: of the objectives.
+        device, batch_size, halvings: of the objectives.
     """
 
     def __init__(
@@ -44,9 +44,12 @@ class Chain:
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
+        halvings: int = 0,
     ):
         self.study = study
-        self.objectives = objectives_of(study, device=device, batch_size=batch_size)[first:]
+        self.objectives = objectives_of(study, device=device, batch_size=batch_size, halvings=halvings)[first:]
+        for objective in self.objectives if halvings else ():
+            objective.notes.add(f"{objective.stage.name}: memory ran out; {objective.batch_size} examples at a time")
         self.last.checked_losses(study.queries, study.measure)
         for objective in self.objectives:
             objective.refuse_changing(objective.checked_losses(objective.stage.data))
@@ -94,11 +97,11 @@ class Chain:
 
 
 def objectives_of(
-    study: Study, *, device: torch.device | str = "cpu", batch_size: int | None = None
+    study: Study, *, device: torch.device | str = "cpu", batch_size: int | None = None, halvings: int = 0
 ) -> list[Objective]:
     """The objective of every stage, first to last."""
     return [
-        Objective(stage, groups_of(stage, previous), device=device, batch_size=batch_size)
+        Objective(stage, groups_of(stage, previous), device=device, batch_size=batch_size, halvings=halvings)
         for previous, stage in zip((None, *study.stages), study.stages, strict=False)
     ]
 

@@ -223,6 +223,41 @@ def check(
 
 
 @app.command()
+def validate(
+    run: Annotated[str, typer.Argument(help="Name of a run in --runs, or a path.")],
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="At most so long: 90s, 10m, 1h.")] = "10m",
+    check: Annotated[
+        list[str] | None, typer.Option("--check", metavar="NAME", help="Only this check; may be given several times.")
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Whose examples are left out; default the first, pretraining.")
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option("--study", metavar="FILE.py:FUNCTION", help="Of a run that was computed from a function."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to train, e.g. cuda.")] = "cpu",
+    runs: Runs = DEFAULT_RUNS,
+    seed: SeedIfAny = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check a run's scores: train again without examples, and compare with what was predicted.
+
+    The same command again goes on where this one stopped: no retraining is ever done twice.
+    """
+    from influence.validation import told, validate  # imports that take seconds, and `upstream --help` should not
+    from influence.validation.budget import seconds_of
+
+    seconds = seconds_of(budget)
+    usable(device)
+    with _interruptible():
+        opened = Run.open(_run_path(run, runs))
+        options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
+        checked = validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
+    out.print(told(checked))
+
+
+@app.command()
 def explore(
     run: Annotated[str | None, typer.Argument(help="Name of a run in --runs, or a path; default the first.")] = None,
     runs: Runs = DEFAULT_RUNS,

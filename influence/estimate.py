@@ -13,15 +13,14 @@ import psutil
 from influence.curvature import method_named
 from influence.curvature.exact import LARGEST, Exact
 from influence.curvature.method import CURVATURES
+from influence.draft import CHUNK
 from influence.errors import CurvatureError, MethodError, RunError
+from influence.memory import COPIES, size
 from influence.parameters import groups_of
-from influence.run import CHUNK
 from influence.studies.exhibit import Exhibit
 
 VECTORS = 2**30
 """Bytes of memory that query vectors may take while they are pulled back; those of one query always may."""
-COPIES = 3
-"""Of them that are alive at once: as they come, solved, and pulled back."""
 ABLATION = 2e12
 """Products up to which a run has the scores without curvature too, for comparison."""
 
@@ -69,7 +68,7 @@ class Need:
                 f"  each query is pulled back through {stage} by one pass over its {self.examples[stage]:,} examples"
                 for stage in self.passes
             ],
-            f"  disk {_size(self.disk)} (scores {_size(self.scores)}), memory for the queries {_size(self.vectors)}",
+            f"  disk {size(self.disk)} (scores {size(self.scores)}), memory for the queries {size(self.vectors)}",
         ]
 
 
@@ -147,14 +146,14 @@ def refuse_what_cannot_fit(needs: Mapping[str, Need], root: Path) -> None:
     free += sum(f.stat().st_size for draft in drafts for f in draft.rglob("*") if f.is_file())
     if total > free:
         raise RunError(
-            f"The runs need {_size(total)} of disk, of which the scores are "
-            f"{_size(sum(n.scores for n in needs.values()))}; {root} has {_size(free)} free. "
+            f"The runs need {size(total)} of disk, of which the scores are "
+            f"{size(sum(n.scores for n in needs.values()))}; {root} has {size(free)} free. "
             "Take fewer queries, or another folder with --runs."
         )
     largest, memory = max((need.vectors for need in needs.values()), default=0), psutil.virtual_memory().total
     if largest > memory:
         raise RunError(
-            f"The vectors of a query need {_size(largest)} of memory; this machine has {_size(memory)}. Take a smaller "
+            f"The vectors of a query need {size(largest)} of memory; this machine has {size(memory)}. Take a smaller "
             "model, or another machine."
         )
 
@@ -170,11 +169,3 @@ def _free(root: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

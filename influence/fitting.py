@@ -25,6 +25,7 @@ from influence.errors import TrainingError
 from influence.parameters import Groups, groups_of
 from influence.recipe import Recipe
 from influence.recording import Trajectory
+from influence.studies.exhibit import Exhibit
 from influence.study import Stage
 from influence.training import Trainer, fit_stage
 
@@ -69,10 +70,10 @@ def fit(
     return {**standing(stage, previous, device), "iterations": steps, "seconds": time.perf_counter() - began}
 
 
-def standing(stage: Stage, previous: Stage | None, device: torch.device) -> dict[str, Any]:
+def standing(stage: Stage, previous: Stage | None, device: torch.device, halvings: int = 0) -> dict[str, Any]:
     """How far from a minimum of its objective a stage stands, in the form of a training that did nothing."""
     began = time.perf_counter()
-    objective = Objective(stage, groups_of(stage, previous), device=device)
+    objective = Objective(stage, groups_of(stage, previous), device=device, halvings=halvings)
     point = objective.trained.flatten(objective.parameters)
     before = dict(previous.model.named_parameters()) if previous else {}
     slope = gradient(objective) + stage.l2 * point
@@ -107,6 +108,12 @@ def usual_recipe(count: int, epochs: int, seed: int) -> Recipe:
     return Recipe(
         steps, batch, RATE, optimiser="adam", eps_root=1e-12, warmup=min(steps, steps // 20 + 1), decay=True, seed=seed
     )
+
+
+def recipe_of(exhibit: Exhibit, stage: Stage) -> Recipe | None:
+    """How a stage of an exhibit is trained by mini-batches; None: full batch to a minimum."""
+    usual = usual_recipe(len(stage.data), exhibit.epochs, exhibit.seed) if exhibit.epochs else None
+    return exhibit.recipes.get(stage.name, usual)
 
 
 def _by_batches(stage: Stage, groups: Groups, recipe: Recipe, device: torch.device, kept: Path, report: Report) -> int:
@@ -150,8 +157,8 @@ def _put(model: nn.Module, values: dict[str, Tensor]) -> None:
 
 def _fit_head(stage: Stage, groups: Groups, device: torch.device, report: Report) -> int:
     """Fit the stage's last linear layer to a minimum, if that is all it trains; the number of steps, 0 if it is not."""
-    name = _head(stage, groups)
-    proxy = _on_features(stage, name, device) if name else None
+    name = lone_head(stage, groups)
+    proxy = on_features(stage, name, device) if name else None
     if proxy is None:
         return 0
     found = Trainer(proxy, groups_of(proxy, None), device).fit(
@@ -161,7 +168,7 @@ def _fit_head(stage: Stage, groups: Groups, device: torch.device, report: Report
     return max(1, found.iterations)
 
 
-def _head(stage: Stage, groups: Groups) -> str:
+def lone_head(stage: Stage, groups: Groups) -> str:
     """Name of the linear layer whose parameters are all that the stage trains, or nothing."""
     for name, module in stage.model.named_modules():
         if isinstance(module, nn.Linear) and {f"{name}.{part}" for part, _ in module.named_parameters()} == set(
@@ -171,7 +178,7 @@ def _head(stage: Stage, groups: Groups) -> str:
     return ""
 
 
-def _on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
+def on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
     """The layer called `name` as a stage of its own in float64, on its inputs.
 
     None where the model's output is not the layer's, or the batches or the loss are not of a form in which the inputs

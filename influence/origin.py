@@ -25,6 +25,14 @@ def exhibit_of(run: Run, function: str | None = None) -> Exhibit:
         RunError: the run does not say what it was computed from, or its data or code are no longer the same.
         StudyError: the data is not where it was.
     """
+    exhibit = untrained_exhibit_of(run, function)
+    for stage in exhibit.study.stages:
+        stage.model.load_state_dict(run.models()[stage.name])
+    return exhibit
+
+
+def untrained_exhibit_of(run: Run, function: str | None = None) -> Exhibit:
+    """As `exhibit_of`, with the models as they were before training."""
     asked = dict(run.manifest.get("asked") or {})
     if function is not None:
         asked |= {"study": function, "images": None, "texts": None, "options": {}}
@@ -39,8 +47,6 @@ def exhibit_of(run: Run, function: str | None = None) -> Exhibit:
         )
     exhibit = _of_variant(run, asked)
     _refuse_other_settings(run, exhibit)
-    for stage in exhibit.study.stages:
-        stage.model.load_state_dict(run.models()[stage.name])
     return exhibit
 
 

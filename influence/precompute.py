@@ -16,15 +16,17 @@ import torch
 from influence.attribution import peak_memory, usable
 from influence.chain import objectives_of
 from influence.curvature import Method
+from influence.derivatives import Objective
 from influence.description import predictions
+from influence.draft import Draft
 from influence.errors import RunError
 from influence.estimate import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit
-from influence.fitting import fit, standing, usual_recipe
+from influence.fitting import fit, recipe_of, standing
 from influence.manifest import stage_record, versions
+from influence.memory import with_smaller_batches
 from influence.progress import Progress
 from influence.projection import embed, map_of
-from influence.recipe import Recipe
-from influence.run import Draft, Run, read_manifest
+from influence.run import Run, read_manifest
 from influence.scorer import Scorer
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
@@ -55,7 +57,7 @@ def precompute(
     runs = []
     with Progress(visible=progress) as bars:
         for exhibit, name, there in zip(exhibits, names, found, strict=True):
-            run = there or _Precompute(exhibit, name, Path(root), usable(device), bars, shared).run()
+            run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared)
             shared.runs.append((exhibit.study.stages[0], run))
             runs.append(run)
     return runs
@@ -107,14 +109,34 @@ class _Shared:
         self.runs: list[tuple[Stage, Run]] = []
 
 
+def _computed(exhibit: Exhibit, name: str, root: Path, device: torch.device, bars: Progress, shared: _Shared) -> Run:
+    """The run of one exhibit; where memory runs out it goes on from its last finished step, with smaller batches."""
+
+    def compute(halvings: int) -> Run:
+        if halvings:
+            shared.solvers.clear()  # they have batches of the size that was too large
+        return _Precompute(exhibit, name, root, device, bars, shared, halvings).run()
+
+    return with_smaller_batches(compute)
+
+
 class _Precompute:
     """The steps of one run, in order."""
 
-    def __init__(self, exhibit: Exhibit, name: str, root: Path, device: torch.device, bars: Progress, shared: _Shared):
+    def __init__(
+        self,
+        exhibit: Exhibit,
+        name: str,
+        root: Path,
+        device: torch.device,
+        bars: Progress,
+        shared: _Shared,
+        halvings: int,
+    ):
         self.exhibit, self.name, self.device, self.bars, self.shared = exhibit, name, device, bars, shared
-        self.study = exhibit.study
+        self.study, self.halvings = exhibit.study, halvings
         self.draft = Draft(root, name, exhibit.all_settings)
-        self.objectives = objectives_of(self.study, device=device)
+        self.objectives = self._objectives()
         self.tables: dict[str, pd.DataFrame] = {}
 
     def run(self) -> Run:
@@ -124,7 +146,7 @@ class _Precompute:
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
             self._describe()
             places = self._place()
-            scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.device, self._step)
+            scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step)
             scores, warnings = scorer.score()
             for stage in self.study.stages:
                 extra, left_out = scorer.self_influence(stage, self.shared.to_itself)
@@ -134,6 +156,9 @@ class _Precompute:
 
     def _step(self, description: str, total: float | None = None) -> Any:
         return self.bars.step(f"{self.name}: {description}", total)
+
+    def _objectives(self) -> list[Objective]:
+        return objectives_of(self.study, device=self.device, halvings=self.halvings)
 
     # Training
 
@@ -154,14 +179,8 @@ class _Precompute:
 
     def _fit(self, stage: Stage, previous: Stage | None, report: Any) -> dict[str, Any]:
         if not self.exhibit.train:
-            return standing(stage, previous, self.device)
-        return fit(stage, previous, self._recipe(stage), self.device, self._kept(stage), report)
-
-    def _recipe(self, stage: Stage) -> Recipe | None:
-        """None: full batch to a minimum."""
-        epochs = self.exhibit.epochs
-        usual = usual_recipe(len(stage.data), epochs, self.exhibit.seed) if epochs else None
-        return self.exhibit.recipes.get(stage.name, usual)
+            return standing(stage, previous, self.device, self.halvings)
+        return fit(stage, previous, recipe_of(self.exhibit, stage), self.device, self._kept(stage), report)
 
     def _kept(self, stage: Stage) -> Path:
         """Where a training under way leaves where it stands."""
@@ -183,7 +202,7 @@ class _Precompute:
 
     def _describe(self) -> None:
         """The tables of every stage's examples and of the queries, with what the trained models say of them."""
-        self.objectives = objectives_of(self.study, device=self.device)
+        self.objectives = self._objectives()
         for objective in self.objectives:
             name = objective.stage.name
             shown = predictions(

@@ -46,6 +46,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        if not self._progress.disable:
+            self._progress.console.print(text, markup=False, highlight=False)
+
     @contextlib.contextmanager
     def step(self, description: str, total: float | None = None) -> Iterator[Bar]:
         """A bar for the steps of a `with` block; without a total it only pulses until it is done."""

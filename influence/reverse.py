@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from influence.derivatives import Objective, plain_kernels
-from influence.derivatives.objective import BUDGET
+from influence.derivatives.objective import BUDGET, ran_out_of_memory
 from influence.errors import TrainingError
 from influence.parameters import Layout
 from influence.recording import Recording, Trajectory
@@ -101,9 +101,9 @@ class Reverse:
     def _over_rows(self, pull: Pull, rows: Tensor) -> tuple[Tensor, ...]:
         try:
             return vmap(pull)(rows)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
+        except RuntimeError as error:
+            if ran_out_of_memory(error):
+                raise
             self.objective.notes.add(
                 f"{self.objective.stage.name}: steps undone query by query (the model cannot be vectorised)"
             )

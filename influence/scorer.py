@@ -17,9 +17,10 @@ from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.description import self_influence
-from influence.estimate import COPIES, VECTORS, methods_of
+from influence.draft import Draft
+from influence.estimate import VECTORS, methods_of
+from influence.memory import COPIES
 from influence.progress import Bar
-from influence.run import Draft
 from influence.shards import compressed, fill, filled, scores_file
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
@@ -39,7 +40,7 @@ class Scorer:
         exhibit, draft: what of, where to.
         objectives: of its stages, at their trained parameters.
         solvers: fitted ones, which runs that share a stage share.
-        device: where to compute.
+        halvings: of the batches, where memory ran out.
         step: shows a bar.
     """
 
@@ -49,11 +50,11 @@ class Scorer:
         draft: Draft,
         objectives: list[Objective],
         solvers: dict[tuple[Any, ...], Method],
-        device: torch.device,
+        halvings: int,
         step: Step,
     ):
         self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
-        self.solvers, self.device = solvers, device
+        self.solvers, self.halvings = solvers, halvings
 
     def score(self) -> tuple[list[dict[str, Any]], list[str]]:
         """The manifest's records of all score arrays, and warnings."""
@@ -96,7 +97,13 @@ class Scorer:
         step = f"pull {method}"
         if step not in self.draft.steps:
             with self.step(f"curvature ({method})"):
-                chain = Chain(self.exhibit.study, 0, lambda o: self._solver(o, method), device=self.device)
+                chain = Chain(
+                    self.exhibit.study,
+                    0,
+                    lambda o: self._solver(o, method),
+                    device=self.objectives[0].device,
+                    halvings=self.halvings,
+                )
             count = len(self.exhibit.study.queries)
             with self.step(f"pulling queries back ({method})", total=count) as bar:
                 reports = self._pull_in_parts(chain, method, bar)
@@ -111,8 +118,8 @@ class Scorer:
         for file in files.values():
             file.create()
         reports: dict[str, Any] = {}
-        size = max(o.all.size * o.sum_dtype.itemsize for o in chain.objectives)
-        rows = max(1, VECTORS // (COPIES * size))
+        widest = max(o.all.size * o.sum_dtype.itemsize for o in chain.objectives)
+        rows = max(1, VECTORS // (COPIES * widest))
         for start in range(0, len(queries), rows):
             part = slice(start, min(start + rows, len(queries)))
             some = torch.utils.data.Subset(queries, range(part.start, part.stop))

@@ -8,8 +8,8 @@ import numpy as np
 import zarr
 
 from influence.derivatives import Objective
+from influence.draft import Draft
 from influence.progress import Bar
-from influence.run import Draft
 from influence.scoring import score
 from influence.vectors import QueryVectors
 

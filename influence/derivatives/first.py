@@ -11,7 +11,14 @@ from torch.func import grad, jvp, vmap
 
 from influence.derivatives.compression import Vectors, add_dots, compressed
 from influence.derivatives.factors import Dense, Factor
-from influence.derivatives.objective import BUDGET, Objective, as_examples, example_dims, plain_kernels
+from influence.derivatives.objective import (
+    BUDGET,
+    Objective,
+    as_examples,
+    example_dims,
+    plain_kernels,
+    ran_out_of_memory,
+)
 from influence.derivatives.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
 from influence.parameters import Layout
 from influence.study import Loss
@@ -181,9 +188,9 @@ class Watch:
             try:
                 found, tape = self._taped(batch, count)
                 wrong = self._differing(found, expected, weights) | tape.unsure
-            except torch.OutOfMemoryError:
-                raise
-            except (IndexError, RuntimeError):  # the model cannot take outputs that are laid out so
+            except (IndexError, RuntimeError) as error:  # the model cannot take outputs that are laid out so
+                if ran_out_of_memory(error):
+                    raise
                 self.layouts = layouts
         if wrong:
             self._give_up(wrong)
@@ -249,9 +256,9 @@ def _tangents(
         with plain_kernels(), torch.no_grad():
             try:
                 found = jvp(lambda p, b=batch, c=count: objective.losses(b, c, p), (here,), (tangent,))[1]
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, NotImplementedError):  # a function without a rule for it: twice the same vector
+            except (RuntimeError, NotImplementedError) as error:  # a function without a rule: twice the same vector
+                if ran_out_of_memory(error):
+                    raise
                 twice = dots(objective, data, layout, torch.stack([vector, vector]), positions.start)
                 yield from ((where, block[:, :1]) for where, block in twice)
                 return
@@ -270,9 +277,9 @@ def _batch_gradients(
         try:
             each = vmap(grad(one), in_dims=(None, example_dims(batch, count)), chunk_size=at_once)
             return each(here, as_examples(batch, count))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
+        except RuntimeError as error:
+            if ran_out_of_memory(error):
+                raise
             objective.note_loop()
     return _looped_gradients(objective, here, batch, count, loss)
 

@@ -36,11 +36,18 @@ class _Forward(nn.Module):
 class Objective:
     """One stage's objective: the mean loss over its data, plus l2 and proximity terms, at fixed parameters.
 
+    Batches have `batch_size` examples, by default as many as usually fit, halved so many times.
     Vectors over parameters are rows: (Q, P). `trained` (T = P and N), `frozen` (F) and `all` are their layouts.
     """
 
     def __init__(
-        self, stage: Stage, groups: Groups, *, device: torch.device | str = "cpu", batch_size: int | None = None
+        self,
+        stage: Stage,
+        groups: Groups,
+        *,
+        device: torch.device | str = "cpu",
+        batch_size: int | None = None,
+        halvings: int = 0,
     ):
         self.stage, self.groups, self.device = stage, groups, torch.device(device)
         # glibc gives what a batch has freed back to the system, and every batch faults it in anew, unless a block as
@@ -57,7 +64,8 @@ class Objective:
         self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
         for name in groups.held:
             self.ridge[self.trained.slices[name]] += 2 * stage.proximity
-        self.batch_size = batch_size or max(1, min(128, BUDGET // (self.dtype.itemsize * self.all.size)))
+        usual = min(128, BUDGET // (self.dtype.itemsize * self.all.size))
+        self.batch_size = max(1, (batch_size or usual) >> halvings)
         self._whole, self._length = stage.data, len(stage.data)
         self.count = self._length
         self.notes: set[str] = set()
@@ -148,6 +156,8 @@ class Objective:
                         )
                     found.append(values.cpu())
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if ran_out_of_memory(error):
+                raise
             whose = "its training examples" if data is self.stage.data else "the queries"
             raise LossError(
                 f"Stage {self.stage.name!r}: its model or loss failed on {whose}: {type(error).__name__}: {error}. "
@@ -194,9 +204,9 @@ class Objective:
                 alone = vmap(lambda example: self.losses(example, 1, loss=loss)[0], in_dims=dims)(
                     as_examples(batch, count)
                 )
-            except torch.OutOfMemoryError:
-                raise
-            except (LossError, LookupError, RuntimeError, TypeError, ValueError):
+            except (LossError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                if ran_out_of_memory(error):
+                    raise
                 self.note_loop()
                 return False
         tolerance = torch.finfo(whole.dtype).eps ** 0.5
@@ -217,6 +227,11 @@ class Objective:
                 f"{self.stage.name}: no loss depends on the model's parameters; `forward(model, batch)` must call the "
                 "model that it is given, not another object, and must not detach its outputs"
             )
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error of torch says, on any device."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 _KERNELS = threading.RLock()

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 from torch.utils import _pytree as pytree
 
-from influence.derivatives.objective import BUDGET, Objective, plain_kernels
+from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
 from influence.parameters import Layout
 
 
@@ -132,9 +132,9 @@ def _rows_at_once(objective: Objective, point: dict[str, Tensor]) -> int:
 def _over_rows(objective: Objective, product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     try:
         return vmap(product)(rows).detach()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
+    except RuntimeError as error:
+        if ran_out_of_memory(error):
+            raise
         objective.notes.add(
             f"{objective.stage.name}: curvature products one at a time (the model cannot be vectorised)"
         )

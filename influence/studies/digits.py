@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from influence.embedded import embedded
+from influence.studies.encoding import DRAWING, digit
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage, Study
 
@@ -82,6 +83,8 @@ class Digits:
             classes={"pretrain": [str(c) for c in PRETRAIN], "finetune": [str(c) for c in FINETUNE]},
             examples={stage: self._table(self._rows[stage]) for stage in ("pretrain", "finetune")},
             queries=self._table(self._rows["queries"]),
+            form=DRAWING,
+            encode=digit,
             embedding=lambda model, batch: model.get_submodule("features")(batch[0]),
             train=True,
             seed=self.seed,

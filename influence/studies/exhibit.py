@@ -14,6 +14,7 @@ from torch import nn
 from influence.curvature import METHODS
 from influence.parameters import groups_of
 from influence.recipe import Recipe
+from influence.studies.encoding import Input
 from influence.studies.shown import class_names, penultimate, table_of
 from influence.study import Study
 from influence.tokens import TokenLosses
@@ -44,6 +45,8 @@ class Exhibit:
             strongest scores are split over tokens.
         tokens: stage, or "queries" -> table of `starts` and `ends` of each text's tokens, in characters.
         tokenizer: the model's, as JSON of the `tokenizers` library.
+        form, encode: of new questions: "drawing" or "picture" (a PIL image) or "text" (a string), and what the model
+            makes of one.
         train: fit the stages before attributing.
         epochs: by mini-batches and so many passes over the data; 0: full batch to a minimum, for small models.
         recipes: stage -> how its mini-batches are made, where that is other than usual.
@@ -70,6 +73,8 @@ class Exhibit:
     token_losses: Mapping[str, TokenLosses] = field(default_factory=dict)
     tokens: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     tokenizer: str = ""
+    form: str = ""
+    encode: Callable[[Any], Input] | None = None
     train: bool = False
     epochs: int = 0
     recipes: Mapping[str, Recipe] = field(default_factory=dict)

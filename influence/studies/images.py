@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from influence.errors import StudyError
+from influence.studies.encoding import PICTURE, picture
 from influence.studies.exhibit import Exhibit, fingerprint
 from influence.studies.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
 from influence.studies.pictures import Pictures, class_folders, printable, read_picture
@@ -117,6 +118,8 @@ class ImageStudy:
             classes={stage: list(self.parts[stage].classes) for stage in ("pretrain", "finetune")},
             examples={stage: tables[stage] for stage in ("pretrain", "finetune")},
             queries=tables["queries"],
+            form=PICTURE,
+            encode=partial(picture, size=self.options.size),
             train=True,
             epochs=self.options.epochs,
             seed=self.options.seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from influence.errors import StudyError
 from influence.recipe import Recipe
 from influence.studies.corpus import Corpus
 from influence.studies.duplicates import near_duplicates
+from influence.studies.encoding import TEXT, text
 from influence.studies.exhibit import Exhibit
 from influence.studies.language import (
     LanguageModel,
@@ -141,6 +142,8 @@ class TextStudy:
             token_losses={"pretrain": token_losses},
             tokens={part: found.places for part, found in self.tokens.items()},
             tokenizer=self.tokenizer.to_str(),
+            form=TEXT,
+            encode=partial(text, tokenizer=self.tokenizer, context=self.options.context),
             train=True,
             recipes={
                 "pretrain": self._recipe("pretrain", self.options.epochs, RATE),

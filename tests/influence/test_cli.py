@@ -14,9 +14,9 @@ from tiny import QUERIES, tiny_exhibit, two_exhibits
 
 from influence import Run, cli
 from influence.curvature import METHODS
+from influence.draft import Draft
 from influence.errors import StudyError
 from influence.precompute import precompute
-from influence.run import Draft
 from influence.studies.texts import TextOptions, TextStudy
 
 

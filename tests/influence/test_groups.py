@@ -8,7 +8,7 @@ import pytest
 import torch
 from minima import Net, data, loss, minimise_chain
 from test_arnoldi import study_of
-from test_validation import trained_study
+from test_retraining import trained_study
 from torch import nn
 from torch.utils.data import ConcatDataset, TensorDataset
 
@@ -18,7 +18,7 @@ from influence.curvature.arnoldi import Arnoldi
 from influence.curvature.lissa import Lissa
 from influence.errors import CurvatureError, MethodError, StudyError
 from influence.groups import GroupEffect, group_effect, totals
-from influence.validation import Retrainer
+from influence.retraining import Retrainer
 
 
 def effect(study: Study, stage: str | None, examples, **options) -> GroupEffect:

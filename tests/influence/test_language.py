@@ -18,10 +18,10 @@ from influence import Study, attribute
 from influence.chain import objectives_of
 from influence.derivatives.first import example_gradients
 from influence.derivatives.second import ggn_product, hessian_product
+from influence.retraining import leave_one_out
 from influence.studies.language import LanguageModel, class_loss, language_loss, token_losses
 from influence.studies.tokenizing import PADDING, START, TokenData, padded
 from influence.training import fit_stage
-from influence.validation import leave_one_out
 
 seeds = st.integers(0, 2**31 - 1)
 several = settings(max_examples=4, deadline=None, derandomize=True)

@@ -19,9 +19,9 @@ from tiny import FINETUNE, NEW, OLD, PRETRAIN, QUERIES, tiny_exhibit, tiny_net, 
 
 from influence import Run, Study, attribute, scorer
 from influence import precompute as package
+from influence.draft import Draft
 from influence.errors import LossError, RunError, StudyError
 from influence.precompute import precompute
-from influence.run import Draft
 from influence.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_map")

@@ -1,91 +1,176 @@
-"""Predicted against real: examples of scikit-learn's 8x8 digits left out, both stages trained again."""
+"""Checks of a small run: what they find, that they resume, and what cannot be."""
 
 from __future__ import annotations
+
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from minima import loss
-from sklearn.datasets import load_digits
-from torch import nn
-from torch.utils.data import TensorDataset
+from test_cli import TinyBuilt
+from tiny import FINETUNE, PRETRAIN, QUERIES
 
-from influence import Stage, Study, attribute, training
-from influence.errors import StudyError
-from influence.training import fit_stage
-from influence.validation import Retrainer, leave_one_out
+from influence.asked import exhibits_for
+from influence.errors import RunError, StudyError
+from influence.precompute import precompute
+from influence.retraining import Retrainer, retrainer_of
+from influence.run import Run
+from influence.studies import STUDIES
+from influence.validation import CHECKS, leave_one_out, planted, removal, stability, subsets, validate
+from influence.validation.planted import Relabelled
 
-
-class SmallNet(nn.Module):
-    def __init__(self, classes: int):
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, 4, 4, stride=2), nn.Tanh(), nn.Flatten())
-        self.head = nn.Linear(36, classes)
-        self.double()
-
-    def forward(self, x):
-        return self.head(self.features(x))
+ALL = [*CHECKS]
 
 
-def trained_study(variant: str, seed: int = 0) -> Study:
-    """Pretrained on 700 digits 0 to 3, finetuned on 300 digits 4 to 9, explained on 40 others."""
-    digits = load_digits()
-    x, y = torch.tensor(digits.images)[:, None] / 16, torch.tensor(digits.target)
-    old, new = (y < 4).nonzero().flatten()[:700], (y >= 4).nonzero().flatten()
-    torch.manual_seed(seed)
-    pretraining = Stage("pretrain", SmallNet(4), loss, TensorDataset(x[old], y[old]), l2=0.03)
-    finetuning = Stage(
-        "finetune",
-        SmallNet(6),
-        loss,
-        TensorDataset(x[new[:300]], y[new[:300]] - 4),
-        l2=0.03,
-        frozen=["features.*"] if variant == "frozen" else [],
-        proximity=0.1,
-    )
-    fit_stage(pretraining, None)
-    fit_stage(finetuning, pretraining)
-    return Study(variant, [pretraining, finetuning], TensorDataset(x[new[300:340]], y[new[300:340]] - 4))
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        patch.setitem(STUDIES, "tiny", TinyBuilt)
+        exhibits = exhibits_for("tiny", None, None, None, {}, {})
+        return precompute(exhibits, ["frozen", "updated"], tmp_path_factory.mktemp("runs"), progress=False)[1].path
 
 
-@pytest.fixture(scope="module", params=["frozen", "updated"])
-def study(request):
-    return trained_study(request.param)
+@pytest.fixture(scope="module", autouse=True)
+def _few():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDIES, "tiny", TinyBuilt)
+        patch.setattr(subsets, "MOST", 8)
+        patch.setattr(subsets, "SEEDS", 2)
+        patch.setattr(removal, "SEEDS", 2)
+        patch.setattr(planted, "SEEDS", 1)
+        patch.setattr(stability, "SEEDS", (1,))
+        patch.setattr(leave_one_out, "MOST", 12)
+        yield
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
-def test_scores_predict_what_leaving_out_really_does(study, stage):
-    scores = attribute(study, stage=stage, method="exact", curvature="hessian", progress=False).values
-    strongest = np.argsort(-np.abs(scores).sum(0))[:8]
-    others = np.random.default_rng(0).choice(scores.shape[1], 8, replace=False)
-    examples = [*strongest, *others]
-    measured = leave_one_out(study, stage, examples).numpy()
-    predicted = scores[:, examples].T
-    assert np.corrcoef(predicted.ravel(), measured.ravel())[0, 1] > 0.95
-    assert np.corrcoef(predicted.sum(1), measured.sum(1))[0, 1] > 0.95
-    slope = np.polyfit(predicted.ravel(), measured.ravel(), 1)[0]
-    assert 0.85 < slope < 1.2, "the unit is nats: predicted and measured agree in size, not only in order"
-    for row_predicted, row_measured in zip(predicted[8:], measured[8:], strict=True):
-        assert np.corrcoef(row_predicted, row_measured)[0, 1] > 0.95
+@pytest.fixture(scope="module")
+def checked(finished, tmp_path_factory):
+    """The run with all checks, computed once."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("checked") / "updated")
+    return validate(Run.open(folder), budget=600, progress=False)
 
 
-def test_nothing_left_out_changes_nothing(study):
-    retrainer = Retrainer(study)
-    x, y = study.queries.tensors
-    now = loss(study.stages[-1].model(x), [x, y]).detach()
-    torch.testing.assert_close(retrainer.losses_without("pretrain", []), now, rtol=0, atol=1e-6)
+@pytest.fixture
+def run(finished, tmp_path):
+    return Run.open(shutil.copytree(finished, tmp_path / "updated"))
 
 
-def test_an_example_that_does_not_exist_is_named(study):
-    with pytest.raises(StudyError, match="'pretrain' has no example 700; its examples are 0 to 699"):
-        Retrainer(study).losses_without("pretrain", [700])
+def test_every_check_is_in_the_run_and_verified(checked):
+    run = Run.open(checked.path)
+    assert run.validations == sorted([*ALL, "summary"])
+    summary = run.validation("summary")
+    assert set(summary["check"]) == set(ALL)
+    assert summary["words"].str.endswith(".").all()
+    bounded = summary.dropna()
+    assert len(bounded)
+    assert ((bounded["low"] <= bounded["value"] + 1e-6) & (bounded["value"] <= bounded["high"] + 1e-6)).all()
 
 
-def test_a_stage_too_large_for_its_hessian_is_retrained_all_the_same(study, monkeypatch):
-    whitened = Retrainer(study).losses_without("pretrain", [3])
-    monkeypatch.setattr(training, "DENSE", 10)
-    monkeypatch.setattr(training.Trainer, "whitening_at", None)  # it must not even be tried
-    plain = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [3])
-    base = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [])
-    assert (whitened - base).abs().max() > 1e-4
-    torch.testing.assert_close(plain - base, whitened - base, rtol=0.05, atol=1e-5)
+def test_what_was_measured_is_what_retraining_gives(checked):
+    table, retrainer = checked.validation("leave-one-out"), retrainer_of(checked)
+    assert set(table["start"]) == {"solution", "scratch"}
+    assert set(table["kind"]) == {"helpful", "harmful", "random"}
+    scores = np.asarray(checked.scores()[:])
+    np.testing.assert_array_equal(table["predicted"], scores[table["query"], table["example"]])
+    example = int(table["example"].iloc[0])
+    change = retrainer.losses_without("pretrain", [example]) - retrainer.losses_without("pretrain", [])
+    rows = table[(table["example"] == example) & (table["start"] == "solution")]
+    np.testing.assert_allclose(rows["measured"], change.numpy(), atol=1e-6)
+    assert len(rows) == QUERIES
+
+
+def test_subsets_add_up_scores_of_what_they_lack(checked):
+    table = checked.validation("subsets")
+    one = table[(table["kept"] == np.float32(0.5)) & (table["subset"] == 0) & (table["start"] == "solution")]
+    assert len(one) == QUERIES
+    counts = {round(float(k), 1): (1 - float(k)) * PRETRAIN for k in table["kept"].unique()}
+    assert counts == {0.5: pytest.approx(PRETRAIN / 2), 0.9: pytest.approx(PRETRAIN / 10, rel=1e-5)}
+    assert set(table[table["start"] == "scratch"]["seed"]) == {0, 1}
+
+
+def test_scores_predict_better_than_those_of_models_that_learned_nothing(checked):
+    table = checked.validation("sanity").groupby("scores")["rank_correlation"].mean()
+    assert table["the run's own"] > max(table["untrained model"], table["shuffled labels"])
+
+
+def test_curves_begin_at_nothing_and_end_with_all(checked):
+    table = checked.validation("planted")
+    assert set(table["finder"]) == {"harm", "self-influence", "loss", "neighbours", "random"}
+    ends = table.groupby(["share", "seed", "finder"])["found"].agg(["first", "last"])
+    assert (ends["first"] == 0).all()
+    assert (ends["last"] == 1).all()
+
+
+def test_noise_from_the_solution_is_as_small_as_the_nudge(checked):
+    table = checked.validation("noise")
+    nudged = table[(table["changed"] == "weight by 1e-6") & (table["start"] == "solution")]["measured"].abs()
+    assert nudged.max() < 1e-5
+    assert set(table[table["changed"] == "seed"]["seed"]) == {1, 2, 3, 4, 5}
+
+
+def test_shares_of_lists_that_stay(checked):
+    table = checked.validation("stability")
+    assert table["overlap"].between(0, 1).all()
+    assert {"damping", "training seed", "finetuning seed"} <= set(table["changed"])
+    assert (table.groupby(["changed", "value"])["query"].count() == QUERIES).all()
+
+
+def test_nothing_is_computed_twice(checked, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("retrained again")
+
+    monkeypatch.setattr(Retrainer, "retrain", never)
+    before = checked.manifest["validation"]
+    again = validate(checked, budget=600, progress=False)
+    assert again.manifest["validation"] == before
+
+
+def test_a_killed_check_goes_on_where_it_was(run, monkeypatch):
+    retrain, done = Retrainer.retrain, []
+
+    def killed(self, *args, **kwargs):
+        if len(done) == 7:
+            raise KeyboardInterrupt
+        done.append(1)
+        return retrain(self, *args, **kwargs)
+
+    monkeypatch.setattr(Retrainer, "retrain", killed)
+    with pytest.raises(KeyboardInterrupt):
+        validate(run, checks=["leave-one-out"], budget=600, progress=False)
+    assert Run.open(run.path).validations == []
+    counted = []
+    monkeypatch.setattr(Retrainer, "retrain", lambda self, *a, **k: counted.append(1) or retrain(self, *a, **k))
+    found = validate(run, checks=["leave-one-out"], budget=600, progress=False).validation("leave-one-out")
+    pairs = found.groupby(["start", "example"]).ngroups
+    extra = 0 if 0 in set(found["example"]) else 1  # the one that was left out to know the cost
+    assert len(done) + len(counted) == pairs + 2 + extra  # and the base of either way
+
+
+def test_a_budget_bounds_what_is_begun(run):
+    with pytest.raises(RunError, match="Not even one retraining fits"):
+        validate(run, budget=1e-9, progress=False)
+    assert Run.open(run.path).validations == []
+
+
+def test_other_stages_examples(run):
+    table = validate(run, checks=["leave-one-out"], stage="finetune", budget=600, progress=False)
+    assert set(table.validation("leave-one-out")["stage"]) == {"finetune"}
+    assert table.validation("leave-one-out")["example"].max() < FINETUNE
+
+
+def test_bad_input_is_named(run):
+    with pytest.raises(RunError, match=r"no check 'luck'; choose of noise, leave-one-out"):
+        validate(run, checks=["luck"], progress=False)
+    with pytest.raises(RunError, match="The budget is 0 seconds, expected more than 0"):
+        validate(run, budget=0, progress=False)
+    with pytest.raises(RunError, match="no stage 'x'"):
+        validate(run, stage="x", progress=False)
+    with pytest.raises(StudyError, match=r"nowhere\.py"):
+        validate(run, function="nowhere.py:f", progress=False)
+
+
+def test_labels_are_replaced_and_nothing_else():
+    data = torch.utils.data.TensorDataset(torch.arange(3.0), torch.tensor([0, 1, 2]), torch.tensor([7, 8, 9]))
+    other = Relabelled(data, np.array([2, 1, 0]))
+    assert [[int(part) for part in other[i]] for i in range(len(other))] == [[0, 2, 7], [1, 1, 8], [2, 0, 9]]

@@ -1,0 +1,248 @@
+"""The run on disk, written: step by step as a draft, or a table more into one that is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+import zarr
+
+from influence.errors import RunError
+from influence.run import FORMAT, Run, checksum, draft_name, manifest_checksum, read_manifest
+
+SIGN = (
+    "score[t, z] is the predicted change of query t's loss, in nats, if training example z had been left out. "
+    "Positive = leaving it out hurts = helpful. Negative = harmful."
+)
+CHUNK = (64, 1024)
+"""Rows (queries) and columns (examples) of a score chunk: 256 kB, so that a row and a column are both cheap."""
+ARRAY_CHUNK = 2**22
+"""Bytes of a chunk of other arrays, which are read whole."""
+SHARE_ROWS = 1000
+"""Rows that are read together of a table of shares."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Draft:
+    """A run under way, in a hidden folder beside its final place; a killed precompute resumes from it.
+
+    A file counts only once `mark` has recorded the step that wrote it, so a half-written file is never taken
+    for a finished one. `finish` renames the folder to its final name; what later steps need but the run does not
+    is kept under `work/` until then.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], name: str, settings: Mapping[str, Any]):
+        """Resume the draft of `name`, or begin it.
+
+        Raises:
+            RunError: `name` is no file name, `root` cannot be written, or the draft was begun with other `settings`.
+        """
+        if not _NAME.fullmatch(name):
+            raise RunError(f"{name!r} cannot be a run's name: use letters, digits, '.', '_' and '-', at most 100.")
+        self.final = Path(root) / name
+        self.folder = self.final.with_name(draft_name(name))
+        self.settings = json.loads(json.dumps(settings))
+        self.steps: dict[str, Any] = {}
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with self.locked():  # beginning anew deletes what is there, which must not be another process's work
+                self._resume()
+        except OSError as error:
+            raise RunError(
+                f"Cannot write runs to {root}: {error.strerror}. Choose another folder with --runs."
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"The unfinished run {self.folder} is damaged ({error}). Delete it and start again."
+            ) from error
+
+    def _resume(self) -> None:
+        journal = self.folder / "journal.json"
+        if journal.is_file():
+            begun = json.loads(journal.read_text(encoding="utf-8"))
+            if begun["settings"] != self.settings and begun["steps"]:
+                other = next(
+                    k
+                    for k in {**begun["settings"], **self.settings}
+                    if begun["settings"].get(k) != self.settings.get(k)
+                )
+                raise RunError(
+                    f"An unfinished run {self.final} was begun with other settings: {other} is "
+                    f"{begun['settings'].get(other)!r}, asked for {self.settings.get(other)!r}. Finish it with its own "
+                    f"command, choose another --name, or delete {self.folder}."
+                )
+            self.steps = dict(begun["steps"])
+        if not self.steps:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the draft for this process; a second writer is refused instead of mixed in."""
+        return locked(self.final)
+
+    def mark(self, step: str, record: Any = None) -> None:
+        """Record that `step` is finished, with what later steps or the manifest need from it (JSON)."""
+        self.steps[step] = record
+        self._write_json("journal.json", {"settings": self.settings, "steps": self.steps})
+
+    def path(self, name: str) -> Path:
+        """Where file `name` of the run is written; its folder exists."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        table.to_parquet(self.path(f"{name}.parquet"), index=False)
+
+    def write_array(self, name: str, values: np.ndarray) -> None:
+        """Written whole, in chunks of rows."""
+        rows = max(1, ARRAY_CHUNK // max(1, values[:1].nbytes))
+        array = zarr.create_array(
+            self.path(f"{name}.zarr"), shape=values.shape, chunks=(min(rows, len(values)), *values.shape[1:]),
+            dtype=values.dtype, compressors=None, overwrite=True, fill_value=float("nan"),
+            config={"write_empty_chunks": True},
+        )  # fmt: skip
+        array[:] = values
+
+    def write_shares(self, stage: str, method: str, table: pd.DataFrame) -> None:
+        """`query`, `example`, `shares`, sorted by query; in groups of rows so that one query's are read alone."""
+        table.to_parquet(self.path(f"shares/{stage}-{method}.parquet"), index=False, row_group_size=SHARE_ROWS)
+
+    def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        # Cloned, since the format has no tied weights: each name gets its own copy.
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        safetensors.torch.save_file(copies, self.path(f"stages/{stage}.safetensors"))
+
+    def create_scores(self, stage: str, method: str, shape: tuple[int, int]) -> tuple[str, zarr.Array]:
+        """A fresh score array (file name, array) to be filled block by block."""
+        name = f"scores/{stage}-{method}.zarr"
+        chunks = (min(CHUNK[0], shape[0]), min(CHUNK[1], shape[1]))
+        # Float noise does not compress: stored raw, a row is read without decoding.
+        return name, zarr.create_array(
+            self.path(name),
+            shape=shape,
+            chunks=chunks,
+            dtype="float32",
+            compressors=None,
+            overwrite=True,
+            # A chunk that goes missing reads as NaN, which readers refuse, and never as a score of zero.
+            fill_value=float("nan"),
+            config={"write_empty_chunks": True},
+        )
+
+    def finish(self, manifest: Mapping[str, Any]) -> Run:
+        """Write run.json with every file's checksum, then give the folder its final name."""
+        passing = re.compile(r"run\.json|journal\.json|.*\.tmp|work/.*")
+        files = sorted(p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file())
+        complete = {
+            "format": FORMAT,
+            "name": self.final.name,
+            "sign": SIGN,
+            "unit": "nat",
+            "settings": self.settings,
+            **manifest,
+            "files": {name: checksum(self.folder / name) for name in files if not passing.fullmatch(name)},
+        }
+        complete = json.loads(json.dumps(complete))
+        complete["checksum"] = manifest_checksum(complete)
+        self._write_json("run.json", complete)
+        try:
+            self.folder.rename(self.final)
+        except OSError as error:
+            raise RunError(f"The finished run cannot be moved to {self.final}: {error.strerror}.") from error
+        shutil.rmtree(self.final / "work", ignore_errors=True)
+        (self.final / "journal.json").unlink(missing_ok=True)
+        return Run(self.final, complete)
+
+    def _write_json(self, name: str, content: Any) -> None:
+        _write_json(self.path(name), content)
+
+
+def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
+    """Put tables of checks into a finished run, each in place of an older one of its name; the run, read anew.
+
+    The new files have names of their own (by their contents) until run.json, replaced in one move, names them: an
+    interruption leaves the run as it was, or as it shall be.
+
+    Args:
+        run: a finished run.
+        tables: check -> table, see CONTRACT.md.
+
+    Raises:
+        RunError: a check's name is no file name, another process writes the run, or it cannot be written.
+    """
+    for check in tables:
+        if not _NAME.fullmatch(check):
+            raise RunError(f"{check!r} cannot be a check's name: use letters, digits, '.', '_' and '-', at most 100.")
+    with locked(run.path):
+        manifest = read_manifest(run.path)
+        before = dict(manifest.get("validation", {}))
+        try:
+            written = {check: _add(run.path, check, table) for check, table in tables.items()}
+            manifest["validation"] = before | written
+            stale = set(before.values()) - set(manifest["validation"].values())
+            kept = {name: digest for name, digest in manifest["files"].items() if name not in stale}
+            manifest["files"] = kept | {name: checksum(run.path / name) for name in written.values()}
+            manifest["checksum"] = manifest_checksum(manifest)
+            _write_json(run.path / "run.json", manifest)
+        except OSError as error:
+            raise RunError(f"Cannot write into run {run.path}: {error.strerror}.") from error
+        for name in stale:
+            (run.path / name).unlink(missing_ok=True)
+    return Run(run.path, manifest)
+
+
+def _add(folder: Path, check: str, table: pd.DataFrame) -> str:
+    """Name of the file, inside the run, that holds the table."""
+    temporary = folder / "validation" / f"{check}.tmp"
+    temporary.parent.mkdir(exist_ok=True)
+    table.to_parquet(temporary, index=False)
+    name = f"validation/{check}-{checksum(temporary)[:12]}.parquet"
+    _move(temporary, folder / name)
+    return name
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run at `run`, finished or not, for this process; a second writer is refused.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    lock = filelock.FileLock(run.with_name(f".{run.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(f"Another process is computing run {run}. Wait for it, or choose --name.") from None
+    try:
+        yield
+    finally:
+        # While it is held: once released, the file may be another process's lock.
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    _move(temporary, path)
+
+
+def _move(temporary: Path, path: Path) -> None:
+    """In one step, and only once its contents are on the disk."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)

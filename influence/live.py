@@ -1,0 +1,148 @@
+"""Live answers: a finished run's study and models, open for new questions and for other things to explain.
+
+The curvature is fitted once, when a run is opened; a question is then pulled back through the stages and multiplied
+with the gradients of every stage's examples, in one pass over them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor
+
+from influence.chain import Chain
+from influence.curvature import method_named
+from influence.derivatives.first import example_gradients
+from influence.errors import StudyError
+from influence.origin import exhibit_of
+from influence.projection import embed
+from influence.run import Run
+from influence.scoring import score
+from influence.studies.encoding import Input
+
+KEPT = 128
+"""Answers that are kept, the latest ones."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is explained: the loss of class `of`, or (with `against`) that loss minus the loss of class `against`.
+
+    A positive score means that the example helps the model to say `of`, or to prefer it to `against`.
+    """
+
+    of: str
+    against: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the finetuned model makes of one item: probabilities (classes,), and its place in the embedding (d,)."""
+
+    prediction: str
+    probabilities: np.ndarray
+    embedding: np.ndarray
+
+
+class Live:
+    """One run's study, with fitted curvature. Safe to be asked by several threads, one of which is served at a time.
+
+    Args:
+        run: a finished run.
+        function: FILE.py:FUNCTION of a run that was computed from one.
+
+    Attributes:
+        form: of new questions: "drawing", "picture", "text", or "" where the study takes none.
+        classes: that the finetuned model tells apart.
+
+    Raises:
+        RunError, StudyError: as `influence.origin.exhibit_of`; or the last stage is no classifier.
+    """
+
+    def __init__(self, run: Run, function: str | None = None):
+        exhibit = self.exhibit = exhibit_of(run, function)
+        self.classes = tuple(str(name) for name in exhibit.classes[exhibit.study.stages[-1].name])
+        if not self.classes:
+            raise StudyError(f"Run {run.name} has no classes to explain: its last model is no classifier.")
+        solver = method_named(exhibit.method)
+        self.chain = Chain(exhibit.study, 0, lambda o: solver(o, curvature=exhibit.curvature, damping=exhibit.damping))
+        self.form = exhibit.form
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[tuple[str, str], dict[str, np.ndarray]] = OrderedDict()
+
+    def read(self, given: Image.Image | str) -> Input:
+        """What the model makes of a picture or text.
+
+        Raises:
+            StudyError: the study takes no new questions, or it cannot read this one.
+        """
+        if self.exhibit.encode is None:
+            raise StudyError("This run's study does not say how its model reads something new (`Exhibit.encode`).")
+        return self.exhibit.encode(given)
+
+    def stored(self, position: int) -> Any:
+        """The item of the run's query at `position`."""
+        return self.exhibit.study.queries[position]
+
+    def predict(self, item: Any) -> Reading:
+        """What the model says to an item of the queries' form."""
+        last, first = self.chain.last, self.chain.objectives[0]
+        with self._lock, torch.no_grad():
+            (batch,) = (batch for _, batch in last.batches([item]))
+            probabilities = last.outputs(batch).double().softmax(1)[0].cpu().numpy()
+            assert self.exhibit.embedding is not None
+            place = embed(first, [item], self.exhibit.embedding, last)[0]
+        return Reading(self.classes[int(probabilities.argmax())], probabilities, place)
+
+    def scores(self, item: Any, target: Target) -> dict[str, np.ndarray]:
+        """Stage -> scores of its training examples, float32 (m,), nats, positive = helpful.
+
+        Raises:
+            StudyError: the target names no class of the model.
+        """
+        found = self._of_class(item, target.of)
+        if target.against is None:
+            return found
+        other = self._of_class(item, target.against)
+        return {stage: found[stage] - other[stage] for stage in found}
+
+    def _of_class(self, item: Any, name: str) -> dict[str, np.ndarray]:
+        if name not in self.classes:
+            raise StudyError(f"There is no class {name!r} to explain; the model has {', '.join(self.classes[:20])}.")
+        key = (_digest(item), name)
+        with self._lock:
+            if key not in self._answers:
+                self._answers[key] = self._computed(item, self.classes.index(name))
+                while len(self._answers) > KEPT:
+                    self._answers.popitem(last=False)
+            self._answers.move_to_end(key)
+            return self._answers[key]
+
+    def _computed(self, item: Any, number: int) -> dict[str, np.ndarray]:
+        last = self.chain.last
+
+        def loss(outputs: Tensor, batch: Any) -> Tensor:
+            return -outputs.log_softmax(1)[:, number]
+
+        gradients = torch.cat([g for _, g in example_gradients(last, [item], last.all, loss)])
+        found = {}
+        for objective, solved in self.chain.pull_back(gradients):
+            values = torch.cat([block[0].float().cpu() for _, block in score(objective, solved)]).numpy()
+            values.flags.writeable = False  # shared by all who ask
+            found[objective.stage.name] = values
+        return found
+
+
+def _digest(item: Any) -> str:
+    """Of an item's tensors and numbers."""
+    parts = item.values() if isinstance(item, dict) else item
+    tensors = {str(i): torch.as_tensor(part).contiguous() for i, part in enumerate(parts)}
+    return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()

@@ -1,0 +1,96 @@
+"""Memory that scoring holds: told before it begins, and less of it with smaller batches where it runs out."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import psutil
+import torch
+
+from influence.curvature.exact import Exact
+from influence.derivatives.objective import ran_out_of_memory
+from influence.errors import MethodError
+from influence.parameters import groups_of
+from influence.study import Study
+
+COPIES = 3
+"""Of the queries' vectors that are alive at once: as they come, solved, and pulled back."""
+HALVINGS = 7
+"""From 128 examples at a time to one."""
+
+Found = TypeVar("Found")
+
+
+def bytes_held(study: Study, first: int, method: str) -> dict[str, int]:
+    """Bytes that scoring all queries against the stage at position `first` holds, by what they are for.
+
+    What a batch takes while it is computed comes on top, and so does what a method keeps of the curvature, except for
+    the matrix of "exact".
+    """
+    stages, queries = study.stages, len(study.queries)
+    widest = matrix = 0
+    for previous, stage in zip((None, *stages), stages, strict=False):
+        if stage in stages[first:]:
+            groups, named = groups_of(stage, previous), dict(stage.model.named_parameters())
+            trained = sum(named[name].numel() for name in (*groups.held, *groups.new))
+            each = max(4, max(p.element_size() for p in named.values()))
+            widest = max(widest, sum(p.numel() for p in named.values()) * each)
+            if method == Exact.name:
+                matrix = max(matrix, 8 * trained * min(trained, len(stage.data)))
+    return {
+        "the queries' vectors": COPIES * queries * widest,
+        "the scores": 4 * queries * len(stages[first].data),
+        "the curvature": matrix,
+    }
+
+
+def refuse_what_is_too_much(held: dict[str, int], device: torch.device) -> None:
+    """Raise MethodError if the machine or the device has less memory than will be held."""
+    there = psutil.virtual_memory().total
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    needed = sum(held.values())
+    if needed > there:
+        raise MethodError(
+            f"This needs {size(needed)} of memory ({described(held)}), and there are {size(there)}. Ask fewer queries "
+            "at a time, or let `upstream precompute` keep vectors and scores on disk."
+        )
+
+
+def described(held: dict[str, int]) -> str:
+    """What holds how much, for people."""
+    return ", ".join(f"{what} {size(count)}" for what, count in held.items() if count)
+
+
+def with_smaller_batches(compute: Callable[[int], Found]) -> Found:
+    """`compute(halvings)` for 0, and for one more whenever memory runs out.
+
+    Raises:
+        MethodError: it runs out with one example at a time, too.
+    """
+    for halvings in range(HALVINGS + 1):
+        try:
+            return compute(halvings)
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(error, MemoryError) or ran_out_of_memory(error)):
+                raise
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Outside of the handler: the error's frames hold the tensors that were too many.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    raise MethodError(
+        f"Memory ran out even with one example at a time ({said}). Ask fewer queries at a time, take another method "
+        "(`upstream methods` says what each needs), or another device."
+    )
+
+
+def size(count: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,329 @@
+"""Really training a study again, with a weight for each example: what leaving examples out does."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from influence.chain import objectives_of
+from influence.derivatives import Objective
+from influence.errors import StudyError, TrainingError
+from influence.fitting import COARSE, TOLERANCE, lone_head, on_features, recipe_of
+from influence.origin import exhibit_of, untrained_exhibit_of
+from influence.parameters import groups_of
+from influence.recipe import Recipe
+from influence.recording import Trajectory
+from influence.run import Run
+from influence.study import Study
+from influence.training import Trainer
+
+Start = Literal["solution", "scratch"]
+Parameters = dict[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a retrained study says of its queries.
+
+    Attributes:
+        losses: the measure of every query, (Q,), float64, nats.
+        predicted: number of the class that the last stage predicts of every query, (Q,); None if it is no classifier.
+        parameters: of every stage's model, by name.
+        seconds: wall time of training.
+    """
+
+    losses: np.ndarray
+    predicted: np.ndarray | None
+    parameters: list[Parameters]
+    seconds: float
+
+
+class Retrainer:
+    """Trains a study's stages again, some examples weighing less or nothing.
+
+    Two ways, which answer different questions. From the solution each stage goes on from where it stands: to the
+    minimum next to it, which is what scores are a derivative of, or, if it was trained by a recipe, by the recipe's
+    steps again. From scratch each begins at its random start with the same seeds and the same order of examples, and
+    may end in another minimum. What was left out is at weight 0: it keeps its place in its batches, means keep their
+    denominators. Compare with `retrain()` of the same `start`, in which nothing is left out.
+
+    Args:
+        study: its stages stand where training left them. Their models are never changed.
+        device: where to train.
+        tolerance: gradient norm to which a stage without a recipe is optimised; default by dtype (1e-8 for float64).
+        recipes: stage -> how it is trained by mini-batches; the others are trained full batch, to a minimum.
+        starts: stage -> its parameters before training, by name, for training from scratch.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        device: torch.device | str = "cpu",
+        tolerance: float | None = None,
+        recipes: Mapping[str, Recipe] | None = None,
+        starts: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ):
+        self.study, self.tolerance = study, tolerance
+        self.recipes, self.starts = dict(recipes or {}), dict(starts or {})
+        self.objectives = objectives_of(study, device=device)
+        self._trainers: dict[int, Trainer] = {}
+        self._whitenings: dict[int, Tensor | None] = {}
+        self._untouched: dict[tuple[int, Start, int | None], Parameters] = {}
+
+    def losses_without(self, stage: str, examples: Sequence[int]) -> Tensor:
+        """The measure of every query (Q,), nats, after training again from the solution without `examples` of `stage`.
+
+        Raises:
+            StudyError: there is no such stage or example.
+            TrainingError: a stage did not converge.
+        """
+        return self.losses_with(stage, self.weights_without(stage, examples))
+
+    def losses_with(self, stage: str, weights: Tensor) -> Tensor:
+        """As `losses_without`, with `weights` (m,) of the examples of `stage`."""
+        return torch.from_numpy(self.retrain({stage: weights}).losses)
+
+    def weights_without(self, stage: str, examples: Sequence[int]) -> Tensor:
+        """Weights (m,) of a stage's examples, float64: 0 for `examples`, 1 for the others."""
+        count = self.objectives[self.study.position(stage)].count
+        weights = torch.ones(count, dtype=torch.float64)
+        for example in examples:
+            if not 0 <= example < count:
+                raise StudyError(f"Stage {stage!r} has no example {example}; its examples are 0 to {count - 1}.")
+            weights[example] = 0
+        return weights
+
+    def retrain(
+        self, weights: Mapping[str, Tensor] | None = None, *, start: Start = "solution", seed: int | None = None
+    ) -> Outcome:
+        """Train all stages again.
+
+        Args:
+            weights: stage -> weight of each of its examples, (m,); all 1 for stages that are not named.
+            start: where stages begin.
+            seed: of another random start and order, from scratch; None: those of the study.
+
+        Raises:
+            StudyError: a stage that there is not, or a start from scratch that is not known.
+            TrainingError: weights of the wrong length, or a stage did not converge or stay finite.
+        """
+        weights, began = dict(weights or {}), time.perf_counter()
+        changed = min((self.study.position(stage) for stage in weights), default=len(self.objectives))
+        self._refuse_unknown(start, seed)
+        trained: list[Parameters] = []
+        for i, objective in enumerate(self.objectives):
+            before = trained[-1] if trained else {}
+            key = (i, start, seed)
+            if i < changed and key in self._untouched:
+                trained.append(self._untouched[key])
+                continue
+            trained.append(self._train(i, before, weights.get(objective.stage.name), start, seed))
+            if i < changed:
+                self._untouched[key] = trained[-1]
+        return self._outcome(trained, time.perf_counter() - began)
+
+    def _outcome(self, trained: list[Parameters], seconds: float) -> Outcome:
+        last = self.objectives[-1].at(trained[-1])
+        losses = last.checked_losses(self.study.queries, self.study.measure).double().cpu().numpy()
+        return Outcome(losses, _classes(last, self.study.queries), trained, seconds)
+
+    def finetuned(self, seed: int) -> Outcome:
+        """The first stage as it stands, all later ones trained from another random start and in another order.
+
+        Raises:
+            StudyError, TrainingError: as `retrain`.
+        """
+        self._refuse_unknown("scratch", seed)
+        began, trained = time.perf_counter(), [dict(self.objectives[0].parameters)]
+        for i in range(1, len(self.objectives)):
+            trained.append(self._train(i, trained[-1], None, "scratch", seed))
+        return self._outcome(trained, time.perf_counter() - began)
+
+    def study_at(self, parameters: Sequence[Parameters]) -> Study:
+        """The study with copies of its models at such parameters, as an `Outcome` has them."""
+        stages = []
+        for stage, values in zip(self.study.stages, parameters, strict=True):
+            model = copy.deepcopy(stage.model)
+            with torch.no_grad():
+                for name, parameter in model.named_parameters():
+                    parameter.copy_(values[name])
+            stages.append(dataclasses.replace(stage, model=model))
+        return Study(self.study.name, stages, self.study.queries, self.study.measure)
+
+    def _refuse_unknown(self, start: Start, seed: int | None) -> None:
+        if start not in ("solution", "scratch"):
+            raise StudyError(f"start is {start!r}, expected 'solution' or 'scratch'.")
+        if seed is not None and start == "solution":
+            raise StudyError(f"seed is {seed}, but training from the solution draws nothing; use start='scratch'.")
+        missing = [s.name for s in self.study.stages if s.name not in self.starts]
+        if start == "scratch" and missing:
+            raise StudyError(
+                f"Where stage {missing[0]!r} began is not known, so it cannot be trained from scratch; give `starts`, "
+                "or use start='solution'."
+            )
+
+    def _train(self, i: int, before: Parameters, weights: Tensor | None, start: Start, seed: int | None) -> Parameters:
+        """The stage's parameters after training on top of the previous stage's, `before`."""
+        objective = self.objectives[i]
+        stage = objective.stage
+        if weights is not None and weights.shape != (objective.count,):
+            raise TrainingError(
+                f"Stage {stage.name!r}: weights have shape {tuple(weights.shape)}, expected ({objective.count},)."
+            )
+        inherited = {here: before[there] for here, there in objective.groups.inherited.items()}
+        values = dict(objective.parameters)
+        if start == "scratch":
+            own = self.starts[stage.name]
+            values |= {n: t.to(objective.device) for n, t in (drawn(own, seed) if seed is not None else own).items()}
+        recipe = self.recipes.get(stage.name)
+        if recipe is None:
+            return self._to_minimum(i, values, inherited, weights, start)
+        if seed is not None:
+            recipe = dataclasses.replace(recipe, seed=seed)
+        return _head(objective, values | inherited, weights) or _by_recipe(
+            objective, recipe, values, inherited, weights, start
+        )
+
+    def _to_minimum(
+        self, i: int, values: Parameters, inherited: Parameters, weights: Tensor | None, start: Start
+    ) -> Parameters:
+        objective = self.objectives[i]
+        if i not in self._trainers:
+            self._trainers[i] = Trainer(objective.stage, objective.groups, objective.device)
+        trainer, whitening = self._trainers[i], None
+        if trainer.dense and start == "solution":
+            if i not in self._whitenings:
+                self._whitenings[i] = trainer.whitening_at(objective.parameters)
+            whitening = self._whitenings[i]
+        begin = {n: values[n] for n in objective.trained.shapes}
+        if start == "scratch":
+            begin |= {n: t for n, t in inherited.items() if n in begin}
+        tolerance = self.tolerance or TOLERANCE.get(objective.dtype, COARSE)
+        fit = trainer.fit(inherited=inherited, start=begin, weights=weights, whitening=whitening, tolerance=tolerance)
+        if not fit.converged:
+            raise TrainingError(
+                f"Stage {objective.stage.name!r}: training again stopped at a gradient norm of "
+                f"{fit.gradient_norm:.1e}, short of {tolerance:.0e}, so what it would show is not due to the examples "
+                "alone. Raise its l2, or the tolerance."
+            )
+        return fit.parameters
+
+
+def retrainer_of(run: Run, function: str | None = None, *, device: torch.device | str = "cpu") -> Retrainer:
+    """Trains a run's stages again as they were trained.
+
+    Args:
+        run: a finished run.
+        function: FILE.py:FUNCTION, of a run that was computed from one.
+        device: where to train.
+
+    Raises:
+        RunError, StudyError: the run's study cannot be made again, see `influence.origin.exhibit_of`.
+    """
+    exhibit, begun = exhibit_of(run, function), untrained_exhibit_of(run, function)
+    recipes = {stage.name: recipe_of(exhibit, stage) for stage in exhibit.study.stages}
+    starts = {s.name: {n: p.detach() for n, p in s.model.named_parameters()} for s in begun.study.stages}
+    return Retrainer(
+        exhibit.study,
+        device=device,
+        recipes={name: recipe for name, recipe in recipes.items() if recipe is not None},
+        starts=starts if exhibit.train else {},
+    )
+
+
+def leave_one_out(
+    study: Study,
+    stage: str,
+    examples: Sequence[int],
+    *,
+    tolerance: float | None = None,
+    advance: Callable[[], None] | None = None,
+) -> Tensor:
+    """Measured change of every query's loss, nats, (len(examples), Q): each example left out alone.
+
+    From the solution; the unperturbed losses are those of training again without leaving anything out.
+    """
+    retrainer = Retrainer(study, tolerance=tolerance)
+    base = retrainer.losses_without(stage, [])
+    changes = []
+    for example in examples:
+        changes.append(retrainer.losses_without(stage, [example]) - base)
+        if advance:
+            advance()
+    return torch.stack(changes)
+
+
+def drawn(start: Mapping[str, Tensor], seed: int) -> Parameters:
+    """Another random start like `start`: every tensor's numbers, which were drawn independently, in another order."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].view(tensor.shape)
+        for name, tensor in start.items()
+    }
+
+
+def _by_recipe(
+    objective: Objective,
+    recipe: Recipe,
+    values: Parameters,
+    inherited: Parameters,
+    weights: Tensor | None,
+    start: Start,
+) -> Parameters:
+    """After the recipe's steps. Proximity holds to what is inherited, wherever the steps begin."""
+    trajectory = Trajectory(objective, recipe, values | inherited)
+    begin = trajectory.start if start == "scratch" else objective.trained.flatten(objective.parameters)
+    weights = torch.ones(objective.count) if weights is None else weights
+    state = recipe.begin(begin)
+    for each in trajectory.states(state, range(recipe.steps), weights.to(begin)):
+        state = each
+    if not state.isfinite().all():
+        raise TrainingError(
+            f"Stage {objective.stage.name!r}: training again was not finite after {recipe.steps} steps; lower the "
+            "learning rate of its recipe."
+        )
+    return {**values, **inherited, **objective.trained.unflatten(state[0].clone())}
+
+
+def _head(objective: Objective, values: Parameters, weights: Tensor | None) -> Parameters | None:
+    """Where precompute fits the last linear layer alone to its minimum, so does this; None elsewhere."""
+    stage, groups = objective.stage, objective.groups
+    name = lone_head(stage, groups)
+    if not name:
+        return None
+    model: nn.Module = copy.deepcopy(stage.model)
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            parameter.copy_(values[parameter_name])
+    proxy = on_features(dataclasses.replace(stage, model=model), name, objective.device)
+    if proxy is None:
+        return None
+    tolerance = TOLERANCE[torch.float64]
+    fit = Trainer(proxy, groups_of(proxy, None), objective.device).fit(weights=weights, tolerance=tolerance)
+    if not fit.converged:
+        raise TrainingError(
+            f"Stage {stage.name!r}: training {name} again stopped at a gradient norm of {fit.gradient_norm:.1e}, "
+            f"short of {tolerance:.0e}. Raise its l2."
+        )
+    return values | {f"{name}.{part}": value.to(values[f"{name}.{part}"]) for part, value in fit.parameters.items()}
+
+
+def _classes(last: Objective, queries: object) -> np.ndarray | None:
+    """Number of the class with the largest output, of every query; None if the outputs are not (B, classes)."""
+    found = []
+    with torch.no_grad():
+        for positions, batch in last.batches(queries):
+            outputs = last.outputs(batch)
+            shape = (positions.stop - positions.start,)
+            if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[:1] != shape:
+                return None
+            found.append(outputs.argmax(1).cpu())
+    return torch.cat(found).numpy()

@@ -1,0 +1,202 @@
+"""What checks work with: the run, its study, retrainings that are never done twice, and the time that is left."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from influence.attribution import attribute
+from influence.progress import Bar
+from influence.retraining import Outcome, Retrainer, Start
+from influence.run import Run
+from influence.studies.exhibit import Exhibit
+from influence.study import Study
+
+ROWS = 64
+"""Queries whose scores are read at a time."""
+
+
+class Bench:
+    """One run on the bench.
+
+    Whatever takes time is a *piece*: a small table in a hidden folder beside the run, under a name made of everything
+    that it depends on. A piece that is there is read; one that is not is computed only if it fits the time left.
+
+    Args:
+        run, exhibit, retrainer: the run, its study with trained models, and what trains that again.
+        stage: whose examples are left out.
+        seed: of everything that is drawn.
+
+    Attributes:
+        costs: kind of piece, or its `cost` -> seconds, as the last one took.
+        computed: how many pieces were computed here, not read.
+    """
+
+    def __init__(self, run: Run, exhibit: Exhibit, retrainer: Retrainer, stage: str, seed: int = 0):
+        self.run, self.exhibit, self.retrainer, self.stage, self.seed = run, exhibit, retrainer, stage, seed
+        self.folder = run.path.with_name(f".{run.path.name}.retrainings")
+        self.costs: dict[str, float] = {}
+        self.computed = 0
+        self.bar: Bar | None = None
+        self._until = float("inf")
+
+    @property
+    def study(self) -> Study:
+        return self.exhibit.study
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The run's scores of the stage, (Q, m), nats, by the default method."""
+        stored = self.run.scores(self.stage)
+        return np.concatenate([stored[i : i + ROWS] for i in range(0, stored.shape[0], ROWS)])
+
+    @property
+    def count(self) -> int:
+        return len(self.study.stages[self.study.position(self.stage)].data)
+
+    @cached_property
+    def truth(self) -> np.ndarray | None:
+        """Number of every query's true class, (Q,); None where the last stage is no classifier."""
+        classes = self.run.manifest["stages"][-1].get("classes") or []
+        if not classes:
+            return None
+        return self.run.queries()["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
+
+    def generator(self, *what: int | str) -> np.random.Generator:
+        """Draws of one purpose: the same whatever else is drawn."""
+        digest = hashlib.sha256(json.dumps([self.seed, *what]).encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+    # Time
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Pieces that would not be ready in so many seconds are not begun."""
+        before, self._until = self._until, min(self._until, time.monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._until = before
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self._until - time.monotonic()
+
+    def piece(
+        self,
+        kind: str,
+        of: Mapping[str, Any],
+        compute: Callable[[], pd.DataFrame],
+        expected: float = 0.0,
+        cost: str = "",
+    ) -> pd.DataFrame | None:
+        """The table that `compute` gives; None if it is not there and there is no time for it.
+
+        Args:
+            kind: of piece, whose cost is remembered.
+            of: all that it depends on besides the run's models, as JSON.
+            compute: makes it.
+            expected: seconds that the first of its kind is expected to take.
+            cost: pieces of one kind may cost differently; those of one `cost` do not.
+        """
+        path = self._path({"kind": kind, **of})
+        if path.is_file():
+            with contextlib.suppress(OSError, ValueError):  # a damaged piece is made again
+                return pd.read_parquet(path)
+        cost = cost or kind
+        if self.costs.get(cost, expected) > self.left:
+            return None
+        began = time.monotonic()
+        table = compute()
+        self.costs[cost] = time.monotonic() - began
+        self.computed += 1
+        self._keep(path, table)
+        return table
+
+    def _path(self, key: Mapping[str, Any]) -> Path:
+        models = {n: d for n, d in self.run.manifest["files"].items() if n.startswith(("stages/", "scores/"))}
+        digest = hashlib.sha256(json.dumps([models, self.stage, key], sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{digest[:24]}.parquet"
+
+    def _keep(self, path: Path, table: pd.DataFrame) -> None:
+        self.folder.mkdir(exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        table.to_parquet(part, index=False)
+        part.replace(path)
+
+    # Retrainings
+
+    def outcome(self, weights: Tensor | None, start: Start, seed: int | None = None) -> pd.DataFrame | None:
+        """`loss` (nats) and `predicted` (class number, -1 without) of every query after training again, or None.
+
+        Args:
+            weights: of the stage's examples, (m,); None: all 1.
+            start: as of `Retrainer.retrain`.
+            seed: the same.
+        """
+        given = {} if weights is None else {self.stage: weights}
+        digest = "" if weights is None else hashlib.sha256(weights.double().numpy().tobytes()).hexdigest()
+        many = (
+            "" if weights is None else f"{float((weights == 0).double().mean()):.0%} "
+        )  # of which the way back is long
+        found = self.piece(
+            start,
+            {"weights": digest, "seed": seed},
+            lambda: _table(self.retrainer.retrain(given, start=start, seed=seed)),
+            self.expected(start),
+            cost=f"{many}{start}",
+        )
+        if self.bar and found is not None:
+            self.bar.advance()
+        return found
+
+    def expected_scores(self) -> float:
+        """Seconds of solving and scoring, as the run's own took."""
+        timings = self.run.manifest.get("timings") or {}
+        return sum(float(seconds) for step, seconds in timings.items() if not step.startswith(("training", "map")))
+
+    def expected(self, start: Start) -> float:
+        """Seconds of a retraining before one was measured: as the run's own training took, from scratch."""
+        own = sum(float((s.get("training") or {}).get("seconds") or 0) for s in self.run.manifest["stages"])
+        return own if start == "scratch" else 0.0
+
+    def change_without(self, examples: Sequence[int], start: Start, seed: int | None = None) -> np.ndarray | None:
+        """Measured change of every query's loss, (Q,), nats, with `examples` left out; None if there is no time."""
+        base = self.outcome(None, start, seed)
+        if base is None:
+            return None
+        found = self.outcome(self.retrainer.weights_without(self.stage, examples), start, seed)
+        return None if found is None else (found["loss"] - base["loss"]).to_numpy()
+
+    @property
+    def starts(self) -> list[Start]:
+        """The ways in which this run can be trained again."""
+        return ["solution", "scratch"] if self.retrainer.starts else ["solution"]
+
+    def scores_of(self, study: Study, **options: Any) -> np.ndarray:
+        """Scores (Q, m) of the stage's examples in another study, solved as the run's are unless `options` say else."""
+        solving = {
+            "method": self.exhibit.method,
+            "damping": self.exhibit.damping,
+            "curvature": self.exhibit.curvature,
+            "error": self.exhibit.error,
+        }
+        found = attribute(study, stage=self.stage, progress=False, **{**solving, **options})
+        return found.values  # noqa: PD011
+
+
+def _table(outcome: Outcome) -> pd.DataFrame:
+    predicted = np.full(len(outcome.losses), -1) if outcome.predicted is None else outcome.predicted
+    return pd.DataFrame({"loss": outcome.losses, "predicted": predicted})

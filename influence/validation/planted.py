@@ -1,0 +1,165 @@
+"""Errors planted on purpose: labels are flipped, the study trained again, and one looks how soon they are found."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from influence.chain import objectives_of
+from influence.curvature import method_named
+from influence.derivatives import Objective
+from influence.description import SOLVES, self_influence
+from influence.projection import embed
+from influence.retraining import Retrainer
+from influence.study import Stage, Study
+from influence.validation.bench import Bench
+from influence.validation.check import Check, Finding
+from influence.validation.statistics import found_by, mean_interval
+
+SHARES = (0.1, 0.05)
+SEEDS = 3
+NEIGHBOURS = 10
+POINTS = 101
+"""Of a curve."""
+
+
+class Relabelled:
+    """A data set of (input, label) with other labels."""
+
+    def __init__(self, data: Any, labels: np.ndarray):
+        self._data, self._labels = data, labels
+        if hasattr(data, "lengths"):
+            self.lengths = data.lengths
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, position: int) -> tuple[Any, ...]:
+        example = self._data[position]
+        label = int(self._labels[position])
+        return (example[0], example[1].new_tensor(label) if isinstance(example[1], Tensor) else label, *example[2:])
+
+
+def labels_of(stage: Stage) -> np.ndarray | None:
+    """Class number of every example, (m,); None if the examples are not (input, class number)."""
+    found = []
+    for position in range(len(stage.data)):
+        example = stage.data[position]
+        label = example[1] if isinstance(example, tuple | list) and len(example) > 1 else None
+        if isinstance(label, Tensor) and label.dim() == 0 and not label.is_floating_point():
+            label = int(label)
+        if not isinstance(label, int):
+            return None
+        found.append(label)
+    return np.array(found)
+
+
+def measure(bench: Bench) -> pd.DataFrame:
+    stage = bench.study.stages[bench.study.position(bench.stage)]
+    classes = next(s.get("classes") or [] for s in bench.run.manifest["stages"] if s["name"] == bench.stage)
+    labels = labels_of(stage)
+    if labels is None or len(classes) < 2:
+        return pd.DataFrame()
+    rows = []
+    for seed, share in ((seed, share) for seed in range(SEEDS) for share in SHARES):
+        found = bench.piece(
+            "planted",
+            {"share": share, "seed": seed},
+            partial(_planted, bench, labels, len(classes), share, seed),
+            bench.expected("scratch") + bench.expected_scores(),
+        )
+        if found is not None:
+            rows.append(found)
+        if bench.bar:
+            bench.bar.advance()
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def findings(table: pd.DataFrame) -> list[Finding]:
+    found = []
+    for (share, finder), part in table.groupby(["share", "finder"], sort=False):
+        areas = part.groupby("seed")["area"].first().to_numpy(np.float64)
+        early = part[part["checked"].round(3) == 0.2]["found"].mean()
+        mean, low, high = mean_interval(areas)
+        words = (
+            f"{share:.0%} of the labels flipped: looking at the first 20 % by {finder} finds {early:.0%} of them "
+            f"(area {mean:.2f}, chance 0.50)."
+        )
+        found.append(Finding(f"area, {share:.0%} flipped, {finder}", mean, low, high, len(areas), words))
+    return found
+
+
+def _planted(bench: Bench, labels: np.ndarray, classes: int, share: float, seed: int) -> pd.DataFrame:
+    generator = bench.generator("planted", str(share), seed)
+    wrong = generator.choice(len(labels), max(1, round(share * len(labels))), replace=False)
+    given = labels.copy()
+    given[wrong] = (labels[wrong] + generator.integers(1, classes, len(wrong))) % classes
+    study = _trained(bench, given)
+    orders = _orders(bench, study, given) | {"random": generator.permutation(len(labels))}
+    rows = []
+    for finder, order in orders.items():
+        checked, found, area = found_by(order, wrong)
+        at = np.linspace(0, 1, POINTS)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "stage": bench.stage,
+                    "share": np.float32(share),
+                    "seed": np.int32(seed),
+                    "finder": finder,
+                    "checked": at.astype(np.float32),
+                    "found": np.interp(at, checked, found).astype(np.float32),
+                    "area": np.float32(area),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def _trained(bench: Bench, given: np.ndarray) -> Study:
+    """The study trained on the labels that were given, from scratch if that can be."""
+    old, stages = bench.retrainer, list(bench.study.stages)
+    position = bench.study.position(bench.stage)
+    stages[position] = dataclasses.replace(stages[position], data=Relabelled(stages[position].data, given))
+    study = Study(bench.study.name, stages, bench.study.queries, bench.study.measure)
+    again = Retrainer(study, device=old.objectives[0].device, recipes=old.recipes, starts=old.starts)
+    return again.study_at(again.retrain(start=bench.starts[-1]).parameters)
+
+
+def _orders(bench: Bench, study: Study, given: np.ndarray) -> dict[str, np.ndarray]:
+    """Finder -> the examples, the most suspect first."""
+    objective = objectives_of(study)[study.position(bench.stage)]
+    found = {"harm": bench.scores_of(study, curvature="ggn").mean(0)}
+    own = _self_influence(bench, objective)
+    if own is not None:
+        found["self-influence"] = -own
+    found["loss"] = -objective.checked_losses(objective.stage.data).double().numpy()
+    if study.position(bench.stage) == 0 and bench.exhibit.embedding is not None:
+        found["neighbours"] = -_strangers(embed(objective, objective.stage.data, bench.exhibit.embedding), given)
+    return {finder: np.argsort(values, kind="stable") for finder, values in found.items()}
+
+
+def _self_influence(bench: Bench, objective: Objective) -> np.ndarray | None:
+    solver = method_named(bench.exhibit.method)(objective, curvature="ggn", damping=bench.exhibit.damping)
+    if "iterations" in solver.report and objective.count > SOLVES:
+        return None
+    table, _ = self_influence(objective, solver, lambda _: None)
+    return table["self_influence"].to_numpy()
+
+
+def _strangers(vectors: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Share of every example's nearest neighbours that have another label."""
+    rows = torch.from_numpy(vectors).double()
+    k = min(NEIGHBOURS, len(rows) - 1)
+    near = torch.cat([torch.cdist(part, rows).topk(k + 1, largest=False).indices for part in rows.split(256)])
+    others = near.numpy()[:, 1:]  # the nearest is itself
+    return (given[others] != given[:, None]).mean(1)
+
+
+CHECK = Check("planted", "How soon are labels found that were flipped on purpose?", 0.1, measure, findings)

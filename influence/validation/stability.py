@@ -1,0 +1,120 @@
+"""Do the lists stay the same under other choices: damping, curvature, method, seeds of training and of finetuning?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from influence.errors import CurvatureError
+from influence.study import Study
+from influence.validation.bench import Bench
+from influence.validation.check import Check, Finding
+from influence.validation.statistics import mean_interval, overlap, spearman
+
+K = 10
+"""Examples of a list that are compared, of either sign."""
+DAMPING = (1e-3, 1e-2, 1e-1)
+"""Tried in place of the run's own."""
+SEEDS = (1, 2)
+RANKED = 200
+"""Queries at a time, to bound the memory of ranks."""
+
+
+def measure(bench: Bench) -> pd.DataFrame:
+    rows = []
+    for changed, value, scores in _variants(bench):
+        found = bench.piece(
+            f"scores, {changed}" if "seed" in changed else "scores",
+            {"changed": changed, "value": value, "k": K},
+            partial(_compared, bench, changed, value, scores),
+            _expected(bench, changed),
+        )
+        if found is not None:
+            rows.append(found)
+        if bench.bar:
+            bench.bar.advance()
+    rows = [each for each in rows if len(each)]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def findings(table: pd.DataFrame) -> list[Finding]:
+    found = []
+    for changed, part in table.groupby("changed", sort=False):
+        each = part.groupby("query")["overlap"].mean().to_numpy()
+        mean, low, high = mean_interval(each)
+        ranks = float(part["rank_correlation"].mean())
+        words = (
+            f"With another {changed} ({', '.join(part['value'].unique())}), {mean:.0%} of the "
+            f"{part['k'].iloc[0]} strongest examples of either sign stay in a query's lists; rank "
+            f"correlation {ranks:.2f}."
+        )
+        found.append(Finding(f"overlap, other {changed}", mean, low, high, len(each), words))
+    return found
+
+
+def compared(changed: str, value: str, own: np.ndarray, other: np.ndarray) -> pd.DataFrame:
+    """Rows of the table: a query's list by `own` scores beside that by `other` ones, both (Q, m)."""
+    k = min(K, own.shape[1] // 2)
+    ranks = [spearman(own[i : i + RANKED], other[i : i + RANKED]) for i in range(0, len(own), RANKED)]
+    return pd.DataFrame(
+        {
+            "changed": changed,
+            "value": value,
+            "query": np.arange(len(own), dtype=np.int32),
+            "k": np.int32(k),
+            "overlap": overlap(own, other, k).astype(np.float32),
+            "rank_correlation": np.concatenate(ranks).astype(np.float32),
+        }
+    )
+
+
+def _compared(bench: Bench, changed: str, value: str, scores: Callable[[], np.ndarray]) -> pd.DataFrame:
+    try:
+        return compared(changed, value, bench.scores, scores())
+    except CurvatureError:  # what cannot be solved in this way says nothing of the list
+        return compared(changed, value, bench.scores[:0], bench.scores[:0])
+
+
+def _variants(bench: Bench) -> Iterator[tuple[str, str, Callable[[], np.ndarray]]]:
+    """What is changed, to what, and what gives the scores then; the most telling first."""
+    own, study = bench.exhibit, bench.study
+    solve = bench.scores_of
+    curvature = "ggn" if own.curvature == "hessian" else "hessian"
+    yield "damping", f"{DAMPING[1]:g}", partial(solve, study, damping=DAMPING[1])
+    if own.method in ("exact", "cg"):
+        yield "curvature", curvature, partial(solve, study, curvature=curvature)
+    yield "damping", f"{DAMPING[2]:g}", partial(solve, study, damping=DAMPING[2])
+    for method in bench.run.methods(bench.stage):
+        if method != bench.run.manifest["default_method"]:
+            yield "method", method, partial(_stored, bench, method)
+    if own.method == "exact":
+        yield "method", "ekfac", partial(solve, study, method="ekfac", curvature="ggn")
+    yield "damping", f"{DAMPING[0]:g}", partial(solve, study, damping=DAMPING[0])
+    if "scratch" in bench.starts:
+        for seed in SEEDS:
+            if len(study.stages) > 1:
+                yield "finetuning seed", str(seed), lambda s=seed: solve(_finetuned(bench, s))  # type: ignore[misc]
+            yield "training seed", str(seed), lambda s=seed: solve(_trained(bench, s))  # type: ignore[misc]
+
+
+def _stored(bench: Bench, method: str) -> np.ndarray:
+    return np.asarray(bench.run.scores(bench.stage, method)[:])
+
+
+def _trained(bench: Bench, seed: int) -> Study:
+    return bench.retrainer.study_at(bench.retrainer.retrain(start="scratch", seed=seed).parameters)
+
+
+def _finetuned(bench: Bench, seed: int) -> Study:
+    """All stages after the first trained again from another start."""
+    return bench.retrainer.study_at(bench.retrainer.finetuned(seed).parameters)
+
+
+def _expected(bench: Bench, changed: str) -> float:
+    return bench.expected_scores() + (bench.expected("scratch") if "seed" in changed else 0.0)
+
+
+CHECK = Check("stability", "Do the lists stay the same under other choices?", 0.15, measure, findings)

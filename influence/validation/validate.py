@@ -1,0 +1,121 @@
+"""`validate`: the checks in turn, as much of each as fits, into the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from influence.draft import add_tables, locked
+from influence.errors import RunError
+from influence.origin import exhibit_of
+from influence.progress import Progress
+from influence.retraining import retrainer_of
+from influence.run import Run
+from influence.validation import leave_one_out, noise, planted, removal, sanity, stability, subsets
+from influence.validation.bench import Bench
+from influence.validation.check import Check, Finding
+
+CHECKS: dict[str, Check] = {
+    module.CHECK.name: module.CHECK for module in (noise, leave_one_out, subsets, removal, stability, planted, sanity)
+}
+"""In this order; sanity uses what was measured before it."""
+COLUMNS = ("check", "start", "what", "value", "low", "high", "count", "words")
+
+
+def validate(
+    run: Run,
+    *,
+    checks: Sequence[str] = (),
+    budget: float = 1800.0,
+    stage: str | None = None,
+    seed: int = 0,
+    function: str | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Run:
+    """Check a run's scores against real retraining, and put what was found into the run; the run, read anew.
+
+    What an earlier call finished is not computed again, so that a second call with the same budget goes further.
+
+    Args:
+        run: a finished run.
+        checks: names of `CHECKS`; default all.
+        budget: seconds. No retraining is begun that would end later.
+        stage: whose examples are left out; default the first (pretraining).
+        seed: of what is drawn.
+        function: FILE.py:FUNCTION, of a run that was computed from one.
+        device: where to train.
+        progress: show bars with time left.
+
+    Raises:
+        RunError: a check that there is not, a run that cannot be made again or is being written.
+        StudyError, TrainingError: with what was given and what to do.
+    """
+    unknown = [name for name in checks if name not in CHECKS]
+    if unknown:
+        raise RunError(f"There is no check {unknown[0]!r}; choose of {', '.join(CHECKS)}.")
+    if not 0 < budget < float("inf"):
+        raise RunError(f"The budget is {budget!r} seconds, expected more than 0.")
+    name = run.stage(stage or run.stages[0])["name"]
+    chosen = [check for check in CHECKS.values() if not checks or check.name in checks]
+    with locked(run.path.with_name(f"{run.path.name}.retrainings")), Progress(visible=progress) as bars:
+        bench = Bench(run, exhibit_of(run, function), retrainer_of(run, function, device=device), name, seed)
+        with bench.within(budget):
+            with bars.step("one retraining, to know the cost"):
+                bench.outcome(None, "solution")
+                one = bench.change_without([0], "solution")
+            bars.say(_cost(bench, budget))
+            for i, check in enumerate(chosen):
+                share = check.share / sum(other.share for other in chosen[i:])
+                with bench.within(bench.left * share), bars.step(check.asks):
+                    table = check.measure(bench)
+                if len(table):
+                    run = add_tables(run, {check.name: table, "summary": _summary(run, check, table)})
+                else:
+                    bars.say(f"{check.name}: no time for it, or it means nothing for this run.")
+        if one is None and not run.validations:
+            raise RunError(f"Not even one retraining fits a budget of {budget:.0f} s; give more.")
+    return run
+
+
+def told(run: Run) -> Table:
+    """What the checks of a run found, in words."""
+    table = Table("check", "trained", "what was found", "value", "95 % interval", box=None, header_style="bold")
+    summary = run.validation("summary")
+    rows = [] if summary is None else summary.drop_duplicates(["check", "start", "words"]).to_dict("records")
+    for row in rows:
+        between = "" if np.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
+        trained = {"solution": "on", "scratch": "from scratch"}.get(row["start"], "")
+        table.add_row(escape(row["check"]), trained, escape(row["words"]), f"{row['value']:.3g}", between)
+    return table
+
+
+def _cost(bench: Bench, budget: float) -> str:
+    """What a retraining costs, for people, before many are made."""
+    once = bench.costs.get("solution", 0.0)
+    said = (
+        f"Retraining once from the solution takes about {once:.1f} s" if once else "Retrained before: no need to again"
+    )
+    if "scratch" in bench.starts:
+        said += f", from scratch about {bench.expected('scratch'):.0f} s"
+    return f"{said}. Budget: {budget / 60:.1f} minutes; finished retrainings are kept in {bench.folder}."
+
+
+def _summary(run: Run, check: Check, table: pd.DataFrame) -> pd.DataFrame:
+    """The run's summary with what a check found in place of what it found before."""
+    rows = [{"check": check.name, **_as_row(finding)} for finding in check.findings(table)]
+    new = pd.DataFrame(rows, columns=COLUMNS).astype(
+        {"value": np.float32, "low": np.float32, "high": np.float32, "count": np.int32}
+    )
+    old = run.validation("summary")
+    if old is None:
+        return new
+    return pd.concat([old[old["check"] != check.name], new], ignore_index=True)
+
+
+def _as_row(finding: Finding) -> dict[str, object]:
+    return vars(finding)

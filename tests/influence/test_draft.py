@@ -1,0 +1,85 @@
+"""A table more in a finished run: all or nothing, whatever interrupts it."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from test_run import contents, write
+
+from influence import draft
+from influence.draft import add_tables, locked
+from influence.errors import RunError
+from influence.run import Run
+
+TABLE = pd.DataFrame({"query": [0, 1], "measured": [0.5, -0.5]})
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write(tmp_path)
+
+
+def test_what_was_added_is_read_back_and_the_rest_is_as_it_was(run):
+    before = contents(run.path)
+    assert (run.validations, run.validation("noise")) == ([], None)
+    found = add_tables(run, {"noise": TABLE})
+    pd.testing.assert_frame_equal(found.validation("noise"), TABLE)
+    again = Run.open(run.path)
+    assert again.validations == ["noise"]
+    after = contents(run.path)
+    assert {p for p in before if before[p] != after[p]} == {next(p for p in before if p.name == "run.json")}
+    assert {p.parts[0] for p in after.keys() - before.keys()} == {"validation"}
+    assert not (run.path.parent / ".r.lock").exists()
+
+
+def test_a_newer_table_takes_the_place_of_the_older(run):
+    add_tables(run, {"noise": TABLE, "subsets": TABLE})
+    add_tables(run, {"noise": TABLE * 2})  # `run` itself still has the manifest of before
+    again = Run.open(run.path)
+    pd.testing.assert_frame_equal(again.validation("noise"), TABLE * 2)
+    pd.testing.assert_frame_equal(again.validation("subsets"), TABLE)
+    assert len(list((run.path / "validation").iterdir())) == 2
+    add_tables(run, {"noise": TABLE * 2})  # the same once more
+    assert Run.open(run.path).validations == ["noise", "subsets"]
+
+
+@pytest.mark.parametrize("moves", [0, 1])
+def test_an_interruption_leaves_the_run_as_it_was(run, monkeypatch, moves):
+    """Killed before the table, or before run.json, is in its place."""
+    add_tables(run, {"noise": TABLE})
+    move, done = draft._move, []
+
+    def killed(temporary, path):
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        done.append(path)
+        move(temporary, path)
+
+    monkeypatch.setattr(draft, "_move", killed)
+    with pytest.raises(KeyboardInterrupt):
+        add_tables(run, {"noise": TABLE * 2})
+    pd.testing.assert_frame_equal(Run.open(run.path).validation("noise"), TABLE)
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(add_tables(run, {"noise": TABLE * 3}).validation("noise"), TABLE * 3)
+    Run.open(run.path)
+
+
+def test_a_second_writer_is_refused(run):
+    with locked(run.path), pytest.raises(RunError, match="Another process is computing run"):
+        add_tables(run, {"noise": TABLE})
+    assert Run.open(run.path).validations == []
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".x"])
+def test_names_that_are_no_file_names(run, name):
+    with pytest.raises(RunError, match="cannot be a check's name"):
+        add_tables(run, {name: TABLE})
+
+
+@pytest.mark.parametrize("found", [[], 5, {"noise": "examples/../../x"}, {"noise": "gone.parquet"}])
+def test_a_manifest_that_names_other_than_its_tables(run, found):
+    """What is no file of the run is no table, so that nothing outside is ever read."""
+    opened = Run(run.path, json.loads(json.dumps(run.manifest)) | {"validation": found})
+    assert opened.validation("noise") is None

@@ -1,0 +1,204 @@
+"""Predicted against real: examples of scikit-learn's 8x8 digits left out, both stages trained again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from minima import loss
+from sklearn.datasets import load_digits
+from tiny import QUERIES, tiny_data, tiny_stages
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from influence import Stage, Study, attribute, training
+from influence.errors import StudyError, TrainingError
+from influence.recipe import Recipe
+from influence.recording import record, retrain
+from influence.retraining import Retrainer, leave_one_out
+from influence.training import fit_stage
+
+
+class SmallNet(nn.Module):
+    def __init__(self, classes: int):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 4, stride=2), nn.Tanh(), nn.Flatten())
+        self.head = nn.Linear(36, classes)
+        self.double()
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def trained_study(variant: str, seed: int = 0) -> Study:
+    """Pretrained on 700 digits 0 to 3, finetuned on 300 digits 4 to 9, explained on 40 others."""
+    digits = load_digits()
+    x, y = torch.tensor(digits.images)[:, None] / 16, torch.tensor(digits.target)
+    old, new = (y < 4).nonzero().flatten()[:700], (y >= 4).nonzero().flatten()
+    torch.manual_seed(seed)
+    pretraining = Stage("pretrain", SmallNet(4), loss, TensorDataset(x[old], y[old]), l2=0.03)
+    finetuning = Stage(
+        "finetune",
+        SmallNet(6),
+        loss,
+        TensorDataset(x[new[:300]], y[new[:300]] - 4),
+        l2=0.03,
+        frozen=["features.*"] if variant == "frozen" else [],
+        proximity=0.1,
+    )
+    fit_stage(pretraining, None)
+    fit_stage(finetuning, pretraining)
+    return Study(variant, [pretraining, finetuning], TensorDataset(x[new[300:340]], y[new[300:340]] - 4))
+
+
+@pytest.fixture(scope="module", params=["frozen", "updated"])
+def study(request):
+    return trained_study(request.param)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_scores_predict_what_leaving_out_really_does(study, stage):
+    scores = attribute(study, stage=stage, method="exact", curvature="hessian", progress=False).values
+    strongest = np.argsort(-np.abs(scores).sum(0))[:8]
+    others = np.random.default_rng(0).choice(scores.shape[1], 8, replace=False)
+    examples = [*strongest, *others]
+    measured = leave_one_out(study, stage, examples).numpy()
+    predicted = scores[:, examples].T
+    assert np.corrcoef(predicted.ravel(), measured.ravel())[0, 1] > 0.95
+    assert np.corrcoef(predicted.sum(1), measured.sum(1))[0, 1] > 0.95
+    slope = np.polyfit(predicted.ravel(), measured.ravel(), 1)[0]
+    assert 0.85 < slope < 1.2, "the unit is nats: predicted and measured agree in size, not only in order"
+    for row_predicted, row_measured in zip(predicted[8:], measured[8:], strict=True):
+        assert np.corrcoef(row_predicted, row_measured)[0, 1] > 0.95
+
+
+def test_nothing_left_out_changes_nothing(study):
+    retrainer = Retrainer(study)
+    x, y = study.queries.tensors
+    now = loss(study.stages[-1].model(x), [x, y]).detach()
+    torch.testing.assert_close(retrainer.losses_without("pretrain", []), now, rtol=0, atol=1e-6)
+
+
+def test_an_example_that_does_not_exist_is_named(study):
+    with pytest.raises(StudyError, match="'pretrain' has no example 700; its examples are 0 to 699"):
+        Retrainer(study).losses_without("pretrain", [700])
+
+
+def test_a_stage_too_large_for_its_hessian_is_retrained_all_the_same(study, monkeypatch):
+    whitened = Retrainer(study).losses_without("pretrain", [3])
+    monkeypatch.setattr(training, "DENSE", 10)
+    monkeypatch.setattr(training.Trainer, "whitening_at", None)  # it must not even be tried
+    plain = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [3])
+    base = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [])
+    assert (whitened - base).abs().max() > 1e-4
+    torch.testing.assert_close(plain - base, whitened - base, rtol=0.05, atol=1e-5)
+
+
+# Against closed forms, and against data sets that really lack the example
+
+
+def squares(outputs, batch):
+    return (outputs[:, 0] - batch[1]).square() / 2
+
+
+def ridge_study(l2: float = 0.1) -> Study:
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(30, 4, generator=g).double(), torch.randn(30, generator=g).double()
+    model = nn.Linear(4, 1, bias=False).double()
+    stage = Stage("only", model, squares, TensorDataset(x, y), l2=l2)
+    fit_stage(stage, None)
+    return Study("ridge", [stage], TensorDataset(torch.randn(6, 4, generator=g).double(), torch.zeros(6).double()))
+
+
+@pytest.mark.parametrize("start", ["solution", "scratch"])
+def test_leaving_out_of_a_ridge_regression_is_its_closed_form(start):
+    study = ridge_study()
+    x, y = study.stages[0].data.tensors
+    retrainer = Retrainer(study, starts={"only": {"weight": torch.ones(1, 4).double()}})
+    weights = retrainer.weights_without("only", [3, 7])
+    outcome = retrainer.retrain({"only": weights}, start=start)
+    kept = weights.bool()
+    closed = torch.linalg.solve(x[kept].T @ x[kept] / 30 + 0.1 * torch.eye(4).double(), x[kept].T @ y[kept] / 30)
+    expected = squares((study.queries.tensors[0] @ closed)[:, None], study.queries.tensors)
+    np.testing.assert_allclose(outcome.losses, expected.numpy(), atol=1e-7)
+    np.testing.assert_allclose(outcome.parameters[0]["weight"][0].numpy(), closed.numpy(), atol=1e-7)
+
+
+def test_from_scratch_the_training_of_the_study_is_repeated():
+    torch.manual_seed(0)
+    study_before = trained_study("updated")
+    torch.manual_seed(0)
+    starts = {"pretrain": SmallNet(4), "finetune": SmallNet(6)}  # drawn in the order in which the study draws them
+    starts = {name: {n: p.detach() for n, p in model.named_parameters()} for name, model in starts.items()}
+    retrainer = Retrainer(study_before, starts=starts)
+    same = retrainer.retrain(start="scratch").parameters
+    for stage, found in zip(study_before.stages, same, strict=True):
+        for name, parameter in stage.model.named_parameters():
+            torch.testing.assert_close(found[name], parameter.detach(), rtol=0, atol=1e-6)
+    other = retrainer.retrain(start="scratch", seed=5)
+    assert max(float((other.parameters[0][n] - same[0][n]).abs().max()) for n in same[0]) > 0.1
+    head = retrainer.finetuned(5)
+    assert all(torch.equal(head.parameters[0][n], p) for n, p in study_before.stages[0].model.named_parameters())
+
+
+def tuned(l2=0.02):
+    stages = tiny_stages(frozen=False, l2=l2)
+    starts = {s.name: {n: p.detach().clone() for n, p in s.model.named_parameters()} for s in stages}
+    recipes = {"pretrain": Recipe(30, 8, 0.1), "finetune": Recipe(20, 5, 0.01, optimiser="adam")}
+    first = record(stages[0], None, recipes["pretrain"])
+    first.apply()
+    second = record(stages[1], first, recipes["finetune"])
+    second.apply()
+    study = Study("tiny", stages, tiny_data(QUERIES, 3, seed=3))
+    return study, Retrainer(study, recipes=recipes, starts=starts), [first, second]
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_stages_trained_by_recipe_are_repeated_step_by_step(stage):
+    study, retrainer, recordings = tuned()
+    weights = retrainer.weights_without(stage, [4])
+    again = retrain(recordings, {stage: weights})
+    outcome = retrainer.retrain({stage: weights}, start="scratch")
+    for recording, found in zip(again, outcome.parameters, strict=True):
+        for name, value in recording.parameters.items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-12)
+    model = retrainer.study_at(outcome.parameters).stages[1].model
+    x, y = study.queries.tensors
+    expected = model(x).detach()
+    np.testing.assert_allclose(outcome.losses, loss(expected, [x, y]).numpy())
+    np.testing.assert_array_equal(outcome.predicted, expected.argmax(1).numpy())
+
+
+def test_a_recipe_goes_on_from_the_solution_and_leaving_nothing_out_is_the_base():
+    study, retrainer, _ = tuned()
+    before = [p.detach().clone() for s in study.stages for p in s.model.parameters()]
+    base = retrainer.retrain().losses
+    np.testing.assert_array_equal(retrainer.losses_without("pretrain", []).numpy(), base)
+    assert np.abs(retrainer.losses_without("pretrain", [4]).numpy() - base).max() > 1e-4
+    after = [p for s in study.stages for p in s.model.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_what_did_not_converge_is_refused(study, monkeypatch):
+    retrainer = Retrainer(study)
+    fit = training.Trainer.fit
+    monkeypatch.setattr(training.Trainer, "fit", lambda self, **given: fit(self, **given | {"iterations": 1}))
+    retrainer._whitenings = dict.fromkeys(range(2))
+    with pytest.raises(
+        TrainingError, match=r"'pretrain': training again stopped at a gradient norm of .*short of 1e-08"
+    ):
+        retrainer.losses_without("pretrain", list(range(300)))
+
+
+def test_bad_input_is_named(study):
+    retrainer = Retrainer(study)
+    with pytest.raises(StudyError, match="Where stage 'pretrain' began is not known"):
+        retrainer.retrain(start="scratch")
+    with pytest.raises(StudyError, match="start is 'there', expected 'solution' or 'scratch'"):
+        retrainer.retrain(start="there")
+    with pytest.raises(StudyError, match="seed is 3, but training from the solution draws nothing"):
+        retrainer.retrain(seed=3)
+    with pytest.raises(StudyError, match="no stage 'x'"):
+        retrainer.retrain({"x": torch.ones(700)})
+    with pytest.raises(TrainingError, match=r"weights have shape \(3,\), expected \(700,\)"):
+        retrainer.retrain({"pretrain": torch.ones(3)})
