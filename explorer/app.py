@@ -9,7 +9,7 @@ from types import ModuleType
 import streamlit as st
 
 from explorer import components, pictures, plain, runs, state
-from explorer.pages import explore
+from explorer.pages import explore, item, suspects, try_it
 from explorer.panels import identity, start
 from influence.errors import UpstreamError
 from influence.run import Run
@@ -19,8 +19,15 @@ LOGO = Path(__file__).parent / "logo.svg"
 
 # Streamlit takes a folder named pages/ for its old way of pages until st.navigation runs, and would run a file of that
 # folder by itself if an address matched its name: so no page's address is the name of its file.
-PAGES = {"explore-run": ("Explore", explore)}
-"""Address -> title, and the module whose `draw(run)` draws it and whose `allowed(run)` says what its URL may hold."""
+#
+# Address -> title, and the module whose `draw(run)` draws it and whose `allowed(run)` says what its URL may hold. (No
+# string stands below it: Streamlit would write that on the page.)
+PAGES = {
+    state.EXPLORE_PAGE: ("Explore", explore),
+    state.ITEM_PAGE: ("Item", item),
+    state.SUSPECTS_PAGE: ("Suspects", suspects),
+    "ask": ("Try it", try_it),
+}
 
 
 def shown(page: ModuleType) -> Callable[[], None]:
@@ -99,10 +106,11 @@ def refuse_bad_links(choices: Mapping[str, Sequence[str]]) -> None:
 # A picture of our own: a named icon would be fetched from the internet.
 st.set_page_config(page_title="Upstream", page_icon=str(LOGO), layout="wide", initial_sidebar_state="collapsed")
 st.html(Path(__file__).parent / "page.css")
-st.navigation(
-    [
-        st.Page(shown(page), title=title, url_path=address, default=page is explore)
-        for address, (title, page) in PAGES.items()
-    ],
-    position="top",
-).run()
+pages = {
+    address: st.Page(shown(page), title=title, url_path=address, default=page is explore)
+    for address, (title, page) in PAGES.items()
+}
+current = st.navigation(list(pages.values()), position="top")
+state.take_along(current.url_path)
+current.run()
+state.keep()

@@ -60,3 +60,11 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def random_order(query: int, count: int) -> np.ndarray:
     """All of `count` examples in a random order that is always the same for a query's id."""
     return np.random.default_rng(query % 2**64).permutation(count)
+
+
+def around(vectors: np.ndarray, position: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` other rows nearest to the one at `position`, nearest first, and their cosines; unit vectors given."""
+    cosines = vectors @ vectors[position]
+    order = np.argsort(-cosines, kind="stable")
+    nearest = order[order != position][:count]
+    return nearest, cosines[nearest]

@@ -93,7 +93,7 @@ def row(run: Run, stage: str, method: str, position: int) -> np.ndarray:
         RunError: the row cannot be read, or holds values that are not finite.
     """
     try:
-        scores = np.asarray(_array(run, run.manifest["checksum"], stage, method)[position])
+        scores = np.asarray(array(run, stage, method)[position])
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"Scores {stage}-{method} of run {run.name} cannot be read: {error}") from error
     if not np.isfinite(scores).all():
@@ -102,6 +102,11 @@ def row(run: Run, stage: str, method: str, position: int) -> np.ndarray:
             "Compute the run again with `upstream precompute`."
         )
     return scores
+
+
+def array(run: Run, stage: str, method: str) -> zarr.Array:
+    """The scores of a stage's examples, (n_queries, n_examples); opened once, read only where it is indexed."""
+    return _array(run, run.manifest["checksum"], stage, method)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

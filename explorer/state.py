@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -17,10 +18,17 @@ RUN, SHOW, STAGE, COUNT, ORDER, COLOUR = "run", "show", "of", "k", "order", "col
 RANKING, SHADING, BY = "ranking", "shading", "by"
 # Made by clicking: a prediction, a cell of the confusion matrix, a class, a region of the map, one training example.
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
+# Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
+SLICE, SIDE, BASKET = "slice", "side", "basket"
 # Made by searching: the words that all listed predictions hold.
 WORDS = "words"
 # The search field; what it finds goes into QUERY and WORDS.
 FIND = "find"
+# The same for training examples; what it finds goes into EXAMPLE.
+FIND_EXAMPLE = "find_example"
+
+# Of Try it, never in the URL: how to ask, the test item to start from, a file, a drawing, what is explained.
+WAY, START, UPLOADED, DRAWN, TARGET = "way", "start", "uploaded", "drawn", "explained"
 
 COUNTS = (5, 10, 20)
 STRONGEST, RELATIVE = "Strongest", "Relative"
@@ -31,10 +39,20 @@ NEAREST, RANDOM = "Nearest", "Random"
 RANKINGS = (INFLUENCE, NEAREST, RANDOM)
 TOKENS, PLAIN = "Tokens", "Plain"
 SHADINGS = (TOKENS, PLAIN)
+HARM, HELP = "Harm", "Help"
+SIDES = (HARM, HELP)
 SOURCE = "Source"
 SUMS = (LABEL, SOURCE)
 
 _NOTICES = "notices"
+_PAGE = "page"
+_KEPT = "kept"
+# What a visitor takes along from page to page: made by clicking, and held by widgets.
+KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
+
+# Addresses of the pages that others lead to.
+EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
+SUSPECTS_PAGE = "suspect-examples"
 
 
 def runs_folder() -> Path:
@@ -63,6 +81,34 @@ def click(key: str, value: object | None) -> None:
 def toggle(key: str, value: object) -> None:
     """Make a choice by clicking, or take it back if it was made already."""
     click(key, None if clicked(key) == str(value) else value)
+
+
+def address(page: str, **choices: object) -> str:
+    """A link to another page with these choices, and the run; st.switch_page refuses URLs that widgets are bound to."""
+    known = {RUN: st.session_state.get(RUN)} | choices
+    said = urlencode({key: str(value) for key, value in known.items() if value is not None})
+    return f"./{'' if page == EXPLORE_PAGE else page}?{said}"
+
+
+def take_along(address: str) -> None:
+    """After a change of pages, which empties the URL: put back what visitors take along."""
+    before = st.session_state.get(_PAGE)
+    if before is not None and before != address and not st.query_params.to_dict():
+        for key, value in st.session_state.get(_KEPT, {}).items():
+            if key in KEPT_WIDGETS:
+                # The widget writes the URL by itself, and reads it only when a visitor comes from outside.
+                st.session_state[key] = value
+            else:
+                st.query_params[key] = value
+    st.session_state[_PAGE] = address
+
+
+def keep() -> None:
+    """Remember what is to be taken along. What a widget holds is remembered on pages that lack the widget, too."""
+    before = st.session_state.get(_KEPT, {})
+    held = {key: before[key] for key in KEPT_WIDGETS if key in before}
+    held |= {key: st.session_state[key] for key in KEPT_WIDGETS if key in st.session_state}
+    st.session_state[_KEPT] = held | {key: st.query_params[key] for key in KEPT if key in st.query_params}
 
 
 def notice(text: str) -> None:

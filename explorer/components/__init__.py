@@ -27,6 +27,7 @@ def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
 cards = _component("cards")
 confusion = _component("confusion")
 copy_link = _component("copy_link")
+drawing = _component("drawing")
 histogram = _component("histogram")
 strip = _component("strip")
 totals = _component("totals")

@@ -13,13 +13,14 @@ const words = (tag, className, text) => {
 };
 
 function head(item, onPick) {
-  const button = make("button", `card ${item.sign}`);
-  button.type = "button";
+  const button = make(item.href ? "a" : "button", `card ${item.sign}`);
+  if (item.href) button.href = item.href;
+  else button.type = "button";
   button.dataset.id = item.id;
   button.disabled = !item.placed;
-  if (item.placed) button.setAttribute("aria-pressed", String(item.ringed));
+  if (item.placed && !item.where) button.setAttribute("aria-pressed", String(item.ringed));
   button.title = item.full;
-  button.onclick = () => onPick(item.id);
+  if (!item.href) button.onclick = () => onPick(item.id);
   if (item.image) {
     const img = make("img");
     img.src = item.image;
@@ -28,7 +29,7 @@ function head(item, onPick) {
   }
   const facts = make("span", "facts");
   const line = make("span", "line");
-  const where = item.placed ? [make("span", "where", item.ringed ? "on map ✓" : "show on map")] : [];
+  const where = item.placed ? [make("span", "where", item.where ?? (item.ringed ? "on map ✓" : "show on map"))] : [];
   const label = words("span", "label", item.label), detail = words("span", "quiet", item.detail);
   line.append(label, ...(item.pieces ? where : [detail, ...where]));
   facts.append(line, score(item));

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import streamlit as st
 
 from explorer import neighbours, plain, queries, regions, runs, splits, state, theme
-from explorer.panels import cards, controls, groups, histogram, influence_map, picker, prediction, tables
+from explorer.panels import cards, controls, explain, groups, histogram, influence_map, picker, prediction, tables
 from explorer.view import View, group_column
 from influence.errors import RunError
 from influence.run import Run
@@ -33,6 +35,7 @@ def draw(run: Run) -> None:
     with middle:
         question = st.empty()
         choices = controls.draw(run, stages, rankings(embedding))
+        wanted = explain.choose(run, run.queries().iloc[position])
         listed = st.container(key="listed")
         with st.container(key="context"):
             spread, sums = st.columns(2, gap="medium")
@@ -40,11 +43,18 @@ def draw(run: Run) -> None:
         # Before the lists, which a class or source may narrow down.
         by = groups.choose("source" in run.examples(choices.stage))
     view = current_view(run, position, choices, by, embedding)
+    live = explain.scores(run, position, view.stage, wanted)
+    if live is not None:
+        # The split over tokens that the run has is of its own scores.
+        view = dataclasses.replace(view, scores=live, shading=state.PLAIN)
     question.html(f'<h2 class="up-title">{question_text(view)}</h2>')
     with listed:
-        st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
+        rule = explain.rule(wanted if live is not None else None, plain.for_markdown(theme.stage_word(view.stage)))
+        st.markdown(rule, help=theme.SIGN_HELP)
         controls.chips(view)
         cards.draw(view)
+    with listed:
+        _way_to_item(view)
     with spread:
         histogram.draw(view)
     with sums:
@@ -96,6 +106,15 @@ def current_view(
 def question_text(view: View) -> str:
     """The page's question, escaped for HTML."""
     return f"Why did the model say “<bdi>{plain.for_html(view.query['prediction'])}</bdi>”?"
+
+
+def _way_to_item(view: View) -> None:
+    """The ringed example's own page."""
+    if view.example is None:
+        return
+    example = view.examples["id"].iloc[view.example]
+    link = state.address(state.ITEM_PAGE, of=controls.stage_title(view.stage), example=example, query=view.query["id"])
+    st.html(f'<a href="{plain.for_html(link)}">Which predictions example #{example} helps and hurts most →</a>')
 
 
 def _title(text: str) -> None:

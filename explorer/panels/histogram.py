@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from explorer import components, lists, theme
@@ -24,27 +25,36 @@ def share_text(scores: np.ndarray, shown: np.ndarray) -> str:
 
 
 def data(view: View) -> dict[str, object]:
-    """What the component draws: counts, a tick for every card, and the words on hover; places are fractions, 0..1."""
-    counts, edges = lists.histogram(view.scores)
+    """What the component draws for a prediction: all examples' scores, with the cards as ticks."""
+    alt = (
+        f"Histogram of all {len(view.scores):,} scores of this prediction, symmetric about zero; the shown "
+        "examples are ticks below it. A table is at the end of the page."
+    )
+    return spread(view.scores, view.lists.shown, view.examples["id"], view.unit, "example", alt)
+
+
+def spread(
+    scores: np.ndarray, shown: np.ndarray, ids: pd.Series, unit: theme.Unit, noun: str, alt: str
+) -> dict[str, object]:
+    """Counts, a tick for each of the `shown`, and the words on hover; places are fractions, 0..1."""
+    counts, edges = lists.histogram(scores)
     low, high = float(edges[0]), float(edges[-1])
-    text, unit = view.unit.text, view.unit.name
-    ids = view.examples["id"].to_numpy()
+    named = ids.to_numpy()
     return {
         "counts": counts.tolist(),
         "bins": [
-            f"{count:,} {'example' if count == 1 else 'examples'} from {text(start)} to {text(end)} {unit}"
+            f"{count:,} {noun}{'' if count == 1 else 's'} from {unit.text(start)} to {unit.text(end)} {unit.name}"
             for count, start, end in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True)
         ],
         "ticks": [
             {
-                "at": (float(view.scores[place]) - low) / (high - low),
-                "sign": "helpful" if view.scores[place] > 0 else "harmful",
-                "title": f"#{ids[place]}: {text(float(view.scores[place]))} {unit}",
+                "at": (float(scores[place]) - low) / (high - low),
+                "sign": "helpful" if scores[place] > 0 else "harmful",
+                "title": f"#{named[place]}: {unit.text(float(scores[place]))} {unit.name}",
             }
-            for place in view.lists.shown
+            for place in shown
         ],
-        "low": text(low),
-        "high": f"{text(high)} {unit}".strip(),
-        "alt": f"Histogram of all {len(view.scores):,} scores of this prediction, symmetric about zero; the shown "
-        "examples are ticks below it. A table is at the end of the page.",
+        "low": unit.text(low),
+        "high": f"{unit.text(high)} {unit.name}".strip(),
+        "alt": alt,
     }

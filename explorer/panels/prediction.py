@@ -40,7 +40,7 @@ def prediction_html(query: pd.Series, classes: list[str], read: int | None = Non
         f'<dt>Loss</dt><dd title="{float(query["loss"]):.6g} nat">{theme.number(float(query["loss"]))} nat</dd></dl>'
     )
     kind = "up-prediction" + (" up-has-text" if text is not None else "")
-    return f'<div class="{kind}">{item}{facts}</div>{_probabilities(query, classes)}'
+    return f'<div class="{kind}">{item}{facts}</div>{probabilities_html(query, classes)}'
 
 
 def text_html(text: str, read: int | None) -> str:
@@ -61,7 +61,8 @@ def likeliest(probabilities: np.ndarray, true: int | None, most: int = MOST) -> 
     return sorted(int(place) for place in chosen)
 
 
-def _probabilities(query: pd.Series, classes: list[str]) -> str:
+def probabilities_html(query: pd.Series, classes: list[str]) -> str:
+    """The probability of each of the likeliest classes as an HTML table."""
     values = query.get("probabilities")
     if values is None or len(values) != len(classes):
         return ""

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from influence.run import Draft, Run
+from influence.draft import Draft
+from influence.run import Run
 
 PRETRAIN, FINETUNE, QUERIES = 60, 20, 40
 MISTAKE = 1007

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from influence.run import Draft
+from influence.draft import Draft
 
 
 @pytest.fixture

@@ -1,0 +1,221 @@
+"""Item: one training example the other way round, and the test predictions that it helps and hurts most."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import columns, components, neighbours, pictures, plain, queries, runs, state, theme
+from explorer.panels import controls, histogram, prediction, single_cards
+from influence.errors import RunError
+from influence.ranking import top
+from influence.run import Run
+
+PREDICTIONS = "item_predictions"
+NEIGHBOURS = "item_neighbours"
+NEAR = 6
+"""Neighbours that are listed."""
+COPY = 0.98
+"""From this cosine on a neighbour may be a near-duplicate."""
+
+
+def draw(run: Run) -> None:
+    """Draw the page for one run.
+
+    Raises:
+        RunError: one of the run's files cannot be read.
+    """
+    stages = runs.scored_stages(run)
+    if not stages:
+        st.warning("This run holds no scores, so an example leads to no prediction. Compute them first.")
+        return
+    with st.container(key="item"):
+        left, right = st.columns([34, 66], gap="large")
+    with left:
+        st.html('<h2 class="up-title">Pick a training example</h2>')
+        stage = _stage(stages)
+        method = run.methods(stage)[0]
+        position = _chosen(run, stage, method)
+        _steps(run.examples(stage), position)
+        st.html(example_html(run.examples(stage).iloc[position]))
+        st.html(facts_html(run, stage, method, position))
+    scores = columns.column(run, stage, method, position)
+    with right:
+        st.html('<h2 class="up-title">Which test predictions does it help and hurt most?</h2>')
+        st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
+        shown = _predictions(run, stage, method, position, scores)
+        spread, near = st.columns([45, 55], gap="medium")
+        with spread:
+            _histogram(run, scores, theme.unit_of(scores, method), shown)
+        with near:
+            _neighbours(run, stage, position)
+    st.caption(theme.CARE)
+
+
+def allowed(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
+    stages = runs.scored_stages(run)
+    of = state.texts(controls.stage_title(stage) for stage in stages)
+    others = (state.SHOW, state.COUNT, state.ORDER, state.COLOUR, state.RANKING, state.SHADING, state.BY)
+    return {state.STAGE: of if len(stages) > 1 else ()} | dict.fromkeys(others, ())
+
+
+def example_html(example: pd.Series) -> str:
+    """The example, large, as HTML with everything from data escaped."""
+    url, text = pictures.data_url(example), pictures.text(example)
+    alt = plain.for_html(f"Training example {example['id']}, label {example['label']}")
+    shown = f'<img class="up-item up-large" src="{url}" alt="{alt}">' if url else ""
+    if text is not None:
+        title = pictures.words(example, "title")
+        head = f'<h3 class="up-head" dir="auto">{plain.for_html(title)}</h3>' if title else ""
+        shown += f'<div class="up-text">{head}<p dir="auto">{prediction.text_html(text, None)}</p></div>'
+    return f'<div class="up-prediction">{shown}</div>'
+
+
+def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, str]]:
+    """What is known of an example: names and values, unescaped."""
+    table = run.examples(stage)
+    example = table.iloc[position]
+    known = [("Label", theme.group_name(example["label"]))]
+    if "prediction" in table:
+        mark = theme.RIGHT if example["prediction"] == example["label"] else theme.WRONG
+        known.append(("Its own model said", f"{example['prediction']} {mark}"))
+    if source := pictures.words(example, "source"):
+        known.append(("Source", source))
+    for name, title, unit in (
+        ("loss", "Loss", " nat"), ("gradient_norm", "Gradient norm", ""), ("self_influence", "Self-influence", " nat"),
+    ):  # fmt: skip
+        if name in table:
+            share = columns.percentile(table[name].to_numpy(), position)
+            value = f"{theme.number(float(example[name]))}{unit}"
+            known.append((title, f"{value} (larger than {theme.percent(share)} of them)"))
+    counted = columns.leads(run, stage, method)
+    place = columns.percentile(counted.counts, position)
+    of = f"{counted.queries:,} {'sampled ' if counted.sampled else ''}predictions"
+    often = (
+        f"the top {columns.LEADING} of {counted.counts[position]:,} of {of} (more than {theme.percent(place)} of them)"
+    )
+    known.append(("Shows up everywhere" if place >= 0.99 else "Shows up in", often))
+    return known
+
+
+def facts_html(run: Run, stage: str, method: str, position: int) -> str:
+    """The facts as HTML with everything escaped."""
+    pairs = facts(run, stage, method, position)
+    lines = "".join(f"<dt>{plain.for_html(a)}</dt><dd><bdi>{plain.for_html(b)}</bdi></dd>" for a, b in pairs)
+    return f'<div class="up-prediction"><dl>{lines}</dl></div>'
+
+
+def _stage(stages: list[str]) -> str:
+    if len(stages) == 1:
+        return stages[0]
+    return st.segmented_control(
+        "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
+        format_func=controls.stage_title, on_change=state.click, args=(state.EXAMPLE, None),
+    ) or stages[0]  # fmt: skip
+
+
+def _chosen(run: Run, stage: str, method: str) -> int:
+    """Position of the example that the URL names, else of the one that leads most predictions."""
+    table, wanted = run.examples(stage), state.clicked(state.EXAMPLE)
+    position = queries.position_by_id(table, wanted) if wanted else None
+    if position is None:
+        position = int(columns.leads(run, stage, method).counts.argmax())
+        if wanted:
+            state.notice(
+                f"No {plain.for_markdown(theme.stage_word(stage))} example has id “{plain.for_markdown(wanted)}”; "
+                "shown is the one that leads most predictions."
+            )
+            state.click(state.EXAMPLE, None)
+    return position
+
+
+def _steps(table: pd.DataFrame, position: int) -> None:
+    def go(step: int) -> None:
+        state.click(state.EXAMPLE, table["id"].iloc[position + step])
+
+    def find() -> None:
+        wanted = " ".join(st.session_state[state.FIND_EXAMPLE].split())[:100]
+        found = queries.position_by_id(table, wanted)
+        if found is None and wanted and "text" in table:
+            hits = queries.holding(table, wanted).to_numpy().nonzero()[0]
+            # From the next one on, and round: searching again goes on.
+            found = int(hits[np.searchsorted(hits, position, side="right") % len(hits)]) if len(hits) else None
+        if found is not None:
+            state.click(state.EXAMPLE, table["id"].iloc[found])
+        elif wanted:
+            state.notice(f"No example has “{plain.for_markdown(wanted)}”; nothing was changed.")
+
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
+        for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
+            st.button(
+                "", icon=f":material/chevron_{arrow}:", key=f"example_{name.lower()}", shortcut=arrow, on_click=go,
+                args=(step,), disabled=not 0 <= position + step < len(table), help=f"{name} example",
+            )  # fmt: skip
+        st.markdown(f"{position + 1:,} of {len(table):,}", width="stretch", text_alignment="center")
+        st.session_state[state.FIND_EXAMPLE] = str(table["id"].iloc[position])
+        st.text_input(
+            "Find", key=state.FIND_EXAMPLE, label_visibility="collapsed", width=112, on_change=find,
+            help="Go to an example by its id" + (", or to the next that holds words" if "text" in table else ""),
+        )  # fmt: skip
+
+
+def _predictions(run: Run, stage: str, method: str, position: int, scores: np.ndarray) -> np.ndarray:
+    """Draw the lists; returns the positions that they show."""
+    table, unit = run.queries(), theme.unit_of(scores, method)
+    helped, hurt = top(scores, 5), top(scores, 5, helpful=False)
+
+    def explore(query: int) -> str:
+        example = run.examples(stage)["id"].iloc[position]
+        return state.address(state.EXPLORE_PAGE, of=controls.stage_title(stage), example=example, query=query)
+
+    lists = [
+        single_cards.column(
+            title, single_cards.scored(table, places, scores, unit, "explore", explore),
+            empty=f"It {verb} none.", sign=sign,
+            unit=unit.name,
+        )
+        for title, verb, places, sign in (("Helped", "helps", helped, "helpful"), ("Hurt", "hurts", hurt, "harmful"))
+    ]  # fmt: skip
+    single_cards.draw(PREDICTIONS, lists)
+    single_cards.csv_button(
+        single_cards.rows(table, np.argsort(-scores, kind="stable"), scores),
+        f"{run.name}-{stage}-{run.examples(stage)['id'].iloc[position]}-predictions", "item_csv",
+    )  # fmt: skip
+    return np.concatenate([helped, hurt])
+
+
+def _histogram(run: Run, scores: np.ndarray, unit: theme.Unit, shown: np.ndarray) -> None:
+    st.html('<h2 class="up-title">All its scores <span class="up-quiet up-small">count, log scale</span></h2>')
+    alt = f"Histogram of this example's scores for all {len(scores):,} test predictions; the shown are ticks below it."
+    components.histogram(
+        key="item_histogram", data=histogram.spread(scores, shown, run.queries()["id"], unit, "prediction", alt)
+    )
+
+
+def _neighbours(run: Run, stage: str, position: int) -> None:
+    table = run.examples(stage)
+    if runs.mapped(run) is not table:
+        return
+    try:
+        embedding = neighbours.embedding(run)
+    except RunError as error:
+        state.notice(f"{plain.message(error)} Neighbours are not shown.")
+        return
+    if embedding is None:
+        return
+    nearest, cosines = neighbours.around(embedding.examples, position, NEAR)
+
+    def open_example() -> None:
+        state.click(state.EXAMPLE, single_cards.picked(NEIGHBOURS))
+
+    cards = [
+        single_cards.card(
+            table.iloc[place], "near-duplicate?" if cosine >= COPY else "open", f"{cosine:.3f}",
+            full=f"cosine {cosine:.6f}", width=max(0.0, float(cosine)),
+        )
+        for place, cosine in zip(nearest.tolist(), cosines.tolist(), strict=True)
+    ]  # fmt: skip
+    listed = single_cards.column("Nearest in the embedding", cards, empty="It has no neighbour.", unit="cosine")
+    single_cards.draw(NEIGHBOURS, [listed], open_example)

@@ -1,0 +1,171 @@
+"""Suspects: the training examples that harm (or help) a whole slice of the test set, and a basket of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import basket, plain, queries, runs, state, suspects, theme
+from explorer.panels import controls
+from influence.ranking import top
+from influence.run import Run
+
+COUNT = 50
+"""Examples that the table lists."""
+
+
+def draw(run: Run) -> None:
+    """Draw the page for one run.
+
+    Raises:
+        RunError: its scores cannot be read.
+    """
+    stages = runs.scored_stages(run)
+    if not stages:
+        st.warning("This run holds no scores, so nobody is suspect yet. Compute them with `upstream precompute`.")
+        return
+    st.html('<h2 class="up-title">Which training examples harm these predictions?</h2>')
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        name = _slice(run)
+        helpful = st.segmented_control(
+            "Rank by", state.SIDES, default=state.HARM, required=True, key=state.SIDE, bind="query-params"
+        ) == state.HELP  # fmt: skip
+        stage = stages[0]
+        if len(stages) > 1:
+            stage = st.segmented_control(
+                "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
+                format_func=controls.stage_title,
+            ) or stage  # fmt: skip
+    method = run.methods(stage)[0]
+    positions = suspects.rows(run.queries(), name, _query(run))
+    sums = suspects.totals(run, stage, method, name, positions)
+    examples, unit = run.examples(stage), theme.unit_of(sums, method)
+    st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
+    st.caption(f"Scores are summed over {len(positions):,} {'prediction' if len(positions) == 1 else 'predictions'}.")
+    listed = top(sums, COUNT, helpful=helpful)
+    chosen = _basket(examples)
+    picked = _table(listed, examples, sums, unit, chosen)
+    st.button(
+        f"Put {len(picked)} ticked into the basket" if picked else "Put the first 10 into the basket",
+        key="put", icon=":material/add:", on_click=_put, args=(chosen + (picked or listed[:10].tolist()), examples),
+    )  # fmt: skip
+    _draw_basket(run, chosen, examples, sums, unit, len(positions))
+    st.caption(theme.CARE)
+
+
+def allowed(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the URL may say for each widget that offers a fixed choice."""
+    stages = runs.scored_stages(run)
+    return {
+        state.SIDE: state.SIDES,
+        state.STAGE: state.texts(controls.stage_title(stage) for stage in stages),
+    }
+
+
+def _slice(run: Run) -> str:
+    """The slice that the URL names or the visitor picks; the mistakes where there are any."""
+    table = run.queries()
+    names = [*suspects.slices(table), suspects.QUERY]
+    usual = suspects.WRONG if suspects.WRONG in names else suspects.ALL
+    name = state.clicked(state.SLICE) or usual
+    if name not in names:
+        state.notice(f"The link's slice “{plain.for_markdown(name)}” is not one of this run; another is shown.")
+        state.click(state.SLICE, None)
+        name = usual
+    return st.selectbox(
+        "Predictions", names, index=names.index(name), key="slice_choice", on_change=_take_slice, width=280,
+        format_func=lambda name: slice_title(table, name), help="Over which predictions scores are summed.",
+    )  # fmt: skip
+
+
+def _take_slice() -> None:
+    state.click(state.SLICE, st.session_state["slice_choice"])
+
+
+def slice_title(table: pd.DataFrame, name: str) -> str:
+    """A slice in words."""
+    kind, *places = name.split("-")
+    if not places:
+        return {
+            suspects.ALL: "All", suspects.WRONG: "All mistakes", suspects.QUERY: "The chosen prediction"
+        }[kind]  # fmt: skip
+    classes = queries.confusion(table).index.tolist()
+    named = [theme.group_name(classes[int(place)]) for place in places]
+    return f"{named[0]} taken for {named[1]}" if kind == suspects.CELL else f"All that are {named[0]}"
+
+
+def _query(run: Run) -> int:
+    """Row of the chosen prediction: the URL's, else the one that Explore opens on."""
+    found = queries.position_by_id(run.queries(), state.clicked(state.QUERY) or "")
+    if found is None:
+        return queries.opening(run.queries()) if "prediction" in run.queries() else 0
+    return found
+
+
+def _basket(examples: pd.DataFrame) -> list[int]:
+    chosen, unknown = basket.parse(state.clicked(state.BASKET), examples)
+    if unknown:
+        shown = ", ".join(map(plain.for_markdown, unknown[:5]))
+        state.notice(f"The basket names {len(unknown)} that are not examples of this stage ({shown}); left out.")
+    return chosen
+
+
+def _put(rows: list[int], examples: pd.DataFrame) -> None:
+    try:
+        state.click(state.BASKET, basket.text_of(rows, examples))
+    except ValueError as error:
+        state.notice(plain.message(error))
+
+
+def _table(
+    listed: np.ndarray, examples: pd.DataFrame, sums: np.ndarray, unit: theme.Unit, chosen: list[int]
+) -> list[int]:
+    """Draw the ranking; returns the rows of the ticked examples."""
+    event = st.dataframe(
+        ranking(listed, examples, sums, unit, chosen), hide_index=True, on_select="rerun", key="ranking_table",
+        selection_mode="multi-row", alt="Training examples ranked by their summed scores",
+    )  # fmt: skip
+    return [int(listed[place]) for place in event["selection"]["rows"] if place < len(listed)]
+
+
+def ranking(
+    listed: np.ndarray, examples: pd.DataFrame, sums: np.ndarray, unit: theme.Unit, chosen: list[int]
+) -> pd.DataFrame:
+    """The listed examples, one a row, with what speaks against them."""
+    table = examples.iloc[listed]
+    columns: dict[str, object] = {
+        "id": table["id"].to_numpy(),
+        "label": [theme.group_name(label) for label in table["label"]],
+        f"summed score, {unit.name or 'no unit'}": sums[listed] * unit.factor,
+    }
+    if "self_influence" in table:
+        columns["self-influence, nat"] = table["self_influence"].to_numpy()
+    columns["reasons"] = suspects.reasons(examples, listed)
+    columns["in basket"] = ["✓" if row in chosen else "" for row in listed]
+    if "text" in table:
+        columns["text"] = [plain.beginning(text, 120) for text in table["text"]]
+    return pd.DataFrame(columns)
+
+
+def _draw_basket(
+    run: Run, chosen: list[int], examples: pd.DataFrame, sums: np.ndarray, unit: theme.Unit, count: int
+) -> None:
+    st.html('<h2 class="up-title">Basket</h2>')
+    if not chosen:
+        st.caption("The basket is empty. Tick examples above, and see what leaving them out is predicted to do.")
+        return
+    effect, ids = float(sums[chosen].sum()), examples["id"].iloc[chosen]
+    direction = "rise" if effect > 0 else "fall"
+    named = f" {unit.name}" if unit.name else ""
+    st.markdown(
+        f"**{len(chosen)}** in the basket. Without them, the summed loss of these {count:,} is predicted to "
+        f"{direction} by **{theme.number(abs(effect) * unit.factor)}{named}**.",
+        help="The sum of their scores: a first-order estimate, which takes no account of how they act together.",
+    )
+    with st.container(horizontal=True, gap="small"):
+        st.download_button(
+            "Export ids", pd.DataFrame({"id": ids}).to_csv(index=False), "basket.csv", "text/csv",
+            key="export", icon=":material/download:",
+        )  # fmt: skip
+        st.button("Empty the basket", key="empty", on_click=state.click, args=(state.BASKET, None))

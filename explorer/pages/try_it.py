@@ -1,0 +1,163 @@
+"""Try it: a new question to the finetuned model, answered live, and the training examples that the answer came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import live, neighbours, pictures, plain, runs, state, theme
+from explorer.panels import cards, controls, influence_map, prediction, question, target
+from explorer.view import View
+from influence.errors import RunError, StudyError, UpstreamError
+from influence.live import Live, Reading, Target
+from influence.run import Run
+
+NEAREST = 5
+"""Nearest examples in the embedding, whose middle is the question's place on the map."""
+
+
+UNKNOWN = "unknown"
+"""Stands for the true label, which a new question does not have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NewView(View):
+    """A view of a question that is not one of the run's."""
+
+    asked: pd.Series = dataclasses.field(default_factory=pd.Series)
+
+    @property
+    def query(self) -> pd.Series:
+        return self.asked
+
+
+def draw(run: Run) -> None:
+    """Draw the page for one run."""
+    stages = runs.scored_stages(run)
+    try:
+        opened = live.opened(run)
+    except UpstreamError as error:
+        st.info(f"This run cannot be asked anything new. {plain.message(error)}", icon=":material/info:")
+        return
+    with st.container(key="explore"):
+        left, middle, right = st.columns([26, 42, 34], gap="large")
+    with left:
+        st.html('<h2 class="up-title">Ask the model</h2>')
+        try:
+            asked = question.draw(run, opened)
+        except StudyError as error:
+            st.error(plain.message(error), icon=":material/error:")
+            asked = None
+    if asked is None or not stages:
+        with middle:
+            st.html('<h2 class="up-title">The answer</h2>')
+            st.caption("The answer and the training examples that it came from appear here.")
+        return
+    said = opened.predict(asked.item)
+    with middle:
+        heading = plain.for_html(said.prediction)
+        st.html(f'<h2 class="up-title">The model says “<bdi>{heading}</bdi>”. Why?</h2>')
+        chosen = target.choose(opened.classes, said.prediction, f"{run.name}-{said.prediction}")
+        choices = controls.draw(run, stages, (state.INFLUENCE,))
+    view = new_view(run, opened, asked, said, chosen, choices)
+    with left:
+        for note in asked.notes:
+            st.caption(plain.for_markdown(note))
+        st.html(answer_html(view, asked, chosen))
+    with middle:
+        st.markdown(target.rule(chosen, plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
+        cards.draw(view)
+        st.download_button(
+            "All scores as CSV",
+            lambda: exported(view, chosen),
+            f"{run.name}-question.csv",
+            "text/csv",
+            key="export_new",
+        )
+    with right:
+        influence_map.draw(view)
+        if "x" in view.query:
+            st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")
+    st.caption(theme.CARE)
+
+
+def allowed(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the URL may say for each widget that offers a fixed choice."""
+    return {
+        state.COUNT: state.texts(state.COUNTS),
+        state.ORDER: state.ORDERS,
+        state.STAGE: state.texts(controls.stage_title(stage) for stage in runs.scored_stages(run)),
+        state.COLOUR: state.COLOURS,
+        state.RANKING: (state.INFLUENCE,),
+    }
+
+
+def new_view(
+    run: Run, opened: Live, asked: question.Question, said: Reading, chosen: Target, choices: controls.Choices
+) -> NewView:
+    """The view of a new question, with its scores computed now."""
+    stage = choices.stage
+    return NewView(
+        run=run, position=-1, stage=stage, method=run.methods(stage)[0],
+        scores=opened.scores(asked.item, chosen)[stage], count=choices.count, order=choices.order,
+        example=None, asked=row(run, opened, asked, said, chosen),
+    )  # fmt: skip
+
+
+def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen: Target) -> pd.Series:
+    """The question as a row of the queries' table; nobody knows its true label."""
+    number = opened.classes.index(chosen.of)
+    probability = float(said.probabilities[number])
+    values = {
+        "id": hashlib.sha256(str(asked.shown).encode()).hexdigest()[:8],
+        "label": UNKNOWN,
+        "prediction": said.prediction,
+        "confidence": float(said.probabilities.max()),
+        "loss": -float(np.log(max(probability, 1e-300))),
+        "probabilities": said.probabilities,
+        ("image" if isinstance(asked.shown, bytes) else "text"): asked.shown,
+    }
+    place = placed(run, said.embedding)
+    return pd.Series(values if place is None else values | {"x": place[0], "y": place[1]})
+
+
+def answer_html(view: View, asked: question.Question, chosen: Target) -> str:
+    """What the model read and said, as HTML with everything from data escaped."""
+    url, text = pictures.data_url(view.query), pictures.text(view.query)
+    shown = f'<img class="up-item" src="{url}" alt="The question as the model reads it">' if url else ""
+    if text is not None:
+        shown = f'<div class="up-text"><p dir="auto">{prediction.text_html(text, asked.read)}</p></div>'
+    facts = (
+        f"<dl><dt>Predicted</dt><dd><bdi>{plain.for_html(view.query['prediction'])}</bdi></dd>"
+        f"<dt>Confidence</dt><dd>{theme.percent(float(view.query['confidence']))}</dd>"
+        f"<dt>Loss of <bdi>{plain.for_html(chosen.of)}</bdi></dt>"
+        f"<dd>{theme.number(float(view.query['loss']))} nat</dd></dl>"
+    )
+    kind = "up-prediction" + (" up-has-text" if text is not None else "")
+    return f'<div class="{kind}">{shown}{facts}</div>{prediction.probabilities_html(view.query, view.classes)}'
+
+
+def placed(run: Run, vector: np.ndarray) -> tuple[float, float] | None:
+    """The middle of the nearest examples' places on the map; None without map or embedding."""
+    table = runs.mapped(run)
+    try:
+        embedding = neighbours.embedding(run)
+    except RunError:
+        return None
+    if table is None or embedding is None or len(vector) != embedding.examples.shape[1]:
+        return None
+    near = np.argsort(-(embedding.examples @ neighbours.unit(vector[None])[0]), kind="stable")[:NEAREST]
+    x, y = table[["x", "y"]].to_numpy()[near].mean(axis=0)
+    return float(x), float(y)
+
+
+def exported(view: View, chosen: Target) -> bytes:
+    """Every example with its score, strongest first, as CSV."""
+    columns = [name for name in ("id", "label", "title", "source", "text") if name in view.examples]
+    table = view.examples[columns].copy()
+    table["score, nat"], table["explained"] = view.scores, target.words(chosen)
+    return table.iloc[np.argsort(-np.abs(view.scores), kind="stable")].to_csv(index=False).encode()

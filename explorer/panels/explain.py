@@ -1,0 +1,52 @@
+"""What is explained of a prediction of the run: the stored loss of the true class, or something else, live."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import live, plain, state, theme
+from explorer.panels import target
+from influence.errors import UpstreamError
+from influence.live import Target
+from influence.run import Run
+
+TRUE, PREDICTED, MARGIN = "True class", "Predicted class", "Margin"
+
+
+def choose(run: Run, query: pd.Series) -> Target | None:
+    """Draw the choice; None where the run's own scores are what is asked for."""
+    chosen = st.segmented_control(
+        "Explain", (TRUE, PREDICTED, MARGIN), default=TRUE, required=True, key=state.TARGET,
+        help="True class: its loss, as the run has it. Predicted class: the loss of what the model said; the same if "
+        "it was right. Margin: the loss of the one class minus that of another. The first choice other than the run's "
+        "own takes some seconds.",
+    )  # fmt: skip
+    said, true = str(query["prediction"]), str(query["label"])
+    if chosen == MARGIN:
+        classes = run.stage(run.stages[-1])["classes"]
+        others = [name for name in classes if name != said]
+        against = st.selectbox(
+            f"{plain.for_markdown(said)} rather than", others, index=others.index(true) if true in others else 0,
+            format_func=plain.visible, key=f"{state.TARGET}-against-{query['id']}-{run.name}", width=190,
+        )  # fmt: skip
+        return Target(said, against)
+    return Target(said) if chosen == PREDICTED and said != true else None
+
+
+def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.ndarray | None:
+    """The target's scores of a stage, or None after saying why they cannot be had (or where the run's own will do)."""
+    if wanted is None:
+        return None
+    try:
+        opened = live.opened(run)
+        return opened.scores(opened.stored(position), wanted)[stage]
+    except UpstreamError as error:
+        state.notice(f"{plain.message(error)} The loss of the true class is explained instead.")
+        return None
+
+
+def rule(wanted: Target | None, stage: str) -> str:
+    """The sign rule, as Streamlit markdown; `stage` is already escaped."""
+    return theme.sign_rule(stage) if wanted is None else target.rule(wanted, stage)

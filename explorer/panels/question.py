@@ -1,0 +1,96 @@
+"""A new question: drawn, uploaded, written, or a test item to start from and to change."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import streamlit as st
+
+from explorer import components, live, pictures, state
+from influence.live import Live
+from influence.run import Run
+from influence.studies.encoding import DRAWING, PICTURE, TEXT, Input
+
+DRAW, UPLOAD, WRITE, TEST = "Draw", "Upload", "Write", "Test item"
+WAYS = {DRAWING: (DRAW, UPLOAD, TEST), PICTURE: (UPLOAD, TEST), TEXT: (WRITE, TEST), "": (TEST,)}
+"""Form of a run's questions -> how one can be asked."""
+KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """An item to ask about, what is shown of it, and what to say of how it was read."""
+
+    item: Any
+    shown: bytes | str
+    read: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def draw(run: Run, opened: Live) -> Question | None:
+    """Draw the ways to ask; the question that was asked, or None if there is none yet.
+
+    Raises:
+        StudyError: the model cannot read what was given.
+    """
+    ways = WAYS[opened.form]
+    way = st.segmented_control("Ask with", ways, default=ways[0], required=True, key=state.WAY) or ways[0]
+    if way == UPLOAD:
+        return _uploaded(opened)
+    position = _test_item(run) if way == TEST else None
+    query = None if position is None else run.queries().iloc[position]
+    if opened.form == DRAWING:
+        return _drawn(run, opened, None if query is None else pictures.data_url(query), position)
+    if opened.form == TEXT:
+        return _written(run, opened, "" if query is None else pictures.text(query) or "", position)
+    assert position is not None
+    assert query is not None
+    return Question(opened.stored(position), query.get("image") or pictures.text(query) or "")
+
+
+def _test_item(run: Run) -> int:
+    ids = run.queries()["id"].astype(str).tolist()
+    return st.selectbox(
+        "Test item", range(len(ids)), format_func=lambda place: f"#{ids[place]}", key=state.START,
+        help="A test item to start from. Type its number to find it.",
+    )  # fmt: skip
+
+
+def _uploaded(opened: Live) -> Question | None:
+    file = st.file_uploader("Picture", type=list(KINDS), key=state.UPLOADED, max_upload_size=live.LARGEST // 2**20)
+    return None if file is None else _question(opened.read(live.uploaded(file.name, file.getvalue())))
+
+
+def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Question | None:
+    key = f"drawing-{run.name}-{position}"
+    kept = f"{state.DRAWN}-{key}"
+    components.drawing(key=key, data={"start": start}, on_drawn_change=lambda: _keep(kept, key))
+    address = st.session_state.get(kept)
+    if address:
+        return _question(opened.read(live.drawn(address)))
+    if position is not None and address is None:
+        # As the run has it: nothing was changed, so nothing is read anew.
+        return Question(opened.stored(position), run.queries()["image"].iloc[position])
+    st.caption("Draw a digit. It is scaled and centred as the model's training digits were.")
+    return None
+
+
+def _keep(kept: str, key: str) -> None:
+    address = components.event(key, "drawn")
+    if address is not None:
+        st.session_state[kept] = str(address)
+
+
+def _written(run: Run, opened: Live, start: str, position: int | None) -> Question | None:
+    written = st.text_area(
+        "Text", start, key=f"written-{run.name}-{position}", placeholder="Write a sentence", max_chars=5000
+    )
+    if not written.strip():
+        st.caption("Write a sentence and press Ctrl+Enter.")
+        return None
+    return _question(opened.read(written))
+
+
+def _question(found: Input) -> Question:
+    return Question(found.item, found.shown, found.read, found.notes)

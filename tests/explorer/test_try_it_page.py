@@ -1,0 +1,104 @@
+"""Try it and what is explained: questions, answers, hostile input; by AppTest and as plain functions."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from explorer import live
+from explorer.panels import target
+from influence.errors import StudyError
+from influence.live import Target
+
+
+def png(size=(20, 20)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", size, 255).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG that says it is 60,000 pixels a side."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
+    chunks = [head, b"IDAT" + zlib.compress(b"")]
+    return png()[:8] + b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+
+
+def test_a_good_picture_is_read():
+    assert live.uploaded("a.png", png()).size == (20, 20)
+    assert live.drawn(live.DRAWN + base64.b64encode(png()).decode()).size == (20, 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "no picture"), (b"hello", "no picture"), (png()[:40], "no picture"), (bomb(), "too many pixels")],
+)
+def test_bad_files_are_refused(content, says):
+    with pytest.raises(StudyError, match=says):
+        live.uploaded("../../<script>alert(1)</script>.png", content)
+
+
+def test_a_file_that_is_too_large_is_not_opened(monkeypatch):
+    monkeypatch.setattr(live, "LARGEST", 10)
+    with pytest.raises(StudyError, match="at most 10 are read"):
+        live.uploaded("a.png", png())
+
+
+@pytest.mark.parametrize("address", ["", "javascript:alert(1)", live.DRAWN + "%%%", "data:text/html;base64,AAAA"])
+def test_a_drawing_that_is_none_is_refused(address):
+    with pytest.raises(StudyError, match="is no picture"):
+        live.drawn(address)
+
+
+def test_the_rule_says_what_is_explained():
+    rule = target.rule(Target("<b>", "7"), "pretraining").replace("\\", "")
+    assert "*raise* the loss of “<b>” minus the loss of “7”" in rule
+    assert "\\<b\\>" in target.rule(Target("<b>"), "pretraining")
+
+
+def test_a_run_that_cannot_be_asked_says_what_to_do(open_app, small_root):
+    app = open_app(small_root, page="ask")
+    assert not app.exception
+    assert "cannot be asked anything new" in app.info[0].value
+    assert "FILE" in app.info[0].value
+
+
+class Fake:
+    form, classes = "text", ()
+
+    def stored(self, position):
+        return position
+
+    def scores(self, item, wanted):
+        assert wanted.of in self.classes
+        return {stage: np.full(n, -0.25, np.float32) for stage, n in self.sizes.items()}
+
+
+def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
+    from influence import Run
+
+    run, fake = Run.open(small_root / "small"), Fake()
+    fake.classes = run.stage(run.stages[-1])["classes"]
+    fake.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
+    monkeypatch.setattr(live, "opened", lambda run: fake)
+    app = open_app(small_root)
+    before = [m.value for m in app.markdown if "Helpful" in m.value]
+    assert "on this prediction" in before[0]
+    app.button_group(key="explained").set_value("Margin").run()
+    assert not app.exception
+    after = [m.value for m in app.markdown if "Helpful" in m.value]
+    assert "minus the loss of" in after[0]
+
+
+def test_explore_keeps_the_stored_scores_where_the_run_cannot_be_asked(open_app, small_root):
+    app = open_app(small_root)
+    app.button_group(key="explained").set_value("Margin").run()
+    assert not app.exception
+    assert "instead" in app.warning[0].value
+    assert "on this prediction" in next(m.value for m in app.markdown if "Helpful" in m.value)
