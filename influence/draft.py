@@ -152,6 +152,7 @@ class Draft:
             "sign": SIGN,
             "unit": "nat",
             "settings": self.settings,
+            "validation": {},
             **manifest,
             "files": {name: checksum(self.folder / name) for name in files if not passing.fullmatch(name)},
         }
