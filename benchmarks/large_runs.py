@@ -147,7 +147,7 @@ def measured(root: Path, run: str, steps: int) -> list[float]:
         )
     finally:
         server.terminate()
-        server.wait(timeout=15)
+        server.wait(timeout=60)
     return [
         first,
         *map(statistics.median, (cards, maps)),
@@ -179,7 +179,8 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 READ = """() => [
-  [...document.querySelectorAll("*")].filter((e) => e.shadowRoot).flatMap((e) => [...e.shadowRoot.querySelectorAll(".card")])
+  [...document.querySelectorAll("*")].filter((e) => e.shadowRoot)
+    .flatMap((e) => [...e.shadowRoot.querySelectorAll(".card")])
     .map((e) => e.dataset.id + e.textContent).join(),
   String(document.querySelector(".upstream-map .plot")?.data?.[0]?.marker?.color?.slice?.(-50)),
 ]"""

@@ -12,7 +12,6 @@ import streamlit as st
 
 from explorer import components, labels, lists, pictures, plain, regions, runs, served, state, theme
 from explorer.view import View
-from influence.run import Run
 
 HEIGHT = 520
 
