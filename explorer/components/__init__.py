@@ -33,7 +33,7 @@ histogram = _component("histogram")
 strip = _component("strip")
 totals = _component("totals")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
-influence_map = _component("influence_map", "points", isolate_styles=False)
+influence_map = _component("influence_map", "places", isolate_styles=False)
 
 
 def event(key: str, name: str) -> Any:
