@@ -13,13 +13,14 @@ import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 
-def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
+def _component(name: str, *parts: str, isolate_styles: bool = True) -> ComponentRenderer:
+    """The component's script stands behind those of its `parts`: Streamlit takes one script a component."""
     folder = Path(__file__).parent
     return st.components.v2.component(
         f"upstream_{name}",
         html="<div class='root'></div>",
         css=(folder / "shared.css").read_text() + (folder / f"{name}.css").read_text(),
-        js=(folder / f"{name}.js").read_text(),
+        js="\n".join((folder / f"{part}.js").read_text() for part in (*parts, name)),
         isolate_styles=isolate_styles,
     )
 
@@ -32,7 +33,7 @@ histogram = _component("histogram")
 strip = _component("strip")
 totals = _component("totals")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
-influence_map = _component("influence_map", isolate_styles=False)
+influence_map = _component("influence_map", "places", isolate_styles=False)
 
 
 def event(key: str, name: str) -> Any:

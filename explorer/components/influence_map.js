@@ -14,11 +14,6 @@ const loadPlotly = (url) => window.Plotly
       document.head.appendChild(script);
     }));
 
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
-const float32 = (text) => new Float32Array(bytes(text));
-const int32 = (text) => new Int32Array(bytes(text));
-const int64 = (text) => new BigInt64Array(bytes(text)); // ids may be larger than a float can tell apart
-
 function number(value) {
   if (value === 0) return "0";
   const rounded = Number(value.toPrecision(2));
@@ -38,17 +33,17 @@ function colours(element, data) {
 // Places of the points in the order in which they are drawn: the strongest last, so that nothing hides them; of labels
 // those without a colour of their own first.
 function drawingOrder(data, m) {
-  const order = Array.from(m.x.keys());
   const own = (i) => data.palette[m.label[i]] !== null;
-  return data.mode === "Label" ? [...order.filter((i) => !own(i)), ...order.filter(own)] : order.sort((a, b) => Math.abs(m.value[a]) - Math.abs(m.value[b]));
+  if (data.mode === "Label") return [...m.drawn.filter((i) => !own(i)), ...m.drawn.filter(own)];
+  return m.drawn.toSorted((a, b) => Math.abs(m.value[a]) - Math.abs(m.value[b]));
 }
 
 function traces(data, m, colour) {
   const order = drawingOrder(data, m);
-  const value = order.map((i) => m.value[i]);
+  const value = order.map((i) => (data.mode === "Label" ? m.label[i] : m.value[i]));
   const cloud = {
     type: "scattergl", mode: "markers", x: order.map((i) => m.x[i]), y: order.map((i) => m.y[i]), customdata: order,
-    hoverinfo: "none", name: "cloud", marker: { size: m.x.length > 8000 ? 4 : 6, opacity: 0.75, line: { width: 0 } },
+    hoverinfo: "none", name: "cloud", marker: { size: m.drawn.length > 8000 ? 4 : 6, opacity: 0.75, line: { width: 0 } },
   };
   if (data.mode === "Influence") {
     Object.assign(cloud.marker, {
@@ -86,11 +81,12 @@ function traces(data, m, colour) {
 }
 
 function layout(data, colour) {
-  const axis = { visible: false, zeroline: false, showgrid: false };
+  // The ranges are those of all points, whichever of them are drawn.
+  const axis = (range) => ({ visible: false, zeroline: false, showgrid: false, range: [...range] });
   return {
     height: data.height, autosize: true, uirevision: data.revision, dragmode: data.dragmode ?? "pan", showlegend: false,
     selectionrevision: data.redraw, hoverdistance: 14, margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    xaxis: { ...axis }, yaxis: { ...axis }, selections: [],
+    xaxis: axis(data.bounds[0]), yaxis: axis(data.bounds[1]), selections: [],
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colour.text, activecolor: colour.text },
     newselection: { line: { color: colour.text, width: 1, dash: "dot" } },
     shapes: data.region ? [{
@@ -164,9 +160,10 @@ function showTip(now, at, event) {
     picture.style.backgroundSize = "100% 100%";
     picture.style.backgroundPosition = "0 0";
   } else if (tiles) {
-    picture.style.backgroundImage = `url("${tiles.url}")`;
+    const tile = at % tiles.page;
+    picture.style.backgroundImage = `url("${tiles.url}${Math.floor(at / tiles.page)}.png")`;
     picture.style.backgroundSize = `${tiles.columns * SHOWN}px`;
-    picture.style.backgroundPosition = `-${(at % tiles.columns) * SHOWN}px -${Math.floor(at / tiles.columns) * SHOWN}px`;
+    picture.style.backgroundPosition = `-${(tile % tiles.columns) * SHOWN}px -${Math.floor(tile / tiles.columns) * SHOWN}px`;
   }
   tip.style.display = "flex";
   const box = root.getBoundingClientRect();
@@ -204,6 +201,10 @@ function listen(now, send) {
   });
   now.plot.on("plotly_unhover", leave);
   now.plot.on("plotly_relayouting", leave);
+  now.plot.on("plotly_relayout", () => {
+    clearTimeout(now.settling);
+    if (now.m.x.length > MOST) now.settling = setTimeout(() => draw(now), REST);
+  });
   now.plot.on("plotly_selecting", leave);
   now.plot.on("plotly_click", (e) => {
     const at = place(e.points[e.points.length - 1]);
@@ -217,6 +218,25 @@ function listen(now, send) {
   });
 }
 
+// Draw what belongs to the view as it is zoomed.
+async function draw(now) {
+  const { data, m, plot } = now, full = plot._fullLayout;
+  const kept = full && now.revision === data.revision; // what was zoomed stays, see `uirevision`
+  const found = drawnPlaces(m, kept ? [full.xaxis.range, full.yaxis.range] : data.bounds);
+  m.drawn = found.drawn;
+  now.revision = data.revision;
+  data.redraw = now.redraws = (now.redraws ?? 0) + 1; // what was lassoed is drawn from the data, not by Plotly
+  data.dragmode = full?.dragmode;
+  const colour = colours(now.root, data);
+  await window.Plotly.react(plot, traces(data, m, colour), layout(data, colour), {
+    responsive: true, displaylogo: false, scrollZoom: true, displayModeBar: true, doubleClick: "reset",
+    modeBarButtons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
+  });
+  const some = found.drawn.length < found.inside;
+  now.note.textContent = some ? `${found.drawn.length.toLocaleString("en")} of ${found.inside.toLocaleString("en")} points in view are drawn: `
+    + `${data.mode === "Label" ? "" : "the strongest, and "}an even sample. Zoom in to see all.` : "";
+}
+
 function elements(root) {
   root.classList.add("upstream-map");
   const make = (className) => {
@@ -224,19 +244,19 @@ function elements(root) {
     element.className = className;
     return element;
   };
-  const plot = make("plot"), tip = make("tip"), picture = make("picture"), facts = make("facts"), ring = make("ring");
+  const plot = make("plot"), tip = make("tip"), picture = make("picture"), facts = make("facts"), ring = make("ring"), note = make("note");
   tip.append(picture, facts);
   Object.assign(ring.style, {
     display: "none", position: "absolute", width: "20px", height: "20px", borderRadius: "50%", pointerEvents: "none",
     border: "2px solid var(--st-text-color)", boxSizing: "border-box",
   });
-  root.replaceChildren(plot, ring, tip);
-  return { root, plot, tip, picture, facts, ring };
+  root.replaceChildren(plot, ring, tip, note);
+  return { root, plot, tip, picture, facts, ring, note };
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
-  loadPlotly(data.plotly).then(async (Plotly) => {
+  Promise.all([pointsAt(data.points, data.count), loadPlotly(data.plotly)]).then(async ([points]) => {
     let now = state.get(root);
     const first = !now;
     if (first) {
@@ -244,22 +264,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
       state.set(root, now);
     }
     now.data = data;
-    now.m = {
-      x: float32(data.x), y: float32(data.y), value: float32(data.value), id: int64(data.id), label: int32(data.label),
-    };
+    now.m = { ...points, value: values(data.value, data.limit) };
+    data.bounds = bounds(points);
     now.send = setTriggerValue;
     now.plot.setAttribute("role", "img");
     now.plot.setAttribute("aria-label", data.alt);
-    const colour = colours(root, data);
-    data.redraw = now.redraws = (now.redraws ?? 0) + 1; // what was lassoed is drawn from the data, not by Plotly
-    data.dragmode = now.plot._fullLayout?.dragmode;
-    await Plotly.react(now.plot, traces(data, now.m, colour), layout(data, colour), {
-      responsive: true, displaylogo: false, scrollZoom: true, displayModeBar: true, doubleClick: "reset",
-      modeBarButtons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
-    });
+    await draw(now);
     if (first) listen(now, (name, value) => now.send(name, value));
   }).catch(() => {
-    root.textContent = "The map could not be drawn: plotly.js did not load. Reload the page; if that does not help, "
+    root.textContent = "The map could not be drawn: its points or plotly.js did not load. Reload the page; if that does not help, "
       + "start the explorer with `upstream explore`.";
   });
 }
