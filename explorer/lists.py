@@ -72,9 +72,12 @@ def totals(scores: np.ndarray, groups: pd.Series) -> pd.DataFrame:
     return sums.assign(net=sums["helpful"] + sums["harmful"])
 
 
-def histogram(scores: np.ndarray, bins: int = 41) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and bin edges, symmetric about zero so that the middle bin is "near zero"."""
-    limit = float(np.abs(scores).max(initial=0.0)) or 1.0
+def histogram(scores: np.ndarray, limit: float = 0.0, bins: int = 41) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and bin edges, symmetric about zero so that the middle bin is "near zero".
+
+    The outermost edges are the largest score, or `limit` if that is larger.
+    """
+    limit = max(limit, float(np.abs(scores).max(initial=0.0))) or 1.0
     return np.histogram(scores, bins=bins, range=(-limit, limit))
 
 

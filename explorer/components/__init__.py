@@ -13,13 +13,15 @@ import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 
-def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
-    folder = Path(__file__).parent
+def _component(name: str, isolate_styles: bool = True, above: str = "") -> ComponentRenderer:
+    """Script and style sheet of a name; with `above`, those of that name stand above them."""
+    folder, names = Path(__file__).parent, [part for part in (above, name) if part]
+    styles = [folder / f"{part}.css" for part in ("shared", *names)]
     return st.components.v2.component(
         f"upstream_{name}",
         html="<div class='root'></div>",
-        css=(folder / "shared.css").read_text() + (folder / f"{name}.css").read_text(),
-        js=(folder / f"{name}.js").read_text(),
+        css="".join(style.read_text() for style in styles if style.is_file()),
+        js="".join((folder / f"{part}.js").read_text() for part in names),
         isolate_styles=isolate_styles,
     )
 
@@ -29,10 +31,12 @@ confusion = _component("confusion")
 copy_link = _component("copy_link")
 drawing = _component("drawing")
 histogram = _component("histogram")
+joined_lists = _component("joined_lists")
 strip = _component("strip")
 totals = _component("totals")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
-influence_map = _component("influence_map", isolate_styles=False)
+influence_map = _component("influence_map", isolate_styles=False, above="points")
+scatter = _component("scatter", isolate_styles=False, above="points")
 
 
 def event(key: str, name: str) -> Any:

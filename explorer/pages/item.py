@@ -137,11 +137,7 @@ def _steps(table: pd.DataFrame, position: int) -> None:
 
     def find() -> None:
         wanted = " ".join(st.session_state[state.FIND_EXAMPLE].split())[:100]
-        found = queries.position_by_id(table, wanted)
-        if found is None and wanted and "text" in table:
-            hits = queries.holding(table, wanted).to_numpy().nonzero()[0]
-            # From the next one on, and round: searching again goes on.
-            found = int(hits[np.searchsorted(hits, position, side="right") % len(hits)]) if len(hits) else None
+        found = queries.found(table, wanted, position)
         if found is not None:
             state.click(state.EXAMPLE, table["id"].iloc[found])
         elif wanted:

@@ -34,10 +34,19 @@ def data(view: View) -> dict[str, object]:
 
 
 def spread(
-    scores: np.ndarray, shown: np.ndarray, ids: pd.Series, unit: theme.Unit, noun: str, alt: str
+    scores: np.ndarray,
+    shown: np.ndarray,
+    ids: pd.Series,
+    unit: theme.Unit,
+    noun: str,
+    alt: str,
+    limit: float = 0.0,
 ) -> dict[str, object]:
-    """Counts, a tick for each of the `shown`, and the words on hover; places are fractions, 0..1."""
-    counts, edges = lists.histogram(scores)
+    """Counts, a tick for each of the `shown`, and the words on hover; places are fractions, 0..1.
+
+    The axis ends at the largest score, or at `limit` if that is larger.
+    """
+    counts, edges = lists.histogram(scores, limit)
     low, high = float(edges[0]), float(edges[-1])
     named = ids.to_numpy()
     return {
