@@ -18,6 +18,8 @@ RUN, SHOW, STAGE, COUNT, ORDER, COLOUR = "run", "show", "of", "k", "order", "col
 RANKING, SHADING, BY = "ranking", "shading", "by"
 # Made by clicking: a prediction, a cell of the confusion matrix, a class, a region of the map, one training example.
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
+# The same: a bar of the histogram.
+BAR = "bar"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
 # Made by searching: the words that all listed predictions hold.
@@ -25,6 +27,8 @@ WORDS = "words"
 # Compare: side B's run and prediction (A's are RUN and QUERY), and of either side the method and what is explained.
 RUN_B, QUERY_B = "run_b", "query_b"
 METHOD, METHOD_B, EXPLAINED, EXPLAINED_B = "method", "method_b", "explain", "explain_b"
+# The study's finetuned models; what is chosen goes into RUN.
+MODEL = "model"
 # The search field; what it finds goes into QUERY and WORDS.
 FIND = "find"
 # The same for training examples; what it finds goes into EXAMPLE.

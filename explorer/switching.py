@@ -13,7 +13,7 @@ from explorer.panels import picker
 from influence.errors import UpstreamError
 from influence.run import Run
 
-SHOWN_ELSEWHERE = (state.QUERY, state.EXAMPLE, state.CELL, state.GROUP, state.REGION, state.WORDS)
+SHOWN_ELSEWHERE = (state.QUERY, state.EXAMPLE, state.CELL, state.GROUP, state.REGION, state.BAR, state.WORDS)
 """What is clicked, and what it means depends on the run."""
 
 
@@ -74,7 +74,8 @@ def _classes(run: Run) -> list[str]:
 
 def _same_map(old: Run, new: Run) -> bool:
     """Whether examples lie at the same places, so that a region of one map is one of the other."""
-    tables = [runs.mapped(run) for run in (old, new)]
-    if tables[0] is None or tables[1] is None or len(tables[0]) != len(tables[1]):
+    one, two = runs.mapped(old), runs.mapped(new)
+    if one is None or two is None:
         return False
-    return bool(np.array_equal(*(table[["id", "x", "y"]].to_numpy() for table in tables)))
+    columns = ["id", "x", "y"]
+    return np.array_equal(one[columns].to_numpy(), two[columns].to_numpy())

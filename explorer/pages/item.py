@@ -96,7 +96,7 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
     often = (
         f"the top {columns.LEADING} of {counted.counts[position]:,} of {of} (more than {theme.percent(place)} of them)"
     )
-    known.append(("Shows up everywhere" if place >= 0.99 else "Shows up in", often))
+    known.append(("Shows up everywhere" if columns.everywhere(counted)[position] else "Shows up in", often))
     return known
 
 

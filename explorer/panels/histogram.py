@@ -6,14 +6,19 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, lists, theme
+from explorer import components, lists, state, theme
 from explorer.view import View
 
 
 def draw(view: View) -> None:
     st.html('<h2 class="up-title">All scores <span class="up-quiet up-small">count, log scale</span></h2>')
-    components.histogram(key="histogram", data=data(view))
-    st.caption(share_text(view.scores, view.lists.shown))
+    components.histogram(key="histogram", data=data(view), on_picked_change=lambda: _pick(view))
+    st.caption(f"{share_text(view.scores, view.lists.shown)} Press a bar to list its examples.")
+
+
+def _pick(view: View) -> None:
+    # A bar is one of this prediction's histogram only.
+    state.toggle(state.BAR, f"{view.query['id']}-{components.event('histogram', 'picked')}")
 
 
 def share_text(scores: np.ndarray, shown: np.ndarray) -> str:
@@ -30,7 +35,8 @@ def data(view: View) -> dict[str, object]:
         f"Histogram of all {len(view.scores):,} scores of this prediction, symmetric about zero; the shown "
         "examples are ticks below it. A table is at the end of the page."
     )
-    return spread(view.scores, view.lists.shown, view.examples["id"], view.unit, "example", alt)
+    sent = spread(view.scores, view.lists.shown, view.examples["id"], view.unit, "example", alt)
+    return sent | {"pressable": True, "pressed": view.bar}
 
 
 def spread(

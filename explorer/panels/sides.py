@@ -164,9 +164,9 @@ def swap(a: Choice, b: Choice) -> None:
 
 
 def _second_run(a: Choice, stage: str, names: Sequence[str]) -> Run:
-    root, wanted = state.runs_folder(), state.clicked(state.RUN_B)
-    if wanted in names:
-        return runs.open_run(root / wanted)
+    wanted = state.clicked(state.RUN_B)
+    if wanted is not None and wanted in names:
+        return runs.open_run(state.runs_folder() / wanted)
     if wanted is not None:
         state.notice(f"The link names run “{plain.for_markdown(wanted)}” for B, which cannot be opened here.")
         state.click(state.RUN_B, None)

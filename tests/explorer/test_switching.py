@@ -6,7 +6,7 @@ from explorer import state, switching
 
 CHOSEN = {
     state.QUERY: "1003", state.EXAMPLE: "7", state.CELL: "0-1", state.GROUP: "1", state.REGION: "0_0~1_0~1_1",
-    state.WORDS: None,
+    state.WORDS: None, state.BAR: None,
 }  # fmt: skip
 
 
