@@ -129,13 +129,17 @@ def _way_to_item(view: View) -> None:
         return
     example = view.examples["id"].iloc[view.example]
     link = state.address(state.ITEM_PAGE, of=controls.stage_title(view.stage), example=example, query=view.query["id"])
-    st.html(f'<a href="{plain.for_html(link)}">Which predictions example #{example} helps and hurts most →</a>')
+    _way(link, f"Which predictions example #{example} helps and hurts most")
 
 
 def _way_to_compare(view: View) -> None:
     """The way to see this prediction beside another one, or beside another model's."""
     link = state.address(state.COMPARE_PAGE, of=controls.stage_title(view.stage), query=view.query["id"])
-    st.html(f'<a href="{plain.for_html(link)}">Compare with another prediction, model or method →</a>')
+    _way(link, "Compare with another prediction, model or method")
+
+
+def _way(link: str, words: str) -> None:
+    st.html(f'<a class="up-way" href="{plain.for_html(link)}">{words} →</a>')
 
 
 def _title(text: str) -> None:

@@ -133,13 +133,13 @@ def controls(keys: Keys, choice: Choice, stage: str, names: Sequence[str], usual
     """Draw what changes a side; `usual` is the row that B has as long as the URL names none."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key=f"side_{keys.name}"):
         st.html(f'<span class="up-side">{keys.name}</span>', width="content")
-        _select(keys, "Run", list(names), choice.run.name, keys.run, 140)
+        _select(keys, "Run", list(names), choice.run.name, keys.run, 176, "Whose answer this is.")
         methods = choice.run.methods(stage) if stage in choice.run.stages else []
         if len(methods) > 1:
-            _select(keys, "Method", methods, choice.method, keys.method, 104)
+            _select(keys, "Method", methods, choice.method, keys.method, 128, "How its scores were computed.")
         if _can_be_asked(choice.run):
-            _select(keys, "Explain", list(EXPLAINS), choice.explained, keys.explained, 152, EXPLAINS, EXPLAINS_HELP)
-        _steps(keys, choice, usual)
+            _select(keys, "Explain", list(EXPLAINS), choice.explained, keys.explained, 168, EXPLAINS_HELP, EXPLAINS)
+    _steps(keys, choice, usual)
 
 
 def draw(choice: Choice) -> None:
@@ -228,8 +228,8 @@ def _select(
     value: str,
     url: str,
     width: int,
+    about: str,
     words: Mapping[str, str] | None = None,
-    about: str | None = None,
 ) -> None:
     key = f"choose_{label.lower()}_{keys.name}"
 
@@ -262,15 +262,17 @@ def _steps(keys: Keys, choice: Choice, usual: int | None) -> None:
         elif wanted:
             state.notice(f"No prediction has “{plain.for_markdown(wanted)}”; nothing was changed.")
 
-    # Arrow keys step through A; where B is the same prediction of another model, it comes along.
-    for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
-        st.button(
-            "", icon=f":material/chevron_{arrow}:", key=f"{name.lower()}_{keys.name}", on_click=go,
-            args=(choice.position + step,), disabled=not 0 <= choice.position + step < len(table),
-            shortcut=arrow if keys is A else None, help=f"{name} prediction",
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=f"steps_{keys.name}"):
+        # Arrow keys step through A; where B is the same prediction of another model, it comes along.
+        for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
+            st.button(
+                "", icon=f":material/chevron_{arrow}:", key=f"{name.lower()}_{keys.name}", on_click=go,
+                args=(choice.position + step,), disabled=not 0 <= choice.position + step < len(table),
+                shortcut=arrow if keys is A else None, help=f"{name} prediction",
+            )  # fmt: skip
+        st.markdown(f"{choice.position + 1:,} of {len(table):,}", width="content")
+        st.session_state[f"find_{keys.name}"] = str(choice.query["id"])
+        st.text_input(
+            "Prediction", key=f"find_{keys.name}", width=112, on_change=find, label_visibility="collapsed",
+            help="Go to a prediction by its id" + (", or to the next that holds words" if "text" in table else ""),
         )  # fmt: skip
-    st.session_state[f"find_{keys.name}"] = str(choice.query["id"])
-    st.text_input(
-        "Prediction", key=f"find_{keys.name}", width=104, on_change=find,
-        help="Go to a prediction by its id" + (", or to the next that holds words" if "text" in table else ""),
-    )  # fmt: skip
