@@ -16,6 +16,7 @@ from influence.run import Run
 DEPTHS = (5, 10, 20, 50, 100)
 """Lengths of the lists whose overlap is tabled."""
 ORDERS = (
+    (0.9995, "the same order"),
     (0.95, "nearly the same order"),
     (0.7, "much the same order"),
     (0.3, "a loosely similar order"),

@@ -93,10 +93,11 @@ def refusal(a: Run, b: Run, stage: str) -> str | None:
 
 
 def siblings(names: list[Run], run: Run) -> list[Run]:
-    """Those of the runs that one study made of as many examples: the run's other finetuned models, and itself."""
-    return [other for other in names if _family(other) == _family(run)]
+    """Those of the runs that one study made from the same pretraining: the run's other finetuned models, and itself."""
+    return [other for other in names if _pretraining(other) == _pretraining(run)]
 
 
-def _family(run: Run) -> tuple[object, ...]:
-    sizes = tuple((stage["name"], stage.get("examples")) for stage in run.manifest["stages"])
-    return run.manifest.get("study"), run.manifest.get("seed"), sizes
+def _pretraining(run: Run) -> tuple[object, ...]:
+    first = run.manifest["stages"][0] if run.manifest["stages"] else {}
+    said = tuple(str(first.get(key)) for key in ("name", "examples", "classes"))
+    return run.manifest.get("study"), run.manifest.get("seed"), *said

@@ -29,7 +29,15 @@ def test_rank_correlation_is_spearmans():
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(1, "nearly"), (0.8, "much the same"), (0.31, "loosely"), (0, "hardly"), (-0.5, "opposite"), (np.nan, "no order")],
+    [
+        (1, "the same order"),
+        (0.96, "nearly"),
+        (0.8, "much the same"),
+        (0.31, "loosely"),
+        (0, "hardly"),
+        (-0.5, "opposite"),
+        (np.nan, "no order"),
+    ],
 )
 def test_every_correlation_has_words(value, words):
     assert words in comparison.order_words(value)
