@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from explorer import columns, diverse, lists, neighbours, regions, runs, splits, state, theme
+from influence.errors import RunError
 from influence.run import Run
 
 
@@ -117,13 +118,19 @@ class View:
         return neighbours.random_order(int(self.query["id"]), len(self.scores))
 
     @cached_property
-    def everywhere(self) -> frozenset[int]:
-        """Which examples show up in so many predictions' lists that it says little about this one.
+    def leads(self) -> columns.Leads | RunError:
+        """How many predictions each example leads, or why that cannot be counted."""
+        try:
+            return columns.leads(self.run, self.stage, self.method)
+        except RunError as error:
+            return error
 
-        Raises:
-            RunError: the scores of the other predictions cannot be read.
-        """
-        return frozenset(np.flatnonzero(columns.everywhere(columns.leads(self.run, self.stage, self.method))).tolist())
+    @cached_property
+    def everywhere(self) -> frozenset[int]:
+        """Which examples show up in so many predictions' lists that it says little about this one."""
+        if isinstance(self.leads, RunError):
+            return frozenset()
+        return frozenset(np.flatnonzero(columns.everywhere(self.leads)).tolist())
 
     @cached_property
     def lists(self) -> lists.Lists:

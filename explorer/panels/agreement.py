@@ -42,7 +42,7 @@ def draw_histograms(pair: comparison.Pair) -> None:
     """Both sides' scores, on one scale where they have one unit."""
     note = f"count, log scale; {'one scale' if pair.one_unit else 'each its own scale'}"
     st.html(f'<h2 class="up-title">Spread of the scores <span class="up-quiet up-small">{note}</span></h2>')
-    limit = scatter.limit(pair) if pair.one_unit else 0.0
+    limit = max(scatter.largest(pair)) if pair.one_unit else 0.0
     for name, side, shown, unit, column in zip(
         "AB", (pair.a, pair.b), pair.lists, pair.units, st.columns(2, gap="small"), strict=True
     ):

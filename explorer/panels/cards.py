@@ -18,6 +18,8 @@ def draw(view: View) -> None:
     sent = data(view)
     for problem in view.splits.problems:
         state.notice(splits.problem_text(problem))
+    if isinstance(view.leads, RunError):
+        state.notice(f"{plain.message(view.leads)} What shows up everywhere is not marked.")
     components.cards(key="cards", data=sent, on_picked_change=_pick)
     for said in (overlap_text(view), everywhere_text(view)):
         if said:
@@ -56,7 +58,7 @@ def three_text(view: View) -> str:
 
 def everywhere_text(view: View) -> str | None:
     """How many of the shown examples show up everywhere, in a sentence."""
-    found = len(_everywhere(view) & set(view.on_cards.tolist()))
+    found = len(view.everywhere & set(view.on_cards.tolist()))
     if not found:
         return None
     verb = "shows" if found == 1 else "show"
@@ -64,14 +66,6 @@ def everywhere_text(view: View) -> str | None:
         f"{found} shown ({theme.EVERYWHERE}) {verb} up everywhere: in the top {columns.LEADING} of so many predictions "
         "that it says little about this one."
     )
-
-
-def _everywhere(view: View) -> frozenset[int]:
-    try:
-        return view.everywhere
-    except RunError as error:
-        state.notice(f"{plain.message(error)} What shows up everywhere is not marked.")
-        return frozenset()
 
 
 def data(view: View) -> dict[str, object]:
@@ -143,7 +137,7 @@ def _card(view: View, place: int, largest: float) -> dict[str, object]:
 def marks(view: View, place: int) -> list[dict[str, str]]:
     """Signs that stand on an example's card, each with what it means."""
     found = []
-    if place in _everywhere(view):
+    if place in view.everywhere:
         found.append((theme.EVERYWHERE, "shows up everywhere: in the lists of very many predictions"))
     if view.ranking == state.INFLUENCE and place in view.among_nearest:
         found.append((theme.NEAR, "also among the nearest neighbours in the embedding"))

@@ -21,6 +21,7 @@ def data(pair: comparison.Pair) -> dict[str, object]:
     sides = (pair.a, pair.b)
     largest = [float(np.abs(side.scores).max(initial=0.0)) for side in sides]
     if pair.one_unit:
+        # Bars of both sides compare with each other.
         largest = [max(largest)] * 2
     columns = []
     for at, name in enumerate("AB"):

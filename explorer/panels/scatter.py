@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from explorer import comparison, components, served, theme
@@ -36,7 +37,7 @@ def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
     """What the component draws. Arrays travel as base64: 20 bytes a point."""
     a, b = (lists.shown for lists in pair.lists)
     examples, units = pair.examples, pair.units
-    names, codes = np.unique(examples["label"].fillna("").astype(str), return_inverse=True)
+    codes, names = pd.factorize(examples["label"].fillna("").astype(str))
     return {
         "plotly": source,
         "x": _packed(pair.a.scores * units[0].factor, "<f4"), "y": _packed(pair.b.scores * units[1].factor, "<f4"),
@@ -46,7 +47,8 @@ def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
         "only_a": np.setdiff1d(a, b).tolist(), "only_b": np.setdiff1d(b, a).tolist(),
         "units": [unit.name for unit in units],
         "x_title": f"score in A, {units[0].name or 'no unit'}", "y_title": f"score in B, {units[1].name or 'no unit'}",
-        "equal": pair.one_unit, "limit": limit(pair) * units[0].factor,
+        # The line of equal scores ends where one of the sides does: it must not stretch the other's axis.
+        "equal": pair.one_unit, "limit": min(largest(pair)) * units[0].factor,
         "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
         "preview": served.previews(pair.a.run, pair.a.stage), "open": joined_lists.href(pair, ""),
         # Zoom is kept while the same two answers are shown.
@@ -56,9 +58,10 @@ def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def limit(pair: comparison.Pair) -> float:
+def largest(pair: comparison.Pair) -> tuple[float, float]:
     """The largest absolute score of either side."""
-    return float(max(np.abs(side.scores).max(initial=0.0) for side in (pair.a, pair.b)))
+    a, b = (float(np.abs(side.scores).max(initial=0.0)) for side in (pair.a, pair.b))
+    return a, b
 
 
 def _packed(values: object, kind: str) -> str:

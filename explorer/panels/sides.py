@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import comparison, matching, pictures, plain, queries, runs, splits, state, switching
-from explorer.panels import explain, prediction
+from explorer.panels import explain, prediction, target
 from influence.errors import RunError
 from influence.live import Target
 from influence.run import Run
@@ -122,11 +122,11 @@ def side(choice: Choice, stage: str) -> comparison.Side:
     Raises:
         RunError: the scores cannot be read.
     """
-    target = target_of(choice)
-    scores = explain.scores(choice.run, choice.position, stage, target)
+    asked = target_of(choice)
+    scores = explain.scores(choice.run, choice.position, stage, asked)
     if scores is None:
-        target, scores = None, runs.row(choice.run, stage, choice.method, choice.position)
-    return comparison.Side(choice.run, choice.position, stage, choice.method, target, scores)
+        asked, scores = None, runs.row(choice.run, stage, choice.method, choice.position)
+    return comparison.Side(choice.run, choice.position, stage, choice.method, asked, scores)
 
 
 def controls(keys: Keys, choice: Choice, stage: str, names: Sequence[str], usual: int | None = None) -> None:
@@ -150,6 +150,9 @@ def draw(choice: Choice) -> None:
         state.notice(splits.problem_text(problem))
     classes = [str(name) for name in choice.run.stage(choice.run.stages[-1])["classes"]]
     st.html(prediction.prediction_html(choice.query, classes, read, LIKELIEST))
+    asked = target_of(choice)
+    if asked is not None:
+        st.caption(f"Explained: {plain.for_markdown(target.words(asked))}.")
 
 
 def swap(a: Choice, b: Choice) -> None:

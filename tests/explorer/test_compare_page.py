@@ -169,3 +169,30 @@ def test_run_without_scores_says_so(open_app, family, monkeypatch):
     app = open_app(family, COMPARE, run="frozen")
     assert not app.exception
     assert "nothing to compare yet" in app.warning[0].value
+
+
+def test_something_else_is_explained_live_and_said(open_app, family, small, monkeypatch, component):
+    from explorer.panels import explain, sides
+    from influence.live import Target
+
+    asked = []
+    monkeypatch.setattr(sides, "_can_be_asked", lambda run: True)
+    monkeypatch.setattr(explain, "scores", lambda run, row, stage, target: asked.append(target) or (
+        None if target is None else np.arange(60, dtype="float32")
+    ))  # fmt: skip
+    app = open_app(family, COMPARE, run="frozen", run_b="frozen", explain_b="margin")
+    assert not app.exception
+    queries = Run.open(family / "frozen").queries()
+    wrong = queries.iloc[small.MISTAKE - 1000]
+    assert asked == [None, Target(wrong["prediction"], wrong["label"])]
+    assert listed(component, app, 1, "helpful") == ["59", "58", "57", "56", "55"]
+    assert "Explained: the loss of" in values(app.caption)
+    # Of a right prediction, the margin is to the likeliest other class.
+    app.text_input(key="find_B").set_value("1003").run()
+    right = queries.iloc[3]
+    assert right["prediction"] == right["label"]
+    assert asked[-1].of == right["label"] != asked[-1].against
+    # And the loss of the predicted class is what the run has.
+    app.selectbox(key="choose_explain_B").set_value("predicted").run()
+    assert asked[-1] is None
+    assert app.query_params["explain_b"] == "predicted"

@@ -281,3 +281,16 @@ def test_the_way_to_compare_keeps_the_prediction(open_app, small_root):
     app = open_app(small_root, run="small-other", query="1003", of="Finetuning")
     link = next(element.proto.body for element in app.get("html") if "Compare with another" in element.proto.body)
     assert "./two-answers?run=small-other&amp;of=Finetuning&amp;query=1003" in link
+
+
+def test_scores_of_others_that_cannot_be_read_cost_only_the_marks(open_app, small_root, component, monkeypatch):
+    from influence.errors import RunError
+
+    def damaged(*_):
+        raise RunError("Scores of others hold values that are not finite.")
+
+    monkeypatch.setattr(columns, "leads", damaged)
+    app = open_app(small_root)
+    assert not app.exception
+    assert "not marked" in app.warning[0].value
+    assert cards(component, app)[0]["cards"]
