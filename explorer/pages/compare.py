@@ -44,11 +44,11 @@ def draw(run: Run) -> None:
                 sides.draw(choice)
     refusal = matching.refusal(run, b.run, stage)
     if refusal:
-        question.html('<h2 class="up-title">Compare two answers</h2>')
+        question.html(_title("Compare two answers", b))
         st.error(refusal, icon=":material/link_off:")
         return
     pair = paired(a, b, stage, count)
-    question.html(f'<h2 class="up-title">{agreement.question(pair)}</h2>')
+    question.html(_title(agreement.question(pair), b))
     st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
     agreement.draw(pair)
     with st.container(key="compared"):
@@ -81,6 +81,12 @@ def paired(a: sides.Choice, b: sides.Choice, stage: str, count: int) -> comparis
     one, two = sides.side(a, stage), sides.side(b, stage)
     rows = matching.match(a.run, b.run, stage).rows
     return comparison.Pair(one, two.ordered(rows), count)
+
+
+def _title(words: str, b: sides.Choice) -> str:
+    """The page's title; `words` are already escaped. A copied link names B's run even where nobody chose it."""
+    named = f'data-link="{state.RUN_B}" data-value="{plain.for_html(b.run.name)}"'
+    return f'<h2 class="up-title" {named}>{words}</h2>'
 
 
 def _stage(stages: list[str]) -> str:

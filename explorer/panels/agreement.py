@@ -31,9 +31,8 @@ def text(pair: comparison.Pair) -> str:
         both, longest = len(np.intersect1d(one, two)), max(len(one), len(two))
         parts.append(f":{colour}[{symbol} **{both} of {longest}** {name}]")
     crossed = sum(bool(tie["crossed"]) for tie in joined_lists.ties(pair))
-    changed = (
-        f" {crossed} {'is' if crossed == 1 else 'are'} helpful on one side and harmful on the other." if crossed else ""
-    )
+    who = "1 example is" if crossed == 1 else f"{crossed} examples are"
+    changed = f" {who} listed as helpful on one side and as harmful on the other." if crossed else ""
     chance = theme.number(pair.count**2 / total)
     return f"{said} Both lists share {' and '.join(parts)} examples (by chance {chance} each).{changed}"
 

@@ -79,3 +79,13 @@ def test_narrow_page_keeps_both_lists_beside_each_other(watched, address):
     a, b = (page.locator(f".column.{side} a.card").first.bounding_box() for side in "ab")
     assert a["y"] == pytest.approx(b["y"], abs=1)
     assert a["x"] + a["width"] < b["x"]
+
+
+def test_a_copied_link_names_the_second_run(compare):
+    compare.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    compare.get_by_role("button", name="Copy link").click()
+    compare.get_by_text("Copied").wait_for()
+    link = compare.evaluate("navigator.clipboard.readText()")
+    assert "run=small&" in link + "&"
+    assert "run_b=small" in link
+    assert "run_b" not in compare.url

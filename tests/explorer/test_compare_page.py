@@ -58,7 +58,9 @@ def test_lines_join_what_both_list_and_say_where_the_sign_changes(open_app, fami
     assert {tie["id"] for tie in sent["ties"] if tie["crossed"]} == crossed != set()
     both = len(sides[0]["helpful"] & sides[1]["helpful"])
     assert f"{both} of 20** helpful" in values(app.markdown)
-    assert f"{len(crossed)} are helpful on one side and harmful on the other" in values(app.markdown)
+    assert f"{len(crossed)} examples are listed as helpful on one side and as harmful on the other" in values(
+        app.markdown
+    )
 
 
 def test_scatter_has_every_score_of_both(open_app, family, small, component):
