@@ -9,7 +9,6 @@ import pandas as pd
 import streamlit as st
 
 from explorer import matching, queries, runs, state
-from explorer.panels import picker
 from influence.errors import UpstreamError
 from influence.run import Run
 
@@ -32,7 +31,8 @@ def follow() -> None:
         old, new = (runs.open_run(state.runs_folder() / name) for name in (before, after))
         chosen = {key: state.clicked(key) for key in SHOWN_ELSEWHERE}
         if "prediction" in old.queries():
-            chosen[state.QUERY] = str(old.queries()["id"].iloc[picker.chosen(old)])
+            # The one that the run opens on is not in the URL.
+            chosen[state.QUERY] = chosen[state.QUERY] or str(old.queries()["id"].iloc[queries.opening(old.queries())])
         kept = common(old, new, chosen)
     except UpstreamError:
         # The page says what is wrong with the run.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import comparison, matching, plain, runs, state, theme
-from explorer.panels import agreement, controls, joined_lists, scatter, sides
+from explorer import comparison, matching, plain, runs, sides, state, theme
+from explorer.panels import agreement, controls, joined_lists, scatter, side
 from influence.errors import RunError
 from influence.run import Run
 
@@ -31,8 +31,9 @@ def draw(run: Run) -> None:
     try:
         b = sides.second(a, stage, names)
     except RunError as error:
-        st.error(plain.message(error), icon=":material/error:")
-        return
+        st.error(f"{plain.message(error)} Another run is shown for B.", icon=":material/error:")
+        state.click(state.RUN_B, None)
+        b = sides.second(a, stage, names)
     with shared:
         st.button("Swap A and B", icon=":material/swap_horiz:", key="swap", on_click=sides.swap, args=(a, b))
     with st.container(key="sides"):
@@ -40,8 +41,8 @@ def draw(run: Run) -> None:
             (sides.A, sides.B), (a, b), (None, sides.usual(a, b)), st.columns(2, gap="large"), strict=True
         ):
             with column:
-                sides.controls(keys, choice, stage, names, usual)
-                sides.draw(choice)
+                side.controls(keys, choice, stage, names, usual)
+                side.draw(choice)
     refusal = matching.refusal(run, b.run, stage)
     if refusal:
         question.html(_title("Compare two answers", b))
@@ -78,7 +79,7 @@ def paired(a: sides.Choice, b: sides.Choice, stage: str, count: int) -> comparis
     Raises:
         RunError: a row cannot be read.
     """
-    one, two = sides.side(a, stage), sides.side(b, stage)
+    one, two = side.answer(a, stage), side.answer(b, stage)
     rows = matching.match(a.run, b.run, stage).rows
     return comparison.Pair(one, two.ordered(rows), count)
 

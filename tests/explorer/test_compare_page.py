@@ -160,6 +160,7 @@ def test_a_damaged_second_run_is_named(open_app, family, tmp_path):
     app = open_app(root, COMPARE, run="frozen", run_b="updated")
     assert not app.exception
     assert "updated" in app.error[0].value
+    assert app.selectbox(key="choose_run_B").value == "frozen"
     # Where nobody asked for it, the page makes do with one run.
     assert not open_app(root, COMPARE, run="frozen").error
 
@@ -174,11 +175,12 @@ def test_run_without_scores_says_so(open_app, family, monkeypatch):
 
 
 def test_something_else_is_explained_live_and_said(open_app, family, small, monkeypatch, component):
-    from explorer.panels import explain, sides
+    from explorer import sides
+    from explorer.panels import explain
     from influence.live import Target
 
     asked = []
-    monkeypatch.setattr(sides, "_can_be_asked", lambda run: True)
+    monkeypatch.setattr(sides, "can_be_asked", lambda run: True)
     monkeypatch.setattr(explain, "scores", lambda run, row, stage, target: asked.append(target) or (
         None if target is None else np.arange(60, dtype="float32")
     ))  # fmt: skip

@@ -1,28 +1,21 @@
-"""The two sides of a comparison: each one's run, prediction, method and target, and the controls that change them."""
+"""What the two sides of a comparison are set to: by the URL, and for the rest by whatever makes B differ from A."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import streamlit as st
 
-from explorer import comparison, matching, pictures, plain, queries, runs, splits, state, switching
-from explorer.panels import explain, prediction, target
+from explorer import matching, plain, queries, runs, state
 from influence.errors import RunError
 from influence.live import Target
 from influence.run import Run
 
 TRUE, PREDICTED, MARGIN = "true", "predicted", "margin"
-EXPLAINS = {TRUE: "True class", PREDICTED: "Predicted class", MARGIN: "Margin"}
-EXPLAINS_HELP = (
-    "True class: its loss, as the run has it. Predicted class: the loss of what the model said. Margin: the loss of "
-    "what it said minus that of the true class, or, where it was right, of the likeliest other one. The first choice "
-    "other than the run's own takes some seconds."
-)
-LIKELIEST = 3
-"""Probabilities that are drawn of either prediction."""
+EXPLAINED = (TRUE, PREDICTED, MARGIN)
+"""What of a prediction can be explained, as the URL has it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,45 +109,6 @@ def runner_up(choice: Choice) -> str | None:
     return next((str(name) for _, name in ordered if name != said), None)
 
 
-def side(choice: Choice, stage: str) -> comparison.Side:
-    """The side with its scores, one row read from disk; or computed live where something else is explained.
-
-    Raises:
-        RunError: the scores cannot be read.
-    """
-    asked = target_of(choice)
-    scores = explain.scores(choice.run, choice.position, stage, asked)
-    if scores is None:
-        asked, scores = None, runs.row(choice.run, stage, choice.method, choice.position)
-    return comparison.Side(choice.run, choice.position, stage, choice.method, asked, scores)
-
-
-def controls(keys: Keys, choice: Choice, stage: str, names: Sequence[str], usual: int | None = None) -> None:
-    """Draw what changes a side; `usual` is the row that B has as long as the URL names none."""
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key=f"side_{keys.name}"):
-        st.html(f'<span class="up-side">{keys.name}</span>', width="content")
-        _select(keys, "Run", list(names), choice.run.name, keys.run, 176, "Whose answer this is.")
-        methods = choice.run.methods(stage) if stage in choice.run.stages else []
-        if len(methods) > 1:
-            _select(keys, "Method", methods, choice.method, keys.method, 128, "How its scores were computed.")
-        if _can_be_asked(choice.run):
-            _select(keys, "Explain", list(EXPLAINS), choice.explained, keys.explained, 168, EXPLAINS_HELP, EXPLAINS)
-    _steps(keys, choice, usual)
-
-
-def draw(choice: Choice) -> None:
-    """The side's prediction."""
-    text, tokens = pictures.text(choice.query), splits.Splits(choice.run, matching.QUERIES)
-    read = None if text is None else tokens.read(choice.position, text)
-    for problem in tokens.problems:
-        state.notice(splits.problem_text(problem))
-    classes = [str(name) for name in choice.run.stage(choice.run.stages[-1])["classes"]]
-    st.html(prediction.prediction_html(choice.query, classes, read, LIKELIEST))
-    asked = target_of(choice)
-    if asked is not None:
-        st.caption(f"Explained: {plain.for_markdown(target.words(asked))}.")
-
-
 def swap(a: Choice, b: Choice) -> None:
     """A becomes B and B becomes A; for use in a callback."""
     st.session_state[state.RUN] = b.run.name
@@ -204,7 +158,7 @@ def _method(run: Run, stage: str, keys: Keys) -> str | None:
 
 
 def _explained(run: Run, keys: Keys) -> str:
-    return _one_of(list(EXPLAINS) if _can_be_asked(run) else [TRUE], keys.explained, run) or TRUE
+    return _one_of(EXPLAINED if can_be_asked(run) else (TRUE,), keys.explained, run) or TRUE
 
 
 def _one_of(values: Sequence[str], key: str, run: Run) -> str | None:
@@ -219,63 +173,6 @@ def _one_of(values: Sequence[str], key: str, run: Run) -> str | None:
     return None
 
 
-def _can_be_asked(run: Run) -> bool:
+def can_be_asked(run: Run) -> bool:
     """Whether the run says how its study is made again, so that something else may be explained live."""
     return bool(run.manifest.get("asked"))
-
-
-def _select(
-    keys: Keys,
-    label: str,
-    options: list[str],
-    value: str,
-    url: str,
-    width: int,
-    about: str,
-    words: Mapping[str, str] | None = None,
-) -> None:
-    key = f"choose_{label.lower()}_{keys.name}"
-
-    def choose() -> None:
-        chosen = st.session_state[key]
-        if url == state.RUN:
-            switching.to(chosen)
-        else:
-            state.click(url, chosen)
-
-    # The widget follows the URL, which other widgets and the back button change too.
-    st.session_state[key] = value
-    st.selectbox(
-        label, options, key=key, on_change=choose, width=width, help=about,
-        format_func=lambda name: plain.visible((words or {}).get(name, name)),
-    )  # fmt: skip
-
-
-def _steps(keys: Keys, choice: Choice, usual: int | None) -> None:
-    table = choice.run.queries()
-
-    def go(position: int) -> None:
-        state.click(keys.query, None if position == usual else table["id"].iloc[position])
-
-    def find() -> None:
-        wanted = " ".join(st.session_state[f"find_{keys.name}"].split())[:100]
-        found = queries.found(table, wanted, choice.position)
-        if found is not None:
-            go(found)
-        elif wanted:
-            state.notice(f"No prediction has “{plain.for_markdown(wanted)}”; nothing was changed.")
-
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=f"steps_{keys.name}"):
-        # Arrow keys step through A; where B is the same prediction of another model, it comes along.
-        for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
-            st.button(
-                "", icon=f":material/chevron_{arrow}:", key=f"{name.lower()}_{keys.name}", on_click=go,
-                args=(choice.position + step,), disabled=not 0 <= choice.position + step < len(table),
-                shortcut=arrow if keys is A else None, help=f"{name} prediction",
-            )  # fmt: skip
-        st.markdown(f"{choice.position + 1:,} of {len(table):,}", width="content")
-        st.session_state[f"find_{keys.name}"] = str(choice.query["id"])
-        st.text_input(
-            "Prediction", key=f"find_{keys.name}", width=112, on_change=find, label_visibility="collapsed",
-            help="Go to a prediction by its id" + (", or to the next that holds words" if "text" in table else ""),
-        )  # fmt: skip
