@@ -23,7 +23,7 @@ function layout(data, colour) {
     gridcolor: `${colour.grey}40`, tickfont: { size: 11 }, nticks: 6,
   });
   const corner = (x, y, text) => ({
-    xref: "paper", yref: "paper", x, y, text, showarrow: false, xanchor: x ? "right" : "left", yanchor: y ? "top" : "bottom",
+    xref: "paper", yref: "paper", x, y, text, showarrow: false, xanchor: x ? "right" : "left", yanchor: y ? "top" : "bottom", xshift: x ? -4 : 4,
     font: { size: 11, color: colour.text },
   });
   return {

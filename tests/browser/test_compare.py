@@ -89,3 +89,16 @@ def test_a_copied_link_names_the_second_run(compare):
     assert "run=small&" in link + "&"
     assert "run_b=small" in link
     assert "run_b" not in compare.url
+
+
+def test_a_visitor_who_comes_back_finds_the_second_prediction(compare):
+    compare.locator(".st-key-next_B button").first.click()
+    compare.wait_for_url("**query_b=*")
+    chosen = compare.url.split("query_b=")[1].split("&")[0]
+    compare.get_by_role("link", name="Explore").click()
+    compare.wait_for_selector("button.card")
+    assert "query_b" not in compare.url
+    compare.get_by_role("link", name="Compare", exact=True).click()
+    compare.wait_for_url(f"**query_b={chosen}*")
+    compare.wait_for_selector("a.card")
+    assert compare.locator(".st-key-find_B input").input_value() == chosen
