@@ -13,15 +13,15 @@ import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 
-def _component(name: str, isolate_styles: bool = True, above: str = "") -> ComponentRenderer:
-    """Script and style sheet of a name; with `above`, those of that name stand above them."""
-    folder, names = Path(__file__).parent, [part for part in (above, name) if part]
-    styles = [folder / f"{part}.css" for part in ("shared", *names)]
+def _component(name: str, *before: str, isolate_styles: bool = True) -> ComponentRenderer:
+    """The component of that name; the scripts `before` its own are put in front of it, and share its names."""
+    folder = Path(__file__).parent
+    styles = [folder / f"{part}.css" for part in ("shared", *before, name)]
     return st.components.v2.component(
         f"upstream_{name}",
         html="<div class='root'></div>",
         css="".join(style.read_text() for style in styles if style.is_file()),
-        js="".join((folder / f"{part}.js").read_text() for part in names),
+        js="\n".join((folder / f"{script}.js").read_text() for script in (*before, name)),
         isolate_styles=isolate_styles,
     )
 
@@ -35,8 +35,8 @@ joined_lists = _component("joined_lists")
 strip = _component("strip")
 totals = _component("totals")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
-influence_map = _component("influence_map", isolate_styles=False, above="points")
-scatter = _component("scatter", isolate_styles=False, above="points")
+influence_map = _component("influence_map", "points", isolate_styles=False)
+scatter = _component("scatter", "points", isolate_styles=False)
 
 
 def event(key: str, name: str) -> Any:

@@ -90,6 +90,6 @@ function listen(now, send) {
 export default function (component) {
   drawPoints(component, {
     name: "upstream-map", noun: "The map", columns: (data) => ({ value: float32(data.value) }), traces, layout, listen,
-    buttons: ["pan2d", "lasso2d", "select2d"],
+    buttons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
   });
 }

@@ -42,7 +42,7 @@ function card(item, tied) {
 }
 
 function list(column, sign, symbol, tied) {
-  const section = make("section", sign), heading = make("h4", sign), ol = make("ol");
+  const section = make("section", sign), heading = make("h3", sign), ol = make("ol");
   const title = sign === "helpful" ? "Helpful" : "Harmful";
   heading.append(make("span", "", symbol), make("span", "", `${title} in ${column.name}`), make("span", "quiet", column.unit));
   for (const item of column[sign]) {

@@ -168,14 +168,14 @@ function drawPoints({ data, parentElement, setTriggerValue }, { name, noun, colu
     now.data = data;
     now.m = { x: float32(data.x), y: float32(data.y), id: int64(data.id), label: int32(data.label), ...columns(data) };
     now.send = setTriggerValue;
-    now.plot.setAttribute("role", "img");
+    now.plot.setAttribute("role", "figure"); // not "img", which hides the buttons inside
     now.plot.setAttribute("aria-label", data.alt);
     const colour = colours(root, data);
     data.redraw = now.redraws = (now.redraws ?? 0) + 1; // what was lassoed is drawn from the data, not by Plotly
     data.dragmode = now.plot._fullLayout?.dragmode;
     await Plotly.react(now.plot, traces(data, now.m, colour), layout(data, colour), {
       responsive: true, displaylogo: false, scrollZoom: true, displayModeBar: true, doubleClick: "reset",
-      modeBarButtons: [buttons, ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
+      modeBarButtons: buttons,
     });
     if (!first) return;
     listenToHover(now);

@@ -57,6 +57,7 @@ function listen(now) {
 
 export default function (component) {
   drawPoints(component, {
-    name: "upstream-scatter", noun: "The scatter", columns: () => ({}), traces, layout, listen, buttons: ["pan2d", "zoom2d"],
+    name: "upstream-scatter", noun: "The scatter", columns: () => ({}), traces, layout, listen,
+    buttons: [["pan2d", "zoom2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
   });
 }
