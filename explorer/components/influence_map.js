@@ -1,34 +1,4 @@
-// The map on Plotly.react: zoom is kept (uirevision) whatever changes, and resting on a point shows its picture.
-const REST = 125; // ms that the pointer rests on a point before its picture appears
-const SHOWN = 56; // side of the picture, CSS pixels
-const state = new WeakMap();
-const texts = new Map(); // address of a page of texts -> its texts, or the promise of them
-
-const loadPlotly = (url) => window.Plotly
-  ? Promise.resolve(window.Plotly)
-  : (window.__upstreamPlotly ??= new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      script.src = url;
-      script.onload = () => resolve(window.Plotly);
-      script.onerror = () => { delete window.__upstreamPlotly; reject(new Error("plotly.js")); };
-      document.head.appendChild(script);
-    }));
-
-function number(value) {
-  if (value === 0) return "0";
-  const rounded = Number(value.toPrecision(2));
-  const places = Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(Math.abs(rounded)))));
-  return rounded.toFixed(places).replace("-", "−");
-}
-
-function colours(element, data) {
-  const style = getComputedStyle(element);
-  return {
-    ...data.colours,
-    text: style.getPropertyValue("--st-text-color").trim() || data.colours.text,
-    background: style.getPropertyValue("--st-background-color").trim() || "#fff",
-  };
-}
+// The map: every example at its place, coloured by what it did to the query.
 
 // Places of the points in the order in which they are drawn: the strongest last, so that nothing hides them; of labels
 // those without a colour of their own first.
@@ -80,13 +50,13 @@ function traces(data, m, colour) {
   return result;
 }
 
-function layout(data, colour) {
+function layout(data, colour, m) {
   // The ranges are those of all points, whichever of them are drawn.
   const axis = (range) => ({ visible: false, zeroline: false, showgrid: false, range: [...range] });
   return {
     height: data.height, autosize: true, uirevision: data.revision, dragmode: data.dragmode ?? "pan", showlegend: false,
     selectionrevision: data.redraw, hoverdistance: 14, margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    xaxis: axis(data.bounds[0]), yaxis: axis(data.bounds[1]), selections: [],
+    xaxis: axis(m.bounds[0]), yaxis: axis(m.bounds[1]), selections: [],
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colour.text, activecolor: colour.text },
     newselection: { line: { color: colour.text, width: 1, dash: "dot" } },
     shapes: data.region ? [{
@@ -96,116 +66,16 @@ function layout(data, colour) {
   };
 }
 
-// The example (or "query") that a Plotly point stands for; points are told apart by id, never by their place in a trace.
-const place = (point) => point.customdata;
-
-// Title and text of an example: at once if its page of texts is here, else as a promise.
-function preview(now, at) {
-  const { url, page } = now.data.preview;
-  const address = `${url}${Math.floor(at / page)}.json`;
-  if (!texts.has(address)) {
-    const loading = fetch(address).then((answer) => answer.json()).then((page) => {
-      texts.set(address, page);
-      return page;
-    });
-    loading.catch(() => texts.delete(address));
-    texts.set(address, loading);
-  }
-  const found = texts.get(address);
-  return found instanceof Promise ? found.then((rows) => rows[at % page]) : found[at % page];
-}
-
 function describe(now, at) {
   const { data, m } = now;
   if (at === "query") return { head: data.query.title, lines: [data.query.text] };
-  const id = m.id[at];
   const value = data.mode === "Influence"
     ? `${m.value[at] > 0 ? "▲ +" : m.value[at] < 0 ? "▼ " : ""}${number(m.value[at] * data.factor)} ${data.unit}`
     : data.mode === "Loss" ? `loss ${number(m.value[at])} nat` : "";
-  const label = data.classes[m.label[at]];
-  if (data.preview?.kind !== "text") return { head: `${label}  #${id}`, lines: [value] };
-  const found = preview(now, at);
-  const [title, text] = found instanceof Promise ? ["", "…"] : found;
-  const head = title || `${label}  #${id}`;
-  const tip = { head, lines: [title ? `${label}  #${id}` : "", value], text };
-  // Told once more when the text is here, if the pointer still rests there.
-  if (found instanceof Promise) found.then(() => { if (now.resting === at) fill(now, at); }, () => {});
-  return tip;
-}
-
-function fill(now, at) {
-  const { head, lines, text } = describe(now, at);
-  const part = (className, words) => {
-    const element = document.createElement("div");
-    element.className = className;
-    element.dir = "auto";
-    element.textContent = words;
-    return element;
-  };
-  now.facts.replaceChildren(
-    part("head", head), ...lines.filter(Boolean).map((line) => part("line", line)), ...(text ? [part("text", text)] : []),
-  );
-}
-
-function showTip(now, at, event) {
-  const { root, tip, picture, data } = now;
-  now.resting = at;
-  fill(now, at);
-  const tiles = data.preview?.kind === "image" ? data.preview : null;
-  picture.style.display = tiles || at === "query" ? "block" : "none";
-  picture.style.width = picture.style.height = `${SHOWN}px`;
-  if (at === "query") {
-    picture.style.display = data.query.image ? "block" : "none";
-    picture.style.backgroundImage = `url("${data.query.image}")`;
-    picture.style.backgroundSize = "100% 100%";
-    picture.style.backgroundPosition = "0 0";
-  } else if (tiles) {
-    const tile = at % tiles.page;
-    picture.style.backgroundImage = `url("${tiles.url}${Math.floor(at / tiles.page)}.png")`;
-    picture.style.backgroundSize = `${tiles.columns * SHOWN}px`;
-    picture.style.backgroundPosition = `-${(tile % tiles.columns) * SHOWN}px -${Math.floor(tile / tiles.columns) * SHOWN}px`;
-  }
-  tip.style.display = "flex";
-  const box = root.getBoundingClientRect();
-  const x = event.clientX - box.left, y = event.clientY - box.top;
-  const left = x + 16 + tip.offsetWidth > box.width ? x - 16 - tip.offsetWidth : x + 16;
-  tip.style.left = `${Math.max(0, left)}px`;
-  tip.style.top = `${Math.max(0, Math.min(y + 16, data.height - tip.offsetHeight))}px`;
-}
-
-function hoverRing(now, at) {
-  const m = now.m, query = now.data.query;
-  const [x, y] = at === null ? [[], []] : at === "query" ? [[query.x], [query.y]] : [[m.x[at]], [m.y[at]]];
-  const xaxis = now.plot._fullLayout.xaxis, yaxis = now.plot._fullLayout.yaxis;
-  // An own element, not a trace: redrawing 50,000 points for a ring would stutter.
-  now.ring.style.display = at === null ? "none" : "block";
-  if (at === null) return;
-  now.ring.style.left = `${xaxis._offset + xaxis.l2p(x[0]) - 10}px`;
-  now.ring.style.top = `${yaxis._offset + yaxis.l2p(y[0]) - 10}px`;
+  return told(now, at, [value]);
 }
 
 function listen(now, send) {
-  let resting;
-  const leave = () => {
-    clearTimeout(resting);
-    now.resting = null;
-    now.tip.style.display = "none";
-    hoverRing(now, null);
-  };
-  now.plot.on("plotly_hover", (e) => {
-    const at = place(e.points[e.points.length - 1]);
-    clearTimeout(resting);
-    hoverRing(now, at);
-    if (now.data.preview?.kind === "text" && at !== "query") preview(now, at);
-    resting = setTimeout(() => showTip(now, at, e.event), REST);
-  });
-  now.plot.on("plotly_unhover", leave);
-  now.plot.on("plotly_relayouting", leave);
-  now.plot.on("plotly_relayout", () => {
-    clearTimeout(now.settling);
-    if (now.m.x.length > MOST) now.settling = setTimeout(() => draw(now), REST);
-  });
-  now.plot.on("plotly_selecting", leave);
   now.plot.on("plotly_click", (e) => {
     const at = place(e.points[e.points.length - 1]);
     if (at !== "query") send("picked", String(now.m.id[at]));
@@ -218,61 +88,10 @@ function listen(now, send) {
   });
 }
 
-// Draw what belongs to the view as it is zoomed.
-async function draw(now) {
-  const { data, m, plot } = now, full = plot._fullLayout;
-  const kept = full && now.revision === data.revision; // what was zoomed stays, see `uirevision`
-  const found = drawnPlaces(m, kept ? [full.xaxis.range, full.yaxis.range] : data.bounds);
-  m.drawn = found.drawn;
-  now.revision = data.revision;
-  data.redraw = now.redraws = (now.redraws ?? 0) + 1; // what was lassoed is drawn from the data, not by Plotly
-  data.dragmode = full?.dragmode;
-  const colour = colours(now.root, data);
-  await window.Plotly.react(plot, traces(data, m, colour), layout(data, colour), {
-    responsive: true, displaylogo: false, scrollZoom: true, displayModeBar: true, doubleClick: "reset",
-    modeBarButtons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
-  });
-  const some = found.drawn.length < found.inside;
-  now.note.textContent = some ? `${found.drawn.length.toLocaleString("en")} of ${found.inside.toLocaleString("en")} points in view are drawn: `
-    + `${data.mode === "Label" ? "" : "the strongest, and "}an even sample. Zoom in to see all.` : "";
-}
-
-function elements(root) {
-  root.classList.add("upstream-map");
-  const make = (className) => {
-    const element = document.createElement("div");
-    element.className = className;
-    return element;
-  };
-  const plot = make("plot"), tip = make("tip"), picture = make("picture"), facts = make("facts"), ring = make("ring"), note = make("note");
-  tip.append(picture, facts);
-  Object.assign(ring.style, {
-    display: "none", position: "absolute", width: "20px", height: "20px", borderRadius: "50%", pointerEvents: "none",
-    border: "2px solid var(--st-text-color)", boxSizing: "border-box",
-  });
-  root.replaceChildren(plot, ring, tip, note);
-  return { root, plot, tip, picture, facts, ring, note };
-}
-
-export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".root");
-  Promise.all([pointsAt(data.points, data.count), loadPlotly(data.plotly)]).then(async ([points]) => {
-    let now = state.get(root);
-    const first = !now;
-    if (first) {
-      now = elements(root);
-      state.set(root, now);
-    }
-    now.data = data;
-    now.m = { ...points, value: values(data.value, data.limit) };
-    data.bounds = bounds(points);
-    now.send = setTriggerValue;
-    now.plot.setAttribute("role", "img");
-    now.plot.setAttribute("aria-label", data.alt);
-    await draw(now);
-    if (first) listen(now, (name, value) => now.send(name, value));
-  }).catch(() => {
-    root.textContent = "The map could not be drawn: its points or plotly.js did not load. Reload the page; if that does not help, "
-      + "start the explorer with `upstream explore`.";
+export default function (component) {
+  drawPoints(component, {
+    name: "upstream-map", noun: "The map", traces, layout, listen,
+    points: async (data) => ({ ...await pointsAt(data.points, data.count), value: values(data.value, data.limit) }),
+    buttons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
   });
 }
