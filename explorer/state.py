@@ -20,6 +20,8 @@ RANKING, SHADING, BY = "ranking", "shading", "by"
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
+# Notes: with which tag.
+TAG = "tag"
 # Made by searching: the words that all listed predictions hold.
 WORDS = "words"
 # The search field; what it finds goes into QUERY and WORDS.
@@ -53,6 +55,7 @@ KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 # Addresses of the pages that others lead to.
 EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
 SUSPECTS_PAGE = "suspect-examples"
+NOTES_PAGE = "notes-on-run"
 
 
 def runs_folder() -> Path:
@@ -88,6 +91,23 @@ def address(page: str, **choices: object) -> str:
     known = {RUN: st.session_state.get(RUN)} | choices
     said = urlencode({key: str(value) for key, value in known.items() if value is not None})
     return f"./{'' if page == EXPLORE_PAGE else page}?{said}"
+
+
+def here() -> str:
+    """The link to the view that is shown, relative to the app."""
+    page = st.session_state.get(_PAGE, EXPLORE_PAGE)
+    return f"./{'' if page == EXPLORE_PAGE else page}?{_choices()}"
+
+
+def link() -> str:
+    """The whole address of the view that is shown, as the visitor's browser has it."""
+    return f"{st.context.url}?{_choices()}" if st.context.url else here()
+
+
+def _choices() -> str:
+    # The run is named even where it is the usual one: the link still means the same when another is added.
+    known = {RUN: st.session_state.get(RUN)} | st.query_params.to_dict()
+    return urlencode({key: value for key, value in known.items() if value is not None})
 
 
 def take_along(address: str) -> None:

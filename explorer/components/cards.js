@@ -46,7 +46,11 @@ function score(item) {
   track.append(bar);
   const near = make("span", "near", item.near);
   near.title = "also among the nearest neighbours in the embedding";
-  line.append(track, ...(item.near ? [near] : []), make("span", "value", item.score));
+  const noted = make("span", "noted", "✎");
+  noted.title = `Noted: ${item.noted}`;
+  noted.setAttribute("role", "img");
+  noted.setAttribute("aria-label", noted.title);
+  line.append(track, ...(item.near ? [near] : []), ...(item.noted ? [noted] : []), make("span", "value", item.score));
   return line;
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from explorer import components, lists, pictures, plain, splits, state, theme
-from explorer.panels import text_card
+from explorer.panels import note, text_card
 from explorer.view import View
 
 
@@ -40,9 +42,10 @@ def overlap_text(view: View) -> str | None:
 def data(view: View) -> dict[str, object]:
     """What the component draws: one or two columns, and the ringed example if no column has it."""
     shown = view.lists
+    noted = note.of(view.run).of(view.stage)
     # Whatever is listed, bars compare with the strongest score that could be.
     largest = float(np.abs(view.scores[np.concatenate([shown.shown, view.strongest.shown])]).max(initial=0.0))
-    chosen = None
+    chosen: dict[str, Any] | None = None
     if view.example is not None and view.example not in shown.shown:
         same = "helpful" if view.scores[view.example] >= 0 else "harmful"
         place = lists.rank(view.scores, view.example)
@@ -50,11 +53,15 @@ def data(view: View) -> dict[str, object]:
             "title": f"Chosen on the map: number {place:,} of the {same} ones",
             "card": _card(view, view.example, max(largest, abs(float(view.scores[view.example])))),
         }
-    result: dict[str, object] = {"chosen": chosen, "columns": _columns(view, largest)}
+    columns = _columns(view, largest)
+    for card in [*([chosen["card"]] if chosen else []), *(card for column in columns for card in column["cards"])]:
+        if mark := note.mark(noted.get(int(card["id"]))):
+            card["noted"] = mark
+    result: dict[str, object] = {"chosen": chosen, "columns": columns}
     return result | ({"legend": text_card.legend(view)} if "text" in view.examples else {})
 
 
-def _columns(view: View, largest: float) -> list[dict[str, object]]:
+def _columns(view: View, largest: float) -> list[dict[str, Any]]:
     shown = view.lists
     if shown.single is not None:
         title = "Nearest in the embedding" if view.ranking == state.NEAREST else "A random draw"
@@ -65,7 +72,7 @@ def _columns(view: View, largest: float) -> list[dict[str, object]]:
     ]
 
 
-def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarray, largest: float) -> dict[str, object]:
+def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarray, largest: float) -> dict[str, Any]:
     narrowed = view.group is not None or view.region is not None
     what = f"No example {'here ' if narrowed else ''}has a {sign} score."
     return {

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components, pictures, plain, theme
+from explorer.spreadsheet import csv
 
 PREVIEW = 400
 """Characters of a text on a card."""
@@ -98,16 +99,6 @@ def rows(table: pd.DataFrame, positions: np.ndarray, scores: np.ndarray | None =
     if scores is not None:
         listed["score_nat"] = scores[positions]
     return listed.assign(**{name: part[name].to_numpy() for name in known if name in part})
-
-
-def csv(table: pd.DataFrame) -> bytes:
-    """The table as CSV in UTF-8, with a mark that spreadsheets need; no cell is read as a formula."""
-    safe = table.map(_no_formula)
-    return safe.to_csv(index=False, lineterminator="\n").encode("utf-8-sig")
-
-
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def csv_button(table: pd.DataFrame, name: str, key: str) -> None:
