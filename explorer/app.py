@@ -79,10 +79,11 @@ def header() -> Run | None:
         else:
             problem = None
         components.copy_link(key="copy_link", width="content", data={"run": name})
+        components.appearance(key="appearance", width="content", data={"pages": list(PAGES)})
     if problem:
         st.error(problem, icon=":material/error:")
     if bad:
-        start.others(bad)
+        start.others(root, bad)
     return run
 
 

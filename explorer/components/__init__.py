@@ -24,6 +24,7 @@ def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
     )
 
 
+appearance = _component("appearance")
 cards = _component("cards")
 confusion = _component("confusion")
 copy_link = _component("copy_link")

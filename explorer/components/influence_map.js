@@ -217,6 +217,56 @@ function listen(now, send) {
   });
 }
 
+// Beyond this many points a drawing of paths opens slowly: the points are then a picture inside it.
+const PATHS = 20000;
+
+// The map as it is zoomed, on the page's background, with what it shows written above it.
+function figure(now, format) {
+  const { data, plot } = now, colour = colours(now.root, data);
+  const { xaxis, yaxis } = plot._fullLayout;
+  const drawn = traces(data, now.m, colour);
+  const paths = format === "svg" && now.m.x.length <= PATHS;
+  const ink = { color: colour.text, size: 12, family: "system-ui, sans-serif" };
+  return {
+    data: paths ? drawn.map((trace) => ({ ...trace, type: "scatter" })) : drawn,
+    layout: {
+      ...layout(data, colour), paper_bgcolor: colour.background, plot_bgcolor: colour.background, autosize: false,
+      width: Math.max(plot.clientWidth, 600), height: data.height + 60, margin: { l: 12, r: 12, t: 56, b: 12 },
+      xaxis: { visible: false, range: [...xaxis.range] }, yaxis: { visible: false, range: [...yaxis.range] },
+      annotations: [{
+        text: data.caption.map(escaped).join("<br>"), font: ink, align: "left", showarrow: false,
+        xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom",
+      }],
+    },
+  };
+}
+
+// Plotly's texts know a few tags and entities: what comes from data is written so that it has none.
+const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+
+function tools(now) {
+  const line = document.createElement("div");
+  line.className = "tools";
+  line.append("Save the map as");
+  for (const [format, title] of [["png", "a picture of points"], ["svg", "a drawing that stays sharp at any size"]]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = format.toUpperCase();
+    button.title = `Download the map as it is zoomed, as ${title}`;
+    button.onclick = async () => {
+      button.disabled = true;
+      const drawn = figure(now, format);
+      const size = { width: drawn.layout.width, height: drawn.layout.height, scale: format === "png" ? 2 : 1 };
+      await window.Plotly.downloadImage(drawn, { format, filename: now.data.file, ...size }).catch(() => {
+        button.title = "The browser could not draw the file.";
+      });
+      button.disabled = false;
+    };
+    line.append(button);
+  }
+  return line;
+}
+
 function elements(root) {
   root.classList.add("upstream-map");
   const make = (className) => {
@@ -230,8 +280,9 @@ function elements(root) {
     display: "none", position: "absolute", width: "20px", height: "20px", borderRadius: "50%", pointerEvents: "none",
     border: "2px solid var(--st-text-color)", boxSizing: "border-box",
   });
-  root.replaceChildren(plot, ring, tip);
-  return { root, plot, tip, picture, facts, ring };
+  const now = { root, plot, tip, picture, facts, ring };
+  root.replaceChildren(plot, ring, tip, tools(now));
+  return now;
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -255,7 +306,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     data.dragmode = now.plot._fullLayout?.dragmode;
     await Plotly.react(now.plot, traces(data, now.m, colour), layout(data, colour), {
       responsive: true, displaylogo: false, scrollZoom: true, displayModeBar: true, doubleClick: "reset",
-      modeBarButtons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
+      modeBarButtons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
     });
     if (first) listen(now, (name, value) => now.send(name, value));
   }).catch(() => {
