@@ -299,7 +299,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       x: float32(data.x), y: float32(data.y), value: float32(data.value), id: int64(data.id), label: int32(data.label),
     };
     now.send = setTriggerValue;
-    now.plot.setAttribute("role", "img");
+    now.plot.setAttribute("role", "figure"); // not "img", which hides the buttons inside
     now.plot.setAttribute("aria-label", data.alt);
     const colour = colours(root, data);
     data.redraw = now.redraws = (now.redraws ?? 0) + 1; // what was lassoed is drawn from the data, not by Plotly

@@ -22,22 +22,21 @@ CHAIN = (
 
 def draw(root: Path, bad: dict[str, str]) -> None:
     """The start page: no run can be opened."""
+    now = computing.status(root)
+    if now.state != computing.NONE:
+        # What the button goes on with is no mistake.
+        bad = {name: message for name, message in bad.items() if name not in computing.NAMES}
     with st.container(width=760, key="start"):
-        st.title("No run to show yet" if not bad else "No run can be shown")
+        st.title("No run can be shown" if bad else "No run to show yet")
         st.markdown(
             "Upstream shows which **pretraining** examples made a **finetuned** model right or wrong. It reads *runs*: "
-            f"folders that hold one finetuned model and what each of its predictions came from. In "
-            f"{plain.for_markdown(root)} there is none yet."
-            if not bad
-            else f"The explorer looks for runs in {plain.for_markdown(root)}. A run is a folder that holds one "
-            "finetuned model and what each of its predictions came from."
+            "folders that hold one finetuned model and what each of its predictions came from. "
+            f"It looks for them in {plain.for_markdown(root)}."
         )
+        for message in bad.values():
+            st.error(plain.message(message), icon=":material/error:")
         st.html(chain_html())
-        under_way = _compute(root)
-        for name, message in bad.items():
-            # What the button goes on with is no mistake.
-            if not (under_way and name in computing.NAMES):
-                st.error(plain.message(message), icon=":material/error:")
+        _compute(root, now)
         _own()
 
 
@@ -46,16 +45,15 @@ def chain_html() -> str:
     boxes = " <span aria-hidden='true'>→</span> ".join(
         f'<div><b>{title}</b><span class="up-quiet">{words}</span></div>' for title, words in CHAIN
     )
-    back = f"{theme.HELPFUL} which of these helped, {theme.HARMFUL} which of these hurt?"
-    return f'<div class="up-chain"><div class="up-boxes">{boxes}</div><p class="up-quiet">↑ {back}</p></div>'
+    back = f"Which of the first made the last so: {theme.HELPFUL} which helped, {theme.HARMFUL} which hurt?"
+    return f'<div class="up-chain"><div class="up-boxes">{boxes}</div><p class="up-quiet">{back}</p></div>'
 
 
-def _compute(root: Path) -> bool:
-    """Draw the button, or how far the computation is; whether there is one that can go on."""
-    now = computing.status(root)
+def _compute(root: Path, now: computing.Status) -> None:
+    """Draw the button, or how far the computation is."""
     if now.state == computing.RUNNING:
         watch(root)
-        return True
+        return
     if now.state == computing.FAILED:
         st.error(f"The example could not be computed. {plain.message(now.message)}", icon=":material/error:")
     elif now.state == computing.STOPPED:
@@ -69,7 +67,6 @@ def _compute(root: Path) -> bool:
         "It takes a minute or two, goes on if you close this page, and sends nothing anywhere. The same in a terminal:"
     )
     st.code("upstream demo", language="bash")
-    return begun
 
 
 @st.fragment(run_every=EVERY)
