@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,11 +61,11 @@ def status(root: Path) -> Status:
         return Status()
     if "Finished:" in log:
         return Status()
-    if "Error: " in log:
-        return Status(FAILED, message=log[log.rindex("Error: ") + len("Error: ") :][:LONGEST])
-    if "Traceback" in log:
-        return Status(FAILED, message=log.splitlines()[-1][:LONGEST])
-    return Status(STOPPED)
+    last = log.splitlines()[-1] if log else ""
+    if last in ("", "KeyboardInterrupt", "Aborted.") or last.startswith("Interrupted."):
+        return Status(STOPPED)
+    said = re.search(r"^Error: (.*)", log, re.MULTILINE | re.DOTALL)
+    return Status(FAILED, message=(said[1] if said else last)[:LONGEST])
 
 
 def start(root: Path) -> None:

@@ -42,7 +42,6 @@ def overlap_text(view: View) -> str | None:
 def data(view: View) -> dict[str, object]:
     """What the component draws: one or two columns, and the ringed example if no column has it."""
     shown = view.lists
-    noted = note.of(view.run).of(view.stage)
     # Whatever is listed, bars compare with the strongest score that could be.
     largest = float(np.abs(view.scores[np.concatenate([shown.shown, view.strongest.shown])]).max(initial=0.0))
     chosen: dict[str, Any] | None = None
@@ -54,9 +53,8 @@ def data(view: View) -> dict[str, object]:
             "card": _card(view, view.example, max(largest, abs(float(view.scores[view.example])))),
         }
     columns = _columns(view, largest)
-    for card in [*([chosen["card"]] if chosen else []), *(card for column in columns for card in column["cards"])]:
-        if mark := note.mark(noted.get(int(card["id"]))):
-            card["noted"] = mark
+    for listed in (*([[chosen["card"]]] if chosen else []), *(column["cards"] for column in columns)):
+        note.marked(listed, note.of(view.run).of(view.stage))
     result: dict[str, object] = {"chosen": chosen, "columns": columns}
     return result | ({"legend": text_card.legend(view)} if "text" in view.examples else {})
 

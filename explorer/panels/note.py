@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from explorer import notes, plain, state, theme
 from influence.errors import RunError
 from influence.run import Run
-
-MARK = "✎"
-"""Stands on cards of items that have a note."""
 
 
 def of(run: Run) -> notes.Notes:
@@ -29,9 +29,11 @@ def of(run: Run) -> notes.Notes:
     return found
 
 
-def mark(note: notes.Note | None) -> str:
-    """What a card says of its item's note, on hover; empty without one."""
-    return "" if note is None else plain.beginning(note.said, 200)
+def marked(cards: Iterable[dict[str, Any]], noted: Mapping[int, notes.Note]) -> None:
+    """Put a mark on the cards of items that have a note; what it says is told on hover."""
+    for card in cards:
+        if found := noted.get(int(card["id"])):
+            card["noted"] = plain.beginning(found.said, 200)
 
 
 def draw(run: Run, table: str, row: pd.Series, key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ def scored(
     ]  # fmt: skip
 
 
-def column(title: str, cards: Sequence[dict], *, empty: str, sign: str = "single", unit: str = "") -> dict[str, object]:
+def column(title: str, cards: Sequence[dict], *, empty: str, sign: str = "single", unit: str = "") -> dict[str, Any]:
     """A list of cards under a heading; `sign` ("helpful", "harmful", "single") gives colour and symbol."""
     symbol = {"helpful": theme.HELPFUL, "harmful": theme.HARMFUL}.get(sign, "")
     return {"sign": sign, "symbol": symbol, "title": title, "unit": unit, "cards": list(cards), "empty": empty}
@@ -104,6 +105,6 @@ def rows(table: pd.DataFrame, positions: np.ndarray, scores: np.ndarray | None =
 def csv_button(table: pd.DataFrame, name: str, key: str) -> None:
     """A button that downloads the table as NAME.csv."""
     st.download_button(
-        "CSV", csv(table), f"{name}.csv", "text/csv", key=key, icon=":material/download:", on_click="ignore",
+        "CSV", lambda: csv(table), f"{name}.csv", "text/csv", key=key, icon=":material/download:", on_click="ignore",
         help="Download this list as a table",
     )  # fmt: skip
