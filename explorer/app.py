@@ -56,6 +56,7 @@ def header() -> Run | None:
     """Name, run picker, identity line, copy link; returns the verified run, or None after saying what is wrong."""
     root = state.runs_folder()
     good, bad = runs.listed(root)
+    start.gone(root, good, bad)
     if not good:
         st.html(brand())
         start.draw(root, bad)
@@ -72,6 +73,10 @@ def header() -> Run | None:
         )  # fmt: skip
         try:
             run = runs.open_run(root / name)
+            if state.written_anew(name, run.manifest["checksum"]):
+                state.notice(
+                    f"Run {plain.for_markdown(name)} was written anew on the disk; shown is what it holds now."
+                )
             st.html(f'<div class="up-identity">{plain.for_html(identity.line(run))}</div>')
             identity.draw(run)
         except UpstreamError as error:

@@ -49,6 +49,7 @@ SUMS = (LABEL, SOURCE)
 _NOTICES = "notices"
 _PAGE = "page"
 _KEPT = "kept"
+_OPENED = "opened"
 # What a visitor takes along from page to page: made by clicking, and held by widgets.
 KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 
@@ -129,6 +130,19 @@ def keep() -> None:
     held = {key: before[key] for key in KEPT_WIDGETS if key in before}
     held |= {key: st.session_state[key] for key in KEPT_WIDGETS if key in st.session_state}
     st.session_state[_KEPT] = held | {key: st.query_params[key] for key in KEPT if key in st.query_params}
+
+
+def written_anew(run: str, checksum: str) -> bool:
+    """Whether the run had other contents when this visitor saw it last."""
+    opened = st.session_state.setdefault(_OPENED, {})
+    before = opened.get(run, checksum)
+    opened[run] = checksum
+    return before != checksum
+
+
+def shown_run() -> str | None:
+    """The run that this visitor's page showed until now; None at first."""
+    return st.session_state.get(_KEPT, {}).get(RUN)
 
 
 def notice(text: str) -> None:

@@ -106,6 +106,18 @@ def _own() -> None:
     st.code("upstream explore --runs FOLDER", language="bash")
 
 
+def gone(root: Path, good: list[str], bad: dict[str, str]) -> None:
+    """Say that the run that was shown until now is not there any more; what is wrong with it is said elsewhere."""
+    before = state.shown_run()
+    if before is None or before in good:
+        return
+    st.session_state.pop(state.RUN, None)
+    if before not in bad or good:
+        why = bad.get(before) or f"Run {before}, which was shown here, is no longer in {root}."
+        other = " Another run is shown below." if good else ""
+        st.error(plain.message(why) + other, icon=":material/error:")
+
+
 def missing(root: Path, wanted: str, bad: dict[str, str]) -> None:
     """The link names a run that cannot be opened: say why."""
     message = bad.get(wanted)
