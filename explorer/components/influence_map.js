@@ -231,7 +231,7 @@ function figure(now, format) {
     data: paths ? drawn.map((trace) => ({ ...trace, type: "scatter" })) : drawn,
     layout: {
       ...layout(data, colour), paper_bgcolor: colour.background, plot_bgcolor: colour.background, autosize: false,
-      width: Math.max(plot.clientWidth, 600), height: data.height + 60, margin: { l: 12, r: 12, t: 56, b: 12 },
+      width: Math.max(plot.clientWidth, 600), height: data.height + 84, margin: { l: 12, r: 12, t: 72, b: 12 },
       xaxis: { visible: false, range: [...xaxis.range] }, yaxis: { visible: false, range: [...yaxis.range] },
       annotations: [{
         text: data.caption.map(escaped).join("<br>"), font: ink, align: "left", showarrow: false,

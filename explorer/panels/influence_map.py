@@ -128,13 +128,14 @@ def _caption(view: View, stage: str, mode: str) -> list[str]:
     query = view.query
     said, true = plain.beginning(query["prediction"], 40), plain.beginning(query["label"], 40)
     colours = {
-        state.INFLUENCE: f"coloured by influence on test item #{query['id']} (predicted {said}, true {true})",
-        state.LABEL: "coloured by label",
-        state.LOSS: "coloured by their own training loss",
+        state.INFLUENCE: f"Coloured by influence on test item #{query['id']} (predicted {said}, true {true})",
+        state.LABEL: "Coloured by label",
+        state.LOSS: "Coloured by their own training loss",
     }[mode]
     star = " · ★ the test item" if _star(query) else ""
     return [
-        f"Run {view.run.name}: {theme.stage_word(stage)} examples, {colours}",
+        f"Run {view.run.name}: {theme.stage_word(stage)} examples",
+        colours,
         f"{theme.HELPFUL} most helpful · {theme.HARMFUL} most harmful · blue helpful, orange harmful{star}"
         if mode == state.INFLUENCE
         else f"{theme.HELPFUL} most helpful · {theme.HARMFUL} most harmful{star}",

@@ -42,7 +42,7 @@ def grave(page: Any) -> list[str]:
 def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(context, address, name):
     page = context.new_page()
     page.goto(f"{address}/{ADDRESSES[name]}")
-    page.wait_for_selector(".up-title")
+    page.wait_for_selector(".up-identity")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         settled(page)
