@@ -84,6 +84,8 @@ def header() -> Run | None:
         else:
             problem = None
         components.copy_link(key="copy_link", width="content", data={"run": name})
+        if components.connection(key="connection", on_back_change=state.nothing).back and state.first_sight():
+            state.notice("The explorer was started again; this is the view that its address names.")
         components.appearance(key="appearance", width="content", data={"pages": list(PAGES)})
     if problem:
         st.error(problem, icon=":material/error:")

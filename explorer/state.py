@@ -140,6 +140,15 @@ def written_anew(run: str, checksum: str) -> bool:
     return before != checksum
 
 
+def first_sight() -> bool:
+    """Whether this server has never drawn a page for this visitor before."""
+    return _KEPT not in st.session_state
+
+
+def nothing() -> None:
+    """For events that are read where they are drawn."""
+
+
 def shown_run() -> str | None:
     """The run that this visitor's page showed until now; None at first."""
     return st.session_state.get(_KEPT, {}).get(RUN)

@@ -18,7 +18,7 @@ def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
     return st.components.v2.component(
         f"upstream_{name}",
         html="<div class='root'></div>",
-        css=(folder / "shared.css").read_text() + (folder / f"{name}.css").read_text(),
+        css="".join(path.read_text() for path in (folder / "shared.css", folder / f"{name}.css") if path.is_file()),
         js=(folder / f"{name}.js").read_text(),
         isolate_styles=isolate_styles,
     )
@@ -27,6 +27,7 @@ def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
 appearance = _component("appearance")
 cards = _component("cards")
 confusion = _component("confusion")
+connection = _component("connection")
 copy_link = _component("copy_link")
 drawing = _component("drawing")
 histogram = _component("histogram")

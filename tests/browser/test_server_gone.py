@@ -14,10 +14,8 @@ def test_the_page_says_so_and_comes_back_as_it_was(small, tmp_path, server, brow
         before = page.locator("section.helpful").inner_text()
     page.get_by_role("dialog", name="Connection error").wait_for(timeout=20000)
     with serving(tmp_path, port):
-        # The app is there again when its script has run for the new server, which takes a while to begin.
-        page.wait_for_function("document.querySelector('.stApp').dataset.testScriptState === 'running'", timeout=60000)
+        page.get_by_text("The explorer was started again").wait_for(timeout=60000)
         page.wait_for_function("document.querySelector('.stApp').dataset.testScriptState === 'notRunning'")
-        page.locator("button.card").first.wait_for()
         assert page.get_by_role("dialog").count() == 0
         assert page.locator("section.helpful").inner_text() == before
         page.locator(".st-key-step_next button").first.click()
