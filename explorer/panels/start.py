@@ -94,7 +94,7 @@ def _start(root: Path) -> None:
 
 
 def _own() -> None:
-    st.subheader("Your own model")
+    st.html('<h2 class="up-title">Your own model</h2>')
     st.markdown("From folders of pictures, one folder a class, or from files of texts:")
     st.code(
         "upstream precompute --images PRETRAIN FINETUNE TEST\nupstream precompute --texts PRETRAIN FINETUNE TEST",
