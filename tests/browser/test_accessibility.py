@@ -52,3 +52,17 @@ def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways(context, address
         settled(page)
         assert page.evaluate(SIDEWAYS) <= 0, width
     page.close()
+
+
+def test_dark_is_one_press_away_and_holds_on_every_page(browser, address):
+    page = browser.new_context(color_scheme="light").new_page()
+    back = "getComputedStyle(document.querySelector('.stApp')).backgroundColor"
+    page.goto(f"{address}/?run=words&query=1003")
+    page.get_by_role("button", name="Dark").click()
+    page.get_by_role("button", name="Light").wait_for()
+    assert page.evaluate(back) == "rgb(14, 17, 23)"
+    assert "query=1003" in page.url
+    page.goto(f"{address}/{state.NOTES_PAGE}")
+    page.get_by_role("button", name="Light").wait_for()
+    assert page.evaluate(back) == "rgb(14, 17, 23)"
+    page.context.close()
