@@ -73,7 +73,7 @@ def header() -> Run | None:
         )  # fmt: skip
         try:
             run = runs.open_run(root / name)
-            if state.written_anew(name, run.manifest["checksum"]):
+            if state.changed(f"run {name}", run.manifest["checksum"]):
                 state.notice(
                     f"Run {plain.for_markdown(name)} was written anew on the disk; shown is what it holds now."
                 )

@@ -49,7 +49,7 @@ SUMS = (LABEL, SOURCE)
 _NOTICES = "notices"
 _PAGE = "page"
 _KEPT = "kept"
-_OPENED = "opened"
+_SEEN = "seen"
 # What a visitor takes along from page to page: made by clicking, and held by widgets.
 KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 
@@ -132,12 +132,12 @@ def keep() -> None:
     st.session_state[_KEPT] = held | {key: st.query_params[key] for key in KEPT if key in st.query_params}
 
 
-def written_anew(run: str, checksum: str) -> bool:
-    """Whether the run had other contents when this visitor saw it last."""
-    opened = st.session_state.setdefault(_OPENED, {})
-    before = opened.get(run, checksum)
-    opened[run] = checksum
-    return before != checksum
+def changed(what: str, now: object) -> bool:
+    """Whether `what` is other than when this visitor's page looked at it last."""
+    seen = st.session_state.setdefault(_SEEN, {})
+    before = seen.get(what, now)
+    seen[what] = now
+    return before != now
 
 
 def first_sight() -> bool:

@@ -73,9 +73,8 @@ def _compute(root: Path, now: computing.Status) -> None:
 def watch(root: Path) -> None:
     """How far the computation is, looked at every second; the whole page is drawn again when something has ended."""
     now = computing.status(root)
-    there = tuple(runs.listed(root)[0])
-    if now.state != computing.RUNNING or there != st.session_state.setdefault("runs_there", there):
-        st.session_state.pop("runs_there", None)
+    others = state.changed("runs", runs.listed(root)[0])
+    if others or now.state != computing.RUNNING:
         st.rerun()
     known = f"{now.fraction:.0%}" if now.fraction is not None else "…"
     st.progress(now.fraction or 0.0, text=plain.for_markdown(f"{now.step or 'starting'}: {known}"))
