@@ -9,7 +9,7 @@ from types import ModuleType
 import streamlit as st
 
 from explorer import components, pictures, plain, runs, state, switching
-from explorer.pages import compare, explore, item, suspects, try_it
+from explorer.pages import compare, explore, item, notes, suspects, try_it
 from explorer.panels import identity, start
 from influence.errors import UpstreamError
 from influence.run import Run
@@ -28,6 +28,7 @@ PAGES = {
     state.SUSPECTS_PAGE: ("Suspects", suspects),
     state.COMPARE_PAGE: ("Compare", compare),
     "ask": ("Try it", try_it),
+    state.NOTES_PAGE: ("Notes", notes),
 }
 
 
@@ -56,6 +57,7 @@ def header() -> Run | None:
     """Name, run picker, identity line, copy link; returns the verified run, or None after saying what is wrong."""
     root = state.runs_folder()
     good, bad = runs.listed(root)
+    start.gone(root, good, bad)
     if not good:
         st.html(brand())
         start.draw(root, bad)
@@ -72,6 +74,10 @@ def header() -> Run | None:
         )  # fmt: skip
         try:
             run = runs.open_run(root / name)
+            if state.changed(f"run {name}", run.manifest["checksum"]):
+                state.notice(
+                    f"Run {plain.for_markdown(name)} was written anew on the disk; shown is what it holds now."
+                )
             st.html(f'<div class="up-identity">{plain.for_html(identity.line(run))}</div>')
             identity.draw(run)
         except UpstreamError as error:
@@ -79,10 +85,13 @@ def header() -> Run | None:
         else:
             problem = None
         components.copy_link(key="copy_link", width="content", data={"run": name})
+        if components.connection(key="connection", on_back_change=state.nothing).back and state.first_sight():
+            state.notice("The explorer was started again; this is the view that its address names.")
+        components.appearance(key="appearance", width="content", data={"pages": list(PAGES)})
     if problem:
         st.error(problem, icon=":material/error:")
     if bad:
-        start.others(bad)
+        start.others(root, bad)
     return run
 
 

@@ -22,6 +22,8 @@ QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "examp
 BAR = "bar"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
+# Notes: with which tag.
+TAG = "tag"
 # Made by searching: the words that all listed predictions hold.
 WORDS = "words"
 # Compare: side B's run and prediction (A's are RUN and QUERY), and of either side the method and what is explained.
@@ -54,12 +56,13 @@ SUMS = (LABEL, SOURCE)
 _NOTICES = "notices"
 _PAGE = "page"
 _KEPT = "kept"
+_SEEN = "seen"
 # What a visitor takes along from page to page: made by clicking, and held by widgets.
 KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 
 # Addresses of the pages that others lead to.
 EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
-SUSPECTS_PAGE, COMPARE_PAGE = "suspect-examples", "two-answers"
+SUSPECTS_PAGE, COMPARE_PAGE, NOTES_PAGE = "suspect-examples", "two-answers", "notes-on-run"
 # What comes back when a visitor returns to a page that no other page knows of.
 KEPT_THERE = {COMPARE_PAGE: (RUN_B, QUERY_B, METHOD, METHOD_B, EXPLAINED, EXPLAINED_B)}
 
@@ -99,6 +102,23 @@ def address(page: str, **choices: object) -> str:
     return f"./{'' if page == EXPLORE_PAGE else page}?{said}"
 
 
+def here() -> str:
+    """The link to the view that is shown, relative to the app."""
+    page = st.session_state.get(_PAGE, EXPLORE_PAGE)
+    return f"./{'' if page == EXPLORE_PAGE else page}?{_choices()}"
+
+
+def link() -> str:
+    """The whole address of the view that is shown, as the visitor's browser has it."""
+    return f"{st.context.url}?{_choices()}" if st.context.url else here()
+
+
+def _choices() -> str:
+    # The run is named even where it is the usual one: the link still means the same when another is added.
+    known = {RUN: st.session_state.get(RUN)} | st.query_params.to_dict()
+    return urlencode({key: value for key, value in known.items() if value is not None})
+
+
 def take_along(address: str) -> None:
     """After a change of pages, which empties the URL: put back what visitors take along."""
     before = st.session_state.get(_PAGE)
@@ -123,6 +143,23 @@ def keep() -> None:
 def shown_run() -> str | None:
     """Name of the run that the page showed when the visitor last saw it; for use in a callback."""
     return st.session_state.get(_KEPT, {}).get(RUN)
+
+
+def changed(what: str, now: object) -> bool:
+    """Whether `what` is other than when this visitor's page looked at it last."""
+    seen = st.session_state.setdefault(_SEEN, {})
+    before = seen.get(what, now)
+    seen[what] = now
+    return before != now
+
+
+def first_sight() -> bool:
+    """Whether this server has never drawn a page for this visitor before."""
+    return _KEPT not in st.session_state
+
+
+def nothing() -> None:
+    """For events that are read where they are drawn."""
 
 
 def notice(text: str) -> None:

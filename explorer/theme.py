@@ -116,6 +116,10 @@ def stage_word(stage: str) -> str:
     return STAGE_WORDS.get(stage, stage)
 
 
+EXPLAINED = "the loss on this prediction"
+"""What scores are about, where a page asks for nothing else."""
+
+
 def sign_rule(stage: str) -> str:
     """The sign rule in words, as Streamlit markdown; `stage` is already escaped."""
     return (

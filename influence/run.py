@@ -173,6 +173,15 @@ class Run:
         """The trained parameters and buffers of every stage: stage -> name -> tensor."""
         return {stage: self._model(f"stages/{stage}.safetensors") for stage in self.stages}
 
+    def shapes(self, stage: str) -> dict[str, tuple[int, ...]]:
+        """Shapes of a stage's parameters and buffers by name, without reading their values."""
+        name = f"stages/{self.stage(stage)['name']}.safetensors"
+        try:
+            with safetensors.safe_open(self.path / name, framework="np") as kept:
+                return {key: tuple(kept.get_slice(key).get_shape()) for key in sorted(kept.keys())}
+        except (OSError, safetensors.SafetensorError) as error:
+            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+
     def _model(self, name: str) -> dict[str, torch.Tensor]:
         try:
             return safetensors.torch.load_file(self.path / name)

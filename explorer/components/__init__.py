@@ -26,8 +26,10 @@ def _component(name: str, *parts: str, isolate_styles: bool = True) -> Component
     )
 
 
+appearance = _component("appearance")
 cards = _component("cards")
 confusion = _component("confusion")
+connection = _component("connection")
 copy_link = _component("copy_link")
 drawing = _component("drawing")
 histogram = _component("histogram")

@@ -44,7 +44,7 @@ function score(item) {
   const bar = make("span", "bar");
   bar.style.width = `${Math.round(1000 * item.width) / 10}%`;
   track.append(bar);
-  const marks = (item.marks ?? []).map((mark) => {
+  const marks = [...(item.marks ?? []), ...(item.noted ? [{ text: "✎", title: `Noted: ${item.noted}` }] : [])].map((mark) => {
     const sign = make("span", "mark", mark.text);
     sign.title = mark.title;
     sign.setAttribute("role", "img");
@@ -97,7 +97,7 @@ function card(item, onPick, opened) {
 
 function list(column, onPick, opened) {
   const section = make("section", column.sign);
-  const heading = make("h4", column.sign);
+  const heading = make("h3", column.sign);
   heading.append(make("span", "", column.symbol), make("span", "", column.title), make("span", "quiet", column.unit));
   section.append(heading);
   if (!column.cards.length) section.append(make("p", "empty", column.empty));
@@ -132,7 +132,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   columns.append(...data.columns.map((column) => list(column, pick, opened)));
   const chosen = make("div", "chosen");
   if (data.chosen) {
-    chosen.append(make("h4", "", data.chosen.title));
+    chosen.append(make("h3", "", data.chosen.title));
     const ol = make("ol");
     ol.append(card(data.chosen.card, pick, opened));
     chosen.append(ol);

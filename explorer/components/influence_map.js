@@ -76,6 +76,7 @@ function describe(now, at) {
 }
 
 function listen(now, send) {
+  now.root.append(tools(now));
   now.plot.on("plotly_click", (e) => {
     const at = place(e.points[e.points.length - 1]);
     if (at !== "query") send("picked", String(now.m.id[at]));
@@ -88,10 +89,57 @@ function listen(now, send) {
   });
 }
 
+// The map as it is zoomed, on the page's background, with what it shows written above it.
+function figure(now, format) {
+  const { data, plot } = now, colour = colours(now.root, data);
+  const { xaxis, yaxis } = plot._fullLayout;
+  const drawn = traces(data, now.m, colour);
+  const paths = format === "svg";
+  const ink = { color: colour.text, size: 12, family: "system-ui, sans-serif" };
+  return {
+    data: paths ? drawn.map((trace) => ({ ...trace, type: "scatter" })) : drawn,
+    layout: {
+      ...layout(data, colour, now.m), paper_bgcolor: colour.background, plot_bgcolor: colour.background, autosize: false,
+      width: Math.max(plot.clientWidth, 600), height: data.height + 84, margin: { l: 12, r: 12, t: 72, b: 12 },
+      xaxis: { visible: false, range: [...xaxis.range] }, yaxis: { visible: false, range: [...yaxis.range] },
+      annotations: [{
+        text: data.caption.map(escaped).join("<br>"), font: ink, align: "left", showarrow: false,
+        xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom",
+      }],
+    },
+  };
+}
+
+// Plotly's texts know a few tags and entities: what comes from data is written so that it has none.
+const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+
+function tools(now) {
+  const line = document.createElement("div");
+  line.className = "tools";
+  line.append("Save the map as");
+  for (const [format, title] of [["png", "a picture of points"], ["svg", "a drawing that stays sharp at any size"]]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = format.toUpperCase();
+    button.title = `Download the map as it is zoomed, as ${title}`;
+    button.onclick = async () => {
+      button.disabled = true;
+      const drawn = figure(now, format);
+      const size = { width: drawn.layout.width, height: drawn.layout.height, scale: format === "png" ? 2 : 1 };
+      await window.Plotly.downloadImage(drawn, { format, filename: now.data.file, ...size }).catch(() => {
+        button.title = "The browser could not draw the file.";
+      });
+      button.disabled = false;
+    };
+    line.append(button);
+  }
+  return line;
+}
+
 export default function (component) {
   drawPoints(component, {
     name: "upstream-map", noun: "The map", traces, layout, listen,
     points: async (data) => ({ ...await pointsAt(data.points, data.count), value: values(data.value, data.limit) }),
-    buttons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
+    buttons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
   });
 }

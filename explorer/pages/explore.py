@@ -7,18 +7,21 @@ import dataclasses
 import numpy as np
 import streamlit as st
 
-from explorer import lists, neighbours, plain, queries, regions, runs, splits, state, theme
+from explorer import lists, neighbours, notes, plain, queries, regions, runs, splits, state, theme
 from explorer.panels import (
     cards,
     controls,
     explain,
+    exports,
     groups,
     histogram,
     influence_map,
     models,
+    note,
     picker,
     prediction,
     tables,
+    target,
 )
 from explorer.view import View, group_column
 from influence.errors import RunError
@@ -59,23 +62,25 @@ def draw(run: Run) -> None:
     if live is not None:
         # The split over tokens that the run has is of its own scores.
         view = dataclasses.replace(view, scores=live, shading=state.PLAIN)
-    question.html(f'<h2 class="up-title">{question_text(view)}</h2>')
+    question.html(f'<h2 class="up-title">{question_html(view)}</h2>')
     with listed:
         rule = explain.rule(wanted if live is not None else None, plain.for_markdown(theme.stage_word(view.stage)))
         st.markdown(rule, help=theme.SIGN_HELP)
         controls.chips(view)
         cards.draw(view)
-    with listed:
-        _way_to_item(view)
+        _of_example(view)
     with spread:
         histogram.draw(view)
     with sums:
         groups.draw(view)
     with left:
         prediction.draw(view)
+        note.draw(run, notes.QUERIES, view.query, "query")
         _way_to_compare(view)
     with right:
         influence_map.draw(view)
+    explained = theme.EXPLAINED if live is None or wanted is None else target.words(wanted)
+    exports.draw(view, question_text(view), explained, prediction.html(view), state.link())
     tables.draw(view)
     st.caption(theme.CARE)
 
@@ -119,17 +124,26 @@ def current_view(
 
 
 def question_text(view: View) -> str:
+    """The page's question."""
+    return f"Why did the model say “{view.query['prediction']}”?"
+
+
+def question_html(view: View) -> str:
     """The page's question, escaped for HTML."""
     return f"Why did the model say “<bdi>{plain.for_html(view.query['prediction'])}</bdi>”?"
 
 
-def _way_to_item(view: View) -> None:
-    """The ringed example's own page."""
+def _of_example(view: View) -> None:
+    """What can be done with the ringed example: its own page, and a note."""
     if view.example is None:
         return
-    example = view.examples["id"].iloc[view.example]
-    link = state.address(state.ITEM_PAGE, of=controls.stage_title(view.stage), example=example, query=view.query["id"])
-    _way(link, f"Which predictions example #{example} helps and hurts most")
+    row = view.examples.iloc[view.example]
+    link = state.address(
+        state.ITEM_PAGE, of=controls.stage_title(view.stage), example=row["id"], query=view.query["id"]
+    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="of_example"):
+        note.draw(view.run, view.stage, row, "example")
+        _way(link, f"Which predictions example #{row['id']} helps and hurts most")
 
 
 def _way_to_compare(view: View) -> None:
@@ -139,7 +153,7 @@ def _way_to_compare(view: View) -> None:
 
 
 def _way(link: str, words: str) -> None:
-    st.html(f'<a class="up-way" href="{plain.for_html(link)}">{words} →</a>')
+    st.html(f'<a class="up-way" href="{plain.for_html(link)}">{words} →</a>', width="content")
 
 
 def _title(text: str) -> None:

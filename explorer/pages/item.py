@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import columns, components, neighbours, pictures, plain, queries, runs, state, theme
-from explorer.panels import controls, histogram, prediction, single_cards
+from explorer import columns, components, neighbours, notes, pictures, plain, queries, runs, state, theme
+from explorer.panels import controls, histogram, note, prediction, single_cards
 from influence.errors import RunError
 from influence.ranking import top
 from influence.run import Run
@@ -40,6 +40,7 @@ def draw(run: Run) -> None:
         _steps(run.examples(stage), position)
         st.html(example_html(run.examples(stage).iloc[position]))
         st.html(facts_html(run, stage, method, position))
+        note.draw(run, stage, run.examples(stage).iloc[position], "item")
     scores = columns.column(run, stage, method, position)
     with right:
         st.html('<h2 class="up-title">Which test predictions does it help and hurt most?</h2>')
@@ -174,6 +175,8 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
         )
         for title, verb, places, sign in (("Helped", "helps", helped, "helpful"), ("Hurt", "hurts", hurt, "harmful"))
     ]  # fmt: skip
+    for listed in lists:
+        note.marked(listed["cards"], note.of(run).of(notes.QUERIES))
     single_cards.draw(PREDICTIONS, lists)
     single_cards.csv_button(
         single_cards.rows(table, np.argsort(-scores, kind="stable"), scores),
@@ -213,5 +216,6 @@ def _neighbours(run: Run, stage: str, position: int) -> None:
         )
         for place, cosine in zip(nearest.tolist(), cosines.tolist(), strict=True)
     ]  # fmt: skip
+    note.marked(cards, note.of(run).of(stage))
     listed = single_cards.column("Nearest in the embedding", cards, empty="It has no neighbour.", unit="cosine")
     single_cards.draw(NEIGHBOURS, [listed], open_example)

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import live, neighbours, pictures, plain, runs, state, theme
-from explorer.panels import cards, controls, influence_map, prediction, question, target
+from explorer.panels import cards, controls, exports, influence_map, prediction, question, target
 from explorer.view import View
 from influence.errors import RunError, StudyError, UpstreamError
 from influence.live import Live, Reading, Target
@@ -71,13 +71,8 @@ def draw(run: Run) -> None:
     with middle:
         st.markdown(target.rule(chosen, plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
         cards.draw(view)
-        st.download_button(
-            "All scores as CSV",
-            lambda: exported(view, chosen),
-            f"{run.name}-question.csv",
-            "text/csv",
-            key="export_new",
-        )
+        question_text = f"The model says “{said.prediction}”. Why?"
+        exports.draw(view, question_text, target.words(chosen), answer_html(view, asked, chosen), None)
     with right:
         influence_map.draw(view)
         if "x" in view.query:
@@ -153,11 +148,3 @@ def placed(run: Run, vector: np.ndarray) -> tuple[float, float] | None:
     near = np.argsort(-(embedding.examples @ neighbours.unit(vector[None])[0]), kind="stable")[:NEAREST]
     x, y = table[["x", "y"]].to_numpy()[near].mean(axis=0)
     return float(x), float(y)
-
-
-def exported(view: View, chosen: Target) -> bytes:
-    """Every example with its score, strongest first, as CSV."""
-    columns = [name for name in ("id", "label", "title", "source", "text") if name in view.examples]
-    table = view.examples[columns].copy()
-    table["score, nat"], table["explained"] = view.scores, target.words(chosen)
-    return table.iloc[np.argsort(-np.abs(view.scores), kind="stable")].to_csv(index=False).encode()

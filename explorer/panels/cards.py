@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from explorer import columns, components, lists, pictures, plain, splits, state, theme
-from explorer.panels import text_card
+from explorer.panels import note, text_card
 from explorer.view import View
 from influence.errors import RunError
 
@@ -73,7 +74,7 @@ def data(view: View) -> dict[str, object]:
     # Whatever is listed, bars compare with the strongest score that could be.
     listed = np.concatenate([view.on_cards, view.strongest.shown])
     largest = float(np.abs(view.scores[listed]).max(initial=0.0))
-    chosen = None
+    chosen: dict[str, Any] | None = None
     if view.example is not None and view.example not in view.on_cards:
         same = "helpful" if view.scores[view.example] >= 0 else "harmful"
         place = lists.rank(view.scores, view.example)
@@ -81,11 +82,14 @@ def data(view: View) -> dict[str, object]:
             "title": f"Chosen on the map: number {place:,} of the {same} ones",
             "card": _card(view, view.example, max(largest, abs(float(view.scores[view.example])))),
         }
-    result: dict[str, object] = {"chosen": chosen, "columns": _columns(view, largest)}
+    columns = _columns(view, largest)
+    for listed in (*([[chosen["card"]]] if chosen else []), *(column["cards"] for column in columns)):
+        note.marked(listed, note.of(view.run).of(view.stage))
+    result: dict[str, object] = {"chosen": chosen, "columns": columns}
     return result | ({"legend": text_card.legend(view)} if "text" in view.examples else {})
 
 
-def _columns(view: View, largest: float) -> list[dict[str, object]]:
+def _columns(view: View, largest: float) -> list[dict[str, Any]]:
     shown = view.lists
     if view.ranking == state.ALL_THREE:
         return [
@@ -101,7 +105,7 @@ def _columns(view: View, largest: float) -> list[dict[str, object]]:
     ]
 
 
-def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarray, largest: float) -> dict[str, object]:
+def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarray, largest: float) -> dict[str, Any]:
     what = f"No example {'here ' if view.narrowed else ''}has a {sign} score."
     return {
         "sign": sign,

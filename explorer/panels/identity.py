@@ -20,13 +20,22 @@ def line(run: Run) -> str:
     reports = [record["report"] for record in manifest["scores"] if record["method"] == manifest["default_method"]]
     damping = reports[0].get("damping") if reports else None
     parts = [
-        " ".join(part for part in (manifest["study"], manifest["variant"]) if part),
+        " ".join(part for part in (manifest["study"], manifest["variant"], f"({case(run)})" * bool(case(run))) if part),
         manifest["default_method"] + (f", damping {damping:.2g}" if isinstance(damping, (int, float)) else ""),
-        f"{sizes} examples",
+        f"{sizes} examples, {len(run.queries()):,} predictions",
         f"seed {manifest['seed']}",
         _date(manifest["created"]),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def case(run: Run) -> str:
+    """Which of the paper's cases the last stage is: what it inherited stayed fixed, or was trained; "" if neither."""
+    groups = run.manifest["stages"][-1].get("parameters", {}) if run.stages else {}
+    frozen, trained = groups.get("frozen"), groups.get("proximity")
+    if frozen and trained:
+        return "partly frozen"
+    return "case 1" if frozen else "case 2" if trained else ""
 
 
 def _date(created: str) -> str:
@@ -51,6 +60,8 @@ def draw(run: Run) -> None:
             st.caption("No warnings were raised while computing.")
         st.markdown("**Stages**")
         st.dataframe(stages(run), hide_index=False, alt="What is known of each stage")
+        st.markdown("**Layers**")
+        st.dataframe(layers(run), hide_index=True, height=220, alt="Parameters and what became of them")
         st.markdown("**Scores**")
         st.dataframe(scores(run), hide_index=True, alt="How each score array was solved")
         st.markdown("**Times, versions, checksums**")
@@ -79,6 +90,22 @@ def stages(run: Run) -> pd.DataFrame:
             "smallest curvature": _plain(stage.get("smallest_curvature")),
         }
     return pd.DataFrame(columns)
+
+
+def layers(run: Run) -> pd.DataFrame:
+    """One row a parameter or buffer of a stage: its shape, and what the stage did with it.
+
+    Raises:
+        RunError: a stage's file cannot be read.
+    """
+    words = {"frozen": "inherited, kept fixed", "proximity": "inherited, trained", "new": "new", "constant": "constant"}
+    rows = []
+    for stage in run.manifest["stages"]:
+        groups = stage.get("parameters", {})
+        became = {name: words[group] for group in words for name in groups.get(group, [])}
+        for name, shape in run.shapes(stage["name"]).items():
+            rows.append((stage["name"], name, " x ".join(map(str, shape)) or "1", became.get(name, "")))
+    return pd.DataFrame(rows, columns=["stage", "parameter", "shape", "what became of it"])
 
 
 def scores(run: Run) -> pd.DataFrame:

@@ -81,6 +81,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
         "query": _star(view.query),
         "preview": served.previews(view.run, stage),
         "revision": view.run.manifest["checksum"], "height": HEIGHT,
+        "file": f"{view.run.name}-{view.query['id']}-map", "caption": _caption(view, stage, mode),
         "alt": f"Map of {len(table):,} {theme.stage_word(stage)} examples coloured by "
         f"{mode.lower()}; a table is at the end of the page.",
     }  # fmt: skip
@@ -108,6 +109,25 @@ def _star(query: pd.Series) -> dict[str, object] | None:
         "x": float(query["x"]), "y": float(query["y"]), "image": pictures.data_url(query),
         "title": f"test item #{query['id']}, projected", "text": f"true {true}, predicted {said}",
     }  # fmt: skip
+
+
+def _caption(view: View, stage: str, mode: str) -> list[str]:
+    """What stands on a saved map: of what it is, and what the signs mean."""
+    query = view.query
+    said, true = plain.beginning(query["prediction"], 40), plain.beginning(query["label"], 40)
+    colours = {
+        state.INFLUENCE: f"Coloured by influence on test item #{query['id']} (predicted {said}, true {true})",
+        state.LABEL: "Coloured by label",
+        state.LOSS: "Coloured by their own training loss",
+    }[mode]
+    star = " · ★ the test item" if _star(query) else ""
+    return [
+        f"Run {view.run.name}: {theme.stage_word(stage)} examples",
+        colours,
+        f"{theme.HELPFUL} most helpful · {theme.HARMFUL} most harmful · blue helpful, orange harmful{star}"
+        if mode == state.INFLUENCE
+        else f"{theme.HELPFUL} most helpful · {theme.HARMFUL} most harmful{star}",
+    ]
 
 
 def _packed(values: np.ndarray) -> str:

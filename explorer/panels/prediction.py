@@ -15,11 +15,16 @@ MOST = 10
 
 
 def draw(view: View) -> None:
+    st.html(html(view))
+
+
+def html(view: View) -> str:
+    """The view's prediction as HTML with everything from data escaped."""
     text, tokens = pictures.text(view.query), splits.Splits(view.run, "queries")
     read = None if text is None else tokens.read(view.position, text)
     for problem in tokens.problems:
         state.notice(splits.problem_text(problem))
-    st.html(prediction_html(view.query, view.classes, read))
+    return prediction_html(view.query, view.classes, read)
 
 
 def prediction_html(query: pd.Series, classes: list[str], read: int | None = None, most: int = MOST) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from explorer import components, pictures, plain, theme
+from explorer.spreadsheet import csv
 
 PREVIEW = 400
 """Characters of a text on a card."""
@@ -74,7 +76,7 @@ def scored(
     ]  # fmt: skip
 
 
-def column(title: str, cards: Sequence[dict], *, empty: str, sign: str = "single", unit: str = "") -> dict[str, object]:
+def column(title: str, cards: Sequence[dict], *, empty: str, sign: str = "single", unit: str = "") -> dict[str, Any]:
     """A list of cards under a heading; `sign` ("helpful", "harmful", "single") gives colour and symbol."""
     symbol = {"helpful": theme.HELPFUL, "harmful": theme.HARMFUL}.get(sign, "")
     return {"sign": sign, "symbol": symbol, "title": title, "unit": unit, "cards": list(cards), "empty": empty}
@@ -100,19 +102,9 @@ def rows(table: pd.DataFrame, positions: np.ndarray, scores: np.ndarray | None =
     return listed.assign(**{name: part[name].to_numpy() for name in known if name in part})
 
 
-def csv(table: pd.DataFrame) -> bytes:
-    """The table as CSV in UTF-8, with a mark that spreadsheets need; no cell is read as a formula."""
-    safe = table.map(_no_formula)
-    return safe.to_csv(index=False, lineterminator="\n").encode("utf-8-sig")
-
-
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
 def csv_button(table: pd.DataFrame, name: str, key: str) -> None:
     """A button that downloads the table as NAME.csv."""
     st.download_button(
-        "CSV", csv(table), f"{name}.csv", "text/csv", key=key, icon=":material/download:", on_click="ignore",
+        "CSV", lambda: csv(table), f"{name}.csv", "text/csv", key=key, icon=":material/download:", on_click="ignore",
         help="Download this list as a table",
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -35,9 +36,19 @@ def address(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     small.write_run(root, "small")
     small.write_run(root, "words", text=True)
     small.write_run(root, "words-hostile", text=True, hostile=HOSTILE)
+    with serving(root, free_port()) as address:
+        yield address
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(root: Path, port: int) -> Iterator[str]:
+    """An explorer of its own on a folder of runs, stopped at the end."""
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     server = subprocess.Popen(
         [sys.executable, "-m", "explorer", "--runs", str(root), "--port", str(port), "--no-browser"],
@@ -152,6 +163,12 @@ def settled(page: Any) -> Callable[[], None]:
 def settled_texts(texts: Any) -> Callable[[], None]:
     """The same for the run of texts."""
     return lambda: settle(texts)
+
+
+@pytest.fixture
+def server() -> tuple[Callable[[], int], Callable[[Path, int], Any]]:
+    """For a test that stops its server: a free port, and what serves a folder of runs there."""
+    return free_port, serving
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from explorer import runs
 from influence.draft import Draft
 
 
@@ -86,13 +87,44 @@ def test_run_replaced_on_disk_is_noticed(open_app, root, small, component):
     shutil.rmtree(root / "small")
     small.write_run(root, "small", seed=5)
     app.run()
-    assert callouts(app) == ""
+    assert "small was written anew on the disk" in callouts(app)
     assert component(app, "cards") != before
+    assert callouts(app.run()) == ""
 
 
 def test_run_removed_while_it_is_shown(open_app, root):
     app = open_app(root)
     shutil.rmtree(root / "small")
     app.run()
-    assert not app.exception
+    assert "small, which was shown here, is no longer in" in callouts(app)
     assert app.title[0].value == "No run to show yet"
+
+
+def test_run_removed_while_it_is_shown_and_others_are_left(open_app, root, small):
+    small.write_run(root, "other", seed=3)
+    app = open_app(root, run="small")
+    shutil.rmtree(root / "small")
+    app.run()
+    assert "small, which was shown here, is no longer in" in callouts(app)
+    assert app.selectbox(key="run").value == "other"
+    assert callouts(app.run()) == ""
+
+
+def test_run_damaged_in_its_manifest_while_others_are_left(open_app, root, small):
+    small.write_run(root, "other", seed=3)
+    app = open_app(root, run="small")
+    rewrite_manifest(root / "small", seed=7)
+    app.run()
+    assert "was changed after it was written" in callouts(app)
+    assert app.selectbox(key="run").value == "other"
+
+
+def test_chunk_that_vanishes_after_the_run_was_verified(open_app, root, monkeypatch):
+    app = open_app(root)
+    monkeypatch.setattr(runs, "fingerprint", lambda _: 1)  # as if it vanished between the check and the reading
+    app.run()
+    shutil.rmtree(root / "small" / "scores" / "pretrain-exact.zarr" / "c")
+    app.query_params["query"] = "1003"
+    app.run()
+    assert "not finite" in callouts(app)
+    assert "precompute" in callouts(app)

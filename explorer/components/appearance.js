@@ -1,0 +1,30 @@
+// Light or dark. Streamlit hides this choice in its menu and offers no way to make it from a page; it keeps the choice in
+// the browser under one name for each page. If another version of it does so elsewhere, the button does nothing harmful.
+const NAME = (path) => `stActiveTheme-${path}-v2`;
+
+function dark(element) {
+  const [r, g, b] = getComputedStyle(element).getPropertyValue("color").match(/[\d.]+/g).map(Number);
+  return r + g + b > 384; // light letters stand on a dark page
+}
+
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".root");
+  const other = dark(root) ? "Light" : "Dark";
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = other === "Dark" ? "☾ Dark" : "☀ Light";
+  button.title = `Show all pages ${other.toLowerCase()}; the page is loaded again as it is`;
+  button.onclick = () => {
+    const here = window.location.pathname;
+    const page = data.pages.find((address) => here.endsWith(`/${address}`)) ?? "";
+    const base = here.slice(0, here.length - page.length);
+    try {
+      for (const address of ["", ...data.pages]) localStorage.setItem(NAME(base + address), JSON.stringify(other));
+    } catch {
+      button.textContent = "Not allowed";
+      return;
+    }
+    window.location.reload();
+  };
+  root.replaceChildren(button);
+}

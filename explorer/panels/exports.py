@@ -1,0 +1,123 @@
+"""What a visitor can take along of a view: its lists, all of its scores, and a report that opens anywhere."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import notes, plain, report, state, theme
+from explorer.panels import cards, groups, histogram, identity, note, tables
+from explorer.spreadsheet import csv
+from explorer.view import View
+
+CARE = theme.CARE.replace("*", "")
+
+
+def draw(view: View, question: str, explained: str, prediction: str, link: str | None) -> None:
+    """Draw the buttons; nothing is made before one is pressed.
+
+    Args:
+        view: what is shown.
+        question: the page's question, as text.
+        explained: what is explained, such as "the loss on this prediction".
+        prediction: the prediction as HTML, with everything from data escaped.
+        link: where the view opens again; None where no link can lead to it.
+    """
+    name = f"{view.run.name}-{view.query['id']}"
+    written = note.of(view.run)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
+        st.download_button(
+            "Lists as CSV", lambda: csv(listed(view, explained)), f"{name}-lists.csv", "text/csv", key="export_lists",
+            icon=":material/download:", on_click="ignore", help="The examples on the cards, as a table",
+        )  # fmt: skip
+        st.download_button(
+            "All scores as CSV", lambda: csv(everything(view, explained)), f"{name}-scores.csv", "text/csv",
+            key="export_scores", icon=":material/download:", on_click="ignore",
+            help=f"Every {plain.for_markdown(theme.stage_word(view.stage))} example with its score, strongest first",
+        )  # fmt: skip
+        st.download_button(
+            "Report", lambda: report.page(contents(view, question, explained, prediction, link, written)),
+            f"{name}.html", "text/html", key="export_report", icon=":material/description:", on_click="ignore",
+            help="This view as one file that opens in any browser, without network: prediction, lists with pictures or "
+            "texts, all scores, totals, and which run it is",
+        )  # fmt: skip
+
+
+def listed(view: View, explained: str) -> pd.DataFrame:
+    """The cards as a table, helpful ones first, with the query and what is explained."""
+    table = tables.listed(view, score_column(view))
+    return table.assign(query=view.query["id"], explained=explained)
+
+
+def everything(view: View, explained: str) -> pd.DataFrame:
+    """Every example with its score, strongest first, and what is explained."""
+    known = [name for name in ("id", "label", "title", "source", "text") if name in view.examples]
+    table = view.examples[known].copy()
+    table[score_column(view)], table["explained"] = view.scores, explained
+    return table.iloc[np.argsort(-np.abs(view.scores), kind="stable")]
+
+
+def score_column(view: View) -> str:
+    """The name of the column of scores: with their unit, if the method has one."""
+    return "score_nat" if view.unit.name else "score"
+
+
+def contents(
+    view: View, question: str, explained: str, prediction: str, link: str | None, written: notes.Notes
+) -> report.Contents:
+    """What the report of a view says."""
+    now = datetime.datetime.now(datetime.UTC)
+    overlap = cards.overlap_text(view)
+    return report.Contents(
+        question=question, prediction=prediction, stage=theme.stage_word(view.stage), explained=explained,
+        cards=cards.data(view), spread=histogram.data(view), totals=groups.rows(view), summed_by=groups.noun(view),
+        narrowed=narrowed(view),
+        sentences=[*([overlap] if overlap else []), histogram.share_text(view.scores, view.lists.shown), CARE],
+        notes=_noted(view, written), run=view.run.name, identity=identity.line(view.run), facts=_facts(view),
+        warnings=[str(warning) for warning in view.run.manifest.get("warnings", [])],
+        link=link or "Asked on Try it: no link leads to it.", written=f"{now:%Y-%m-%d %H:%M} UTC",
+    )  # fmt: skip
+
+
+def narrowed(view: View) -> list[str]:
+    """What the lists are ordered by and narrowed down to, in words."""
+    found = [f"Method {view.method}."]
+    if view.lists.single is None and view.order == state.RELATIVE:
+        found.append("In the order of score over the size of the example's own gradient.")
+    if view.region is not None:
+        found.append(f"Only the {int(view.in_region.sum()):,} examples in a region of the map that was drawn by hand.")
+    if view.group is not None:
+        found.append(f"Only examples of the {groups.noun(view)} {theme.group_name(view.group)}.")
+    return found
+
+
+def _noted(view: View, written: notes.Notes) -> list[tuple[str, str]]:
+    about, of = written.of(view.stage), []
+    if own := written.of(notes.QUERIES).get(_number(view)):
+        of.append(("This prediction", own.said))
+    for number in view.examples["id"].iloc[view.lists.shown].tolist():
+        if number in about:
+            of.append((f"Example #{number}", about[number].said))
+    return of
+
+
+def _number(view: View) -> int:
+    """The query's id in its table; -1 for a question that has none."""
+    return int(view.query["id"]) if view.position >= 0 else -1
+
+
+def _facts(view: View) -> list[tuple[str, str]]:
+    """The run's identity, without the checksum of every single file."""
+    manifest, details = view.run.manifest, identity.details(view.run)
+    rows = [("title", manifest.get("title") or view.run.name), ("summary", manifest.get("summary", ""))]
+    rows += [
+        (str(what), str(value)) for what, value in zip(details["what"], details["value"], strict=True)
+        if what != "folder" and (not str(what).startswith("checksum: ") or what == "checksum: run.json")
+    ]  # fmt: skip
+    solved = identity.scores(view.run)
+    own = solved[(solved["stage"] == view.stage) & (solved["method"] == view.method)]
+    rows += [(f"{view.method}: {what}", value) for what, value in zip(own["what"], own["value"], strict=True)]
+    return rows

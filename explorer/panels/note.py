@@ -1,0 +1,88 @@
+"""A note on one example or prediction: a button that shows whether there is one, and a form behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from explorer import notes, plain, state, theme
+from influence.errors import RunError
+from influence.run import Run
+
+
+def of(run: Run) -> notes.Notes:
+    """The run's notes; none after saying why they cannot be read. Lines that are damaged are told of, too."""
+    try:
+        found = notes.read(run)
+    except RunError as error:
+        state.notice(plain.message(error))
+        return notes.Notes()
+    if found.damaged:
+        lines = ", ".join(map(str, found.damaged[:5])) + (" …" if len(found.damaged) > 5 else "")
+        state.notice(
+            f"{plain.for_markdown(notes.file(run))} is damaged in line {lines}, which is left as it is. The other "
+            "notes are shown, and new ones can be written."
+        )
+    return found
+
+
+def marked(cards: Iterable[dict[str, Any]], noted: Mapping[int, notes.Note]) -> None:
+    """Put a mark on the cards of items that have a note; what it says is told on hover."""
+    for card in cards:
+        if found := noted.get(int(card["id"])):
+            card["noted"] = plain.beginning(found.said, 200)
+
+
+def draw(run: Run, table: str, row: pd.Series, key: str) -> None:
+    """Draw the button for the item `row` of `table` (a stage, or notes.QUERIES); `key` keeps several apart."""
+    number = int(row["id"])
+    note = of(run).latest.get((table, number))
+    label = f"Note: {', '.join(note.tags) or 'written'}" if note else "Note"
+    name = f"{key}_note"
+    popover = st.popover(
+        label, icon=":material/edit_note:", key=name, on_change="rerun",
+        help="Tag this item or write something about it; it is kept beside the run, for everybody who opens it.",
+    )  # fmt: skip
+    if popover.open:
+        with popover:
+            _form(run, table, number, note, name)
+
+
+def _form(run: Run, table: str, number: int, note: notes.Note | None, name: str) -> None:
+    what = "Prediction" if table == notes.QUERIES else theme.stage_word(table).capitalize() + " example"
+    # What a visitor is typing survives another's note; what is shown is the one that was there at first.
+    own = f"{name}-{run.name}-{table}-{number}"
+    with st.form(own, border=False):
+        st.markdown(f"**{plain.for_markdown(what)} #{number}**")
+        st.pills(
+            "Tags", notes.TAGS, selection_mode="multi", default=list(note.tags) if note else [], key=f"{own}-tags",
+            wrap=True,
+        )  # fmt: skip
+        st.text_area(
+            "Note", note.text if note else "", max_chars=notes.LONGEST, key=f"{own}-text", height=110,
+            placeholder="What you saw here",
+        )  # fmt: skip
+        seen = note.time if note else ""
+        st.form_submit_button("Save", type="primary", on_click=_save, args=(run, table, number, own, seen))
+    if note:
+        st.caption(f"Written {plain.for_markdown(note.time[:16].replace('T', ' '))} UTC. Empty it to take it back.")
+
+
+def _save(run: Run, table: str, number: int, own: str, seen: str) -> None:
+    tags = tuple(st.session_state.get(f"{own}-tags") or ())
+    text = (st.session_state.get(f"{own}-text") or "").strip()
+    try:
+        before = notes.read(run).latest.get((table, number))
+        notes.write(run, notes.Note(table, number, tags, text, state.here()))
+    except RunError as error:
+        state.notice(plain.message(error))
+        return
+    if before is not None and before.time != seen:
+        state.notice(
+            f"Meanwhile somebody else had noted “{plain.for_markdown(plain.beginning(before.said, 300))}” there. Yours "
+            "is shown now; theirs is kept in the file."
+        )
+    st.toast("Kept." if tags or text else "The note was taken back.")
