@@ -20,6 +20,8 @@ RANKING, SHADING, BY = "ranking", "shading", "by"
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
+# Trust: how models were trained again, and whose changes are drawn.
+TRAINED, WHOSE = "trained", "whose"
 # Made by searching: the words that all listed predictions hold.
 WORDS = "words"
 # The search field; what it finds goes into QUERY and WORDS.
@@ -43,6 +45,9 @@ HARM, HELP = "Harm", "Help"
 SIDES = (HARM, HELP)
 SOURCE = "Source"
 SUMS = (LABEL, SOURCE)
+FROM_SOLUTION, FROM_SCRATCH = "From the solution", "From scratch"
+TRAININGS = (FROM_SOLUTION, FROM_SCRATCH)
+EVERY, THIS = "All predictions", "This prediction"
 
 _NOTICES = "notices"
 _PAGE = "page"
@@ -53,6 +58,7 @@ KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 # Addresses of the pages that others lead to.
 EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
 SUSPECTS_PAGE = "suspect-examples"
+TRUST_PAGE = "how-far-to-trust"
 
 
 def runs_folder() -> Path:

@@ -25,10 +25,12 @@ def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
 
 
 cards = _component("cards")
+chart = _component("chart")
 confusion = _component("confusion")
 copy_link = _component("copy_link")
 drawing = _component("drawing")
 histogram = _component("histogram")
+intervals = _component("intervals")
 strip = _component("strip")
 totals = _component("totals")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
