@@ -212,7 +212,8 @@ def noise(run: Run, unit: theme.Unit) -> list[dict]:
     for each in kept:
         figure = Figure(each["value"], each["low"], each["high"], each["count"], each["words"])
         name, start = str(each["what"]).removeprefix("noise, "), "from scratch" if each["start"] == "scratch" else "on"
-        text = f"{theme.number(figure.value * unit.factor)} {unit.name}"
+        size = figure.value * unit.factor
+        text = f"{theme.number(size) if size >= 0.001 else 'under 0.001'} {unit.name}"
         result.append(row(words.get(name, name), figure, text, detail=f"trained {start}"))
     effects = strongest_effects(run)
     if result and len(effects):

@@ -8,7 +8,19 @@ import numpy as np
 import streamlit as st
 
 from explorer import neighbours, plain, queries, regions, runs, splits, state, theme
-from explorer.panels import cards, controls, explain, groups, histogram, influence_map, picker, prediction, tables
+from explorer.panels import (
+    badge,
+    cards,
+    controls,
+    explain,
+    groups,
+    histogram,
+    influence_map,
+    picker,
+    prediction,
+    retrain,
+    tables,
+)  # fmt: skip
 from explorer.view import View, group_column
 from influence.errors import RunError
 from influence.run import Run
@@ -51,10 +63,12 @@ def draw(run: Run) -> None:
     with listed:
         rule = explain.rule(wanted if live is not None else None, plain.for_markdown(theme.stage_word(view.stage)))
         st.markdown(rule, help=theme.SIGN_HELP)
+        if live is None and view.ranking == state.INFLUENCE:
+            st.html(badge.html(run, view.stage, position, view.lists.shown, view.unit))
         controls.chips(view)
         cards.draw(view)
     with listed:
-        _way_to_item(view)
+        _ringed(view)
     with spread:
         histogram.draw(view)
     with sums:
@@ -108,13 +122,14 @@ def question_text(view: View) -> str:
     return f"Why did the model say “<bdi>{plain.for_html(view.query['prediction'])}</bdi>”?"
 
 
-def _way_to_item(view: View) -> None:
-    """The ringed example's own page."""
+def _ringed(view: View) -> None:
+    """The way to the ringed example's own page, and what happens without it."""
     if view.example is None:
         return
     example = view.examples["id"].iloc[view.example]
     link = state.address(state.ITEM_PAGE, of=controls.stage_title(view.stage), example=example, query=view.query["id"])
     st.html(f'<a href="{plain.for_html(link)}">Which predictions example #{example} helps and hurts most →</a>')
+    retrain.draw(view.run, view.stage, view.method, [view.example], np.array([view.position]))
 
 
 def _title(text: str) -> None:

@@ -22,7 +22,7 @@ def draw(run: Run, position: int | None, start: str, whose: str) -> None:
         lambda: _removal(run, start), lambda: _sanity(run), lambda: _noise(run),
     )  # fmt: skip
     for place, draw_one in enumerate(drawers):
-        with left if place in (0, 3, 6) else right:
+        with left if place in (0, 3) else right:
             draw_one()
 
 
