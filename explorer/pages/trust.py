@@ -20,11 +20,11 @@ def draw(run: Run) -> None:
     """
     with st.container(key="trust"):
         st.html('<h2 class="up-title">May I believe these lists?</h2>')
-        if run.validation("summary") is None:
+        if validating.checked(run):
+            _checked(run)
+        else:
             with st.container(width=760):
                 validating.draw(run)
-        else:
-            _checked(run)
         left, right = st.columns(2, gap="large")
         with left:
             computed.draw(run)
