@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer import charts, evidence, plain, queries, state, verdict
-from explorer.panels import check_tables, computed, limits, measured, validating
+from explorer.panels import check_tables, computed, job, limits, measured, validating
 from explorer.panels import verdict as verdict_panel
 from influence.run import Run
 
@@ -24,7 +24,7 @@ def draw(run: Run) -> None:
             _checked(run)
         else:
             with st.container(width=760):
-                validating.draw(run)
+                validating.draw(run, job.draw(run.path, validating.WHAT))
         left, right = st.columns(2, gap="large")
         with left:
             computed.draw(run)
@@ -49,13 +49,17 @@ def trainings(run: Run) -> tuple[str, ...]:
 
 
 def _checked(run: Run) -> None:
-    verdict_panel.draw(verdict.of(run))
+    found = verdict.of(run)
+    verdict_panel.draw(found)
     position = _position(run)
     if position is not None:
         st.html(f'<p class="up-this">{plain.for_html(this_prediction(run, position))}</p>')
-    with st.expander("How the verdict is reached; check further", key="further"):
+    busy = job.draw(run.path, validating.WHAT)
+    with st.expander(
+        "How the verdict is reached; check further", key="further", expanded=found.level == verdict.UNKNOWN
+    ):
         st.caption(verdict_panel.RULES)
-        validating.draw(run)
+        validating.draw(run, busy)
     with st.container(horizontal=True, gap="medium"):
         names = trainings(run)
         trained = names[0] if names else state.FROM_SOLUTION

@@ -18,9 +18,21 @@ SMALL = 1e-3
 
 def draw(run: Run) -> None:
     st.html('<h2 class="up-title">How the scores were computed</h2>')
-    st.dataframe(table(run), alt="Layers, damping, residuals and gradient norms of each stage")
+    st.html(html(table(run)))
     for note in notes(run):
         st.markdown(f"- {note}")
+
+
+def html(facts: pd.DataFrame) -> str:
+    """The table as HTML, in which long lists of names wrap, with everything escaped."""
+    head = "".join(f'<th scope="col">{plain.for_html(name)}</th>' for name in facts.columns)
+    lines = "".join(
+        f'<tr><th scope="row">{plain.for_html(name)}</th>'
+        + "".join(f"<td>{plain.for_html(value)}</td>" for value in row)
+        + "</tr>"
+        for name, row in zip(facts.index, facts.to_numpy().tolist(), strict=True)
+    )
+    return f'<table class="up-facts"><tr><td></td>{head}</tr>{lines}</table>'
 
 
 def table(run: Run) -> pd.DataFrame:
@@ -35,7 +47,7 @@ def facts(run: Run, stage: Mapping[str, Any]) -> dict[str, str]:
     trained = [*groups.get("new", []), *groups.get("proximity", [])]
     return {
         "covered: trained here": listed(trained),
-        "inherited and frozen, covered by the stage before": listed(groups.get("frozen", [])),
+        "inherited, frozen: covered before": listed(groups.get("frozen", [])),
         "skipped: neither trained nor inherited": listed(groups.get("constant", [])),
         "method, curvature": ", ".join(filter(None, [run.manifest["default_method"], report.get("curvature")])),
         "damping": _number(report.get("damping")),

@@ -7,7 +7,6 @@ import shlex
 import streamlit as st
 
 from explorer import jobs, plain
-from explorer.panels import job
 from influence.errors import UpstreamError
 from influence.origin import asked_of
 from influence.run import Run
@@ -21,8 +20,8 @@ FIRST = ("noise", "leave-one-out", "stability")
 """What is checked first: single examples, what they must rise above, and whether the lists stay."""
 
 
-def draw(run: Run) -> None:
-    """A first check if there is none, else going further."""
+def draw(run: Run, busy: bool) -> None:
+    """A first check if there is none, else going further; nothing to press while one is under way (`busy`)."""
     if checked(run):
         st.caption("What was retrained is kept, so that another check goes further. For longer, in a terminal:")
     else:
@@ -35,7 +34,7 @@ def draw(run: Run) -> None:
     if obstacle:
         st.info(obstacle, icon=":material/info:")
         return
-    if not job.draw(run.path, WHAT):
+    if not busy:
         minutes = max(1, round(expected(run) / 60))
         st.button(
             f"Check {'further' if checked(run) else 'it here'}, in about {minutes} "

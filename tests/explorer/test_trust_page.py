@@ -75,7 +75,7 @@ def test_what_is_chosen_is_in_the_url(open_app, root, component):
     assert not app.exception
     assert not app.warning
     assert len(component(app, "chart")["points"]) == small_checks.LEFT_OUT
-    assert "switch above" in says(app)  # subsets were only measured from the solution
+    assert "random subsets, removal in bulk; switch above" in says(app)  # subsets were only measured from the solution
 
 
 @pytest.mark.parametrize("url", [{"trained": "sideways"}, {"whose": "nobody's", "query": "1007"}])
