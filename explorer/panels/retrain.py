@@ -24,8 +24,11 @@ HELP = (
 def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.ndarray) -> None:
     """Draw it for the examples at `rows` and the queries at `positions`."""
     found = leaving_out.effects(run, stage, rows, positions)
+    everywhere = {e.start: e for e in leaving_out.effects(run, stage, rows, np.arange(len(run.queries())))}
     for effect in found:
-        st.html(effect_html(effect, len(rows), method))
+        # A slice by which examples were chosen flatters them; one prediction is asked about for itself.
+        whole = everywhere.get(effect.start) if effect.queries > 1 else None
+        st.html(effect_html(effect, len(rows), method, whole))
     open_starts = [name for name, start in STARTS.items() if start not in {effect.start for effect in found}]
     if not open_starts or (found and why_quiet(run)):
         return
@@ -39,7 +42,7 @@ def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.n
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         chosen = open_starts[0]
         if len(open_starts) > 1:
-            chosen = st.selectbox("Train", open_starts, key=f"start-{what}", width=180, help=HELP) or chosen
+            chosen = st.selectbox("Train again", open_starts, key=f"start-{what}", width=180, help=HELP) or chosen
         st.button(
             f"Really retrain without {these}" + ("" if len(open_starts) > 1 else f", {chosen[0].lower()}{chosen[1:]}"),
             key=f"retrain-{what}", icon=":material/model_training:", on_click=begin,
@@ -71,8 +74,8 @@ def why_quiet(run: Run) -> bool:
     return bool(validating.why_not(run))
 
 
-def effect_html(effect: Effect, count: int, method: str) -> str:
-    """Measured beside predicted: a sentence and two bars on one scale, as HTML."""
+def effect_html(effect: Effect, count: int, method: str, whole: Effect | None = None) -> str:
+    """Measured beside predicted: a sentence and two bars on one scale, as HTML; `whole` is of the whole test set."""
     unit = theme.unit_of(np.array([effect.predicted, effect.measured]), method)
     measured_unit = theme.unit_of(np.array([effect.measured]))
     of = "this prediction" if effect.queries == 1 else f"these {effect.queries:,} together"
@@ -86,13 +89,25 @@ def effect_html(effect: Effect, count: int, method: str) -> str:
     )
     if not unit.name:
         return f'<div class="up-effect"><p>{words} Scores of this method have no unit to compare.</p></div>'
+    if whole is not None and whole.queries > effect.queries:
+        words += (
+            f" Of all {whole.queries:,} test predictions together: predicted {unit.text(whole.predicted)}, measured "
+            f"{unit.text(whole.measured)} {unit.name}."
+        )
+    return f'<div class="up-effect"><p>{words}</p><dl>{bars_html(effect, unit)}</dl></div>'
+
+
+def bars_html(effect: Effect, unit: theme.Unit) -> str:
+    """Two bars on one scale, from the left if they point the same way, else from the middle."""
     largest = max(abs(effect.predicted), abs(effect.measured)) or 1.0
-    bars = "".join(
-        f'<dt>{name}</dt><dd><span class="up-bar {"up-up" if value > 0 else "up-down"}" '
-        f'style="width:{50 * abs(value) / largest:.1f}%"></span></dd><dd>{unit.text(value)} {unit.name}</dd>'
-        for name, value in (("predicted", effect.predicted), ("measured", effect.measured))
-    )
-    return f'<div class="up-effect"><p>{words}</p><dl>{bars}</dl></div>'
+    across = effect.predicted * effect.measured < 0
+    lines = []
+    for name, value in (("predicted", effect.predicted), ("measured", effect.measured)):
+        sign, wide = "up-up" if value > 0 else "up-down", (50 if across else 100) * abs(value) / largest
+        kind = f"up-bar {sign}{' up-across' if across else ''}"
+        bar = f'<span class="{kind}" style="width:{wide:.1f}%"></span>'
+        lines.append(f"<dt>{name}</dt><dd>{bar}</dd><dd>{unit.text(value)} {unit.name}</dd>")
+    return "".join(lines)
 
 
 def turned(effect: Effect) -> str:
