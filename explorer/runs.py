@@ -20,7 +20,15 @@ def open_run(folder: Path) -> Run:
     Raises:
         RunError: it is missing, unfinished, from another format, or damaged.
     """
-    return _opened(str(folder), fingerprint(folder))
+    seen = fingerprint(folder)
+    try:
+        return _opened(str(folder), seen)
+    except RunError:
+        now = fingerprint(folder)
+        if now == seen:
+            raise
+        # A check was put into the run while its files were read: what is there now is looked at once more.
+        return _opened(str(folder), now)
 
 
 def fingerprint(folder: Path) -> int:

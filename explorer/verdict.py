@@ -44,7 +44,8 @@ class Verdict:
 
 def of(run: Run) -> Verdict:
     """The verdict on a run; `level` UNKNOWN if too little was checked."""
-    alone, sets = single_examples(run, SOLUTION), whole_sets(run, SOLUTION)
+    start = judged(run)
+    alone, sets = single_examples(run, start), whole_sets(run, start)
     beats, settings, again = baselines(run), other_settings(run), another_training(run)
     level, headline, advice = _whole(worst(alone.mark, sets.mark), beats.mark, settings.mark, again.mark)
     return Verdict(level, headline, advice, [alone, sets, beats, settings, again])
@@ -88,6 +89,16 @@ def _whole(predicts: str, beats: str, settings: str, again: str) -> tuple[str, s
     )
 
 
+def judged(run: Run) -> str:
+    """The way of training again by which scores are judged.
+
+    Of models at a minimum, on from there: that is what scores are the derivative of. Others would train on in any case,
+    so that only training from scratch, if it was measured, tells what an example did.
+    """
+    converged = all((stage.get("training") or {}).get("converged", True) for stage in run.manifest["stages"])
+    return SOLUTION if converged or SCRATCH not in evidence.starts(run) else SCRATCH
+
+
 def worst(*marks: str) -> str:
     """The worst of those that are known."""
     known = [mark for mark in marks if mark != UNKNOWN]
@@ -108,13 +119,14 @@ def single_examples(run: Run, start: str) -> Answer:
     r, size = found.get(LEADING), found.get("slope, those that lead a list")
     if r is None or r.count < FEWEST:
         return Answer(question, UNKNOWN, _too_few(r, "examples that lead a list were"))
-    words = f"{r.count} that lead a list were left out, each alone: r = {_with_interval(r)}"
+    way = "the models trained from scratch" if start == SCRATCH else "the models trained on from the solution"
+    words = f"{r.count} that lead a list were left out, each alone, {way}: r = {_with_interval(r)}"
     if size is None or not math.isfinite(size.value) or unitless(run):
         return Answer(question, graded(r.sure, AGREES), words + ". The method has no unit: only the order is judged.")
     words += f", and the changes were {theme.number(size.value)} times as large as predicted."
     mark = graded(r.sure, AGREES)
-    if not 0.5 <= size.value <= 2:
-        mark = worst(mark, PARTLY)
+    if not 0.5 <= size.value <= 2 and mark != NO:
+        mark = PARTLY
         words += " Believe the order, not the size."
     return Answer(question, mark, words)
 
@@ -162,7 +174,7 @@ def another_training(run: Run) -> Answer:
     question = "Would they hold for another training of the same model?"
     lists = _kept(question, {n: f for n, f in _overlaps(run).items() if n in SEEDS}, "No other seed was tried.")
     r = evidence.figures(run, "leave-one-out", SCRATCH).get(LEADING)
-    if r is None or r.count < FEWEST or not math.isfinite(r.value):
+    if r is None or r.count < FEWEST or not math.isfinite(r.value) or judged(run) == SCRATCH:
         return lists
     words = f"All over again from scratch without one of {r.count} that lead a list: r = {_with_interval(r)}."
     known = "" if lists.mark == UNKNOWN else f" {lists.words}"

@@ -93,6 +93,15 @@ def test_scores_without_a_unit_have_no_size(tmp_path):
     assert "no unit" in answer.words
 
 
+def test_models_short_of_a_minimum_are_judged_from_scratch(tmp_path):
+    run = run_with(tmp_path, ["leave-one-out"], noise=0.05)
+    assert "trained on from the solution" in verdict.single_examples(run, verdict.judged(run)).words
+    run.manifest["stages"][0]["training"]["converged"] = False
+    found = verdict.of(run)
+    assert "trained from scratch" in found.answers[0].words
+    assert found.answers[-1].words == "No other seed was tried."
+
+
 def test_an_interval_counts_at_its_low_end(tmp_path):
     run = run_with(tmp_path, ["leave-one-out"], noise=0.05)
     summary = run.validation("summary")
