@@ -52,7 +52,7 @@ def starts(run: Run) -> list[str]:
     for check in ("leave-one-out", "subsets", "removal"):
         table = run.validation(check)
         if table is not None:
-            found |= set(table["start"])
+            found |= set(table["start"].unique())
     return [start for start in (SOLUTION, SCRATCH) if start in found]
 
 

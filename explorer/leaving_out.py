@@ -59,7 +59,8 @@ def _alone(run: Run, stage: str, example: int, positions: np.ndarray) -> list[Ef
     table = run.validation("leave-one-out")
     if table is None:
         return []
-    rows = table[(table["example"] == example) & (table["stage"] == stage) & table["query"].isin(positions)]
+    rows = table[table["example"] == example]
+    rows = rows[(rows["stage"] == stage) & rows["query"].isin(positions)]
     return [
         Effect(str(start), float(part["predicted"].sum()), float(part["measured"].sum()), len(part))
         for start, part in rows.drop_duplicates(["start", "query"]).groupby("start", sort=False)

@@ -55,7 +55,7 @@ def _whole(predicts: str, beats: str, settings: str, again: str) -> tuple[str, s
     if predicts == UNKNOWN:
         return (
             UNKNOWN,
-            "Not known: too few examples were really left out.",
+            "Not known: too little was measured to tell.",
             "Let the check go further (below), and treat every list as a guess until then.",
         )
     if NO in (predicts, beats):
@@ -95,8 +95,19 @@ def judged(run: Run) -> str:
     Of models at a minimum, on from there: that is what scores are the derivative of. Others would train on in any case,
     so that only training from scratch, if it was measured, tells what an example did.
     """
-    converged = all((stage.get("training") or {}).get("converged", True) for stage in run.manifest["stages"])
-    return SOLUTION if converged or SCRATCH not in evidence.starts(run) else SCRATCH
+    return SOLUTION if converged(run) or SCRATCH not in evidence.starts(run) else SCRATCH
+
+
+def converged(run: Run) -> bool:
+    """Whether every stage was trained to a minimum."""
+    return all((stage.get("training") or {}).get("converged", True) for stage in run.manifest["stages"])
+
+
+def fair(run: Run, start: str, mark: str, words: str) -> tuple[str, str]:
+    """A no by training on from no minimum is no no: much else changes then, and only from scratch would tell."""
+    if mark == NO and start == SOLUTION and not converged(run):
+        return UNKNOWN, f"{words} But these models stop short of a minimum: only training from scratch can tell."
+    return mark, words
 
 
 def worst(*marks: str) -> str:
@@ -122,13 +133,14 @@ def single_examples(run: Run, start: str) -> Answer:
     way = "the models trained from scratch" if start == SCRATCH else "the models trained on from the solution"
     words = f"{r.count} that lead a list were left out, each alone, {way}: r = {_with_interval(r)}"
     if size is None or not math.isfinite(size.value) or unitless(run):
-        return Answer(question, graded(r.sure, AGREES), words + ". The method has no unit: only the order is judged.")
+        words += ". The method has no unit: only the order is judged."
+        return Answer(question, *fair(run, start, graded(r.sure, AGREES), words))
     words += f", and the changes were {theme.number(size.value)} times as large as predicted."
     mark = graded(r.sure, AGREES)
     if not 0.5 <= size.value <= 2 and mark != NO:
         mark = PARTLY
         words += " Believe the order, not the size."
-    return Answer(question, mark, words)
+    return Answer(question, *fair(run, start, mark, words))
 
 
 def whole_sets(run: Run, start: str) -> Answer:
@@ -141,7 +153,7 @@ def whole_sets(run: Run, start: str) -> Answer:
     told = "; ".join(f"{name}: {_with_interval(figure)}" for name, figure in found.items())
     count = next(iter(found.values())).count
     words = f"Rank correlation (LDS) with the measured losses of {count} random subsets, by what they kept: {told}."
-    return Answer(question, worst(*marks), words)
+    return Answer(question, *fair(run, start, worst(*marks), words))
 
 
 def baselines(run: Run) -> Answer:

@@ -102,6 +102,16 @@ def test_models_short_of_a_minimum_are_judged_from_scratch(tmp_path):
     assert found.answers[-1].words == "No other seed was tried."
 
 
+def test_training_on_from_no_minimum_speaks_for_scores_but_not_against_them(tmp_path):
+    run = run_with(tmp_path, ["leave-one-out", "subsets"], noise=30.0)
+    assert verdict.single_examples(run, "solution").mark == verdict.whole_sets(run, "solution").mark == NO
+    run.manifest["stages"][0]["training"]["converged"] = False
+    for answer in (verdict.single_examples(run, "solution"), verdict.whole_sets(run, "solution")):
+        assert answer.mark == UNKNOWN
+        assert "only training from scratch can tell" in answer.words
+    assert verdict.single_examples(run, "scratch").mark == NO
+
+
 def test_an_interval_counts_at_its_low_end(tmp_path):
     run = run_with(tmp_path, ["leave-one-out"], noise=0.05)
     summary = run.validation("summary")
