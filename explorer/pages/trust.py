@@ -79,8 +79,13 @@ def _checked(run: Run) -> None:
 
 
 def _position(run: Run) -> int | None:
-    """Row of the prediction that the visitor came with; None without one."""
-    return queries.position_by_id(run.queries(), state.clicked(state.QUERY) or "")
+    """Row of the prediction that the visitor came with; None without one, or if there is none such (said)."""
+    wanted = state.clicked(state.QUERY)
+    position = queries.position_by_id(run.queries(), wanted) if wanted else None
+    if wanted and position is None:
+        state.notice(f"This run has no prediction with id “{plain.for_markdown(wanted)}”; what is shown is of all.")
+        state.click(state.QUERY, None)
+    return position
 
 
 def this_prediction(run: Run, position: int) -> str:

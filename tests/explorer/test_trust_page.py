@@ -13,7 +13,7 @@ import small_checks
 from small_run import write_run
 
 from explorer import jobs, leaving_out
-from explorer.panels import validating
+from explorer.panels import retrain, validating
 from influence.draft import add_tables
 from influence.run import Run, manifest_checksum
 
@@ -78,7 +78,7 @@ def test_what_is_chosen_is_in_the_url(open_app, root, component):
     assert "random subsets, removal in bulk; switch above" in says(app)  # subsets were only measured from the solution
 
 
-@pytest.mark.parametrize("url", [{"trained": "sideways"}, {"whose": "nobody's", "query": "1007"}])
+@pytest.mark.parametrize("url", [{"trained": "sideways"}, {"whose": "nobody's", "query": "1007"}, {"query": "<b>7"}])
 def test_bad_links_are_said_and_survived(open_app, root, url):
     app = open_app(root, page=PAGE, run="small", **url)
     assert not app.exception
@@ -224,3 +224,19 @@ def test_effects_add_up_over_a_slice(root, tmp_path):
     assert effect.mended == labels.count("8")
     assert leaving_out.effects(run, "pretrain", [2], positions) == []
     assert leaving_out.effects(run, "finetune", [2, 5], positions) == []
+
+
+def test_without_classes_nothing_becomes_right(tmp_path):
+    run = left_out(write_run(tmp_path, "small"), [2])
+    run.manifest["stages"][-1]["classes"] = []
+    (effect,) = leaving_out.effects(run, "pretrain", [2], np.arange(5))
+    assert (effect.mended, effect.broken) == (None, None)
+    assert "became" not in retrain.effect_html(effect, 1, "exact")
+
+
+def test_measured_and_predicted_of_other_signs_part_in_the_middle():
+    drawn = retrain.effect_html(leaving_out.Effect("scratch", 0.5, -0.25, 3), 2, "exact")
+    assert drawn.count("up-across") == 2
+    assert "all over again from scratch without these 2" in drawn
+    assert "fell by <b>0.25 nat</b>" in drawn
+    assert "no unit" in retrain.effect_html(leaving_out.Effect("solution", 5.0, -0.25, 3), 2, "identity")
