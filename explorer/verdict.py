@@ -74,12 +74,16 @@ def _whole(predicts: str, beats: str, settings: str, again: str) -> tuple[str, s
             f"Trust totals by class and sets of examples more than any single card.{shaky} Really retrain without an "
             "example before you act on it.",
         )
-    if again in (PARTLY, NO):
+    if again != YES:
+        others = (
+            "Whether another training of it has the same lists was not checked"
+            if again == UNKNOWN
+            else "Another training of it has other lists, so do not expect the same examples to matter there"
+        )
         return (
             YES,
             "Yes, for this very model: leaving examples out did what the scores say.",
-            "Use the lists to explain this model. Another training of it has other lists, so do not expect the same "
-            "examples to matter there; check by really retraining before you delete data for good.",
+            f"Use the lists to explain this model. {others}; really retrain before you delete data for good.",
         )
     return (
         YES,
@@ -188,9 +192,11 @@ def another_training(run: Run) -> Answer:
     r = evidence.figures(run, "leave-one-out", SCRATCH).get(LEADING)
     if r is None or r.count < FEWEST or not math.isfinite(r.value) or judged(run) == SCRATCH:
         return lists
-    words = f"All over again from scratch without one of {r.count} that lead a list: r = {_with_interval(r)}."
-    known = "" if lists.mark == UNKNOWN else f" {lists.words}"
-    return Answer(question, worst(graded(r.sure, AGREES), lists.mark), words + known)
+    words = f"From scratch, by the same seed, without one of {r.count} that lead a list: r = {_with_interval(r)}."
+    mark = worst(graded(r.sure, AGREES), lists.mark)
+    if mark == YES and lists.mark == UNKNOWN:
+        mark = UNKNOWN  # it is the same training again, from its start
+    return Answer(question, mark, f"{words} {lists.words}")
 
 
 def unitless(run: Run) -> bool:

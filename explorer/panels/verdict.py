@@ -18,8 +18,19 @@ def html(found: Verdict) -> str:
     return (
         f'<section class="up-verdict up-{found.level}" aria-label="Verdict">'
         f'<p class="up-headline"><span class="up-mark" aria-hidden="true">{verdict.MARKS[found.level]}</span> '
-        f"{plain.for_html(found.headline)}</p><p>{plain.for_html(found.advice)}</p>"
+        f"{plain.for_html(found.headline)}</p><p>{plain.for_html(found.advice)}{so_far(found)}</p>"
         f'<dl class="up-answers">{answers}</dl></section>'
+    )
+
+
+def so_far(found: Verdict) -> str:
+    """How many of the questions are answered, where some are not."""
+    known = sum(answer.mark != verdict.UNKNOWN for answer in found.answers)
+    missing = 0 < known < len(found.answers)
+    return (
+        f' <span class="up-quiet">{known} of {len(found.answers)} questions are answered so far.</span>'
+        if missing
+        else ""
     )
 
 

@@ -37,6 +37,14 @@ def test_other_lists_of_another_training_are_said(tmp_path):
     assert marks(found)[-1] == NO
 
 
+def test_the_same_seed_again_is_no_other_training(tmp_path):
+    found = verdict.of(run_with(tmp_path, ["leave-one-out"], noise=0.05))
+    assert marks(found) == [YES, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]
+    assert "by the same seed" in found.answers[-1].words
+    assert "was not checked" in found.advice
+    assert "1 of 5 questions are answered so far" in panel.html(found)
+
+
 def test_rough_agreement_is_a_spread(tmp_path):
     found = verdict.of(run_with(tmp_path, ["leave-one-out", "stability"], noise=1.5, seeds=0.1))
     assert found.level == PARTLY
