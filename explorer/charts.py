@@ -46,37 +46,39 @@ def scatter(
 ) -> dict[str, Any]:
     """Points of `predicted` against `measured`; `examples` and `queries` are ids, `link` leads to an example's page.
 
-    Columns of `pairs`: `example`, `query` (rows), `kind`, `predicted`, `measured` (nats).
+    Columns of `pairs`: `example`, `query` (rows), `kind`, `predicted`, `measured` (nats). Both axes have one scale, in
+    `unit`; where scores have none, each has its own, and nothing is drawn "as predicted".
     """
-    one_axis = scales.symmetric([*pairs["predicted"], *pairs["measured"]])
-    shown = scales.Scale(one_axis.low * unit.factor, one_axis.high * unit.factor)
-    named = f", {unit.name}" if unit.name else ""
+    measured_unit = unit if unit.name else theme.unit_of(pairs["measured"].to_numpy())
+    across, up = (scales.symmetric(pairs[name]) for name in ("predicted", "measured"))
+    if unit.name:
+        across = up = max(across, up, key=lambda axis: axis.high)
     points = []
     for row in pairs.to_dict("records"):
         example, query = int(examples.iloc[row["example"]]), int(queries.iloc[row["query"]])
         points.append(
             {
-                "x": one_axis.at(row["predicted"]),
-                "y": one_axis.at(row["measured"]),
+                "x": across.at(row["predicted"]),
+                "y": up.at(row["measured"]),
                 "kind": KINDS.get(row["kind"], "single"),
                 "title": f"Without #{example} ({KIND_WORDS.get(row['kind'], row['kind'])}), prediction #{query}: "
-                f"predicted {unit.text(row['predicted'])}, measured {unit.text(row['measured'])}{named.lstrip(',')}",
+                f"predicted {unit.text(row['predicted'])}, measured {measured_unit.text(row['measured'])} "
+                f"{measured_unit.name}",
                 "href": link(example, query),
             }
         )
     r = evidence.correlation(pairs["predicted"].to_numpy(), pairs["measured"].to_numpy())
+    predicted = f"predicted change of the loss, {unit.name}" if unit.name else "score, which has no unit"
+    diagonal = {"points": [[0, 0], [1, 1]], "dash": "4 4", "quiet": True, "title": "as predicted"}
+    level = {"points": [[0, 0.5], [1, 0.5]], "dash": "", "quiet": True, "title": "no change"}
+    kinds = [{"kind": KINDS[kind], "name": KIND_WORDS[kind]} for kind in KINDS if (pairs["kind"] == kind).any()]
+    as_predicted = {"dash": "4 4", "quiet": True, "name": "as predicted"}
     return {
-        "x": {"ticks": shown.ticks(), "title": f"predicted change of the loss{named}"},
-        "y": {"ticks": shown.ticks(), "title": f"measured change{named}"},
+        "x": {"ticks": across.times(unit.factor).ticks(), "title": predicted},
+        "y": {"ticks": up.times(measured_unit.factor).ticks(), "title": f"measured change, {measured_unit.name}"},
         "points": points,
-        "lines": [
-            {"points": [[0, 0], [1, 1]], "dash": "4 4", "quiet": True, "title": "as predicted"},
-            {"points": [[0, 0.5], [1, 0.5]], "dash": "", "quiet": True, "title": "no change"},
-        ],
-        "legend": [
-            *({"kind": KINDS[kind], "name": KIND_WORDS[kind]} for kind in KINDS if (pairs["kind"] == kind).any()),
-            {"dash": "4 4", "quiet": True, "name": "as predicted"},
-        ],
+        "lines": [diagonal, level] if unit.name else [level],
+        "legend": [*kinds, as_predicted] if unit.name else kinds,
         "square": True,
         "alt": f"Scatter of {len(pairs):,} predicted against measured changes"
         + (f", r = {r:.2f}" if math.isfinite(r) else "")
@@ -140,7 +142,7 @@ def rows(
 
     placed = [each | {key: place(each[key]) for key in ("at", "low", "high", "other")} for each in known]
     told = "; ".join(f"{each['name']}{each['detail'] and ' ' + each['detail']}: {each['text']}" for each in known)
-    ticks = scales.Scale(axis.low * factor, axis.high * factor).ticks()
+    ticks = axis.times(factor).ticks()
     return {
         "rows": placed, "ticks": ticks, "zero": axis.at(0.0), "unit": unit, "other": other, "alt": f"{alt}. {told}",
     }  # fmt: skip
@@ -153,7 +155,7 @@ def subsets(run: Run, start: str) -> list[dict]:
 
 
 def removal(run: Run, start: str, unit: theme.Unit) -> list[dict]:
-    """Change of the mean loss with a share of the examples left out, beside what was predicted."""
+    """Change of the mean loss with a share of the examples left out, beside what was predicted if that has a unit."""
     table = run.validation("removal")
     if table is None:
         return []
@@ -172,7 +174,7 @@ def removal(run: Run, start: str, unit: theme.Unit) -> list[dict]:
                 f"{share:.0%} {words}",
                 figure,
                 f"{unit.text(figure.value)} {unit.name}{accuracy}",
-                other=math.nan if not unit.name else predicted,
+                other=math.nan if evidence.unitless(run) else predicted,
                 sign=str(kind) if kind != "random" else "",
             )
         )

@@ -119,3 +119,8 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     if len(first) < 3 or not np.ptp(first) or not np.ptp(second):
         return float("nan")
     return float(np.corrcoef(np.asarray(first, np.float64), np.asarray(second, np.float64))[0, 1])
+
+
+def unitless(run: Run) -> bool:
+    """Whether the default method's scores are not in nats."""
+    return str(run.manifest["default_method"]) == "identity"

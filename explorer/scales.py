@@ -20,6 +20,10 @@ class Scale:
         """Place of a value, 0 at the low end and 1 at the high one; what lies outside is put at the end."""
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
+    def times(self, factor: float) -> Scale:
+        """The same axis in a unit of which `factor` make one of this."""
+        return Scale(self.low * factor, self.high * factor)
+
     @property
     def step(self) -> float:
         """Distance of the ticks: 1, 2 or 5 times a power of ten, so that there are three to seven."""

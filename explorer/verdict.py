@@ -136,7 +136,7 @@ def single_examples(run: Run, start: str) -> Answer:
         return Answer(question, UNKNOWN, _too_few(r, "examples that lead a list were"))
     way = "the models trained from scratch" if start == SCRATCH else "the models trained on from the solution"
     words = f"{r.count} that lead a list were left out, each alone, {way}: r = {_with_interval(r)}"
-    if size is None or not math.isfinite(size.value) or unitless(run):
+    if size is None or not math.isfinite(size.value) or evidence.unitless(run):
         words += ". The method has no unit: only the order is judged."
         return Answer(question, *fair(run, start, graded(r.sure, AGREES), words))
     words += f", and the changes were {theme.number(size.value)} times as large as predicted."
@@ -197,11 +197,6 @@ def another_training(run: Run) -> Answer:
     if mark == YES and lists.mark == UNKNOWN:
         mark = UNKNOWN  # it is the same training again, from its start
     return Answer(question, mark, f"{words} {lists.words}")
-
-
-def unitless(run: Run) -> bool:
-    """Whether the default method's scores are not in nats."""
-    return str(run.manifest["default_method"]) == "identity"
 
 
 def _overlaps(run: Run) -> dict[str, Figure]:

@@ -91,9 +91,9 @@ def _removal(run: Run, position: int | None, start: str) -> None:
     table = run.validation("removal")
     assert table is not None
     part = table[table["start"] == start]
-    unit = unit_of(run, part.assign(measured=part["loss"] - part["loss_before"]))
+    unit = theme.unit_of((part["loss"] - part["loss_before"]).to_numpy())
     found = charts.removal(run, start, unit)
-    _rows("removal", charts.rows(found, "Change of the mean loss", factor=unit.factor, unit=unit.name or "nat"))
+    _rows("removal", charts.rows(found, "Change of the mean loss", factor=unit.factor, unit=unit.name))
     st.caption("Change of the mean loss of predictions that had no part in the choice; below zero it got better.")
 
 

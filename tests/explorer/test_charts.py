@@ -76,6 +76,18 @@ def test_points_say_and_lead_to_what_they_are(run):
     assert "r = 1.00" in same["alt"]
 
 
+def test_scores_without_a_unit_have_an_axis_of_their_own(run):
+    pairs = evidence.left_out_singly(run, "pretrain", 3).assign(query=3)
+    pairs["predicted"] *= 1e6
+    data = charts.scatter(
+        pairs, run.examples("pretrain")["id"], run.queries()["id"], theme.Unit("", 1.0), lambda e, q: ""
+    )
+    assert data["x"]["title"] == "score, which has no unit"
+    assert data["y"]["title"] == "measured change, mnat"
+    assert max(point["y"] for point in data["points"]) > 0.7
+    assert "as predicted" not in [line["title"] for line in data["lines"]]
+
+
 def test_curves_start_at_nothing_and_end_with_all(run):
     data = charts.curves(run.validation("planted"))
     assert len(data["lines"]) == 4  # three finders, and chance
