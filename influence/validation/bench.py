@@ -95,6 +95,12 @@ class Bench:
         """Seconds."""
         return self._until - time.monotonic()
 
+    def time_for(self, start: Start, share: float) -> float:
+        """Seconds for one way of training: a `share` of what is left, or all of it where no other could be paid for."""
+        last = self.starts[-1]
+        other = 2 * self.costs.get(last, self.expected(last))  # with nothing left out, and with something
+        return self.left if start == last or other > self.left * (1 - share) else self.left * share
+
     def piece(
         self,
         kind: str,
