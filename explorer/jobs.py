@@ -6,17 +6,18 @@ One a run at a time, known to all visitors of this server: a second one who asks
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from influence.progress import LINES
+from influence.progress import FILE
 
 RUNNING, FINISHED, FAILED, CANCELLED = "running", "finished", "failed", "cancelled"
 PATIENCE = 5.0
@@ -34,18 +35,17 @@ class Job:
 
     Attributes:
         state: RUNNING, FINISHED, FAILED or CANCELLED.
-        step: what it is doing, in words.
         problem: what went wrong, in words; "" if nothing did.
     """
 
     def __init__(self, what: str, command: Sequence[str], seconds: float = 0.0):
         self.what, self.seconds = what, seconds
-        self.state, self.step, self.problem = RUNNING, "Starting", ""
-        self._done, self._total, self._said = 0.0, 0.0, ""
+        self.state, self.problem, self._said = RUNNING, "", ""
         self._began, self._ended = time.monotonic(), 0.0
+        self._place = tempfile.TemporaryDirectory(prefix="upstream-job-")
         self._process = subprocess.Popen(
-            command, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, encoding="utf-8", errors="replace",
+            command, env=_environment(self._told), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -60,11 +60,28 @@ class Job:
         return (self._ended or time.monotonic()) - self._began
 
     @property
+    def step(self) -> str:
+        """What it is doing, in words."""
+        return str(self._progress().get("step") or "Starting")
+
+    @property
     def share(self) -> float:
-        """How much is done, 0..1, as far as that can be known: by steps, else by time."""
-        if self._total:
-            return min(self._done / self._total, 1.0)
-        return min(self.elapsed / self.seconds, 0.99) if self.seconds else 0.0
+        """How much is done, 0..1, as far as that can be known: by time, else of the step under way."""
+        if self.seconds:
+            return min(self.elapsed / self.seconds, 0.99)
+        fraction = self._progress().get("fraction")
+        return min(max(float(fraction), 0.0), 1.0) if isinstance(fraction, (int, float)) else 0.0
+
+    @property
+    def _told(self) -> Path:
+        return Path(self._place.name) / "progress.json"
+
+    def _progress(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._told.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def cancel(self) -> None:
         """End the command. What it finished is kept, as after Ctrl+C."""
@@ -85,22 +102,13 @@ class Job:
     def _watch(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._hear(line.rstrip())
+            if line.startswith(_ERROR):
+                self._said = line.rstrip().removeprefix(_ERROR)
         code = self._process.wait()
         self._ended = time.monotonic()
         if self.state == RUNNING:
             self.problem = "" if code == 0 else self._said or _ended_by(code)
             self.state = FAILED if code else FINISHED
-
-    def _hear(self, line: str) -> None:
-        with contextlib.suppress(ValueError):
-            told = json.loads(line)
-            if isinstance(told, dict) and "step" in told:
-                self.step, self._done = str(told["step"]), float(told["done"])
-                self._total = float(told["total"] or 0)
-                return
-        if line.startswith(_ERROR):
-            self._said = line.removeprefix(_ERROR)
 
 
 _jobs: dict[Path, Job] = {}
@@ -130,15 +138,15 @@ def forget(run: Path) -> None:
 
 def command(arguments: Sequence[str]) -> list[str]:
     """What runs `upstream ARGUMENTS` with this Python."""
-    return [sys.executable, "-m", "influence", *arguments]
+    return [sys.executable, "-P", "-m", "influence", *arguments]
 
 
-def _environment() -> dict[str, str]:
-    """Of this process, with progress in lines; one processor is left to draw pages."""
+def _environment(told: Path) -> dict[str, str]:
+    """Of this process, with the file in which progress is told; one processor is left to draw pages."""
     threads = str(max(1, (os.cpu_count() or 2) - 1))
     here = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    return {"OMP_NUM_THREADS": threads, **os.environ, LINES: "1", "PYTHONPATH": path}
+    return {"OMP_NUM_THREADS": threads, **os.environ, FILE: str(told), "PYTHONPATH": path}
 
 
 def _ended_by(code: int) -> str:

@@ -1,6 +1,7 @@
-"""`python -m influence ...` is `upstream ...`."""
+"""`python -m influence ...`: the command line, where `upstream` is not on the path."""
+
+from __future__ import annotations
 
 from influence.cli import main
 
-if __name__ == "__main__":
-    main()
+main()

@@ -1,28 +1,30 @@
-"""Progress bars with time left, on standard error; or lines of JSON there, for a process that draws its own."""
+"""Progress bars with time left, on standard error; and as a file, for a program that waits for this one."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-LINES = "UPSTREAM_PROGRESS_LINES"
-"""Environment variable; where it is set, bars are lines of JSON `{"step", "done", "total"}`, total null if unknown."""
+FILE = "UPSTREAM_PROGRESS"
+"""Environment variable: the file that says how far this process is, for whoever started it."""
+OFTEN = 0.2
+"""Seconds between two writings of it."""
 
 
 class Bar:
     """One step's bar."""
 
-    def __init__(self, progress: RichProgress, task: TaskID):
-        self._progress, self._task = progress, task
-        self._tell()
+    def __init__(self, progress: RichProgress, task: TaskID, told: _Told):
+        self._progress, self._task, self._told = progress, task, told
 
     def advance(self, amount: float = 1) -> None:
         self._progress.advance(self._task, amount)
@@ -34,11 +36,42 @@ class Bar:
         self._tell()
 
     def _tell(self) -> None:
-        if LINES in os.environ:
-            task = next(task for task in self._progress.tasks if task.id == self._task)
-            line = {"step": task.description, "done": task.completed, "total": task.total}
-            sys.stderr.write(json.dumps(line) + "\n")
-            sys.stderr.flush()
+        task = self._progress.tasks[self._task]
+        self._told.at(task.completed / task.total if task.total else None)
+
+
+class _Told:
+    """How far a process is, as JSON in a file: `step` under way, its `fraction` (0..1, or null), steps `done`.
+
+    Each of `done` is [what, seconds]. The file is replaced in one move, so a reader finds it whole.
+    """
+
+    def __init__(self, path: str | None):
+        self._path = Path(path) if path else None
+        self._done: list[list[Any]] = []
+        self._step, self._last = "", 0.0
+
+    def begins(self, step: str) -> None:
+        self._step = step
+        self._write(None)
+
+    def at(self, fraction: float | None) -> None:
+        if time.monotonic() - self._last >= OFTEN:
+            self._write(fraction)
+
+    def ended(self, step: str, seconds: float) -> None:
+        self._done.append([step, round(seconds, 2)])
+        self._write(1.0)
+
+    def _write(self, fraction: float | None) -> None:
+        if self._path is None:
+            return
+        self._last = time.monotonic()
+        said = {"step": self._step, "fraction": fraction, "done": self._done}
+        temporary = self._path.with_name(f"{self._path.name}.tmp")
+        with contextlib.suppress(OSError):  # who cannot be told how far it is still gets what was asked for
+            temporary.write_text(json.dumps(said), encoding="utf-8")
+            temporary.replace(self._path)
 
 
 class Progress:
@@ -46,13 +79,14 @@ class Progress:
 
     def __init__(self, visible: bool = True):
         self.seconds: dict[str, float] = {}
+        self._told = _Told(os.environ.get(FILE))
         self._progress = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeRemainingColumn(elapsed_when_finished=True, compact=True),
             console=Console(stderr=True),
-            disable=not visible or LINES in os.environ,
+            disable=not visible,
         )
 
     def __enter__(self) -> Progress:
@@ -71,7 +105,9 @@ class Progress:
     def step(self, description: str, total: float | None = None) -> Iterator[Bar]:
         """A bar for the steps of a `with` block; without a total it only pulses until it is done."""
         task = self._progress.add_task(description, total=total)
+        self._told.begins(description)
         started = time.perf_counter()
-        yield Bar(self._progress, task)
+        yield Bar(self._progress, task, self._told)
         self.seconds[description] = time.perf_counter() - started
+        self._told.ended(description, self.seconds[description])
         self._progress.update(task, total=total or 1, completed=total or 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from explorer import jobs
-from influence.progress import LINES, Progress
+from influence.progress import FILE
 
 RUN = Path("/nowhere/run")
 
@@ -40,8 +39,7 @@ def test_progress_is_heard_and_the_end_noticed(monkeypatch, tmp_path):
     go = tmp_path / "go"
     script(
         monkeypatch,
-        "import sys, time, os\n"
-        'sys.stderr.write(\'{"step": "half way", "done": 1, "total": 2}\\n\'); sys.stderr.flush()\n'
+        f'import os, time\nopen(os.environ[{FILE!r}], \'w\').write(\'{{"step": "half way", "fraction": 0.5}}\')\n'
         f"while not os.path.exists({str(go)!r}): time.sleep(0.01)",
     )
     job = jobs.begin(RUN, "a", [])
@@ -132,14 +130,6 @@ def test_without_steps_time_is_what_is_known(monkeypatch):
     job = jobs.begin(RUN, "a", [], seconds=1e-3)
     until(lambda: job.share == 0.99)
     assert jobs.begin(Path("/nowhere/b"), "a", []).share == 0
-
-
-def test_lines_are_written_for_who_asks(monkeypatch, capsys):
-    monkeypatch.setenv(LINES, "1")
-    with Progress() as bars, bars.step("Counting", total=2) as bar:
-        bar.advance()
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert told == [{"step": "Counting", "done": 0, "total": 2}, {"step": "Counting", "done": 1, "total": 2}]
 
 
 def test_the_command_is_this_package(tmp_path):
