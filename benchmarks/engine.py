@@ -165,7 +165,11 @@ def solves(report: Report, study: Study, sides: Tensor, counts: tuple[int, ...],
 def low_rank_remark(objective: Objective, found: Tensor, exact: Tensor) -> str:
     """Error and rank correlation of the worst query on the compared examples."""
     rank = min(spearmanr(a, b).statistic for a, b in zip(found[:PROBES].T, exact.T, strict=True))
-    return f"rank {objective.compression['rank']}, error {worst_error(found, exact):.0e}, Spearman {rank:.4f} or more"
+    forms = ", ".join(
+        f"{form['queries']} of rank {form['rank'] or 'full'}{' in bfloat16' if form['half'] else ''}"
+        for form in objective.compression["forms"]
+    )
+    return f"error {worst_error(found, exact):.1e}, Spearman {rank:.4f} or more; {forms}"
 
 
 def exact_dots(model: nn.Module, data: TensorDataset, vectors: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from influence import Exhibit, Stage, Study
 def pictures(count, seed, height):
     """Grey 8 x 8 pictures of a standing bar; its class is whether it stands left or right."""
     generator = torch.Generator().manual_seed(seed)
-    images, labels = 0.2 * torch.rand(count, 1, 8, 8, generator=generator), torch.arange(count) % 2
+    images, labels = 0.2 * torch.rand(count, 1, 8, 8, generator=generator).double(), torch.arange(count) % 2
     for image, label in zip(images[:, 0], labels, strict=True):
         at = int(torch.randint(0, 4, (1,), generator=generator)) + 4 * int(label)
         image[:height, at] += 0.8
@@ -28,6 +28,7 @@ class Net(nn.Module):
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(36, 8), nn.Tanh())
         self.head = nn.Linear(8, 2)
+        self.double()  # so that training reaches a minimum, not just the rounding of single precision
 
     def forward(self, x):
         return self.head(self.body(x))
@@ -39,7 +40,9 @@ def loss(outputs, batch):
 
 def train(model, data, l2):
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.LBFGS(trained, max_iter=200, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        trained, max_iter=1000, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimiser.zero_grad()

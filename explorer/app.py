@@ -8,8 +8,8 @@ from types import ModuleType
 
 import streamlit as st
 
-from explorer import components, pictures, plain, runs, state
-from explorer.pages import explore, item, suspects, trust, try_it
+from explorer import components, pictures, plain, runs, state, switching
+from explorer.pages import compare, explore, item, suspects, trust, try_it
 from explorer.panels import identity, start
 from influence.errors import UpstreamError
 from influence.run import Run
@@ -26,6 +26,7 @@ PAGES = {
     state.EXPLORE_PAGE: ("Explore", explore),
     state.ITEM_PAGE: ("Item", item),
     state.SUSPECTS_PAGE: ("Suspects", suspects),
+    state.COMPARE_PAGE: ("Compare", compare),
     "ask": ("Try it", try_it),
     state.TRUST_PAGE: ("Trust", trust),
 }
@@ -68,7 +69,7 @@ def header() -> Run | None:
         st.html(brand(), width="content")
         name = st.selectbox(
             "Run", good, index=good.index(first) if (first := state.first_run()) in good else 0, key=state.RUN,
-            bind="query-params", label_visibility="collapsed", width=230,
+            bind="query-params", label_visibility="collapsed", width=230, on_change=switching.follow,
         )  # fmt: skip
         try:
             run = runs.open_run(root / name)

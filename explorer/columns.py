@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import streamlit as st
 import zarr
+from scipy import stats
 
 from explorer import runs
 from influence.errors import RunError
@@ -14,7 +15,9 @@ from influence.run import Run
 
 LEADING = 10
 """An example leads a prediction if it is among this many of its most helpful or most harmful ones."""
-MOST_READ = 100_000_000
+EVERYWHERE, LEAST = 0.99, 0.1
+"""An example shows up everywhere if it leads more predictions than this share of the others, and this share of all."""
+MOST_READ = 20_000_000
 """Scores that are read to count leads; of a larger array, whole rows are sampled evenly."""
 
 
@@ -48,6 +51,15 @@ def percentile(values: np.ndarray, position: int) -> float:
     own = values[position]
     smaller, equal = int((values < own).sum()), int((values == own).sum()) - 1
     return (smaller + equal / 2) / (len(values) - 1) if len(values) > 1 else 0.5
+
+
+def everywhere(leads: Leads) -> np.ndarray:
+    """Which examples show up in so many lists that being in one says little about it, bool (n_examples,)."""
+    counts = leads.counts
+    if len(counts) < 2:
+        return np.zeros(len(counts), dtype=bool)
+    places = (stats.rankdata(counts) - 1) / (len(counts) - 1)
+    return (places >= EVERYWHERE) & (counts >= LEAST * leads.queries)
 
 
 def leads(run: Run, stage: str, method: str) -> Leads:

@@ -72,10 +72,23 @@ def totals(scores: np.ndarray, groups: pd.Series) -> pd.DataFrame:
     return sums.assign(net=sums["helpful"] + sums["harmful"])
 
 
-def histogram(scores: np.ndarray, bins: int = 41) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and bin edges, symmetric about zero so that the middle bin is "near zero"."""
-    limit = float(np.abs(scores).max(initial=0.0)) or 1.0
-    return np.histogram(scores, bins=bins, range=(-limit, limit))
+BARS = 41
+
+
+def histogram(scores: np.ndarray, limit: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and bin edges, symmetric about zero so that the middle bin is "near zero".
+
+    The outermost edges are the largest score, or `limit` if that is larger.
+    """
+    limit = max(limit, float(np.abs(scores).max(initial=0.0))) or 1.0
+    return np.histogram(scores, bins=BARS, range=(-limit, limit))
+
+
+def bars(scores: np.ndarray) -> np.ndarray:
+    """Place of each score's bin in its own `histogram`, int64 (n,)."""
+    counts, edges = histogram(scores)
+    # The last bin holds its right edge too.
+    return np.minimum(np.searchsorted(edges, scores, side="right") - 1, len(counts) - 1)
 
 
 def clip_limit(scores: np.ndarray) -> float:

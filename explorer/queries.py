@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 ALL, WRONG, CONFIDENT, BARELY = "All", "Wrong", "Confidently wrong", "Barely right"
@@ -96,6 +97,25 @@ def holding(queries: pd.DataFrame, words: str) -> pd.Series:
             found |= column.str.contains(word, case=False, regex=False)
         keep &= found
     return keep
+
+
+def found(table: pd.DataFrame, wanted: str, current: int) -> int | None:
+    """Position of the row with id `wanted`, else of the next one after `current` whose text holds the words."""
+    position = position_by_id(table, wanted)
+    if position is not None or not wanted or "text" not in table:
+        return position
+    hits = holding(table, wanted).to_numpy().nonzero()[0]
+    # From the next one on, and round: searching again goes on.
+    return int(hits[np.searchsorted(hits, current, side="right") % len(hits)]) if len(hits) else None
+
+
+def another(queries: pd.DataFrame, position: int) -> int:
+    """The prediction to set beside that at `position`: the most confident other mistake, else the next one."""
+    wrong = (queries["prediction"] != queries["label"]).to_numpy().copy()
+    wrong[position] = False
+    if wrong.any():
+        return int(queries["confidence"].where(wrong, -1.0).to_numpy().argmax())
+    return (position + 1) % len(queries)
 
 
 def cell_text(cell: tuple[str, str], classes: list[str]) -> str:

@@ -89,6 +89,11 @@ def listed(root: Path) -> tuple[list[str], dict[str, str]]:
     return good, bad
 
 
+def manifests(root: Path) -> list[Run]:
+    """The runs in `root` that can be opened, with their manifests read and their files not yet verified."""
+    return [found for _, found in runs_in(root) if not isinstance(found, RunError)]
+
+
 def scored_stages(run: Run) -> list[str]:
     """The stages whose training examples have scores, first to last."""
     return [stage for stage in run.stages if run.methods(stage)]

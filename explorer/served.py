@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import plotly
 import streamlit as st
 from PIL import Image
 
-from explorer import plain
+from explorer import plain, queries
 
 if TYPE_CHECKING:
     from influence.run import Run
@@ -28,6 +31,8 @@ TILE = 28
 PLOTLY = f"plotly-{plotly.__version__}.min.js"
 PAGE = 500
 """Texts in one file; the browser fetches the file of the point that it rests on."""
+SHEET = 2500
+"""Thumbnails in one sheet, fetched in the same way."""
 _PREVIEW = 140
 """Characters of a text that are shown on hover."""
 
@@ -45,25 +50,72 @@ def plotly_js() -> str | None:
     return _published(PLOTLY, plotly_source)
 
 
+def places(run: Run) -> str | None:
+    """Address of the map's points, which all views of a run share; None if it cannot be served.
+
+    Little-endian and without gaps: x and y (float32), the place of each label in `labels` (int32), ids (int64).
+    """
+    return _places(run, run.manifest["checksum"])
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _places(_run: Run, checksum: str) -> str | None:
+    stage = _run.manifest["map"]["stage"]
+    table, codes = _run.examples(stage), labels(_run, checksum)[1]
+    columns = ((table["x"], "<f4"), (table["y"], "<f4"), (codes, "<i4"), (table["id"], "<i8"))
+    parts = (np.ascontiguousarray(values, dtype=kind).tobytes() for values, kind in columns)
+    return _published(f"{_name(checksum, stage)}.points", lambda: b"".join(parts))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def labels(_run: Run, checksum: str) -> tuple[list[str], np.ndarray]:
+    """The labels on the map, in order, and the place among them of each example's, int32."""
+    table = _run.examples(_run.manifest["map"]["stage"])
+    codes, names = pd.factorize(table["label"].fillna("").astype(str))
+    order = queries.class_order(names)
+    places = {name: place for place, name in enumerate(order)}
+    return order, np.array([places[name] for name in names], dtype=np.int32)[codes]
+
+
 def previews(run: Run, stage: str) -> dict[str, object] | None:
     """Where the browser finds a stage's thumbnails or texts: `{"kind", "url", ...}`, None if it cannot be served.
 
-    Of thumbnails there is one sheet. Of texts there is a file for every `PAGE` examples, at the address with the page's
-    number and ".json", so that no visitor downloads them all.
+    Of thumbnails there is a sheet for every `SHEET` examples, of texts a file for every `PAGE`, at the address with the
+    page's number and ".png" or ".json", so that no visitor downloads them all. Later pages are made in the background:
+    one that is not there yet is asked for again at the next point.
     """
     return _previews(run, run.manifest["checksum"], stage)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _previews(_run: Run, checksum: str, stage: str) -> dict[str, object] | None:
-    table = _run.examples(stage)
-    name = hashlib.sha256(f"{checksum} {stage}".encode()).hexdigest()[:16]
+    table, name = _run.examples(stage), _name(checksum, stage)
     if "image" in table:
-        url = _published(f"{name}.png", lambda: sprite_sheet(table["image"]))
-        return {"kind": "image", "url": url, "columns": columns(len(table))} if url else None
-    if "text" in table:
-        return _text_pages(name, table)
-    return None
+        pages = _pages(f"{name}-{{}}.png", lambda part: sprite_sheet(part["image"]), table, SHEET)
+        found = {"kind": "image", "page": SHEET, "columns": columns(SHEET)}
+    elif "text" in table:
+        pages, found = _pages(f"{name}-{{}}.json", texts, table, PAGE), {"kind": "text", "page": PAGE}
+    else:
+        return None
+    first = next(pages, None)
+    if first is None:
+        return None
+    # Thousands of pictures take seconds, which a first visitor need not wait for.
+    threading.Thread(target=collections.deque, args=(pages, 0), daemon=True).start()
+    return found | {"url": f"/app/static/{name}-"}
+
+
+def _pages(name: str, content: Callable[[pd.DataFrame], bytes], table: pd.DataFrame, size: int) -> Iterator[str]:
+    """Addresses of the table's pages, each written when it is asked for; ends early where none can be."""
+    for page, start in enumerate(range(0, len(table), size)):
+        address = _published(name.format(page), partial(content, table.iloc[start : start + size]))
+        if address is None:
+            return
+        yield address
+
+
+def _name(checksum: str, stage: str) -> str:
+    return hashlib.sha256(f"{checksum} {stage}".encode()).hexdigest()[:16]
 
 
 def columns(count: int) -> int:
@@ -72,8 +124,8 @@ def columns(count: int) -> int:
 
 
 def sprite_sheet(images: pd.Series) -> bytes:
-    """All thumbnails in one PNG, row by row; one that cannot be read is left blank."""
-    wide = columns(len(images))
+    """Up to `SHEET` thumbnails in one PNG, row by row; one that cannot be read is left blank."""
+    wide = columns(SHEET)
     sheet = Image.new("RGB", (wide * TILE, math.ceil(len(images) / wide) * TILE), "#888888")
     for place, png in enumerate(images):
         try:
@@ -86,14 +138,6 @@ def sprite_sheet(images: pd.Series) -> bytes:
     out = io.BytesIO()
     sheet.save(out, "PNG")
     return out.getvalue()
-
-
-def _text_pages(name: str, table: pd.DataFrame) -> dict[str, object] | None:
-    for page, start in enumerate(range(0, len(table), PAGE)):
-        part = table.iloc[start : start + PAGE]
-        if _published(f"{name}-{page}.json", partial(texts, part)) is None:
-            return None
-    return {"kind": "text", "url": f"/app/static/{name}-", "page": PAGE}
 
 
 def texts(table: pd.DataFrame) -> bytes:

@@ -18,12 +18,19 @@ RUN, SHOW, STAGE, COUNT, ORDER, COLOUR = "run", "show", "of", "k", "order", "col
 RANKING, SHADING, BY = "ranking", "shading", "by"
 # Made by clicking: a prediction, a cell of the confusion matrix, a class, a region of the map, one training example.
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
+# The same: a bar of the histogram.
+BAR = "bar"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
 # Trust: how models were trained again, and whose changes are drawn.
 TRAINED, WHOSE = "trained", "whose"
 # Made by searching: the words that all listed predictions hold.
 WORDS = "words"
+# Compare: side B's run and prediction (A's are RUN and QUERY), and of either side the method and what is explained.
+RUN_B, QUERY_B = "run_b", "query_b"
+METHOD, METHOD_B, EXPLAINED, EXPLAINED_B = "method", "method_b", "explain", "explain_b"
+# The study's finetuned models; what is chosen goes into RUN.
+MODEL = "model"
 # The search field; what it finds goes into QUERY and WORDS.
 FIND = "find"
 # The same for training examples; what it finds goes into EXAMPLE.
@@ -33,12 +40,12 @@ FIND_EXAMPLE = "find_example"
 WAY, START, UPLOADED, DRAWN, TARGET = "way", "start", "uploaded", "drawn", "explained"
 
 COUNTS = (5, 10, 20)
-STRONGEST, RELATIVE = "Strongest", "Relative"
-ORDERS = (STRONGEST, RELATIVE)
+STRONGEST, RELATIVE, DIVERSE = "Strongest", "Relative", "Diverse"
+ORDERS = (STRONGEST, RELATIVE, DIVERSE)
 INFLUENCE, LABEL, LOSS = "Influence", "Label", "Loss"
 COLOURS = (INFLUENCE, LABEL, LOSS)
-NEAREST, RANDOM = "Nearest", "Random"
-RANKINGS = (INFLUENCE, NEAREST, RANDOM)
+NEAREST, RANDOM, ALL_THREE = "Nearest", "Random", "All three"
+RANKINGS = (INFLUENCE, NEAREST, RANDOM, ALL_THREE)
 TOKENS, PLAIN = "Tokens", "Plain"
 SHADINGS = (TOKENS, PLAIN)
 HARM, HELP = "Harm", "Help"
@@ -57,8 +64,10 @@ KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 
 # Addresses of the pages that others lead to.
 EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
-SUSPECTS_PAGE = "suspect-examples"
+SUSPECTS_PAGE, COMPARE_PAGE = "suspect-examples", "two-answers"
 TRUST_PAGE = "how-far-to-trust"
+# What comes back when a visitor returns to a page that no other page knows of.
+KEPT_THERE = {COMPARE_PAGE: (RUN_B, QUERY_B, METHOD, METHOD_B, EXPLAINED, EXPLAINED_B)}
 
 
 def runs_folder() -> Path:
@@ -104,17 +113,22 @@ def take_along(address: str) -> None:
             if key in KEPT_WIDGETS:
                 # The widget writes the URL by itself, and reads it only when a visitor comes from outside.
                 st.session_state[key] = value
-            else:
+            elif key in KEPT or key in KEPT_THERE.get(address, ()):
                 st.query_params[key] = value
     st.session_state[_PAGE] = address
 
 
 def keep() -> None:
     """Remember what is to be taken along. What a widget holds is remembered on pages that lack the widget, too."""
-    before = st.session_state.get(_KEPT, {})
-    held = {key: before[key] for key in KEPT_WIDGETS if key in before}
-    held |= {key: st.session_state[key] for key in KEPT_WIDGETS if key in st.session_state}
-    st.session_state[_KEPT] = held | {key: st.query_params[key] for key in KEPT if key in st.query_params}
+    here = (*KEPT, *KEPT_THERE.get(st.session_state.get(_PAGE, ""), ()))
+    kept = {key: value for key, value in st.session_state.get(_KEPT, {}).items() if key not in here}
+    kept |= {key: st.session_state[key] for key in KEPT_WIDGETS if key in st.session_state}
+    st.session_state[_KEPT] = kept | {key: st.query_params[key] for key in here if key in st.query_params}
+
+
+def shown_run() -> str | None:
+    """Name of the run that the page showed when the visitor last saw it; for use in a callback."""
+    return st.session_state.get(_KEPT, {}).get(RUN)
 
 
 def notice(text: str) -> None:

@@ -13,8 +13,10 @@ HELPFUL, HARMFUL = "▲", "▼"
 RIGHT, WRONG = "✓", "✗"
 NEAR = "≈"
 """Stands beside an example of the lists by influence that is also a nearest neighbour."""
-SINGLE = {state.NEAREST: NEAR, state.RANDOM: "⚄"}
-"""Stands above a list that is not ordered by influence."""
+SINGLE = {state.INFLUENCE: "◆", state.NEAREST: NEAR, state.RANDOM: "⚄"}
+"""Stands above a list that is one of several rankings, and beside an example that another of them lists too."""
+EVERYWHERE = "∀"
+"""Stands beside an example that shows up everywhere."""
 MINUS = "\N{MINUS SIGN}"
 
 STAGE_WORDS = {"pretrain": "pretraining", "finetune": "finetuning"}

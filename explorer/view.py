@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer import lists, neighbours, regions, runs, splits, state, theme
+from explorer import columns, diverse, lists, neighbours, regions, runs, splits, state, theme
+from influence.errors import RunError
 from influence.run import Run
 
 
@@ -25,6 +26,8 @@ class View:
     order: str
     group: str | None = None
     region: np.ndarray | None = None
+    bar: int | None = None
+    """Place of the chosen bar in the histogram of all scores."""
     example: int | None = None
     """Position of the ringed example in `examples`, if it is one of them."""
     ranking: str = state.INFLUENCE
@@ -59,10 +62,14 @@ class View:
 
     @cached_property
     def kept(self) -> np.ndarray:
-        """Mask of the examples that the lists may show: in the region and of the chosen class."""
-        if self.group is None:
-            return self.in_region
-        return self.in_region & (self.groups == self.group).to_numpy()
+        """Mask of the examples that the lists may show: in the region, of the chosen class and in the chosen bar."""
+        kept = self.in_region if self.group is None else self.in_region & (self.groups == self.group).to_numpy()
+        return kept if self.bar is None else kept & (lists.bars(self.scores) == self.bar)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the lists show a part of the examples only."""
+        return self.group is not None or self.region is not None or self.bar is not None
 
     @cached_property
     def groups(self) -> pd.Series:
@@ -72,18 +79,65 @@ class View:
     @cached_property
     def strongest(self) -> lists.Lists:
         """The lists by influence."""
+        if self.order == state.DIVERSE and self.embedding is not None:
+            return self._diverse
         relative = self.order == state.RELATIVE and "gradient_norm" in self.examples
         return lists.ranked(
             self.scores, self.count, self.kept, self.examples["gradient_norm"].to_numpy() if relative else None
         )
 
     @cached_property
+    def _diverse(self) -> lists.Lists:
+        assert self.embedding is not None
+        vectors, near = self.embedding.examples, diverse.near(self.embedding, self.run.manifest["checksum"])
+        every = lists.ranked(self.scores, len(self.scores), self.kept)
+        return lists.Lists(
+            *(diverse.one_a_neighbourhood(order, vectors, near, self.count) for order in (every.helpful, every.harmful))
+        )
+
+    @cached_property
+    def rankings(self) -> dict[str, np.ndarray]:
+        """Equally long lists by each ranking: both by influence as one, strongest first; the nearest; a random draw."""
+        strongest = self.strongest.shown
+        return {
+            state.INFLUENCE: strongest[np.argsort(-np.abs(self.scores[strongest]), kind="stable")],
+            state.NEAREST: self.nearest[self.kept[self.nearest]][: len(strongest)],
+            state.RANDOM: self.random[self.kept[self.random]][: len(strongest)],
+        }
+
+    @cached_property
+    def on_cards(self) -> np.ndarray:
+        """Positions of all examples that have a card."""
+        if self.ranking == state.ALL_THREE:
+            return np.unique(np.concatenate(list(self.rankings.values())))
+        return self.lists.shown
+
+    @cached_property
+    def random(self) -> np.ndarray:
+        """Positions of all examples in a random order, always the same for a query."""
+        return neighbours.random_order(int(self.query["id"]), len(self.scores))
+
+    @cached_property
+    def leads(self) -> columns.Leads | RunError:
+        """How many predictions each example leads, or why that cannot be counted."""
+        try:
+            return columns.leads(self.run, self.stage, self.method)
+        except RunError as error:
+            return error
+
+    @cached_property
+    def everywhere(self) -> frozenset[int]:
+        """Which examples show up in so many predictions' lists that it says little about this one."""
+        if isinstance(self.leads, RunError):
+            return frozenset()
+        return frozenset(np.flatnonzero(columns.everywhere(self.leads)).tolist())
+
+    @cached_property
     def lists(self) -> lists.Lists:
         if self.ranking == state.NEAREST and self.cosines is not None:
             return lists.one(self.scores, 2 * self.count, self.kept, self.nearest)
         if self.ranking == state.RANDOM:
-            order = neighbours.random_order(int(self.query["id"]), len(self.scores))
-            return lists.one(self.scores, 2 * self.count, self.kept, order)
+            return lists.one(self.scores, 2 * self.count, self.kept, self.random)
         return self.strongest
 
     @cached_property

@@ -27,12 +27,24 @@ SIGN = (
 )
 CHUNK = (64, 1024)
 """Rows (queries) and columns (examples) of a score chunk: 256 kB, so that a row and a column are both cheap."""
+CHUNKS = 128
+"""Chunks that a row may lie in; of more examples, chunks are wider and as much lower."""
+COLUMNS = 2**24
+"""Scores of all queries in a chunk's columns, which are held while they are computed: wider chunks are not made."""
 ARRAY_CHUNK = 2**22
 """Bytes of a chunk of other arrays, which are read whole."""
 SHARE_ROWS = 1000
 """Rows that are read together of a table of shares."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def chunk_of(shape: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of a score array's chunks, by its queries and examples."""
+    (rows, columns), (high, wide) = shape, CHUNK
+    while wide * CHUNKS < columns and high > 1 and 2 * wide * rows <= COLUMNS:
+        high, wide = high // 2, 2 * wide
+    return min(high, rows), min(wide, columns)
 
 
 class Draft:
@@ -128,12 +140,11 @@ class Draft:
     def create_scores(self, stage: str, method: str, shape: tuple[int, int]) -> tuple[str, zarr.Array]:
         """A fresh score array (file name, array) to be filled block by block."""
         name = f"scores/{stage}-{method}.zarr"
-        chunks = (min(CHUNK[0], shape[0]), min(CHUNK[1], shape[1]))
         # Float noise does not compress: stored raw, a row is read without decoding.
         return name, zarr.create_array(
             self.path(name),
             shape=shape,
-            chunks=chunks,
+            chunks=chunk_of(shape),
             dtype="float32",
             compressors=None,
             overwrite=True,
@@ -152,6 +163,7 @@ class Draft:
             "sign": SIGN,
             "unit": "nat",
             "settings": self.settings,
+            "validation": {},
             **manifest,
             "files": {name: checksum(self.folder / name) for name in files if not passing.fullmatch(name)},
         }

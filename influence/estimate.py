@@ -13,7 +13,7 @@ import psutil
 from influence.curvature import method_named
 from influence.curvature.exact import LARGEST, Exact
 from influence.curvature.method import CURVATURES
-from influence.draft import CHUNK
+from influence.draft import chunk_of
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.memory import COPIES, size
 from influence.parameters import groups_of
@@ -160,7 +160,7 @@ def refuse_what_cannot_fit(needs: Mapping[str, Need], root: Path) -> None:
 
 def _array(rows: int, columns: int) -> int:
     """Bytes of a score array: chunks at its ends are stored whole."""
-    high, wide = min(CHUNK[0], rows), min(CHUNK[1], columns)
+    high, wide = chunk_of((rows, columns))
     return 4 * math.ceil(rows / high) * high * math.ceil(columns / wide) * wide
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from influence.projection import embed
 from influence.run import Run
 from influence.scoring import score
 from influence.studies.encoding import Input
+from influence.tokens import token_shares
 
 KEPT = 128
 """Answers that are kept, the latest ones."""
@@ -50,6 +52,14 @@ class Reading:
     prediction: str
     probabilities: np.ndarray
     embedding: np.ndarray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of one question and class, at one stage: scores, float32 (m,), and the solved query that gives them, (T,)."""
+
+    scores: np.ndarray
+    solved: Tensor
 
 
 class Live:
@@ -76,7 +86,7 @@ class Live:
         self.chain = Chain(exhibit.study, 0, lambda o: solver(o, curvature=exhibit.curvature, damping=exhibit.damping))
         self.form = exhibit.form
         self._lock = threading.Lock()
-        self._answers: OrderedDict[tuple[str, str], dict[str, np.ndarray]] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], dict[str, Answer]] = OrderedDict()
 
     def read(self, given: Image.Image | str) -> Input:
         """What the model makes of a picture or text.
@@ -110,11 +120,38 @@ class Live:
         """
         found = self._of_class(item, target.of)
         if target.against is None:
-            return found
+            return {stage: answer.scores for stage, answer in found.items()}
         other = self._of_class(item, target.against)
-        return {stage: found[stage] - other[stage] for stage in found}
+        return {stage: answer.scores - other[stage].scores for stage, answer in found.items()}
 
-    def _of_class(self, item: Any, name: str) -> dict[str, np.ndarray]:
+    def splits(self, stage: str) -> bool:
+        """Whether scores of a stage's examples can be split over the tokens of their texts."""
+        return stage in self.exhibit.token_losses and stage in self.exhibit.tokens
+
+    def shares(self, item: Any, target: Target, stage: str, examples: Sequence[int]) -> dict[int, np.ndarray]:
+        """Example -> its score split over its tokens, float32 (L,), nats; they add up to the score.
+
+        Args:
+            item: of the queries' form.
+            target: what is explained of it.
+            stage: one that `splits`.
+            examples: rows of its examples.
+
+        Raises:
+            StudyError: the stage has no tokens, or the target names no class of the model.
+        """
+        if not self.splits(stage):
+            raise StudyError(f"Scores of stage {stage!r} are not split over tokens; it has no token losses.")
+        vector = self._of_class(item, target.of)[stage].solved
+        if target.against is not None:
+            vector = vector - self._of_class(item, target.against)[stage].solved
+        objective = next(each for each in self.chain.objectives if each.stage.name == stage)
+        with self._lock:
+            found = dict(token_shares(objective, self.exhibit.token_losses[stage], vector, examples))
+        starts = self.exhibit.tokens[stage]["starts"]  # one a token; the rest of a row is padding
+        return {example: each[: len(starts.iloc[example])] for example, each in found.items()}
+
+    def _of_class(self, item: Any, name: str) -> dict[str, Answer]:
         if name not in self.classes:
             raise StudyError(f"There is no class {name!r} to explain; the model has {', '.join(self.classes[:20])}.")
         key = (_digest(item), name)
@@ -126,7 +163,7 @@ class Live:
             self._answers.move_to_end(key)
             return self._answers[key]
 
-    def _computed(self, item: Any, number: int) -> dict[str, np.ndarray]:
+    def _computed(self, item: Any, number: int) -> dict[str, Answer]:
         last = self.chain.last
 
         def loss(outputs: Tensor, batch: Any) -> Tensor:
@@ -137,7 +174,7 @@ class Live:
         for objective, solved in self.chain.pull_back(gradients):
             values = torch.cat([block[0].float().cpu() for _, block in score(objective, solved)]).numpy()
             values.flags.writeable = False  # shared by all who ask
-            found[objective.stage.name] = values
+            found[objective.stage.name] = Answer(values, solved[0])
         return found
 
 

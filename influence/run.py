@@ -18,7 +18,11 @@ import zarr
 from influence.errors import RunError
 
 FORMAT = 1
-_REQUIRED = {"name": str, "stages": list, "scores": list, "default_method": str, "files": dict, "settings": dict}
+_REQUIRED = {
+    **dict.fromkeys(("name", "study", "variant", "title", "created", "default_method"), str),
+    **dict.fromkeys(("stages", "scores"), list),
+    **dict.fromkeys(("map", "files", "settings"), dict),
+}
 """What every run.json states, with its kind."""
 
 

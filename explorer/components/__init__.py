@@ -13,13 +13,15 @@ import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 
-def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
+def _component(name: str, *parts: str, isolate_styles: bool = True) -> ComponentRenderer:
+    """The component's script stands behind those of its `parts`: Streamlit takes one script a component."""
     folder = Path(__file__).parent
+    styles = [folder / f"{part}.css" for part in ("shared", *parts, name)]
     return st.components.v2.component(
         f"upstream_{name}",
         html="<div class='root'></div>",
-        css=(folder / "shared.css").read_text() + (folder / f"{name}.css").read_text(),
-        js=(folder / f"{name}.js").read_text(),
+        css="".join(style.read_text() for style in styles if style.is_file()),
+        js="\n".join((folder / f"{script}.js").read_text() for script in (*parts, name)),
         isolate_styles=isolate_styles,
     )
 
@@ -31,10 +33,12 @@ copy_link = _component("copy_link")
 drawing = _component("drawing")
 histogram = _component("histogram")
 intervals = _component("intervals")
+joined_lists = _component("joined_lists")
 strip = _component("strip")
 totals = _component("totals")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
-influence_map = _component("influence_map", isolate_styles=False)
+influence_map = _component("influence_map", "places", "points", isolate_styles=False)
+scatter = _component("scatter", "places", "points", isolate_styles=False)
 
 
 def event(key: str, name: str) -> Any:

@@ -44,9 +44,14 @@ function score(item) {
   const bar = make("span", "bar");
   bar.style.width = `${Math.round(1000 * item.width) / 10}%`;
   track.append(bar);
-  const near = make("span", "near", item.near);
-  near.title = "also among the nearest neighbours in the embedding";
-  line.append(track, ...(item.near ? [near] : []), make("span", "value", item.score));
+  const marks = (item.marks ?? []).map((mark) => {
+    const sign = make("span", "mark", mark.text);
+    sign.title = mark.title;
+    sign.setAttribute("role", "img");
+    sign.setAttribute("aria-label", mark.title);
+    return sign;
+  });
+  line.append(track, ...marks, make("span", "value", item.score));
   return line;
 }
 
@@ -123,7 +128,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const pick = (id) => setTriggerValue("picked", id);
   // Texts that were opened stay open when another card is pressed.
   const opened = (root.openedTexts ??= new Set());
-  const columns = make("div", "columns");
+  const columns = make("div", data.columns.length > 2 ? "columns many" : "columns");
   columns.append(...data.columns.map((column) => list(column, pick, opened)));
   const chosen = make("div", "chosen");
   if (data.chosen) {

@@ -14,10 +14,12 @@ async function copy(text) {
   }
 }
 
-// The run is named even where it is the default, so that the link still means the same when another run is added.
+// Runs are named even where they are the default, so that the link still means the same when another run is added; a page
+// that shows a second one says so in its markup.
 function address(run) {
   const url = new URL(window.location.href);
   url.searchParams.set("run", run);
+  for (const { dataset } of document.querySelectorAll("[data-link]")) url.searchParams.set(dataset.link, dataset.value);
   return url.href;
 }
 

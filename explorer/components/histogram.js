@@ -13,8 +13,24 @@ const titled = (element, text) => {
   return element;
 };
 
-export default function ({ data, parentElement }) {
-  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": data.alt });
+// A bar that lists its examples when it is pressed.
+function pressable(bar, i, data, pick) {
+  Object.entries({
+    role: "button", tabindex: 0, "aria-pressed": i === data.pressed, "aria-label": data.bins[i], "data-bar": i,
+  }).forEach(([name, value]) => bar.setAttribute(name, value));
+  bar.classList.add("pressable");
+  bar.onclick = () => pick(String(i));
+  bar.onkeydown = (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    pick(String(i));
+  };
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".root");
+  const focused = root.getRootNode().activeElement?.dataset?.bar;
+  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: data.pressable ? "group" : "img", "aria-label": data.alt });
   const most = Math.max(1, ...data.counts);
   // One example is a visible stump, ten times as many a fixed step more.
   const x = (fraction) => LEFT + fraction * (WIDTH - LEFT - RIGHT);
@@ -29,7 +45,14 @@ export default function ({ data, parentElement }) {
   data.counts.forEach((count, i) => {
     if (!count) return;
     const box = { class: "bin", x: LEFT + i * wide, width: Math.max(wide - 0.6, 0.5), y: y(count), height: BASE - y(count) };
-    svg.append(titled(make("rect", box), data.bins[i]));
+    const bar = titled(make("rect", box), data.bins[i]);
+    svg.append(bar);
+    if (!data.pressable) return;
+    // Where a bar is short, the empty space above it can be pressed too.
+    const reach = titled(make("rect", { class: "reach", x: box.x, width: box.width, y: TOP, height: BASE - TOP }), data.bins[i]);
+    reach.onclick = () => bar.onclick();
+    svg.append(reach);
+    pressable(bar, i, data, (picked) => setTriggerValue("picked", picked));
   });
   svg.append(make("line", { class: "zero", x1: x(0.5), x2: x(0.5), y1: TOP, y2: TICKS[1] }));
   for (const tick of data.ticks) {
@@ -40,5 +63,7 @@ export default function ({ data, parentElement }) {
     const anchor = at === "1" ? "left" : at === "0.5" ? "middle" : "";
     svg.append(make("text", { class: anchor, x: x(Number(at)), y: HEIGHT - 8 }, text));
   });
-  parentElement.querySelector(".root").replaceChildren(svg);
+  root.replaceChildren(svg);
+  // Keyboard users stay on the bar that they pressed.
+  if (focused) svg.querySelector(`[data-bar="${focused}"]`)?.focus({ preventScroll: true });
 }

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import streamlit as st
 
-from explorer import neighbours, plain, queries, regions, runs, splits, state, theme
+from explorer import lists, neighbours, plain, queries, regions, runs, splits, state, theme
 from explorer.panels import (
     badge,
     cards,
@@ -16,11 +16,12 @@ from explorer.panels import (
     groups,
     histogram,
     influence_map,
+    models,
     picker,
     prediction,
     retrain,
     tables,
-)  # fmt: skip
+)
 from explorer.view import View, group_column
 from influence.errors import RunError
 from influence.run import Run
@@ -42,6 +43,7 @@ def draw(run: Run) -> None:
     with st.container(key="explore"):
         left, middle, right = st.columns([26, 42, 34], gap="large")
     with left:
+        models.draw(run)
         _title("Pick a prediction")
         position = picker.draw(run)
     with middle:
@@ -75,6 +77,7 @@ def draw(run: Run) -> None:
         groups.draw(view)
     with left:
         prediction.draw(view)
+        _way_to_compare(view)
     with right:
         influence_map.draw(view)
     tables.draw(view)
@@ -85,14 +88,15 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for one that this run does not need."""
     stages = runs.scored_stages(run)
     has_split = any(splits.stored(run, stage, run.methods(stage)[0]) for stage in stages)
+    offered = rankings(_embedding(run))
     has_source = any("source" in run.examples(stage) for stage in stages)
     return {
         state.SHOW: queries.SHOWS,
         state.COUNT: state.texts(state.COUNTS),
-        state.ORDER: state.ORDERS,
+        state.ORDER: controls.orders(run, stages, offered) if stages else (),
         state.STAGE: state.texts(controls.stage_title(stage) for stage in stages),
         state.COLOUR: state.COLOURS,
-        state.RANKING: rankings(_embedding(run)),
+        state.RANKING: offered,
         state.SHADING: state.SHADINGS if has_split else (),
         state.BY: state.texts(by.lower() for by in state.SUMS) if has_source else (),
     }
@@ -100,7 +104,8 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 
 def rankings(embedding: neighbours.Embedding | None) -> tuple[str, ...]:
     """The rankings that a run can offer: nearness needs its embedding."""
-    return tuple(name for name in state.RANKINGS if name != state.NEAREST or embedding is not None)
+    near = (state.NEAREST, state.ALL_THREE)
+    return tuple(name for name in state.RANKINGS if name not in near or embedding is not None)
 
 
 def current_view(
@@ -112,7 +117,7 @@ def current_view(
     return View(
         run=run, position=position, stage=stage, method=method, scores=runs.row(run, stage, method, position),
         count=choices.count, order=choices.order, ranking=choices.ranking, shading=choices.shading, by=by,
-        group=_group(run, stage, by), region=_region(), example=_example(run, stage),
+        group=_group(run, stage, by), region=_region(), bar=_bar(run, position), example=_example(run, stage),
         embedding=embedding if runs.mapped(run) is run.examples(stage) else None,
     )  # fmt: skip
 
@@ -128,8 +133,18 @@ def _ringed(view: View) -> None:
         return
     example = view.examples["id"].iloc[view.example]
     link = state.address(state.ITEM_PAGE, of=controls.stage_title(view.stage), example=example, query=view.query["id"])
-    st.html(f'<a href="{plain.for_html(link)}">Which predictions example #{example} helps and hurts most →</a>')
+    _way(link, f"Which predictions example #{example} helps and hurts most")
     retrain.draw(view.run, view.stage, view.method, [view.example], np.array([view.position]))
+
+
+def _way_to_compare(view: View) -> None:
+    """The way to see this prediction beside another one, or beside another model's."""
+    link = state.address(state.COMPARE_PAGE, of=controls.stage_title(view.stage), query=view.query["id"])
+    _way(link, "Compare with another prediction, model or method")
+
+
+def _way(link: str, words: str) -> None:
+    st.html(f'<a class="up-way" href="{plain.for_html(link)}">{words} →</a>')
 
 
 def _title(text: str) -> None:
@@ -166,6 +181,20 @@ def _region() -> np.ndarray | None:
         state.notice("The link's region is not a polygon; the whole map is shown.")
         state.click(state.REGION, None)
     return region
+
+
+def _bar(run: Run, position: int) -> int | None:
+    """Place of the chosen bar of this prediction's histogram."""
+    text = state.clicked(state.BAR)
+    if text is None:
+        return None
+    query, _, place = text.rpartition("-")
+    if query == str(run.queries()["id"].iloc[position]) and place.isdecimal() and int(place[:4]) < lists.BARS:
+        return int(place)
+    state.click(state.BAR, None)
+    if queries.position_by_id(run.queries(), query) is None or not place.isdecimal():
+        state.notice(f"The link's bar “{plain.for_markdown(text)}” is not one of the histogram; all scores are listed.")
+    return None
 
 
 def _example(run: Run, stage: str) -> int | None:

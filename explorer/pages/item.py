@@ -97,7 +97,7 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
     often = (
         f"the top {columns.LEADING} of {counted.counts[position]:,} of {of} (more than {theme.percent(place)} of them)"
     )
-    known.append(("Shows up everywhere" if place >= 0.99 else "Shows up in", often))
+    known.append(("Shows up everywhere" if columns.everywhere(counted)[position] else "Shows up in", often))
     return known
 
 
@@ -138,11 +138,7 @@ def _steps(table: pd.DataFrame, position: int) -> None:
 
     def find() -> None:
         wanted = " ".join(st.session_state[state.FIND_EXAMPLE].split())[:100]
-        found = queries.position_by_id(table, wanted)
-        if found is None and wanted and "text" in table:
-            hits = queries.holding(table, wanted).to_numpy().nonzero()[0]
-            # From the next one on, and round: searching again goes on.
-            found = int(hits[np.searchsorted(hits, position, side="right") % len(hits)]) if len(hits) else None
+        found = queries.found(table, wanted, position)
         if found is not None:
             state.click(state.EXAMPLE, table["id"].iloc[found])
         elif wanted:

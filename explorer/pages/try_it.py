@@ -89,7 +89,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice."""
     return {
         state.COUNT: state.texts(state.COUNTS),
-        state.ORDER: state.ORDERS,
+        state.ORDER: (state.STRONGEST, state.RELATIVE),
         state.STAGE: state.texts(controls.stage_title(stage) for stage in runs.scored_stages(run)),
         state.COLOUR: state.COLOURS,
         state.RANKING: (state.INFLUENCE,),

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, lists, pictures, plain, splits, state, theme
+from explorer import columns, components, lists, pictures, plain, splits, state, theme
 from explorer.panels import text_card
 from explorer.view import View
+from influence.errors import RunError
 
 
 def draw(view: View) -> None:
     sent = data(view)
     for problem in view.splits.problems:
         state.notice(splits.problem_text(problem))
+    if isinstance(view.leads, RunError):
+        state.notice(f"{plain.message(view.leads)} What shows up everywhere is not marked.")
     components.cards(key="cards", data=sent, on_picked_change=_pick)
-    if overlap := overlap_text(view):
-        st.caption(overlap)
+    for said in (overlap_text(view), everywhere_text(view)):
+        if said:
+            st.caption(said)
 
 
 def _pick() -> None:
@@ -28,6 +34,8 @@ def overlap_text(view: View) -> str | None:
     """How many of the lists by influence are also nearest neighbours, in a sentence."""
     if not view.comparable:
         return None
+    if view.ranking == state.ALL_THREE:
+        return three_text(view)
     count, found = len(view.strongest.shown), len(view.among_nearest)
     if view.ranking == state.INFLUENCE:
         mark = f" ({theme.NEAR})" if found else ""
@@ -37,13 +45,36 @@ def overlap_text(view: View) -> str | None:
     return None
 
 
+def three_text(view: View) -> str:
+    """How many examples each two of the rankings have in common, in a sentence."""
+    listed, said = view.rankings, []
+    for one, two in itertools.combinations(listed, 2):
+        both = len(np.intersect1d(listed[one], listed[two]))
+        said.append(f"{both} by {one.lower()} {theme.SINGLE[one]} and {two.lower()} {theme.SINGLE[two]}")
+    return (
+        f"Of {len(listed[state.INFLUENCE])} each, listed by both: {', '.join(said)}. The same sign on a card marks it."
+    )
+
+
+def everywhere_text(view: View) -> str | None:
+    """How many of the shown examples show up everywhere, in a sentence."""
+    found = len(view.everywhere & set(view.on_cards.tolist()))
+    if not found:
+        return None
+    verb = "shows" if found == 1 else "show"
+    return (
+        f"{found} shown ({theme.EVERYWHERE}) {verb} up everywhere: in the top {columns.LEADING} of so many predictions "
+        "that it says little about this one."
+    )
+
+
 def data(view: View) -> dict[str, object]:
     """What the component draws: one or two columns, and the ringed example if no column has it."""
-    shown = view.lists
     # Whatever is listed, bars compare with the strongest score that could be.
-    largest = float(np.abs(view.scores[np.concatenate([shown.shown, view.strongest.shown])]).max(initial=0.0))
+    listed = np.concatenate([view.on_cards, view.strongest.shown])
+    largest = float(np.abs(view.scores[listed]).max(initial=0.0))
     chosen = None
-    if view.example is not None and view.example not in shown.shown:
+    if view.example is not None and view.example not in view.on_cards:
         same = "helpful" if view.scores[view.example] >= 0 else "harmful"
         place = lists.rank(view.scores, view.example)
         chosen = {
@@ -56,6 +87,11 @@ def data(view: View) -> dict[str, object]:
 
 def _columns(view: View, largest: float) -> list[dict[str, object]]:
     shown = view.lists
+    if view.ranking == state.ALL_THREE:
+        return [
+            _column(view, "single", theme.SINGLE[name], name, positions, largest)
+            for name, positions in view.rankings.items()
+        ]
     if shown.single is not None:
         title = "Nearest in the embedding" if view.ranking == state.NEAREST else "A random draw"
         return [_column(view, "single", theme.SINGLE[view.ranking], title, shown.single, largest)]
@@ -66,8 +102,7 @@ def _columns(view: View, largest: float) -> list[dict[str, object]]:
 
 
 def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarray, largest: float) -> dict[str, object]:
-    narrowed = view.group is not None or view.region is not None
-    what = f"No example {'here ' if narrowed else ''}has a {sign} score."
+    what = f"No example {'here ' if view.narrowed else ''}has a {sign} score."
     return {
         "sign": sign,
         "symbol": symbol,
@@ -94,14 +129,31 @@ def _card(view: View, place: int, largest: float) -> dict[str, object]:
         "ringed": place == view.example,
         "placed": view.on_map,
     }
-    if view.ranking == state.INFLUENCE and place in view.among_nearest:
-        card["near"] = theme.NEAR
+    if found := marks(view, place):
+        card["marks"] = found
     return card if text is None else card | text_card.data(view, place, text, _near(view, place), _said(example))
+
+
+def marks(view: View, place: int) -> list[dict[str, str]]:
+    """Signs that stand on an example's card, each with what it means."""
+    found = []
+    if place in view.everywhere:
+        found.append((theme.EVERYWHERE, "shows up everywhere: in the lists of very many predictions"))
+    if view.ranking == state.INFLUENCE and place in view.among_nearest:
+        found.append((theme.NEAR, "also among the nearest neighbours in the embedding"))
+    own = [name for name, positions in _three(view).items() if place in positions]
+    if len(own) > 1:
+        found += [(theme.SINGLE[name], f"listed by {' and '.join(own).lower()}") for name in own]
+    return [{"text": text, "title": title} for text, title in found]
+
+
+def _three(view: View) -> dict[str, np.ndarray]:
+    return view.rankings if view.ranking == state.ALL_THREE else {}
 
 
 def _arrow(view: View, score: float) -> str:
     """The sign as a symbol, where no column's heading tells it."""
-    if view.lists.single is None or not score:
+    if (view.lists.single is None and view.ranking != state.ALL_THREE) or not score:
         return ""
     return f"{theme.HELPFUL if score > 0 else theme.HARMFUL} "
 

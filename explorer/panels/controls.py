@@ -6,9 +6,15 @@ import dataclasses
 
 import streamlit as st
 
-from explorer import plain, runs, splits, state, theme
+from explorer import diverse, lists, plain, runs, splits, state, theme
 from explorer.view import View
 from influence.run import Run
+
+STRONGEST_HELP = "Strongest: by score."
+RELATIVE_HELP = (
+    "Relative: by score over the size of the example's own gradient, so that examples which move every prediction do "
+    "not crowd out those that matter to this one."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +42,7 @@ def draw(run: Run, stages: list[str], rankings: tuple[str, ...]) -> Choices:
             help="How many examples each list shows.",
         )  # fmt: skip
         ranking = _ranking(run, stage, rankings)
-        order = _order(ranking) if "gradient_norm" in run.examples(stages[0]) else None
+        order = _order(run, stages, stage, ranking, rankings)
         shading = _shading() if any(splits.stored(run, s, run.methods(s)[0]) for s in stages) else None
     return Choices(
         stage, count or state.COUNTS[0], order or state.STRONGEST, ranking, shading or state.PLAIN
@@ -45,22 +51,36 @@ def draw(run: Run, stages: list[str], rankings: tuple[str, ...]) -> Choices:
 
 def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
     if runs.mapped(run) is not run.examples(stage):
-        rankings = tuple(ranking for ranking in rankings if ranking != state.NEAREST)
+        rankings = tuple(name for name in rankings if name not in (state.NEAREST, state.ALL_THREE))
     ranking = st.segmented_control(
         "Ranking", rankings, default=state.INFLUENCE, required=True, key=state.RANKING, bind="query-params",
         help="To compare with: the examples nearest to this test item in the embedding that the map is made of "
-        "(by cosine), and a random draw. They fill one list, as long as both lists by influence together.",
+        "(by cosine), and a random draw. They fill one list, as long as both lists by influence together. All three: "
+        "side by side, with what more than one of them lists marked.",
     )  # fmt: skip
     return ranking if ranking in rankings else state.INFLUENCE
 
 
-def _order(ranking: str) -> str | None:
+def _order(run: Run, stages: list[str], stage: str, ranking: str, rankings: tuple[str, ...]) -> str | None:
+    offered = orders(run, stages, rankings)
+    if len(offered) < 2:
+        return None
+    if runs.mapped(run) is not run.examples(stage):
+        offered = tuple(order for order in offered if order != state.DIVERSE)
+    about = {state.STRONGEST: STRONGEST_HELP, state.RELATIVE: RELATIVE_HELP, state.DIVERSE: diverse.HELP}
     return st.segmented_control(
-        "Order", state.ORDERS, default=state.STRONGEST, required=True, key=state.ORDER, bind="query-params",
-        disabled=ranking != state.INFLUENCE,
-        help="Strongest: by score. Relative: by score over the size of the example's own gradient, so that "
-        "examples which move every prediction do not crowd out those that matter to this one.",
+        "Order", offered, default=state.STRONGEST, required=True, key=state.ORDER, bind="query-params",
+        disabled=ranking not in (state.INFLUENCE, state.ALL_THREE), help=" ".join(about[order] for order in offered),
     )  # fmt: skip
+
+
+def orders(run: Run, stages: list[str], rankings: tuple[str, ...]) -> tuple[str, ...]:
+    """The orders that a run can offer: relative needs gradient norms, diverse (as nearest) the embedding."""
+    has = {
+        state.RELATIVE: "gradient_norm" in run.examples(stages[0]),
+        state.DIVERSE: state.NEAREST in rankings,
+    }
+    return tuple(order for order in state.ORDERS if has.get(order, True))
 
 
 def _shading() -> str | None:
@@ -79,7 +99,7 @@ def stage_title(stage: str) -> str:
 
 def chips(view: View) -> None:
     """What narrows the lists down, each with a button that takes it back."""
-    if view.group is None and view.region is None:
+    if not view.narrowed:
         return
     with st.container(horizontal=True, gap="small", key="chips"):
         if view.region is not None:
@@ -94,4 +114,12 @@ def chips(view: View) -> None:
             st.button(
                 f"{what} {name}: {int(view.kept.sum()):,} items", icon=":material/close:",
                 key="clear_group", help=f"Show all {several} again", on_click=state.click, args=(state.GROUP, None),
+            )  # fmt: skip
+        if view.bar is not None:
+            edges = lists.histogram(view.scores)[1][view.bar : view.bar + 2].tolist()
+            low, high = (view.unit.text(edge) for edge in edges)
+            st.button(
+                f"Scores from {low} to {high} {view.unit.name}: {int(view.kept.sum()):,} items".replace("  ", " "),
+                icon=":material/close:", key="clear_bar", help="Show all scores again",
+                on_click=state.click, args=(state.BAR, None),
             )  # fmt: skip

@@ -6,14 +6,19 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, lists, theme
+from explorer import components, lists, state, theme
 from explorer.view import View
 
 
 def draw(view: View) -> None:
     st.html('<h2 class="up-title">All scores <span class="up-quiet up-small">count, log scale</span></h2>')
-    components.histogram(key="histogram", data=data(view))
-    st.caption(share_text(view.scores, view.lists.shown))
+    components.histogram(key="histogram", data=data(view), on_picked_change=lambda: _pick(view))
+    st.caption(f"{share_text(view.scores, view.lists.shown)} Press a bar to list its examples.")
+
+
+def _pick(view: View) -> None:
+    # A bar is one of this prediction's histogram only.
+    state.toggle(state.BAR, f"{view.query['id']}-{components.event('histogram', 'picked')}")
 
 
 def share_text(scores: np.ndarray, shown: np.ndarray) -> str:
@@ -30,14 +35,24 @@ def data(view: View) -> dict[str, object]:
         f"Histogram of all {len(view.scores):,} scores of this prediction, symmetric about zero; the shown "
         "examples are ticks below it. A table is at the end of the page."
     )
-    return spread(view.scores, view.lists.shown, view.examples["id"], view.unit, "example", alt)
+    sent = spread(view.scores, view.lists.shown, view.examples["id"], view.unit, "example", alt)
+    return sent | {"pressable": True, "pressed": view.bar}
 
 
 def spread(
-    scores: np.ndarray, shown: np.ndarray, ids: pd.Series, unit: theme.Unit, noun: str, alt: str
+    scores: np.ndarray,
+    shown: np.ndarray,
+    ids: pd.Series,
+    unit: theme.Unit,
+    noun: str,
+    alt: str,
+    limit: float = 0.0,
 ) -> dict[str, object]:
-    """Counts, a tick for each of the `shown`, and the words on hover; places are fractions, 0..1."""
-    counts, edges = lists.histogram(scores)
+    """Counts, a tick for each of the `shown`, and the words on hover; places are fractions, 0..1.
+
+    The axis ends at the largest score, or at `limit` if that is larger.
+    """
+    counts, edges = lists.histogram(scores, limit)
     low, high = float(edges[0]), float(edges[-1])
     named = ids.to_numpy()
     return {

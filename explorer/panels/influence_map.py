@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, labels, lists, pictures, plain, queries, regions, runs, served, state, theme
+from explorer import components, labels, lists, pictures, plain, regions, runs, served, state, theme
 from explorer.view import View
-from influence.run import Run
 
 HEIGHT = 520
 
@@ -26,8 +25,8 @@ def draw(view: View) -> None:
     if table is None:
         st.caption("This run has no map: its examples have no places (x, y).")
         return
-    source = served.plotly_js()
-    if source is None:
+    source, points = served.plotly_js(), served.places(view.run)
+    if source is None or points is None:
         st.info(
             "The map needs a file that this server does not serve: static serving is off, or its folder cannot be "
             "written. Start the explorer with `upstream explore` to see it. Everything else on this page works."
@@ -35,7 +34,7 @@ def draw(view: View) -> None:
         return
     mode = _mode(view)
     components.influence_map(
-        key="map", data=data(view, table, mode, source), on_picked_change=_pick, on_region_change=_lasso
+        key="map", data=data(view, table, mode, source, points), on_picked_change=_pick, on_region_change=_lasso
     )
     _legend(view, table, mode)
 
@@ -59,19 +58,20 @@ def _lasso() -> None:
     state.click(state.REGION, regions.region_text(drawn.get("x", ()), drawn.get("y", ())))
 
 
-def data(view: View, table: pd.DataFrame, mode: str, source: str) -> dict[str, Any]:
-    """What the component draws. Arrays travel as base64: 24 bytes a point."""
-    classes, codes = _classes(view.run, view.run.manifest["checksum"])
+def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -> dict[str, Any]:
+    """What the component draws. Places, labels and ids are fetched once a run; of a view only its values travel.
+
+    They are in half precision, as shares of `limit`: two bytes a point, three digits.
+    """
+    classes, _ = served.labels(view.run, view.run.manifest["checksum"])
     own = _colours(view, table)
-    values, limit = _values(view, table, mode, codes)
+    values, limit = _values(view, table, mode)
     stage = view.run.manifest["map"]["stage"]
     lists_on_map = view.on_map
     return {
-        "plotly": source,
-        "x": _packed(table["x"], "<f4"), "y": _packed(table["y"], "<f4"), "value": _packed(values, "<f4"),
-        "id": _packed(table["id"], "<i8"), "label": _packed(codes, "<i4"),
+        "plotly": source, "points": points, "count": len(table), "value": _packed(values / limit), "limit": limit,
         "classes": [theme.group_name(name) for name in classes],
-        "palette": [own.get(name) for name in classes], "mode": mode, "limit": limit,
+        "palette": [own.get(name) for name in classes], "mode": mode,
         "factor": view.unit.factor, "unit": view.unit.name,
         "helpful": view.lists.helpful.tolist() if lists_on_map else [],
         "harmful": view.lists.harmful.tolist() if lists_on_map else [],
@@ -86,29 +86,17 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str) -> dict[str, A
     }  # fmt: skip
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _classes(_run: Run, checksum: str) -> tuple[list[str], np.ndarray]:
-    """The labels on the map, and the place among them of each example's."""
-    table = _run.examples(_run.manifest["map"]["stage"])
-    names, codes = np.unique(table["label"].fillna("").astype(str), return_inverse=True)
-    order = queries.class_order(names)
-    places = {name: place for place, name in enumerate(order)}
-    return order, np.array([places[name] for name in names], dtype=np.int32)[codes]
-
-
 def _colours(view: View, table: pd.DataFrame) -> dict[str, str]:
     """Colour of each label that has one of its own."""
     return labels.coloured(table["label"], view.group if view.by == state.LABEL else None)
 
 
-def _values(view: View, table: pd.DataFrame, mode: str, codes: np.ndarray) -> tuple[np.ndarray, float]:
-    """What the colour shows, and where it saturates."""
-    if mode == state.INFLUENCE:
-        return view.scores, lists.clip_limit(view.scores)
-    if mode == state.LOSS:
-        loss = table["loss"].to_numpy()
-        return loss, lists.clip_limit(loss)
-    return codes, float(max(len(np.unique(codes)), 1))
+def _values(view: View, table: pd.DataFrame, mode: str) -> tuple[np.ndarray, float]:
+    """What the colour shows, and where it saturates; labels are known from the points."""
+    if mode == state.LABEL:
+        return np.empty(0), 1.0
+    values = view.scores if mode == state.INFLUENCE else table["loss"].to_numpy()
+    return values, lists.clip_limit(values) or 1.0
 
 
 def _star(query: pd.Series) -> dict[str, object] | None:
@@ -122,8 +110,9 @@ def _star(query: pd.Series) -> dict[str, object] | None:
     }  # fmt: skip
 
 
-def _packed(values: object, kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
+def _packed(values: np.ndarray) -> str:
+    most = float(np.finfo(np.float16).max)
+    return base64.b64encode(values.clip(-most, most).astype("<f2").tobytes()).decode()
 
 
 def _legend(view: View, table: pd.DataFrame, mode: str) -> None:

@@ -32,7 +32,7 @@ def draw(run: Run) -> int:
     positions = queries.shown(table, show or queries.ALL, cell, words)
     _chips(cell, words, len(positions))
     current = chosen(run)
-    _strip(table, positions, current)
+    _strip(run, positions, current)
     _steps(run, positions, current)
     return current
 
@@ -151,9 +151,14 @@ def _first_of_list(run: Run) -> None:
         _set(run.queries(), positions[0])
 
 
-def _strip(table: pd.DataFrame, positions: list[int], current: int) -> None:
+def _strip(run: Run, positions: list[int], current: int) -> None:
+    table = run.queries()
+
     def pick() -> None:
         state.click(state.QUERY, components.event("strip", "picked"))
+
+    def step() -> None:
+        _step(table, positions, current, int(components.event("strip", "stepped") or 0))
 
     size = PAGE if "image" in table else TEXTS
     page = positions.index(current) // size if current in positions else 0
@@ -164,7 +169,15 @@ def _strip(table: pd.DataFrame, positions: list[int], current: int) -> None:
             "empty": "No prediction is in this list.",
         },
         on_picked_change=pick,
+        on_stepped_change=step,
     )
+
+
+def _step(table: pd.DataFrame, positions: list[int], current: int, by: int) -> None:
+    """Go to the next (1) or previous (-1) prediction of the list, if there is one."""
+    place = queries.beside(positions, current, by)
+    if place is not None:
+        _set(table, place)
 
 
 def _item(query: pd.Series, current: bool) -> dict[str, object]:
@@ -189,19 +202,18 @@ def _item(query: pd.Series, current: bool) -> dict[str, object]:
 def _steps(run: Run, positions: list[int], current: int) -> None:
     table = run.queries()
 
-    def go(step: int) -> None:
-        place = queries.beside(positions, current, step)
-        if place is not None:
-            _set(table, place)
+    def go(by: int) -> None:
+        _step(table, positions, current, by)
 
     where = (
         f"{positions.index(current) + 1:,} of {len(positions):,}" if current in positions else f"of {len(positions):,}"
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
-        for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
+        for step, arrow, name, letter in ((-1, "left", "Previous", "k"), (1, "right", "Next", "j")):
             st.button(
                 "", icon=f":material/chevron_{arrow}:", key=f"step_{name.lower()}", shortcut=arrow, on_click=go,
-                args=(step,), disabled=queries.beside(positions, current, step) is None, help=f"{name} prediction",
+                args=(step,), disabled=queries.beside(positions, current, step) is None,
+                help=f"{name} prediction ({letter})",
             )  # fmt: skip
         st.markdown(where, width="stretch", text_alignment="center")
         st.session_state[state.FIND] = str(table["id"].iloc[current])

@@ -22,7 +22,7 @@ def draw(view: View) -> None:
     st.html(prediction_html(view.query, view.classes, read))
 
 
-def prediction_html(query: pd.Series, classes: list[str], read: int | None = None) -> str:
+def prediction_html(query: pd.Series, classes: list[str], read: int | None = None, most: int = MOST) -> str:
     """The prediction as HTML with everything from data escaped; of a text the model read `read` characters."""
     right = query["prediction"] == query["label"]
     url, text = pictures.data_url(query), pictures.text(query)
@@ -40,7 +40,7 @@ def prediction_html(query: pd.Series, classes: list[str], read: int | None = Non
         f'<dt>Loss</dt><dd title="{float(query["loss"]):.6g} nat">{theme.number(float(query["loss"]))} nat</dd></dl>'
     )
     kind = "up-prediction" + (" up-has-text" if text is not None else "")
-    return f'<div class="{kind}">{item}{facts}</div>{probabilities_html(query, classes)}'
+    return f'<div class="{kind}">{item}{facts}</div>{probabilities_html(query, classes, most)}'
 
 
 def text_html(text: str, read: int | None) -> str:
@@ -61,15 +61,15 @@ def likeliest(probabilities: np.ndarray, true: int | None, most: int = MOST) -> 
     return sorted(int(place) for place in chosen)
 
 
-def probabilities_html(query: pd.Series, classes: list[str]) -> str:
-    """The probability of each of the likeliest classes as an HTML table."""
+def probabilities_html(query: pd.Series, classes: list[str], most: int = MOST) -> str:
+    """The probability of each of the `most` likeliest classes as an HTML table."""
     values = query.get("probabilities")
     if values is None or len(values) != len(classes):
         return ""
     probabilities = np.asarray(values, dtype=np.float64)
     true = classes.index(query["label"]) if query["label"] in classes else None
     rows = []
-    for place in likeliest(probabilities, true):
+    for place in likeliest(probabilities, true, most):
         name, p = classes[place], probabilities[place]
         notes = [word for word, said in (("true", query["label"]), ("predicted", query["prediction"])) if said == name]
         rows.append(

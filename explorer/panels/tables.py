@@ -41,19 +41,22 @@ def draw(view: View) -> None:
 def listed(view: View, unit: str) -> pd.DataFrame:
     """The cards as a table, helpful ones first; with what a text is called and says."""
     shown = view.lists
-    sizes = {"helpful": len(shown.helpful), "harmful": len(shown.harmful)}
-    if shown.single is not None:
-        sizes = {view.ranking.lower(): len(shown.single)}
-    table = view.examples.iloc[shown.shown]
+    parts = {"helpful": shown.helpful, "harmful": shown.harmful}
+    if view.ranking == state.ALL_THREE:
+        parts = {name.lower(): positions for name, positions in view.rankings.items()}
+    elif shown.single is not None:
+        parts = {view.ranking.lower(): shown.single}
+    positions = np.concatenate(list(parts.values()))
+    table = view.examples.iloc[positions]
     columns = {
-        "list": [name for name, size in sizes.items() for _ in range(size)],
-        "rank": np.array([place + 1 for size in sizes.values() for place in range(size)], dtype=int),
+        "list": [name for name, part in parts.items() for _ in part],
+        "rank": np.array([place + 1 for part in parts.values() for place in range(len(part))], dtype=int),
         "id": table["id"].to_numpy(),
         "label": table["label"].to_numpy(),
-        unit: view.scores[shown.shown],
+        unit: view.scores[positions],
     }
-    if view.ranking == state.NEAREST and view.cosines is not None:
-        columns["cosine"] = view.cosines[shown.shown]
+    if view.ranking in (state.NEAREST, state.ALL_THREE) and view.cosines is not None:
+        columns["cosine"] = view.cosines[positions]
     for name in ("title", "source", "text"):
         if name in table:
             columns[name] = [plain.visible(text) for text in table[name].fillna("")]

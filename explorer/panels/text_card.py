@@ -39,7 +39,7 @@ def shared_words(view: View) -> frozenset[str]:
 
 def legend(view: View) -> dict[str, object]:
     """What the marks of these cards mean; empty parts are left out."""
-    listed = view.lists.shown
+    listed = view.on_cards
     split = sum(view.splits.has(int(place)) for place in listed) if view.shading == state.TOKENS else 0
     return {
         "shading": "Tokens by share of the score; darkest: the largest on the card" if split else "",
@@ -58,7 +58,7 @@ def _missing(view: View, without: int) -> str:
         return ""
     count = splits.strongest(view.run, view.stage, view.method)
     of = f"the {count} strongest of each sign" if count is not None else "the strongest"
-    who = "these cards" if without == len(view.lists.shown) else f"{without} of {len(view.lists.shown)} cards"
+    who = "these cards" if without == len(view.on_cards) else f"{without} of {len(view.on_cards)} cards"
     return f"Not shaded: {who}. The split over tokens is stored for {of} only."
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
-from influence.derivatives.compression import Vectors, add_dots, compressed
+from influence.derivatives.compression import compressed, uncompressed
 from influence.derivatives.factors import Dense, Factor
 from influence.derivatives.objective import (
     BUDGET,
@@ -63,27 +63,27 @@ def dots(
         layout: of the parameters.
         vectors: (Q, P), or by parameter (Q, size) each, which may be mapped from files.
         start: the first example.
-        error: how wrong, relatively, any query's products may be for speed: vectors are then of low rank or of half
-            precision; `objective.compression` says which, and the error on a batch of examples from all over the data.
+        error: how wrong, relatively, any query's products may be for speed: its vectors are then of low rank or of half
+            precision; `objective.compression` says how, and the error on a batch of examples from all over the data.
     """
     if isinstance(vectors, Tensor):
         if len(vectors) == 1:
             yield from _tangents(objective, data, layout, vectors[0], start)
             return
         vectors = by_parameter(objective, layout, vectors)
-    watch, blocks = Watch(objective, layout), cast(Vectors, vectors)
-    queries = len(next(iter(vectors.values())))
+    watch, groups = Watch(objective, layout), [uncompressed(vectors)]
+    queries = len(groups[0].queries)
     if error:
         # The same ones wherever this pass begins: one that is taken up again must do as the first did.
         spread = range(0, len(data), max(1, len(data) // objective.batch_size))[: objective.batch_size]
         _, batch = next(objective.batches(torch.utils.data.Subset(data, spread)))
-        blocks, objective.compression = compressed(vectors, watch.factors(batch, len(spread)), error)
+        groups, objective.compression = compressed(vectors, watch.factors(batch, len(spread)), error)
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
         factors = watch.factors(batch, count)
         found = torch.zeros(count, queries, dtype=objective.sum_dtype, device=objective.device)
-        for name, several in factors.items():
-            add_dots(found, several, blocks[name])
+        for group in groups:
+            group.add_dots(found, factors)
         yield positions, found
 
 

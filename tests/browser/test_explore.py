@@ -168,3 +168,39 @@ def test_keyboard_reaches_a_card_and_stays_on_it(page, until):
     until(lambda: ring(page))
     page.wait_for_timeout(300)
     assert page.locator("section.helpful button.card:focus").get_attribute("data-id") == card.get_attribute("data-id")
+
+
+def test_letters_step_but_not_while_they_are_typed(page, small, until, settled):
+    picture = page.locator(".up-prediction img")
+    page.keyboard.press("j")
+    until(lambda: f"Test item {small.MISTAKE + 1}," in picture.get_attribute("alt"))
+    settled()
+    page.keyboard.press("k")
+    until(lambda: f"Test item {small.MISTAKE}," in picture.get_attribute("alt"))
+    settled()
+    field = page.locator(".st-key-find input")
+    field.click()
+    for key in ("j", "k", "j", "ArrowLeft", "ArrowRight"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(500)
+    assert field.input_value() == f"{small.MISTAKE}jkj"
+    assert f"Test item {small.MISTAKE}," in picture.get_attribute("alt")
+
+
+def test_a_bar_is_pressed_by_mouse_and_keyboard(page, until, settled):
+    bars = page.locator(".st-key-histogram rect.pressable")
+    count = bars.count()
+    bars.first.focus()
+    page.keyboard.press("Enter")
+    chip = page.locator(".st-key-clear_bar button").first
+    chip.wait_for()
+    settled()
+    assert "bar=" in page.url
+    assert bars.first.get_attribute("aria-pressed") == "true"
+    assert bars.count() == count
+    # The empty space above a bar belongs to it.
+    page.locator(".st-key-histogram rect.reach").nth(1).click(position={"x": 2, "y": 4})
+    until(lambda: bars.nth(1).get_attribute("aria-pressed") == "true")
+    settled()
+    chip.click()
+    until(lambda: "bar=" not in page.url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,12 @@ def write_run(
     embedded: bool = True,
     hostile: str = "",
     seed: int = 0,
+    scored: int | None = None,
+    methods: Sequence[str] = ("exact",),
 ) -> Run:
     """Write a finished run of made-up numbers; `hostile` becomes a label (and a text) that must stay text.
+
+    Runs of one `seed` have the same examples and queries; with another number in `scored` their scores differ.
 
     A run of texts looks like that of a language model: its first stage has no classes, texts have tokens, titles and
     sources, and the strongest scores are split over the tokens.
@@ -62,7 +67,10 @@ def write_run(
     for stage, table in stages.items():
         draft.write_table(f"examples/{stage}", table)
         draft.write_model(stage, {"weight": torch.zeros(2)})
-    records = [_scored(draft, rng, stage, len(table)) for stage, table in stages.items()]
+    scorer = rng if scored is None else np.random.default_rng(scored)
+    records = [
+        _scored(draft, scorer, stage, len(table), method) for stage, table in stages.items() for method in methods
+    ]
     if text:
         tokens, scores = _tokens(pretrain["text"]), Run(draft.folder, {"name": name})._array(records[0]["file"])
         draft.write_table("tokens/pretrain", tokens)
@@ -73,11 +81,11 @@ def write_run(
     return draft.finish(_manifest([] if text else old, new, records, mapped) | shares)
 
 
-def _scored(draft: Draft, rng: np.random.Generator, stage: str, count: int) -> dict:
-    file, scores = draft.create_scores(stage, "exact", (QUERIES, count))
+def _scored(draft: Draft, rng: np.random.Generator, stage: str, count: int, method: str) -> dict:
+    file, scores = draft.create_scores(stage, method, (QUERIES, count))
     scores[:] = rng.normal(scale=1e-3, size=(QUERIES, count)).astype("float32")
     report = {"curvature": "ggn", "damping": 0.001, "seconds": 0.1}
-    return {"stage": stage, "method": "exact", "file": file, "report": report}
+    return {"stage": stage, "method": method, "file": file, "report": report}
 
 
 def _of_a_language_model(table: pd.DataFrame, hostile: str) -> pd.DataFrame:

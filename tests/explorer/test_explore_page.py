@@ -2,9 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 
-from explorer import theme
+from explorer import columns, lists, theme
+from influence import Run
 
 
 def values(elements):
@@ -28,8 +30,6 @@ def test_opens_on_the_most_confident_mistake(open_app, small_root, small, compon
 
 
 def test_cards_are_those_of_the_stored_row(open_app, small_root, component):
-    from influence import Run
-
     run = Run.open(small_root / "small")
     row, ids = run.scores("pretrain", "exact")[3], run.examples("pretrain")["id"].to_numpy()
     app = open_app(small_root, query="1003")
@@ -97,8 +97,6 @@ def test_group_narrows_lists_but_not_totals(open_app, small_root, component):
 
 
 def test_region_narrows_lists_and_totals(open_app, small_root, component):
-    from influence import Run
-
     examples = Run.open(small_root / "small").examples("pretrain")
     inside = set(examples["id"][(examples["x"] > 0) & (examples["y"] > 0)].astype(str))
     app = open_app(small_root, region="0_0~9_0~9_9~0_9", k="20")
@@ -213,3 +211,86 @@ def test_tables_and_identity_card_open(open_app, small_root):
     assert not app.exception
     assert len(app.dataframe) >= 4
     assert "One direction has nearly zero curvature" in values(app.warning).replace("\\", "")
+
+
+def marked(cards, sign):
+    return {card["id"] for card in cards if sign in [mark["text"] for mark in card.get("marks", ())]}
+
+
+def test_three_rankings_side_by_side_mark_what_several_list(open_app, small_root, component):
+    app = open_app(small_root, ranking="All three", k="20")
+    assert not app.exception
+    three = cards(component, app)
+    assert [column["title"] for column in three] == ["Influence", "Nearest", "Random"]
+    listed = [{card["id"] for card in column["cards"]} for column in three]
+    assert [len(ids) for ids in listed] == [40, 40, 40]
+    for column in three:
+        assert marked(column["cards"], "≈") == {
+            card["id"] for card in column["cards"] if card["id"] in listed[1] and card["id"] in listed[0] | listed[2]
+        }
+    both = len(listed[0] & listed[1])
+    assert f"Of 40 each, listed by both: {both} by influence ◆ and nearest ≈" in values(app.caption)
+    # Triangles on the map stay those of influence.
+    sent = component(app, "influence_map")
+    assert {str(place) for place in sent["helpful"] + sent["harmful"]} == listed[0]
+
+
+def test_what_shows_up_everywhere_is_marked(open_app, small_root, component):
+    counts = columns.led(Run.open(small_root / "small").scores("pretrain")[:], columns.LEADING)
+    most = str(counts.argmax())
+    query = next(
+        1000 + row
+        for row, scores in enumerate(Run.open(small_root / "small").scores("pretrain")[:])
+        if int(most) in np.argsort(-scores)[:5]
+    )
+    app = open_app(small_root, query=str(query))
+    assert marked(cards(component, app)[0]["cards"], "∀") == {most}
+    assert "1 shown (∀) shows up everywhere" in values(app.caption)
+
+
+def test_everywhere_needs_many_predictions():
+    counts = np.arange(200)
+    assert columns.everywhere(columns.Leads(counts, 1000, False)).nonzero()[0].tolist() == [198, 199]
+    assert not columns.everywhere(columns.Leads(counts, 5000, False)).any()
+
+
+def test_a_bar_of_the_histogram_lists_its_slice(open_app, small_root, component):
+    row = Run.open(small_root / "small").scores("pretrain")[3]
+    counts, edges = lists.histogram(row)
+    bar = int(counts.argmax())
+    app = open_app(small_root, query="1003", bar=f"1003-{bar}", k="20")
+    assert not app.exception
+    shown = [int(card["id"]) for column in cards(component, app) for card in column["cards"]]
+    assert len(shown) == counts[bar]
+    assert np.all((row[shown] >= edges[bar]) & (row[shown] <= edges[bar + 1]))
+    assert component(app, "histogram")["pressed"] == bar
+    assert f"{counts[bar]} items" in app.button(key="clear_bar").label
+    app.button(key="step_next").click().run()
+    # A bar is one of one prediction's histogram.
+    assert "bar" not in app.query_params
+    assert not app.warning
+    assert "1003\\-x" in open_app(small_root, query="1003", bar="1003-x").warning[0].value
+
+
+def test_every_score_is_in_the_bar_that_counts_it():
+    scores = np.random.default_rng(0).normal(size=5000).astype("float32")
+    assert np.bincount(lists.bars(scores), minlength=lists.BARS).tolist() == lists.histogram(scores)[0].tolist()
+
+
+def test_the_way_to_compare_keeps_the_prediction(open_app, small_root):
+    app = open_app(small_root, run="small-other", query="1003", of="Finetuning")
+    link = next(element.proto.body for element in app.get("html") if "Compare with another" in element.proto.body)
+    assert "./two-answers?run=small-other&amp;of=Finetuning&amp;query=1003" in link
+
+
+def test_scores_of_others_that_cannot_be_read_cost_only_the_marks(open_app, small_root, component, monkeypatch):
+    from influence.errors import RunError
+
+    def damaged(*_):
+        raise RunError("Scores of others hold values that are not finite.")
+
+    monkeypatch.setattr(columns, "leads", damaged)
+    app = open_app(small_root)
+    assert not app.exception
+    assert "not marked" in app.warning[0].value
+    assert cards(component, app)[0]["cards"]

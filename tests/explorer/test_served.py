@@ -2,6 +2,8 @@
 
 import io
 import json
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ def _png(value: int, side: int = 28) -> bytes:
 def test_every_thumbnail_is_at_its_own_place():
     images = pd.Series([_png(10), _png(20), b"no picture", _png(40, side=56), _png(50)])
     sheet = np.asarray(Image.open(io.BytesIO(served.sprite_sheet(images))))
-    wide = served.columns(5)
+    wide = served.columns(served.SHEET)
     for place, value in ((0, 10), (1, 20), (2, 0x88), (3, 40), (4, 50)):
         row, column = divmod(place, wide)
         assert sheet[row * served.TILE + 14, column * served.TILE + 14, 0] == value
@@ -36,10 +38,47 @@ def test_texts_are_served_in_pages(small, tmp_path, monkeypatch):
     preview = served.previews(small.write_run(tmp_path, "words", text=True), "pretrain")
     assert preview["page"] == 25
     name = preview["url"].removeprefix("/app/static/")
-    pages = [json.loads((tmp_path / "static" / f"{name}{page}.json").read_bytes()) for page in range(3)]
+    files = [tmp_path / "static" / f"{name}{page}.json" for page in range(3)]
+    assert files[0].is_file(), "the first page is there at once"
+    wait_for(files)
+    pages = [json.loads(file.read_bytes()) for file in files]
     assert [len(page) for page in pages] == [25, 25, 10]
     assert pages[1][1][0] == "head 26"
     assert "number 26 " in pages[1][1][1]
+
+
+def wait_for(files):
+    """Later pages are made in the background."""
+    until = time.monotonic() + 20
+    while not all(file.is_file() for file in files):
+        assert time.monotonic() < until, [file.name for file in files if not file.is_file()]
+        time.sleep(0.05)
+
+
+def test_thumbnails_are_served_in_sheets(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("UPSTREAM_STATIC", str(tmp_path / "static"))
+    monkeypatch.setattr(served, "SHEET", 25)
+    preview = served.previews(small.write_run(tmp_path), "pretrain")
+    assert preview | {"url": ""} == {"kind": "image", "page": 25, "columns": 5, "url": ""}
+    name = preview["url"].removeprefix("/app/static/")
+    files = [tmp_path / "static" / f"{name}{page}.png" for page in range(3)]
+    wait_for(files)
+    assert [Image.open(file).size for file in files] == [(140, 140), (140, 140), (140, 56)]
+
+
+def test_points_are_those_of_the_table(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("UPSTREAM_STATIC", str(tmp_path / "static"))
+    run = small.write_run(tmp_path)
+    table = run.examples("pretrain")
+    content = (tmp_path / "static" / Path(served.places(run)).name).read_bytes()
+    count = len(table)
+    assert len(content) == 20 * count
+    np.testing.assert_array_equal(np.frombuffer(content, "<f4", count), table["x"])
+    np.testing.assert_array_equal(np.frombuffer(content, "<f4", count, 4 * count), table["y"])
+    names, codes = served.labels(run, run.manifest["checksum"])
+    np.testing.assert_array_equal(np.frombuffer(content, "<i4", count, 8 * count), codes)
+    assert [names[code] for code in codes] == table["label"].tolist()
+    np.testing.assert_array_equal(np.frombuffer(content, "<i8", count, 12 * count), table["id"])
 
 
 def test_plotly_is_the_installed_one():

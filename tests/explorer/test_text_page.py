@@ -18,6 +18,10 @@ def listed(component, app):
     return [card for column in component(app, "cards")["columns"] for card in column["cards"]]
 
 
+def marks(card):
+    return [mark["text"] for mark in card.get("marks", ())]
+
+
 def said(app):
     return " ".join(str(e.value) for e in [*app.warning, *app.error]).replace("\\", "")
 
@@ -175,7 +179,7 @@ def test_overlap_is_counted_and_marked(open_app, small, tmp_path, component):
     cosines = examples @ queries[3] / np.linalg.norm(examples, axis=1)
     near = set(np.argsort(-cosines)[:40].tolist())
     both = {card["id"] for card in listed(component, app) if int(card["id"]) in near}
-    assert {card["id"] for card in listed(component, app) if "near" in card} == both
+    assert {card["id"] for card in listed(component, app) if "≈" in marks(card)} == both
     caption = " ".join(c.value for c in app.caption)
     assert f"{len(both)} of 40 shown (≈) are also among the 40 nearest neighbours" in caption
 
@@ -184,7 +188,7 @@ def test_overlap_is_not_told_where_everything_is_listed(open_app, text_root, com
     app = open_app(text_root, group="noun.group03")
     assert listed(component, app)
     assert "nearest neighbours" not in " ".join(c.value for c in app.caption)
-    assert not any("near" in card for card in listed(component, app))
+    assert not any("≈" in marks(card) for card in listed(component, app))
 
 
 def test_random_is_the_same_for_a_query_and_keeps_to_the_region(open_app, small_root, component):

@@ -9,7 +9,8 @@ from minima import data, loss
 from torch import nn
 
 from influence import Stage, Study, attribute
-from influence.derivatives.compression import low_rank
+from influence.derivatives.compression import compressed, low_rank
+from influence.derivatives.factors import Outer
 from influence.errors import MethodError
 
 g = torch.Generator().manual_seed(0)
@@ -45,12 +46,9 @@ def test_the_error_that_is_asked_for_holds(study, method):
         compression = found.report["compression"]
         assert compression["error"] <= error
         assert apart.max() < 2 * error  # on all examples, not only on those where it was measured
-        if compression["rank"] == 0 and not compression["half"]:
-            np.testing.assert_array_equal(found.values, exact.values)
-    ranks = [
-        attribute(study, method="identity", error=e, progress=False).report["compression"]["rank"] for e in (0.3, 0.01)
-    ]
-    assert ranks[0] == 4  # a gradient dot product's vectors have rank 1
+        assert sum(form["queries"] for form in compression["forms"]) == len(exact.values)
+    loose = attribute(study, method="identity", error=0.3, progress=False).report["compression"]["forms"]
+    assert [form["rank"] for form in loose] == [4]  # a gradient dot product's vectors have rank 1
 
 
 def test_it_is_a_share(study):
@@ -63,8 +61,25 @@ def test_half_precision_is_taken_where_it_is_fast_and_near_enough(study, monkeyp
     for fast in (True, False):
         monkeypatch.setattr("influence.derivatives.compression._halves_pay", lambda device, fast=fast: fast)
         found = attribute(study, method="cg", error=0.02, progress=False)
-        assert found.report["compression"]["half"] is fast
+        assert any(form["half"] for form in found.report["compression"]["forms"]) is fast
         apart = np.linalg.norm(found.values - exact.values, axis=1) / np.linalg.norm(exact.values, axis=1)
         assert apart.max() < 0.04
         tiny = attribute(study, method="cg", error=1e-6, progress=False)
-        assert tiny.report["compression"] == {"rank": 0, "half": False, "error": 0.0}
+        whole = {"rank": 0, "half": False, "queries": len(exact.values)}
+        assert tiny.report["compression"] == {"forms": [whole], "error": 0.0}
+        np.testing.assert_array_equal(tiny.values, exact.values)
+
+
+def test_each_query_gets_a_form_of_its_own():
+    few, many = torch.randn(30, 3, 3, generator=g), torch.randn(30, 64, 64, generator=g)
+    left, right = torch.randn(2, 30, 64, 3, generator=g)
+    matrices = torch.cat([left @ few @ right.mT, many])  # thirty of rank 3, thirty of full rank
+    vectors = {"weight": matrices[torch.randperm(60, generator=g)].flatten(1)}
+    factors = {"weight": [Outer(*torch.randn(2, 100, 1, 1, 64, generator=g))]}
+    groups, done = compressed(vectors, factors, error=1e-3)
+    assert [(form["rank"], form["queries"]) for form in done["forms"]] == [(4, 30), (0, 30)]
+    found = torch.zeros(100, 60)
+    for group in groups:
+        group.add_dots(found, factors)
+    exact = factors["weight"][0].gradients() @ vectors["weight"].T
+    assert ((found - exact).norm(dim=0) / exact.norm(dim=0)).max() <= 1e-3

@@ -83,3 +83,19 @@ def test_a_manifest_that_names_other_than_its_tables(run, found):
     """What is no file of the run is no table, so that nothing outside is ever read."""
     opened = Run(run.path, json.loads(json.dumps(run.manifest)) | {"validation": found})
     assert opened.validation("noise") is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunk"),
+    [
+        ((40, 60), (40, 60)),
+        ((10_000, 60_000), (64, 1024)),
+        ((500, 1_000_000), (8, 8192)),
+        ((10_000, 1_000_000), (64, 1024)),  # wider ones would hold too much of all queries
+        ((1, 10**9), (1, 65536)),
+    ],
+)
+def test_chunks_are_as_large_whatever_the_run_and_a_row_lies_in_few(shape, chunk):
+    assert draft.chunk_of(shape) == chunk
+    assert chunk[0] * chunk[1] <= 64 * 1024
+    assert chunk[1] == 1024 or shape[0] * chunk[1] <= draft.COLUMNS

@@ -62,7 +62,26 @@ def test_nothing_is_computed_twice(opened, monkeypatch):
     item = live.read("a saw cuts").item
     first = live.scores(item, Target("pet"))
     monkeypatch.setattr(live, "_computed", lambda *_: pytest.fail("computed again"))
-    assert live.scores(live.read("a saw cuts").item, Target("pet")) is first
+    again = live.scores(live.read("a saw cuts").item, Target("pet"))
+    assert all(again[stage] is scores for stage, scores in first.items())
+
+
+@pytest.mark.parametrize("target", [Target("pet"), Target("tool", "pet")])
+def test_shares_of_tokens_add_up_to_the_score(opened, target):
+    run, live = opened
+    item = live.read("a cat eats").item
+    scores = live.scores(item, target)["pretrain"]
+    examples = np.argsort(scores)[[0, 1, -1]].tolist()
+    shares = live.shares(item, target, "pretrain", examples)
+    assert set(shares) == set(examples)
+    lengths = run.tokens("pretrain")["starts"].map(len)
+    for example, each in shares.items():
+        assert len(each) == lengths[example]
+        np.testing.assert_allclose(each.sum(), scores[example], rtol=1e-3, atol=1e-7)
+    assert live.splits("pretrain")
+    assert not live.splits("finetune")
+    with pytest.raises(StudyError, match="not split over tokens"):
+        live.shares(item, target, "finetune", [0])
 
 
 def test_a_class_that_there_is_not(opened):

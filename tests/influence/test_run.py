@@ -45,7 +45,8 @@ def finish(draft):
         array[:] = values
         records.insert(0, {"stage": stage, "method": method, "file": file, "report": {}})
     stages = [{"name": "pretrain"}, {"name": "finetune"}]
-    return draft.finish({"stages": stages, "scores": records, "default_method": "exact", "title": "t"})
+    named = {"study": "s", "variant": "", "title": "t", "created": "2026-11-23T18:00:00Z", "map": {}}
+    return draft.finish({"stages": stages, "scores": records, "default_method": "exact", **named})
 
 
 @pytest.fixture

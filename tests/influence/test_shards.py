@@ -11,7 +11,7 @@ import zarr
 from tiny import tiny_exhibit
 from torch.utils.data import Subset
 
-from influence import run as run_module
+from influence import draft as draft_module
 from influence.chain import objectives_of
 from influence.draft import Draft
 from influence.errors import RunError
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("quick_map")
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(run_module, "CHUNK", (4, 16))
+    monkeypatch.setattr(draft_module, "CHUNK", (4, 16))
 
 
 def filling(draft, objective, vectors):

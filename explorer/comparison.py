@@ -1,0 +1,145 @@
+"""Two answers side by side: how far their scores agree, and where the lists of one stand in the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from explorer import lists, theme
+from influence.live import Target
+from influence.run import Run
+
+DEPTHS = (5, 10, 20, 50, 100)
+"""Lengths of the lists whose overlap is tabled."""
+ORDERS = (
+    (0.9995, "the same order"),
+    (0.95, "nearly the same order"),
+    (0.7, "much the same order"),
+    (0.3, "a loosely similar order"),
+    (-0.1, "hardly any common order"),
+    (-1.0, "rather the opposite order"),
+)
+"""From which rank correlation on two orders are called how."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One of the two answers; `scores` are float32 (n_examples,), nats, positive = helpful, ordered as A's examples."""
+
+    run: Run
+    position: int
+    stage: str
+    method: str
+    target: Target | None
+    scores: np.ndarray
+
+    @property
+    def query(self) -> pd.Series:
+        return self.run.queries().iloc[self.position]
+
+    @property
+    def asked(self) -> tuple[object, ...]:
+        """What was asked; sides that ask the same have the same scores."""
+        return self.run.name, self.position, self.stage, self.method, self.target
+
+    def ordered(self, rows: np.ndarray) -> Side:
+        """The same with the scores in another order of the examples."""
+        return dataclasses.replace(self, scores=self.scores[rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A and B, and how many examples each of their lists shows."""
+
+    a: Side
+    b: Side
+    count: int
+
+    @property
+    def examples(self) -> pd.DataFrame:
+        return self.a.run.examples(self.a.stage)
+
+    @cached_property
+    def lists(self) -> tuple[lists.Lists, lists.Lists]:
+        every = np.ones(len(self.examples), dtype=bool)
+        return lists.ranked(self.a.scores, self.count, every), lists.ranked(self.b.scores, self.count, every)
+
+    @cached_property
+    def correlation(self) -> float:
+        return rank_correlation(self.a.scores, self.b.scores)
+
+    @cached_property
+    def one_unit(self) -> bool:
+        """Whether both have the same unit, so that their sizes may be compared and not only their orders."""
+        return (self.a.method == "identity") == (self.b.method == "identity")
+
+    @cached_property
+    def units(self) -> tuple[theme.Unit, theme.Unit]:
+        """The unit of either side; one for both, that of the larger scores, where they can be compared."""
+        if self.one_unit:
+            unit = theme.unit_of(np.concatenate([self.a.scores, self.b.scores]), self.a.method)
+            return unit, unit
+        return theme.unit_of(self.a.scores, self.a.method), theme.unit_of(self.b.scores, self.b.method)
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's: 1 the same order, 0 none in common, -1 the opposite; NaN where all scores of a side are equal."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+
+
+def order_words(correlation: float) -> str:
+    """A rank correlation in words."""
+    if np.isnan(correlation):
+        return "no order at all on one side"
+    return next(words for least, words in ORDERS if correlation >= least)
+
+
+def overlaps(pair: Pair) -> pd.DataFrame:
+    """For each length of the lists, how many both have, and how many they would by chance."""
+    every, rows = np.ones(len(pair.examples), dtype=bool), []
+    for depth in (depth for depth in DEPTHS if depth <= len(every)):
+        a, b = (lists.ranked(side.scores, depth, every) for side in (pair.a, pair.b))
+        helpful, harmful = (np.intersect1d(*two) for two in ((a.helpful, b.helpful), (a.harmful, b.harmful)))
+        rows.append((depth, len(helpful), len(harmful), depth * depth / len(every)))
+    return pd.DataFrame(rows, columns=["list of", "helpful in both", "harmful in both", "by chance"])
+
+
+def listed(pair: Pair) -> pd.DataFrame:
+    """Every example that a list of either side shows, with its rank and score on both; ranks count within a sign."""
+    a, b = pair.lists
+    shown = list(dict.fromkeys(np.concatenate([a.helpful, b.helpful, a.harmful, b.harmful]).tolist()))
+    table = pair.examples.iloc[shown]
+    columns: dict[str, object] = {"id": table["id"].to_numpy(), "label": table["label"].to_numpy()}
+    for name, side, unit in (("A", pair.a, pair.units[0]), ("B", pair.b, pair.units[1])):
+        columns[f"rank in {name}"] = [place_words(side.scores, place) for place in shown]
+        columns[f"score in {name}, {'nat' if unit.name else 'no unit'}"] = side.scores[shown]
+    return pd.DataFrame(columns)
+
+
+def every(pair: Pair) -> pd.DataFrame:
+    """All examples with their scores on both sides, the strongest on either first."""
+    unit_a, unit_b = ("nat" if unit.name else "no unit" for unit in pair.units)
+    table = pd.DataFrame(
+        {
+            "id": pair.examples["id"].to_numpy(),
+            "label": pair.examples["label"].to_numpy(),
+            f"score in A, {unit_a}": pair.a.scores,
+            f"score in B, {unit_b}": pair.b.scores,
+        }
+    )
+    sizes = [np.abs(side.scores) / (float(np.abs(side.scores).max(initial=0.0)) or 1.0) for side in (pair.a, pair.b)]
+    return table.iloc[np.argsort(-np.maximum(*sizes), kind="stable")]
+
+
+def place_words(scores: np.ndarray, position: int) -> str:
+    """Where an example stands among those of its sign: "▲ 37"."""
+    score = float(scores[position])
+    if score == 0:
+        return "0"
+    return f"{theme.HELPFUL if score > 0 else theme.HARMFUL} {lists.rank(scores, position):,}"

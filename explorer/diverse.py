@@ -1,0 +1,49 @@
+"""One example a neighbourhood: the order "Diverse" of the lists by influence."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from explorer import neighbours
+
+NEARER_THAN = 0.95
+"""Two examples are of one neighbourhood if they are nearer to each other than this share of all pairs."""
+SAMPLE = 1000
+"""Examples whose pairs tell how near pairs are."""
+
+HELP = (
+    "Diverse: by score, but an example is passed over where one above it in its list lies in the same neighbourhood: "
+    f"nearer to it in the embedding than {NEARER_THAN:.0%} of all pairs of examples are to each other."
+)
+
+
+def one_a_neighbourhood(order: np.ndarray, vectors: np.ndarray, near: float, count: int) -> np.ndarray:
+    """The first `count` positions of `order` of which no two have a cosine of `near` or more; unit vectors given.
+
+    Greedy: whatever comes first stays, and passes over all later ones of its neighbourhood. There may be fewer.
+    """
+    chosen: list[int] = []
+    for place in order.tolist():
+        if len(chosen) == count:
+            break
+        if not chosen or float((vectors[chosen] @ vectors[place]).max()) < near:
+            chosen.append(place)
+    return np.array(chosen, dtype=np.int64)
+
+
+def radius(vectors: np.ndarray) -> float:
+    """The cosine from which on two examples are of one neighbourhood; of evenly spread examples, unit vectors given."""
+    sample = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).round().astype(int)]
+    pairs = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
+    return float(np.quantile(pairs, NEARER_THAN)) if len(pairs) else 1.0
+
+
+def near(embedding: neighbours.Embedding, checksum: str) -> float:
+    """The radius of a run's embedding, computed once."""
+    return _near(embedding, checksum)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _near(_embedding: neighbours.Embedding, checksum: str) -> float:
+    return radius(_embedding.examples)

@@ -1,0 +1,103 @@
+"""Whether two runs list the same things: ids are the join, and what stands under an id must be the same in both."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import plain, theme
+from influence.run import Run
+
+QUERIES = "queries"
+"""Names the table of queries where others are named by their stage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """How the rows of a second table go with those of a first.
+
+    `rows` (int64, one a row of the first) is the row of the second with the same id, -1 without one; `same` (bool) says
+    whether both show the same picture or text.
+    """
+
+    rows: np.ndarray
+    same: np.ndarray
+    others: int
+    """Rows of the second table whose id the first does not have."""
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether both tables list the same things, in whatever order."""
+        return self.others == 0 and bool(self.same.all())
+
+    def row(self, position: int) -> int | None:
+        """Row of the second table that shows what the first shows at `position`."""
+        return int(self.rows[position]) if self.same[position] else None
+
+
+def match(a: Run, b: Run, table: str) -> Match:
+    """How two runs' examples of a stage (or their queries) go together; compared once for all visitors."""
+    return _match(a, b, a.manifest["checksum"], b.manifest["checksum"], table)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Comparing what the runs list …")
+def _match(_a: Run, _b: Run, checksum_a: str, checksum_b: str, table: str) -> Match:
+    return matched(*(run.queries() if table == QUERIES else run.examples(table) for run in (_a, _b)))
+
+
+def matched(a: pd.DataFrame, b: pd.DataFrame) -> Match:
+    """How the rows of `b` go with those of `a`."""
+    rows = pd.Index(b["id"]).get_indexer(pd.Index(a["id"]))
+    found = rows >= 0
+    same = found.copy()
+    for name in _shown(a, b):
+        if name not in a or name not in b:
+            same[:] = False
+            break
+        same[found] &= a[name].to_numpy()[found] == b[name].to_numpy()[rows[found]]
+    return Match(rows, same, len(b) - int(found.sum()))
+
+
+def _shown(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+    """The columns that tell what an example is: its label only where there is nothing to look at."""
+    return [name for name in ("image", "text") if name in a or name in b] or ["label"]
+
+
+def refusal(a: Run, b: Run, stage: str) -> str | None:
+    """Why the runs' scores of a stage cannot be set against each other, as markdown; None if they can."""
+    names = f"{plain.for_markdown(a.name)} and {plain.for_markdown(b.name)}"
+    word = plain.for_markdown(theme.stage_word(stage))
+    advice = "Choose a run of the same study for B, or another stage's examples."
+    if stage not in b.stages or not b.methods(stage):
+        return f"{plain.for_markdown(b.name)} has no scores of {word} examples, so nothing stands against A. {advice}"
+    found = match(a, b, stage)
+    if found.complete:
+        return None
+    shared, total = int((found.rows >= 0).sum()), len(found.rows)
+    if not shared:
+        return f"{names} cannot be compared: their {word} examples have no id in common. {advice}"
+    different = shared - int(found.same.sum())
+    if different:
+        return (
+            f"{names} cannot be compared: under {different:,} of {shared:,} shared ids their {word} examples show "
+            f"different things, so the same id does not mean the same example. {advice}"
+        )
+    return (
+        f"{names} cannot be compared: of A's {total:,} {word} examples {shared:,} are among B's "
+        f"{shared + found.others:,}, and ranks mean the same only where all are. {advice}"
+    )
+
+
+def siblings(names: list[Run], run: Run) -> list[Run]:
+    """Those of the runs that one study made from the same pretraining: the run's other finetuned models, and itself."""
+    return [other for other in names if _pretraining(other) == _pretraining(run)]
+
+
+def _pretraining(run: Run) -> tuple[object, ...]:
+    first = run.manifest["stages"][0] if run.manifest["stages"] else {}
+    said = tuple(str(first.get(key)) for key in ("name", "examples", "classes"))
+    return run.manifest.get("study"), run.manifest.get("seed"), *said

@@ -1,0 +1,106 @@
+"""Compare: two answers beside each other, of two models, two predictions, two methods or two questions."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from explorer import comparison, matching, plain, runs, sides, state, theme
+from explorer.panels import agreement, controls, joined_lists, scatter, side
+from influence.errors import RunError
+from influence.run import Run
+
+
+def draw(run: Run) -> None:
+    """Draw the page for one run, which is side A's.
+
+    Raises:
+        RunError: the scores of side A cannot be read.
+    """
+    stages = runs.scored_stages(run)
+    if not stages:
+        st.warning(
+            "This run holds no scores, so there is nothing to compare yet. Compute them with `upstream precompute`."
+        )
+        return
+    question = st.empty()
+    shared = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="list_controls")
+    with shared:
+        stage, count = _stage(stages), _count()
+    names, _ = runs.listed(state.runs_folder())
+    a = sides.first(run, stage)
+    try:
+        b = sides.second(a, stage, names)
+    except RunError as error:
+        st.error(f"{plain.message(error)} Another run is shown for B.", icon=":material/error:")
+        state.click(state.RUN_B, None)
+        b = sides.second(a, stage, names)
+    with shared:
+        st.button("Swap A and B", icon=":material/swap_horiz:", key="swap", on_click=sides.swap, args=(a, b))
+    with st.container(key="sides"):
+        for keys, choice, usual, column in zip(
+            (sides.A, sides.B), (a, b), (None, sides.usual(a, b)), st.columns(2, gap="large"), strict=True
+        ):
+            with column:
+                side.controls(keys, choice, stage, names, usual)
+                side.draw(choice)
+    refusal = matching.refusal(run, b.run, stage)
+    if refusal:
+        question.html(_title("Compare two answers", b))
+        st.error(refusal, icon=":material/link_off:")
+        return
+    pair = paired(a, b, stage, count)
+    question.html(_title(agreement.question(pair), b))
+    st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
+    agreement.draw(pair)
+    with st.container(key="compared"):
+        left, right = st.columns([55, 45], gap="large")
+    with left:
+        joined_lists.draw(pair)
+    with right:
+        scatter.draw(pair)
+        agreement.draw_histograms(pair)
+    agreement.draw_tables(pair)
+    st.caption(theme.CARE)
+
+
+def allowed(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
+    stages = runs.scored_stages(run)
+    of = state.texts(controls.stage_title(stage) for stage in stages)
+    others = (state.SHOW, state.ORDER, state.COLOUR, state.RANKING, state.SHADING, state.BY)
+    return {state.COUNT: state.texts(state.COUNTS), state.STAGE: of if len(stages) > 1 else ()} | dict.fromkeys(
+        others, ()
+    )
+
+
+def paired(a: sides.Choice, b: sides.Choice, stage: str, count: int) -> comparison.Pair:
+    """Both sides with their scores, one row each; B's in the order of A's examples, whatever order its run has.
+
+    Raises:
+        RunError: a row cannot be read.
+    """
+    one, two = side.answer(a, stage), side.answer(b, stage)
+    rows = matching.match(a.run, b.run, stage).rows
+    return comparison.Pair(one, two.ordered(rows), count)
+
+
+def _title(words: str, b: sides.Choice) -> str:
+    """The page's title; `words` are already escaped. A copied link names B's run even where nobody chose it."""
+    named = f'data-link="{state.RUN_B}" data-value="{plain.for_html(b.run.name)}"'
+    return f'<h2 class="up-title" {named}>{words}</h2>'
+
+
+def _stage(stages: list[str]) -> str:
+    if len(stages) == 1:
+        return stages[0]
+    return st.segmented_control(
+        "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
+        format_func=controls.stage_title, help="Whose training examples are listed: those of which stage.",
+    ) or stages[0]  # fmt: skip
+
+
+def _count() -> int:
+    return st.segmented_control(
+        "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT, bind="query-params",
+        help="How many examples each list shows.",
+    ) or state.COUNTS[0]  # fmt: skip

@@ -1,0 +1,90 @@
+"""How far two answers agree: in words, as histograms on one scale, and as tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from explorer import comparison, components, plain, theme
+from explorer.panels import histogram, joined_lists, scatter, single_cards
+
+
+def draw(pair: comparison.Pair) -> None:
+    """The rank correlation and the overlap of the lists, in words."""
+    st.markdown(
+        text(pair),
+        help="Rank correlation (Spearman): 1 if both sides put all examples in the same order, 0 if the orders have "
+        "nothing in common, -1 if one is the other reversed. It looks at all examples, of which most scores are near "
+        "zero; the lists show only the ends.",
+    )
+
+
+def text(pair: comparison.Pair) -> str:
+    """Rank correlation and overlap as Streamlit markdown."""
+    total = len(pair.examples)
+    value = "not defined" if np.isnan(pair.correlation) else f"**{pair.correlation:.2f}**".replace("-", theme.MINUS)
+    said = f"Rank correlation over all {total:,} examples: {value}, {comparison.order_words(pair.correlation)}."
+    a, b = pair.lists
+    parts = []
+    for colour, symbol, name in (("blue", theme.HELPFUL, "helpful"), ("orange", theme.HARMFUL, "harmful")):
+        one, two = getattr(a, name), getattr(b, name)
+        both, longest = len(np.intersect1d(one, two)), max(len(one), len(two))
+        parts.append(f":{colour}[{symbol} **{both} of {longest}** {name}]")
+    crossed = sum(bool(tie["crossed"]) for tie in joined_lists.ties(pair))
+    who = "1 example is" if crossed == 1 else f"{crossed} examples are"
+    changed = f" {who} listed as helpful on one side and as harmful on the other." if crossed else ""
+    chance = theme.number(pair.count**2 / total)
+    return f"{said} Both lists share {' and '.join(parts)} examples (by chance {chance} each).{changed}"
+
+
+def draw_histograms(pair: comparison.Pair) -> None:
+    """Both sides' scores, on one scale where they have one unit."""
+    note = f"count, log scale; {'one scale' if pair.one_unit else 'each its own scale'}"
+    st.html(f'<h2 class="up-title">Spread of the scores <span class="up-quiet up-small">{note}</span></h2>')
+    limit = max(scatter.largest(pair)) if pair.one_unit else 0.0
+    for name, side, shown, unit, column in zip(
+        "AB", (pair.a, pair.b), pair.lists, pair.units, st.columns(2, gap="small"), strict=True
+    ):
+        with column:
+            st.html(f'<span class="up-quiet up-small">{name}</span>')
+            alt = f"Histogram of all {len(side.scores):,} scores in {name}, symmetric about zero."
+            components.histogram(
+                key=f"histogram_{name}",
+                data=histogram.spread(side.scores, shown.shown, pair.examples["id"], unit, "example", alt, limit),
+            )
+
+
+def draw_tables(pair: comparison.Pair) -> None:
+    """The tables behind the charts, drawn only when they are opened."""
+    expander = st.expander("Tables behind this page", icon=":material/table:", on_change="rerun", key="compare_tables")
+    if not expander.open:
+        return
+    with expander:
+        st.markdown("**The lists**")
+        st.dataframe(
+            joined_lists.table(pair), hide_index=True, alt="The listed examples with rank and score on both sides"
+        )
+        st.markdown("**Overlap by length of the lists**")
+        st.dataframe(comparison.overlaps(pair), hide_index=True, alt="How many examples both sides list, by length")
+        st.markdown("**All scores**")
+        every = comparison.every(pair)
+        st.dataframe(every, hide_index=True, height=250, alt="Scores of all examples on both sides")
+        single_cards.csv_button(every, f"{pair.a.run.name}-compared", "compare_csv")
+
+
+def question(pair: comparison.Pair) -> str:
+    """What is compared, escaped for HTML."""
+    a, b = pair.a, pair.b
+    said = [f"“<bdi>{plain.for_html(side.query['prediction'])}</bdi>”" for side in (a, b)]
+    names = [f"<bdi>{plain.for_html(side.run.name)}</bdi>" for side in (a, b)]
+    if a.asked == b.asked:
+        return f"Why did {names[0]} say {said[0]}? Both sides are the same: change one of them"
+    if a.run.name != b.run.name and said[0] == said[1]:
+        return f"Why did {names[0]} and {names[1]} both say {said[0]}?"
+    if a.run.name != b.run.name:
+        return f"Why did {names[0]} say {said[0]}, and {names[1]} {said[1]}?"
+    if a.position != b.position:
+        return f"Why did the model say {said[0]} here, and {said[1]} there?"
+    if a.method != b.method:
+        return f"Why did the model say {said[0]}? Two methods' answers"
+    return f"Why did the model say {said[0]}? Answers to two questions"

@@ -1,0 +1,90 @@
+"""The lists of two answers beside each other, joined by a line where they hold the same example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from explorer import comparison, components, pictures, plain, state, theme
+from explorer.panels import controls
+
+PREVIEW = 120
+"""Characters of a text on a card; style sheets cut it to two lines."""
+
+
+def draw(pair: comparison.Pair) -> None:
+    components.joined_lists(key="joined_lists", data=data(pair))
+
+
+def data(pair: comparison.Pair) -> dict[str, object]:
+    """What the component draws: both sides' cards, and which of them are the same example."""
+    sides = (pair.a, pair.b)
+    largest = [float(np.abs(side.scores).max(initial=0.0)) for side in sides]
+    if pair.one_unit:
+        # Bars of both sides compare with each other.
+        largest = [max(largest)] * 2
+    columns = []
+    for at, name in enumerate("AB"):
+        shown, other = pair.lists[at], sides[1 - at].scores
+        where = "BA"[at]
+        columns.append(
+            {
+                "name": name,
+                "unit": pair.units[at].name,
+                **{
+                    sign: [_card(pair, at, place, other, where, largest[at]) for place in places.tolist()]
+                    for sign, places in (("helpful", shown.helpful), ("harmful", shown.harmful))
+                },
+            }
+        )
+    return {"columns": columns, "ties": ties(pair), "symbols": {"helpful": theme.HELPFUL, "harmful": theme.HARMFUL}}
+
+
+def ties(pair: comparison.Pair) -> list[dict[str, object]]:
+    """A line for every example that both sides list; crossed where its sign is not the same on both."""
+    a, b = pair.lists
+    lines = []
+    for place in np.intersect1d(a.shown, b.shown).tolist():
+        helpful = [bool(place in side.helpful) for side in (a, b)]
+        name = str(pair.examples["id"].iloc[place])
+        words = [comparison.place_words(side.scores, place) for side in (pair.a, pair.b)]
+        lines.append(
+            {"id": name, "crossed": helpful[0] != helpful[1], "title": f"#{name}: {words[0]} in A, {words[1]} in B"}
+        )
+    return lines
+
+
+def _card(pair: comparison.Pair, at: int, place: int, other: np.ndarray, where: str, largest: float) -> dict:
+    example, unit = pair.examples.iloc[place], pair.units[at]
+    score = float((pair.a, pair.b)[at].scores[place])
+    title, text = pictures.words(example, "title"), pictures.text(example)
+    return {
+        "id": str(example["id"]),
+        "href": href(pair, int(example["id"])),
+        "label": plain.visible(title) if title else theme.group_name(example["label"]),
+        "detail": f"#{example['id']}",
+        "image": pictures.data_url(example),
+        "alt": f"Example {example['id']}, label {plain.visible(example['label'])}",
+        "text": None if text is None else plain.beginning(text, PREVIEW),
+        "score": unit.text(score),
+        "full": unit.full(score),
+        "width": abs(score) / largest if largest else 0.0,
+        "other": f"{comparison.place_words(other, place)} in {where}",
+    }
+
+
+def href(pair: comparison.Pair, example: int | str) -> str:
+    """Address of an example's own page; with "" for the example, what its id is to be appended to."""
+    return state.address(
+        state.ITEM_PAGE, of=controls.stage_title(pair.a.stage), query=pair.a.query["id"], example=example
+    )
+
+
+def table(pair: comparison.Pair) -> pd.DataFrame:
+    """The same as a table, with what texts say."""
+    listed = comparison.listed(pair)
+    rows = pair.examples.set_index("id").loc[listed["id"]]
+    for name in ("title", "source", "text"):
+        if name in rows:
+            listed[name] = [plain.visible(text) for text in rows[name].fillna("")]
+    return listed

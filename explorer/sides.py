@@ -1,0 +1,178 @@
+"""What the two sides of a comparison are set to: by the URL, and for the rest by whatever makes B differ from A."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from explorer import matching, plain, queries, runs, state
+from influence.errors import RunError
+from influence.live import Target
+from influence.run import Run
+
+TRUE, PREDICTED, MARGIN = "true", "predicted", "margin"
+EXPLAINED = (TRUE, PREDICTED, MARGIN)
+"""What of a prediction can be explained, as the URL has it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """What a side is called, and where the URL has it."""
+
+    name: str
+    run: str
+    query: str
+    method: str
+    explained: str
+
+
+A = Keys("A", state.RUN, state.QUERY, state.METHOD, state.EXPLAINED)
+B = Keys("B", state.RUN_B, state.QUERY_B, state.METHOD_B, state.EXPLAINED_B)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What one side is set to."""
+
+    run: Run
+    position: int
+    method: str
+    explained: str
+
+    @property
+    def query(self) -> pd.Series:
+        return self.run.queries().iloc[self.position]
+
+
+def first(run: Run, stage: str) -> Choice:
+    """Side A: the page's run, and the prediction that all pages look at."""
+    position = _position(run, A)
+    return Choice(
+        run,
+        queries.opening(run.queries()) if position is None else position,
+        _method(run, stage, A) or run.methods(stage)[0],
+        _explained(run, A),
+    )
+
+
+def second(a: Choice, stage: str, names: Sequence[str]) -> Choice:
+    """Side B: what the URL names, and for the rest whatever differs from A in one thing.
+
+    Another finetuned model of A's study if there is one, else another method, else another prediction.
+
+    Raises:
+        RunError: B's run cannot be opened.
+    """
+    run = _second_run(a, stage, names)
+    methods = run.methods(stage) if stage in run.stages else []
+    others = [method for method in methods if run.name != a.run.name or method != a.method]
+    method = _method(run, stage, B) or (a.method if a.method in others else next(iter(others or methods), ""))
+    explained = _explained(run, B)
+    wanted = Choice(run, -1, method, explained)
+    position = _position(run, B)
+    return dataclasses.replace(wanted, position=usual(a, wanted) if position is None else position)
+
+
+def usual(a: Choice, b: Choice) -> int:
+    """Row of B's prediction as long as the URL names none: A's own, or another if B differs in nothing else."""
+    if (b.run.name, b.method, b.explained) == (a.run.name, a.method, a.explained):
+        return queries.another(b.run.queries(), a.position)
+    return opposite(a, b.run)
+
+
+def opposite(a: Choice, run: Run) -> int:
+    """A's prediction in another run; the one that the run opens on if it does not have it."""
+    found = matching.match(a.run, run, matching.QUERIES).row(a.position)
+    return queries.opening(run.queries()) if found is None else found
+
+
+def target_of(choice: Choice) -> Target | None:
+    """What is explained; None where the run's own scores are what is asked for."""
+    said, true = str(choice.query["prediction"]), str(choice.query["label"])
+    if choice.explained == PREDICTED and said != true:
+        return Target(said)
+    if choice.explained == MARGIN:
+        return Target(said, true if said != true else runner_up(choice))
+    return None
+
+
+def runner_up(choice: Choice) -> str | None:
+    """The likeliest class beside the predicted one."""
+    classes, values = choice.run.stage(choice.run.stages[-1])["classes"], choice.query.get("probabilities")
+    said = str(choice.query["prediction"])
+    if values is None or len(values) != len(classes):
+        return next((str(name) for name in classes if name != said), None)
+    ordered = sorted(zip(values, classes, strict=True), key=lambda pair: -pair[0])
+    return next((str(name) for _, name in ordered if name != said), None)
+
+
+def swap(a: Choice, b: Choice) -> None:
+    """A becomes B and B becomes A; for use in a callback."""
+    st.session_state[state.RUN] = b.run.name
+    for keys, choice in ((A, b), (B, a)):
+        if keys is B:
+            state.click(keys.run, choice.run.name)
+        state.click(keys.query, choice.query["id"])
+        state.click(keys.method, choice.method)
+        state.click(keys.explained, None if choice.explained == TRUE else choice.explained)
+
+
+def _second_run(a: Choice, stage: str, names: Sequence[str]) -> Run:
+    wanted = state.clicked(state.RUN_B)
+    if wanted is not None and wanted in names:
+        return runs.open_run(state.runs_folder() / wanted)
+    if wanted is not None:
+        state.notice(f"The link names run “{plain.for_markdown(wanted)}” for B, which cannot be opened here.")
+        state.click(state.RUN_B, None)
+    return next((run for run in _siblings(a.run) if matching.refusal(a.run, run, stage) is None), a.run)
+
+
+def _siblings(run: Run) -> Iterator[Run]:
+    """The other finetuned models of a run's study, opened one after the other."""
+    root = state.runs_folder()
+    for other in matching.siblings(runs.manifests(root), run):
+        if other.name == run.name:
+            continue
+        try:
+            yield runs.open_run(root / other.name)
+        except RunError:
+            # Nobody asked for it, and the list of runs says what is wrong with it.
+            continue
+
+
+def _position(run: Run, keys: Keys) -> int | None:
+    """Row of the prediction that the URL names for a side; None if it names none that the run has."""
+    wanted = state.clicked(keys.query)
+    position = queries.position_by_id(run.queries(), wanted) if wanted else None
+    if wanted and position is None:
+        state.notice(f"{plain.for_markdown(run.name)} has no prediction with id “{plain.for_markdown(wanted)}”.")
+        state.click(keys.query, None)
+    return position
+
+
+def _method(run: Run, stage: str, keys: Keys) -> str | None:
+    return _one_of(run.methods(stage) if stage in run.stages else [], keys.method, run)
+
+
+def _explained(run: Run, keys: Keys) -> str:
+    return _one_of(EXPLAINED if can_be_asked(run) else (TRUE,), keys.explained, run) or TRUE
+
+
+def _one_of(values: Sequence[str], key: str, run: Run) -> str | None:
+    wanted = state.clicked(key)
+    if wanted is None or wanted in values:
+        return wanted
+    state.notice(
+        f"{plain.for_markdown(run.name)} has no {key.removesuffix('_b')} “{plain.for_markdown(wanted)}”; "
+        "the usual one is taken."
+    )
+    state.click(key, None)
+    return None
+
+
+def can_be_asked(run: Run) -> bool:
+    """Whether the run says how its study is made again, so that something else may be explained live."""
+    return bool(run.manifest.get("asked"))

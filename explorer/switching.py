@@ -1,0 +1,81 @@
+"""From one run to another without losing what is looked at: what both runs have is kept, what they lack is let go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer import matching, queries, runs, state
+from influence.errors import UpstreamError
+from influence.run import Run
+
+SHOWN_ELSEWHERE = (state.QUERY, state.EXAMPLE, state.CELL, state.GROUP, state.REGION, state.BAR, state.WORDS)
+"""What is clicked, and what it means depends on the run."""
+
+
+def to(name: str) -> None:
+    """Switch to another run; for use in a callback."""
+    st.session_state[state.RUN] = name
+    follow()
+
+
+def follow() -> None:
+    """After the run was changed: keep what the new run has too; for use in a callback."""
+    before, after = state.shown_run(), st.session_state[state.RUN]
+    if before is None or before == after:
+        return
+    try:
+        old, new = (runs.open_run(state.runs_folder() / name) for name in (before, after))
+        chosen = {key: state.clicked(key) for key in SHOWN_ELSEWHERE}
+        if "prediction" in old.queries():
+            # The one that the run opens on is not in the URL.
+            chosen[state.QUERY] = chosen[state.QUERY] or str(old.queries()["id"].iloc[queries.opening(old.queries())])
+        kept = common(old, new, chosen)
+    except UpstreamError:
+        # The page says what is wrong with the run.
+        return
+    for key, value in kept.items():
+        state.click(key, value)
+
+
+def common(old: Run, new: Run, chosen: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What of the choices made by clicking means the same in both runs; None for what does not."""
+    result: dict[str, str | None] = dict.fromkeys(chosen)
+    same = _has(old, new, matching.QUERIES, chosen.get(state.QUERY))
+    if same:
+        result[state.QUERY] = chosen[state.QUERY]
+        if _classes(old) == _classes(new):
+            result[state.CELL] = chosen.get(state.CELL)
+        result[state.WORDS] = chosen.get(state.WORDS)
+    shared = [stage for stage in old.stages if stage in new.stages]
+    if any(_has(old, new, stage, chosen.get(state.EXAMPLE)) for stage in shared):
+        result[state.EXAMPLE] = chosen[state.EXAMPLE]
+    if shared and all(matching.match(old, new, stage).complete for stage in shared):
+        result[state.GROUP] = chosen.get(state.GROUP)
+    if _same_map(old, new):
+        result[state.REGION] = chosen.get(state.REGION)
+    return {key: value for key, value in result.items() if key in chosen}
+
+
+def _has(old: Run, new: Run, table: str, wanted: str | None) -> bool:
+    """Whether an id names the same thing in both runs."""
+    rows = old.queries() if table == matching.QUERIES else old.examples(table)
+    position = queries.position_by_id(rows, wanted) if wanted else None
+    return position is not None and matching.match(old, new, table).row(position) is not None
+
+
+def _classes(run: Run) -> list[str]:
+    table = run.queries()
+    return queries.class_order(pd.concat([table["label"], table["prediction"]]).unique())
+
+
+def _same_map(old: Run, new: Run) -> bool:
+    """Whether examples lie at the same places, so that a region of one map is one of the other."""
+    one, two = runs.mapped(old), runs.mapped(new)
+    if one is None or two is None:
+        return False
+    columns = ["id", "x", "y"]
+    return np.array_equal(one[columns].to_numpy(), two[columns].to_numpy())
