@@ -9,7 +9,7 @@ from types import ModuleType
 import streamlit as st
 
 from explorer import components, pictures, plain, runs, state, switching
-from explorer.pages import compare, explore, item, notes, suspects, try_it
+from explorer.pages import compare, explore, item, notes, suspects, trust, try_it
 from explorer.panels import identity, start
 from influence.errors import UpstreamError
 from influence.run import Run
@@ -28,6 +28,7 @@ PAGES = {
     state.SUSPECTS_PAGE: ("Suspects", suspects),
     state.COMPARE_PAGE: ("Compare", compare),
     "ask": ("Try it", try_it),
+    state.TRUST_PAGE: ("Trust", trust),
     state.NOTES_PAGE: ("Notes", notes),
 }
 
@@ -74,7 +75,7 @@ def header() -> Run | None:
         )  # fmt: skip
         try:
             run = runs.open_run(root / name)
-            if state.changed(f"run {name}", run.manifest["checksum"]):
+            if state.changed(f"run {name}", runs.computed(run)):
                 state.notice(
                     f"Run {plain.for_markdown(name)} was written anew on the disk; shown is what it holds now."
                 )

@@ -22,6 +22,8 @@ QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "examp
 BAR = "bar"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
+# Trust: how models were trained again, and whose changes are drawn.
+TRAINED, WHOSE = "trained", "whose"
 # Notes: with which tag.
 TAG = "tag"
 # Made by searching: the words that all listed predictions hold.
@@ -52,6 +54,9 @@ HARM, HELP = "Harm", "Help"
 SIDES = (HARM, HELP)
 SOURCE = "Source"
 SUMS = (LABEL, SOURCE)
+FROM_SOLUTION, FROM_SCRATCH = "From the solution", "From scratch"
+TRAININGS = (FROM_SOLUTION, FROM_SCRATCH)
+EVERY, THIS = "All predictions", "This prediction"
 
 _NOTICES = "notices"
 _PAGE = "page"
@@ -62,7 +67,8 @@ KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 
 # Addresses of the pages that others lead to.
 EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
-SUSPECTS_PAGE, COMPARE_PAGE, NOTES_PAGE = "suspect-examples", "two-answers", "notes-on-run"
+SUSPECTS_PAGE, COMPARE_PAGE = "suspect-examples", "two-answers"
+TRUST_PAGE, NOTES_PAGE = "how-far-to-trust", "notes-on-run"
 # What comes back when a visitor returns to a page that no other page knows of.
 KEPT_THERE = {COMPARE_PAGE: (RUN_B, QUERY_B, METHOD, METHOD_B, EXPLAINED, EXPLAINED_B)}
 

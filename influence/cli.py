@@ -257,6 +257,38 @@ def validate(
     out.print(told(checked))
 
 
+@app.command("leave-out")
+def leave_out(
+    run: Annotated[str, typer.Argument(help="Name of a run in --runs, or a path.")],
+    ids: Annotated[list[int], typer.Argument(help="Ids of the examples to train without, all at once.")],
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Whose they are; default the first, pretraining.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--start", help="solution: train on from where the models stand; scratch: all over again.")
+    ] = "solution",
+    study: Annotated[
+        str | None,
+        typer.Option("--study", metavar="FILE.py:FUNCTION", help="Of a run that was computed from a function."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to train, e.g. cuda.")] = "cpu",
+    runs: Runs = DEFAULT_RUNS,
+    quiet: Quiet = False,
+) -> None:
+    """Really train again without some examples, and keep in the run what it did beside what was predicted."""
+    from influence.validation import leaving_out  # imports that take seconds, and `upstream --help` should not
+
+    if start not in ("solution", "scratch"):
+        raise StudyError(f"--start is {start!r}, expected solution or scratch.")
+    usable(device)
+    with _interruptible():
+        opened = Run.open(_run_path(run, runs))
+        rows = leaving_out.rows_of(opened, ids, stage)
+        options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
+        found = leaving_out.leave_out(opened, rows, progress=not quiet, **options)
+    out.print(leaving_out.told(found, rows, stage, start), soft_wrap=True, markup=False, highlight=False)
+
+
 @app.command()
 def explore(
     run: Annotated[str | None, typer.Argument(help="Name of a run in --runs, or a path; default the first.")] = None,

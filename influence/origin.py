@@ -33,6 +33,17 @@ def exhibit_of(run: Run, function: str | None = None) -> Exhibit:
 
 def untrained_exhibit_of(run: Run, function: str | None = None) -> Exhibit:
     """As `exhibit_of`, with the models as they were before training."""
+    exhibit = _of_variant(run, asked_of(run, function))
+    _refuse_other_settings(run, exhibit)
+    return exhibit
+
+
+def asked_of(run: Run, function: str | None = None) -> dict[str, Any]:
+    """What the run's study is made from, as CONTRACT.md says of `asked`; nothing is read but run.json.
+
+    Raises:
+        RunError: the run does not say it, or names code and `function` is not given.
+    """
     asked = dict(run.manifest.get("asked") or {})
     if function is not None:
         asked |= {"study": function, "images": None, "texts": None, "options": {}}
@@ -45,9 +56,7 @@ def untrained_exhibit_of(run: Run, function: str | None = None) -> Exhibit:
         raise RunError(
             f"Run {run.name} was computed from Python and does not say how its study is made. Give FILE.py:FUNCTION."
         )
-    exhibit = _of_variant(run, asked)
-    _refuse_other_settings(run, exhibit)
-    return exhibit
+    return asked
 
 
 def _of_variant(run: Run, asked: Mapping[str, Any]) -> Exhibit:

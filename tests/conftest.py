@@ -12,8 +12,18 @@ import pytest
 @pytest.fixture(scope="session")
 def small() -> ModuleType:
     """The module that writes small runs."""
-    path = Path(__file__).parent / "explorer" / "small_run.py"
-    spec = importlib.util.spec_from_file_location("small_run", path)
+    return _module("small_run")
+
+
+@pytest.fixture(scope="session")
+def small_checks() -> ModuleType:
+    """The module that puts checks into them."""
+    return _module("small_checks")
+
+
+def _module(name: str) -> ModuleType:
+    path = Path(__file__).parent / "explorer" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -28,11 +28,13 @@ def _component(name: str, *parts: str, isolate_styles: bool = True) -> Component
 
 appearance = _component("appearance")
 cards = _component("cards")
+chart = _component("chart")
 confusion = _component("confusion")
 connection = _component("connection")
 copy_link = _component("copy_link")
 drawing = _component("drawing")
 histogram = _component("histogram")
+intervals = _component("intervals")
 joined_lists = _component("joined_lists")
 strip = _component("strip")
 totals = _component("totals")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from explorer import lists, neighbours, notes, plain, queries, regions, runs, splits, state, theme
 from explorer.panels import (
+    badge,
     cards,
     controls,
     explain,
@@ -20,6 +21,7 @@ from explorer.panels import (
     note,
     picker,
     prediction,
+    retrain,
     tables,
     target,
 )
@@ -66,6 +68,8 @@ def draw(run: Run) -> None:
     with listed:
         rule = explain.rule(wanted if live is not None else None, plain.for_markdown(theme.stage_word(view.stage)))
         st.markdown(rule, help=theme.SIGN_HELP)
+        if live is None and view.ranking == state.INFLUENCE:
+            st.html(badge.html(run, view.stage, position, view.lists.shown, view.unit))
         controls.chips(view)
         cards.draw(view)
         _of_example(view)
@@ -134,7 +138,7 @@ def question_html(view: View) -> str:
 
 
 def _of_example(view: View) -> None:
-    """What can be done with the ringed example: its own page, and a note."""
+    """What can be done with the ringed example: its own page, a note, and training again without it."""
     if view.example is None:
         return
     row = view.examples.iloc[view.example]
@@ -144,6 +148,7 @@ def _of_example(view: View) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="of_example"):
         note.draw(view.run, view.stage, row, "example")
         _way(link, f"Which predictions example #{row['id']} helps and hurts most")
+    retrain.draw(view.run, view.stage, view.method, [view.example], np.array([view.position]))
 
 
 def _way_to_compare(view: View) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import columns, components, neighbours, notes, pictures, plain, queries, runs, state, theme
-from explorer.panels import controls, histogram, note, prediction, single_cards
+from explorer.panels import controls, histogram, note, prediction, retrain, single_cards
 from influence.errors import RunError
 from influence.ranking import top
 from influence.run import Run
@@ -41,6 +41,7 @@ def draw(run: Run) -> None:
         st.html(example_html(run.examples(stage).iloc[position]))
         st.html(facts_html(run, stage, method, position))
         note.draw(run, stage, run.examples(stage).iloc[position], "item")
+        retrain.draw(run, stage, method, [position], np.arange(len(run.queries())))
     scores = columns.column(run, stage, method, position)
     with right:
         st.html('<h2 class="up-title">Which test predictions does it help and hurt most?</h2>')

@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import basket, plain, queries, runs, state, suspects, theme
-from explorer.panels import controls
+from explorer import basket, leaving_out, plain, queries, runs, state, suspects, theme
+from explorer.panels import controls, retrain
 from influence.ranking import top
 from influence.run import Run
 
 COUNT = 50
 """Examples that the table lists."""
+KNOWN = 8
+"""Sets that were left out before and are offered, the latest."""
 
 
 def draw(run: Run) -> None:
@@ -51,6 +53,9 @@ def draw(run: Run) -> None:
         key="put", icon=":material/add:", on_click=_put, args=(chosen + (picked or listed[:10].tolist()), examples),
     )  # fmt: skip
     _draw_basket(run, chosen, examples, sums, unit, len(positions))
+    if chosen:
+        retrain.draw(run, stage, method, chosen, positions)
+    _known(run, stage, examples, chosen)
     st.caption(theme.CARE)
 
 
@@ -169,3 +174,16 @@ def _draw_basket(
             key="export", icon=":material/download:",
         )  # fmt: skip
         st.button("Empty the basket", key="empty", on_click=state.click, args=(state.BASKET, None))
+
+
+def _known(run: Run, stage: str, examples: pd.DataFrame, chosen: list[int]) -> None:
+    """Sets that somebody really left out, each a button that puts it into the basket."""
+    others = [rows for rows in leaving_out.known(run, stage) if sorted(rows) != sorted(chosen)][:KNOWN]
+    if not others:
+        return
+    st.caption("Really left out before; put a set into the basket to see what it did:")
+    with st.container(horizontal=True, gap="small", key="known_sets"):
+        for place, rows in enumerate(others):
+            ids = ", ".join(f"#{name}" for name in examples["id"].iloc[rows[:3]])
+            more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+            st.button(f"{ids}{more}", key=f"known_{place}", on_click=_put, args=(rows, examples))

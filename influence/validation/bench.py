@@ -39,7 +39,7 @@ class Bench:
         seed: of everything that is drawn.
 
     Attributes:
-        costs: kind of piece, or its `cost` -> seconds, as the last one took.
+        costs: kind of piece, or its `cost` -> seconds, on average so far: strong examples take longer than others.
         computed: how many pieces were computed here, not read.
     """
 
@@ -47,6 +47,7 @@ class Bench:
         self.run, self.exhibit, self.retrainer, self.stage, self.seed = run, exhibit, retrainer, stage, seed
         self.folder = run.path.with_name(f".{run.path.name}.retrainings")
         self.costs: dict[str, float] = {}
+        self._taken: dict[str, list[float]] = {}
         self.computed = 0
         self.bar: Bar | None = None
         self._until = float("inf")
@@ -94,6 +95,12 @@ class Bench:
         """Seconds."""
         return self._until - time.monotonic()
 
+    def time_for(self, start: Start, share: float) -> float:
+        """Seconds for one way of training: a `share` of what is left, or all of it where no other could be paid for."""
+        last = self.starts[-1]
+        other = 2 * self.costs.get(last, self.expected(last))  # with nothing left out, and with something
+        return self.left if start == last or other > self.left * (1 - share) else self.left * share
+
     def piece(
         self,
         kind: str,
@@ -120,7 +127,8 @@ class Bench:
             return None
         began = time.monotonic()
         table = compute()
-        self.costs[cost] = time.monotonic() - began
+        self._taken.setdefault(cost, []).append(time.monotonic() - began)
+        self.costs[cost] = sum(self._taken[cost]) / len(self._taken[cost])
         self.computed += 1
         self._keep(path, table)
         return table

@@ -22,7 +22,7 @@ def measure(bench: Bench) -> pd.DataFrame:
     chosen, rows = list(_chosen(bench)), []
     for start in bench.starts:
         # The first way must leave time for the second.
-        with bench.within(bench.left * (0.6 if start != bench.starts[-1] else 1.0)):
+        with bench.within(bench.time_for(start, 0.6)):
             for example, kind, query in chosen:
                 measured = bench.change_without([example], start)
                 if measured is None:

@@ -18,7 +18,7 @@ NUDGES, SEEDS = 3, 5
 def measure(bench: Bench) -> pd.DataFrame:
     rows = []
     for start in bench.starts:
-        with bench.within(bench.left * (0.5 if start != bench.starts[-1] else 1.0)):
+        with bench.within(bench.time_for(start, 0.5)):
             for seed, example in enumerate(bench.generator("noise").choice(bench.count, NUDGES)):
                 weights = torch.ones(bench.count, dtype=torch.float64)
                 weights[example] += NUDGE

@@ -24,7 +24,7 @@ def measure(bench: Bench) -> pd.DataFrame:
     totals = bench.scores[choosing].mean(0)
     rows = []
     for start in bench.starts:
-        with bench.within(bench.left * (0.6 if start != bench.starts[-1] else 1.0)):
+        with bench.within(bench.time_for(start, 0.6)):
             for seed in range(SEEDS):
                 for share, kind in ((s, k) for s in SHARES for k in ("harmful", "random", "helpful")):
                     if start == "solution" and seed and kind != "random":

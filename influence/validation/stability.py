@@ -33,7 +33,7 @@ def measure(bench: Bench) -> pd.DataFrame:
             _expected(bench, changed),
         )
         if found is not None:
-            rows.append(found)
+            rows.append(found.assign(stage=bench.stage))
         if bench.bar:
             bench.bar.advance()
     rows = [each for each in rows if len(each)]

@@ -25,7 +25,7 @@ def measure(bench: Bench) -> pd.DataFrame:
     rows: list[pd.DataFrame] = []
     for start in bench.starts:
         seeds = [None] if start == "solution" else [None, *range(1, SEEDS)]
-        with bench.within(bench.left * (0.7 if start != bench.starts[-1] else 1.0)):
+        with bench.within(bench.time_for(start, 0.7)):
             for subset, kept, seed in ((i, k, s) for i in range(MOST) for k in KEPT for s in seeds):
                 out = left_out(bench, subset, kept)
                 measured = bench.change_without(out.tolist(), start, seed)

@@ -30,10 +30,11 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="session")
-def address(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(small: Any, small_checks: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the explorer serves small runs, started as a user would start it; it opens the one of pictures."""
     root = tmp_path_factory.mktemp("runs")
     small.write_run(root, "small")
+    small_checks.checked(small.write_run(root, "small-checked"))
     small.write_run(root, "words", text=True)
     small.write_run(root, "words-hostile", text=True, hostile=HOSTILE)
     with serving(root, free_port()) as address:

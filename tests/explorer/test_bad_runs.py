@@ -4,9 +4,12 @@ import json
 import shutil
 
 import pytest
+import streamlit as st
 
 from explorer import runs
 from influence.draft import Draft
+from influence.errors import RunError
+from influence.run import Run
 
 
 @pytest.fixture
@@ -128,3 +131,22 @@ def test_chunk_that_vanishes_after_the_run_was_verified(open_app, root, monkeypa
     app.run()
     assert "not finite" in callouts(app)
     assert "precompute" in callouts(app)
+
+
+def test_a_run_that_is_added_to_while_it_is_opened_is_no_damaged_one(small_root, tmp_path, monkeypatch):
+    folder = shutil.copytree(small_root / "small", tmp_path / "small")
+    real, opened = Run.open.__func__, []
+
+    def open_while_written(cls, path):
+        opened.append(path)
+        if len(opened) == 1:
+            (folder / "new").touch()
+            raise RunError("Run is damaged")
+        return real(cls, path)
+
+    monkeypatch.setattr(Run, "open", classmethod(open_while_written))
+    assert runs.open_run(folder).name == "small"
+    monkeypatch.setattr(Run, "open", classmethod(lambda cls, path: (_ for _ in ()).throw(RunError("damaged"))))
+    st.cache_resource.clear()
+    with pytest.raises(RunError, match="damaged"):
+        runs.open_run(folder)

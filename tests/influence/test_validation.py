@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_cli import TinyBuilt
@@ -12,11 +13,13 @@ from tiny import FINETUNE, PRETRAIN, QUERIES
 
 from influence.asked import exhibits_for
 from influence.errors import RunError, StudyError
+from influence.origin import exhibit_of
 from influence.precompute import precompute
 from influence.retraining import Retrainer, retrainer_of
 from influence.run import Run
 from influence.studies import STUDIES
 from influence.validation import CHECKS, leave_one_out, planted, removal, stability, subsets, validate
+from influence.validation.bench import Bench
 from influence.validation.planted import Relabelled
 
 ALL = [*CHECKS]
@@ -151,6 +154,25 @@ def test_a_budget_bounds_what_is_begun(run):
     with pytest.raises(RunError, match="Not even one retraining fits"):
         validate(run, budget=1e-9, progress=False)
     assert Run.open(run.path).validations == []
+
+
+def test_time_is_kept_for_another_way_of_training_only_if_it_could_be_paid(run):
+    bench = Bench(run, exhibit_of(run), retrainer_of(run), "pretrain")
+    with bench.within(100):
+        bench.costs["scratch"] = 1.0
+        assert bench.time_for("solution", 0.6) == pytest.approx(60, abs=1)
+        bench.costs["scratch"] = 30.0
+        assert bench.time_for("solution", 0.6) == pytest.approx(100, abs=1)
+        assert bench.time_for("scratch", 0.6) == pytest.approx(100, abs=1)
+
+
+def test_costs_are_means(run, monkeypatch):
+    bench = Bench(run, exhibit_of(run), retrainer_of(run), "pretrain")
+    times = iter([0.0, 0.0, 1.0, 1.0, 1.0, 4.0])  # what is left, begun, ended
+    monkeypatch.setattr("influence.validation.bench.time.monotonic", lambda: next(times))
+    for name in ("a", "b"):
+        bench.piece("solution", {"name": name}, lambda: pd.DataFrame({"x": [1]}))
+    assert bench.costs == {"solution": 2.0}
 
 
 def test_other_stages_examples(run):

@@ -1,0 +1,126 @@
+"""What the checks of a run say, for the run and for one prediction: plain functions of its validation tables."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from influence.run import Run
+
+SOLUTION, SCRATCH = "solution", "scratch"
+SEEDS = ("training seed", "finetuning seed")
+"""What is changed to see another training; the other changes are of how scores are computed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One figure of the summary: a value, its 95 % interval (NaN: none), what it is over, and its sentence."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+    words: str
+
+    @property
+    def sure(self) -> float:
+        """The end of the interval that promises least; without an interval, the value."""
+        return self.low if np.isfinite(self.low) else self.value
+
+
+def figures(run: Run, check: str, start: str = "", what: str = "") -> dict[str, Figure]:
+    """The summary's figures of a check, by what follows `what` in their name; `start` "" is any."""
+    table = run.validation("summary")
+    if table is None:
+        return {}
+    kept = table[(table["check"] == check) & table["what"].str.startswith(what)]
+    if start:
+        kept = kept[kept["start"] == start]
+    return {
+        str(row["what"]).removeprefix(what): Figure(
+            float(row["value"]), float(row["low"]), float(row["high"]), int(row["count"]), str(row["words"])
+        )
+        for row in kept.to_dict("records")
+    }
+
+
+def starts(run: Run) -> list[str]:
+    """The ways in which examples were really left out, as far as they were."""
+    found: set[str] = set()
+    for check in ("leave-one-out", "subsets", "removal"):
+        table = run.validation(check)
+        if table is not None:
+            found |= set(table["start"].unique())
+    return [start for start in (SOLUTION, SCRATCH) if start in found]
+
+
+def stage_of(run: Run) -> str:
+    """The stage whose examples were left out; the first if no check says it."""
+    for check in ("leave-one-out", "subsets", "removal", "stability"):
+        table = run.validation(check)
+        if table is not None and "stage" in table and len(table):
+            return str(table["stage"].iloc[0])
+    return run.stages[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stays:
+    """How many of a prediction's k strongest examples of either sign stay in its list, by what is changed."""
+
+    k: int
+    shares: dict[str, float]
+
+    @property
+    def fewest(self) -> int:
+        return round(self.k * min(self.shares.values()))
+
+    @property
+    def most(self) -> int:
+        return round(self.k * max(self.shares.values()))
+
+    def words(self) -> str:
+        """One line: the changes, the one that keeps least first."""
+        ordered = sorted(self.shares.items(), key=lambda pair: pair[1])
+        return "; ".join(f"another {changed}: {round(self.k * share)} of {self.k}" for changed, share in ordered)
+
+
+def stays(run: Run, stage: str, position: int) -> Stays | None:
+    """Of the query at `position`; None if it was not checked for this stage."""
+    table = run.validation("stability")
+    if table is None or stage_of(run) != stage:
+        return None
+    rows = table[table["query"] == position]
+    shares = rows.groupby("changed", sort=False)["overlap"].mean().dropna()
+    return (
+        Stays(int(rows["k"].iloc[0]), {str(name): float(share) for name, share in shares.items()})
+        if len(shares)
+        else None
+    )
+
+
+def left_out_singly(run: Run, stage: str, position: int, start: str = "") -> pd.DataFrame:
+    """`example`, `kind`, `predicted`, `measured` of every example that was really left out, for one query.
+
+    Of the first `start` that there is; empty if none was.
+    """
+    table = run.validation("leave-one-out")
+    if table is None:
+        return pd.DataFrame(columns=["example", "kind", "predicted", "measured"])
+    rows = table[table["query"] == position]
+    rows = rows[rows["stage"] == stage]
+    wanted = start or next((name for name in (SOLUTION, SCRATCH) if (rows["start"] == name).any()), "")
+    return rows[rows["start"] == wanted][["example", "kind", "predicted", "measured"]]
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's r; NaN of fewer than three pairs, or where one side is constant."""
+    if len(first) < 3 or not np.ptp(first) or not np.ptp(second):
+        return float("nan")
+    return float(np.corrcoef(np.asarray(first, np.float64), np.asarray(second, np.float64))[0, 1])
+
+
+def unitless(run: Run) -> bool:
+    """Whether the default method's scores are not in nats."""
+    return str(run.manifest["default_method"]) == "identity"

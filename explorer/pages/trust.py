@@ -1,0 +1,104 @@
+"""Trust: may one believe the lists? What really leaving examples out did, beside what the scores had predicted."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from explorer import charts, evidence, plain, queries, state, verdict
+from explorer.panels import check_tables, computed, job, limits, measured, validating
+from explorer.panels import verdict as verdict_panel
+from influence.run import Run
+
+STARTS = {state.FROM_SOLUTION: evidence.SOLUTION, state.FROM_SCRATCH: evidence.SCRATCH}
+
+
+def draw(run: Run) -> None:
+    """Draw the page for one run.
+
+    Raises:
+        RunError: one of its tables cannot be read.
+    """
+    with st.container(key="trust"):
+        st.html('<h2 class="up-title">May I believe these lists?</h2>')
+        if validating.checked(run):
+            _checked(run)
+        else:
+            with st.container(width=760):
+                validating.draw(run, job.draw(run.path, validating.WHAT))
+        left, right = st.columns(2, gap="large")
+        with left:
+            computed.draw(run)
+        with right:
+            limits.draw()
+        if run.validations:
+            check_tables.draw(run)
+
+
+def allowed(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the URL may say for each widget that offers a fixed choice; nothing for those that this run lacks."""
+    return {
+        state.TRAINED: trainings(run) if len(trainings(run)) > 1 else (),
+        state.WHOSE: (state.EVERY, state.THIS) if _position(run) is not None else (),
+    }
+
+
+def trainings(run: Run) -> tuple[str, ...]:
+    """The ways of training again that the run was checked in."""
+    known = evidence.starts(run)
+    return tuple(name for name in state.TRAININGS if STARTS[name] in known)
+
+
+def _checked(run: Run) -> None:
+    found = verdict.of(run)
+    verdict_panel.draw(found)
+    position = _position(run)
+    if position is not None:
+        st.html(f'<p class="up-this">{plain.for_html(this_prediction(run, position))}</p>')
+    busy = job.draw(run.path, validating.WHAT)
+    with st.expander(
+        "How the verdict is reached; check further", key="further", expanded=found.level == verdict.UNKNOWN
+    ):
+        st.caption(verdict_panel.RULES)
+        validating.draw(run, busy)
+    with st.container(horizontal=True, gap="medium"):
+        names = trainings(run)
+        trained = names[0] if names else state.FROM_SOLUTION
+        if len(names) > 1:
+            trained = st.segmented_control(
+                "Trained again", names, default=names[0], required=True, key=state.TRAINED, bind="query-params",
+                help="From the solution: the models train on from where they stand, to the minimum next to it, which "
+                "is what scores are about. From scratch: all stages begin at their random start.",
+            ) or names[0]  # fmt: skip
+        whose = state.EVERY
+        if position is not None:
+            whose = st.segmented_control(
+                "Whose losses", (state.EVERY, state.THIS), default=state.EVERY, required=True, key=state.WHOSE,
+                bind="query-params", help="Of the scatter: all predictions, or the one that you came with.",
+            ) or state.EVERY  # fmt: skip
+    measured.draw(run, position, STARTS[trained], whose)
+
+
+def _position(run: Run) -> int | None:
+    """Row of the prediction that the visitor came with; None without one, or if there is none such (said)."""
+    wanted = state.clicked(state.QUERY)
+    position = queries.position_by_id(run.queries(), wanted) if wanted else None
+    if wanted and position is None:
+        state.notice(f"This run has no prediction with id “{plain.for_markdown(wanted)}”; what is shown is of all.")
+        state.click(state.QUERY, None)
+    return position
+
+
+def this_prediction(run: Run, position: int) -> str:
+    """What is known of one prediction's list, as it is."""
+    stage, number = evidence.stage_of(run), run.queries()["id"].iloc[position]
+    own, singles = evidence.stays(run, stage, position), evidence.left_out_singly(run, stage, position)
+    parts = [f"Prediction #{number}, with which you came:"]
+    if own is not None:
+        parts.append(f"of its {own.k} strongest examples of either sign stay, with {own.words()}.")
+    if len(singles):
+        r = evidence.correlation(singles["predicted"].to_numpy(), singles["measured"].to_numpy())
+        parts.append(
+            f"Over {len(singles)} examples that were really left out, its predicted and measured changes agree with "
+            f"r = {charts.two(r)}."
+        )
+    return " ".join(parts) if len(parts) > 1 else f"{parts[0]} nothing was checked for it alone."

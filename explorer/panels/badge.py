@@ -1,0 +1,63 @@
+"""How steady a prediction's list is, in a line that leads to the Trust page."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from explorer import evidence, plain, state, theme, verdict
+from influence.run import Run
+
+STEADY = {verdict.YES: ("●", "Steady"), verdict.PARTLY: ("◐", "Partly steady"), verdict.NO: ("○", "Unsteady")}
+"""How many of a list stay, at the fewest -> symbol and word."""
+UNKNOWN = "One run, stability unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Badge:
+    """A symbol, words, and what they are based on; `known` false: nothing was checked."""
+
+    symbol: str
+    words: str
+    detail: str
+    known: bool
+
+
+def html(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit) -> str:
+    """The badge as a link; `position` is the query's row, `shown` are rows of the listed examples."""
+    badge = of(run, stage, position, shown, unit)
+    link = state.address(state.TRUST_PAGE, query=run.queries()["id"].iloc[position])
+    kind = "" if badge.known else " up-quiet"
+    return (
+        f'<a class="up-badge{kind}" href="{plain.for_html(link)}" title="{plain.for_html(badge.detail)}">'
+        f'<span aria-hidden="true">{badge.symbol}</span> {plain.for_html(badge.words)} →</a>'
+    )
+
+
+def of(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit) -> Badge:
+    """What is known of one query's list: how many stay under other choices, which were really left out."""
+    own, tried = evidence.stays(run, stage, position), really(run, stage, position, shown, unit)
+    left_out = f"{len(tried)} of those shown {'was' if len(tried) == 1 else 'were'} really left out" if tried else ""
+    if own is None:
+        words = f"{UNKNOWN}; {left_out}" if left_out else UNKNOWN
+        return Badge("?", words, " ".join(tried) or "No check of this run tells. Press to see what can be done.", False)
+    symbol, word = STEADY[verdict.graded(own.fewest / own.k, verdict.STAYS)]
+    kept = f"{own.fewest}" if own.fewest == own.most else f"{own.fewest} to {own.most}"
+    words = f"{word}: {kept} of {own.k} stay under other choices" + (f"; {left_out}" if left_out else "")
+    detail = f"Of the {own.k} strongest of either sign stay, with {own.words()}."
+    return Badge(symbol, words, " ".join([detail, *tried]), True)
+
+
+def really(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit) -> list[str]:
+    """A sentence for each of the shown examples that a check left out alone."""
+    singles = evidence.left_out_singly(run, stage, position).drop_duplicates("example").set_index("example")
+    ids = run.examples(stage)["id"]
+    measured_unit = unit if unit.name else theme.unit_of(singles["measured"].to_numpy())
+    found = []
+    for place in shown.tolist():
+        if place in singles.index:
+            row = singles.loc[place]
+            predicted, measured = unit.text(float(row["predicted"])), measured_unit.text(float(row["measured"]))
+            found.append(f"#{ids.iloc[place]}: predicted {predicted}, measured {measured} {measured_unit.name}.")
+    return found

@@ -1,0 +1,48 @@
+"""The tables behind the Trust page, drawn only when they are opened, each with a file to take along."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from explorer import evidence
+from explorer.panels import single_cards
+from influence.run import Run
+
+SHOWN = 2000
+"""Rows of a table that are sent to the browser; the file has all."""
+
+
+def draw(run: Run) -> None:
+    expander = st.expander("Tables behind this page", icon=":material/table:", on_change="rerun", key="check_tables")
+    if not expander.open:
+        return
+    with expander:
+        for check in sorted(run.validations, key=lambda name: name != "summary"):
+            table = readable(run, check)
+            st.markdown(f"**{check}**: {len(table):,} rows")
+            st.dataframe(table.head(SHOWN), hide_index=True, height=240, alt=f"What the check {check} found")
+            st.download_button(
+                "CSV", partial(single_cards.csv, table), f"{run.name}-{check}.csv", "text/csv",
+                key=f"csv_{check}", icon=":material/download:", on_click="ignore",
+            )  # fmt: skip
+
+
+def readable(run: Run, check: str) -> pd.DataFrame:
+    """A check's table with the examples' and queries' ids beside their rows; lists of a whole test set left out."""
+    table = run.validation(check)
+    assert table is not None
+    stage = evidence.stage_of(run)
+    if "query" in table:
+        table = table.assign(query_id=run.queries()["id"].to_numpy()[table["query"]])
+    if "example" in table:
+        table = table.assign(example_id=run.examples(stage)["id"].to_numpy()[table["example"]])
+    if "examples" in table:
+        ids = [
+            run.examples(s)["id"].to_numpy()[rows] for s, rows in zip(table["stage"], table["examples"], strict=True)
+        ]
+        means = {f"mean_{name}": [float(values.mean()) for values in table[name]] for name in ("predicted", "measured")}
+        table = table[["stage", "start"]].assign(ids=[", ".join(map(str, each)) for each in ids], **means)
+    return table

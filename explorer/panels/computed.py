@@ -1,0 +1,96 @@
+"""How the scores were computed: layers covered and skipped, residuals, gradient norms, damping; from run.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from explorer import plain, theme
+from influence.run import Run
+
+SMALL = 1e-3
+"""Gradient norm up to which a stage stands at a minimum, for all that scores can tell."""
+
+
+def draw(run: Run) -> None:
+    st.html('<h2 class="up-title">How the scores were computed</h2>')
+    st.html(html(table(run)))
+    for note in notes(run):
+        st.markdown(f"- {note}")
+
+
+def html(facts: pd.DataFrame) -> str:
+    """The table as HTML, in which long lists of names wrap, with everything escaped."""
+    head = "".join(f'<th scope="col">{plain.for_html(name)}</th>' for name in facts.columns)
+    lines = "".join(
+        f'<tr><th scope="row">{plain.for_html(name)}</th>'
+        + "".join(f"<td>{plain.for_html(value)}</td>" for value in row)
+        + "</tr>"
+        for name, row in zip(facts.index, facts.to_numpy().tolist(), strict=True)
+    )
+    return f'<table class="up-facts"><tr><td></td>{head}</tr>{lines}</table>'
+
+
+def table(run: Run) -> pd.DataFrame:
+    """One column a stage, one row a fact; of the default method."""
+    return pd.DataFrame({theme.stage_word(stage["name"]): facts(run, stage) for stage in run.manifest["stages"]})
+
+
+def facts(run: Run, stage: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of one stage."""
+    report, groups = report_of(run, stage["name"]), stage.get("parameters") or {}
+    residuals, training = report.get("residuals") or [], stage.get("training") or {}
+    trained = [*groups.get("new", []), *groups.get("proximity", [])]
+    return {
+        "covered: trained here": listed(trained),
+        "inherited, frozen: covered before": listed(groups.get("frozen", [])),
+        "skipped: neither trained nor inherited": listed(groups.get("constant", [])),
+        "method, curvature": ", ".join(filter(None, [run.manifest["default_method"], report.get("curvature")])),
+        "damping": _number(report.get("damping")),
+        "worst residual of a solve": _number(max(residuals)) if residuals else "none: solved directly",
+        "smallest curvature": _number(stage.get("smallest_curvature")),
+        "gradient norm after training": _number(training.get("gradient_norm")),
+        "converged": {"True": "yes", "False": "no"}.get(str(training.get("converged")), "not known"),
+        "error of compressed vectors": _number((report.get("compression") or {}).get("error"), "none, not compressed"),
+    }
+
+
+def report_of(run: Run, stage: str) -> dict[str, Any]:
+    """What the default method reports of a stage; empty if it has no scores of it."""
+    for record in run.manifest["scores"]:
+        if record["stage"] == stage and record["method"] == run.manifest["default_method"]:
+            return record.get("report") or {}
+    return {}
+
+
+def notes(run: Run) -> list[str]:
+    """What of it limits trust, as markdown; and the run's own warnings."""
+    found = []
+    for stage in run.manifest["stages"]:
+        name, norm = theme.stage_word(stage["name"]), (stage.get("training") or {}).get("gradient_norm")
+        if isinstance(norm, (int, float)) and norm > SMALL:
+            found.append(
+                f"{theme.WRONG} {name.capitalize()} ended at a gradient norm of {norm:.2g}: not a minimum, where alone "
+                "scores are derivatives of retraining."
+            )
+        skipped = (stage.get("parameters") or {}).get("constant", [])
+        if skipped:
+            found.append(f"{theme.WRONG} {len(skipped)} parameters of {name} are skipped: their part is in no score.")
+    found += [str(warning) for warning in run.manifest.get("warnings", [])]
+    return [plain.for_markdown(note) for note in found] or ["Nothing met while computing speaks against the scores."]
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """Parameters' names, the first few."""
+    if not names:
+        return "none"
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(plain.visible, names[:most])) + more
+
+
+def _number(value: object, none: str = "not known") -> str:
+    return f"{value:.3g}" if isinstance(value, (int, float)) and math.isfinite(value) else none

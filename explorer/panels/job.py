@@ -1,0 +1,50 @@
+"""A computation under way: how far it is, and a way to stop it; what went wrong if it failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from explorer import jobs, plain
+
+
+def draw(run: Path, what: str) -> bool:
+    """Draw what is under way for the run in that folder, or how `what` ended; whether something is under way."""
+    job = jobs.of(run)
+    if job is None:
+        return False
+    if job.running:
+        if job.what != what:
+            st.caption("Another computation of this run is under way; one at a time is computed.")
+        _progress(run)
+        return True
+    if job.what == what and job.state in (jobs.FAILED, jobs.CANCELLED):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if job.state == jobs.FAILED:
+                st.error(plain.message(job.problem), icon=":material/error:")
+            else:
+                st.info("Cancelled. What was finished is kept: the next time goes on from there.")
+            st.button("Dismiss", key=f"dismiss-{what}", on_click=jobs.forget, args=(run,))
+    return False
+
+
+@st.fragment(run_every=1.0)
+def _progress(run: Path) -> None:
+    job = jobs.of(run)
+    if job is None or not job.running:
+        st.rerun()
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="job"):
+        st.progress(job.share, text=text(job))
+        st.button("Cancel", key="cancel_job", on_click=job.cancel, help="Stop it. What is finished is kept.")
+
+
+def text(job: jobs.Job) -> str:
+    """What it is doing and for how long, as markdown."""
+    of = f" of about {_time(job.seconds)}" if job.seconds else ""
+    return f"{plain.for_markdown(job.step)} · {_time(job.elapsed)}{of}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

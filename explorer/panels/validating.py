@@ -1,0 +1,78 @@
+"""Checking a run from the page: what it takes, a button, progress; or why it cannot be done."""
+
+from __future__ import annotations
+
+import shlex
+
+import streamlit as st
+
+from explorer import jobs, plain
+from influence.errors import UpstreamError
+from influence.origin import asked_of
+from influence.run import Run
+
+WHAT = "validation"
+SECONDS = 60
+"""Time that the button's check may take, once the models stand ready."""
+PREPARING = 10
+"""Seconds until then, besides the curvature."""
+FIRST = ("noise", "leave-one-out", "stability")
+"""What is checked first: single examples, what they must rise above, and whether the lists stay."""
+
+
+def draw(run: Run, busy: bool) -> None:
+    """A first check if there is none, else going further; nothing to press while one is under way (`busy`)."""
+    if checked(run):
+        st.caption("What was retrained is kept, so that another check goes further. For longer, in a terminal:")
+    else:
+        st.markdown(
+            "**Not known: nothing of this run was checked yet.** A check leaves training examples out, really trains "
+            "again and compares what then happened with what the scores had predicted. Thoroughly, in a terminal:"
+        )
+    obstacle = why_not(run)
+    st.code(command(run) + (" --study FILE.py:FUNCTION" if obstacle else ""), language="bash")
+    if obstacle:
+        st.info(obstacle, icon=":material/info:")
+        return
+    if not busy:
+        minutes = max(1, round(expected(run) / 60))
+        st.button(
+            f"Check {'further' if checked(run) else 'it here'}, in about {minutes} "
+            f"{'minute' if minutes == 1 else 'minutes'}", key="validate",
+            icon=":material/play_arrow:", on_click=begin, args=(run,), type="primary",
+        )  # fmt: skip
+        st.caption("It goes on while you look at other pages, and everybody who opens this run sees what it finds.")
+
+
+def checked(run: Run) -> bool:
+    """Whether any check of the run was made."""
+    return run.validation("summary") is not None
+
+
+def begin(run: Run) -> None:
+    """Begin a short check, or join the one that is under way; the first time only of what tells most in so little."""
+    chosen = [] if checked(run) else [part for name in FIRST for part in ("--check", name)]
+    arguments = ["validate", "--budget", f"{SECONDS}s", *chosen, "--", str(run.path)]
+    jobs.begin(run.path, WHAT, arguments, seconds=expected(run))
+
+
+def expected(run: Run) -> float:
+    """Seconds that a short check takes: its budget, and before that the curvature, as long as it took the run."""
+    timings = run.manifest.get("timings") or {}
+    return SECONDS + PREPARING + float(timings.get(f"curvature ({run.manifest['default_method']})", 0.0))
+
+
+def command(run: Run, budget: str = "10m") -> str:
+    """What to type, as it is."""
+    return (
+        f"upstream validate {shlex.quote(run.path.name)} --runs {shlex.quote(str(run.path.parent))} --budget {budget}"
+    )
+
+
+def why_not(run: Run) -> str:
+    """Why the run cannot be trained again from the page, as markdown; "" if nothing is known against it."""
+    try:
+        asked_of(run)
+    except UpstreamError as error:
+        return f"This run cannot be trained again from here. {plain.message(error)}"
+    return ""

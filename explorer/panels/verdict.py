@@ -1,0 +1,53 @@
+"""The verdict on a run's lists, and the answers that it follows from."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from explorer import plain, theme, verdict
+from explorer.verdict import Answer, Verdict
+
+
+def draw(found: Verdict) -> None:
+    st.html(html(found))
+
+
+def html(found: Verdict) -> str:
+    """The verdict as HTML; a mark says the answer by its shape, its word and its colour."""
+    answers = "".join(answer_html(answer) for answer in found.answers)
+    return (
+        f'<section class="up-verdict up-{found.level}" aria-label="Verdict">'
+        f'<p class="up-headline"><span class="up-mark" aria-hidden="true">{verdict.MARKS[found.level]}</span> '
+        f"{plain.for_html(found.headline)}</p><p>{plain.for_html(found.advice)}{so_far(found)}</p>"
+        f'<dl class="up-answers">{answers}</dl></section>'
+    )
+
+
+def so_far(found: Verdict) -> str:
+    """How many of the questions are answered, where some are not."""
+    known = sum(answer.mark != verdict.UNKNOWN for answer in found.answers)
+    missing = 0 < known < len(found.answers)
+    return (
+        f' <span class="up-quiet">{known} of {len(found.answers)} questions are answered so far.</span>'
+        if missing
+        else ""
+    )
+
+
+def answer_html(answer: Answer) -> str:
+    """One question, the answer in a word, and its figures."""
+    mark = f'<span class="up-mark">{verdict.MARKS[answer.mark]}</span> {WORDS[answer.mark]}'
+    return (
+        f"<dt>{plain.for_html(answer.question)}</dt>"
+        f'<dd><b class="up-{answer.mark}">{mark}</b> {plain.for_html(answer.words)}</dd>'
+    )
+
+
+WORDS = {verdict.YES: "yes.", verdict.PARTLY: "partly.", verdict.NO: "no.", verdict.UNKNOWN: "not known."}
+RULES = (
+    f"Rules: a correlation counts as yes from {verdict.AGREES[0]} (sums over subsets: {verdict.ORDERS[0]}), as partly "
+    f"from {verdict.AGREES[1]} ({verdict.ORDERS[1]}), both at the low end of its 95 % interval; a list stays if "
+    f"{theme.percent(verdict.STAYS[0])} of it do, partly from {theme.percent(verdict.STAYS[1])}; sizes are "
+    "right within a factor of two. The headline follows the worst of the first three answers; the last says for which "
+    "models it holds."
+)

@@ -1,0 +1,231 @@
+"""May one believe the lists? A verdict by plain rules on what the checks of a run found."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from explorer import evidence, theme
+from explorer.evidence import SCRATCH, SEEDS, SOLUTION, Figure
+from influence.run import Run
+
+YES, PARTLY, NO, UNKNOWN = "yes", "partly", "no", "unknown"
+MARKS = {YES: theme.RIGHT, PARTLY: "◐", NO: theme.WRONG, UNKNOWN: "?"}
+
+AGREES = (0.7, 0.3)
+"""Correlation of single predicted and measured changes, at the low end of its interval: yes from, partly from."""
+ORDERS = (0.5, 0.2)
+"""The same of the rank correlation of sums over random subsets (LDS), which one query's few subsets make smaller."""
+STAYS = (0.7, 0.4)
+"""Share of a list that stays."""
+FEWEST = 5
+"""Examples left out below which nothing is said."""
+LEADING = "Pearson r, those that lead a list"
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The answer to one question, in plain words with its figures."""
+
+    question: str
+    mark: str
+    words: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The whole: `level` as an answer's mark, a headline, what to do, and the answers behind it."""
+
+    level: str
+    headline: str
+    advice: str
+    answers: list[Answer]
+
+
+def of(run: Run) -> Verdict:
+    """The verdict on a run; `level` UNKNOWN if too little was checked."""
+    start = judged(run)
+    alone, sets = single_examples(run, start), whole_sets(run, start)
+    beats, settings, again = baselines(run), other_settings(run), another_training(run)
+    level, headline, advice = _whole(worst(alone.mark, sets.mark), beats.mark, settings.mark, again.mark)
+    return Verdict(level, headline, advice, [alone, sets, beats, settings, again])
+
+
+def _whole(predicts: str, beats: str, settings: str, again: str) -> tuple[str, str, str]:
+    if predicts == UNKNOWN:
+        return (
+            UNKNOWN,
+            "Not known: too little was measured to tell.",
+            "Let the check go further (below), and treat every list as a guess until then.",
+        )
+    if NO in (predicts, beats):
+        why = "what retraining did" if predicts == NO else "retraining any better than something simpler"
+        return (
+            NO,
+            f"No: the scores did not predict {why}.",
+            "Do not act on these lists. Another method or a smaller damping may do better, and training to a minimum: "
+            "see “How the scores were computed” below.",
+        )
+    if predicts == PARTLY:
+        shaky = " They also depend on how they are computed." if settings in (PARTLY, NO) else ""
+        return (
+            PARTLY,
+            "As a spread, not one by one: the scores predict retraining only roughly.",
+            f"Trust totals by class and sets of examples more than any single card.{shaky} Really retrain without an "
+            "example before you act on it.",
+        )
+    if again != YES:
+        others = (
+            "Whether another training of it has the same lists was not checked"
+            if again == UNKNOWN
+            else "Another training of it has other lists, so do not expect the same examples to matter there"
+        )
+        return (
+            YES,
+            "Yes, for this very model: leaving examples out did what the scores say.",
+            f"Use the lists to explain this model. {others}; really retrain before you delete data for good.",
+        )
+    return (
+        YES,
+        "Yes: leaving examples out did what the scores say.",
+        "Use the order of the lists, and their numbers as sizes. Where one example decides something, really retrain "
+        "without it to be sure.",
+    )
+
+
+def judged(run: Run) -> str:
+    """The way of training again by which scores are judged.
+
+    Of models at a minimum, on from there: that is what scores are the derivative of. Others would train on in any case,
+    so that only training from scratch, if it was measured, tells what an example did.
+    """
+    return SOLUTION if converged(run) or SCRATCH not in evidence.starts(run) else SCRATCH
+
+
+def converged(run: Run) -> bool:
+    """Whether every stage was trained to a minimum."""
+    return all((stage.get("training") or {}).get("converged", True) for stage in run.manifest["stages"])
+
+
+def fair(run: Run, start: str, mark: str, words: str) -> tuple[str, str]:
+    """A no by training on from no minimum is no no: much else changes then, and only from scratch would tell."""
+    if mark == NO and start == SOLUTION and not converged(run):
+        return UNKNOWN, f"{words} But these models stop short of a minimum: only training from scratch can tell."
+    return mark, words
+
+
+def worst(*marks: str) -> str:
+    """The worst of those that are known."""
+    known = [mark for mark in marks if mark != UNKNOWN]
+    return max(known, key=(YES, PARTLY, NO).index) if known else UNKNOWN
+
+
+def graded(value: float, limits: tuple[float, float]) -> str:
+    """YES, PARTLY or NO by two limits; UNKNOWN of no number."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    return YES if value >= limits[0] else PARTLY if value >= limits[1] else NO
+
+
+def single_examples(run: Run, start: str) -> Answer:
+    """Leave-one-out, of the examples that lead lists."""
+    question = "Does leaving out one example do what its score says?"
+    found = evidence.figures(run, "leave-one-out", start)
+    r, size = found.get(LEADING), found.get("slope, those that lead a list")
+    if r is None or r.count < FEWEST:
+        return Answer(question, UNKNOWN, _too_few(r, "examples that lead a list were"))
+    way = "the models trained from scratch" if start == SCRATCH else "the models trained on from the solution"
+    words = f"{r.count} that lead a list were left out, each alone, {way}: r = {_with_interval(r)}"
+    if size is None or not math.isfinite(size.value) or evidence.unitless(run):
+        words += ". The method has no unit: only the order is judged."
+        return Answer(question, *fair(run, start, graded(r.sure, AGREES), words))
+    words += f", and the changes were {theme.number(size.value)} times as large as predicted."
+    mark = graded(r.sure, AGREES)
+    if not 0.5 <= size.value <= 2 and mark != NO:
+        mark = PARTLY
+        words += " Believe the order, not the size."
+    return Answer(question, *fair(run, start, mark, words))
+
+
+def whole_sets(run: Run, start: str) -> Answer:
+    """Random subsets: the linear datamodeling score."""
+    question = "Do scores of many examples add up to what leaving them all out does?"
+    found = evidence.figures(run, "subsets", start, "LDS, ")
+    if not found:
+        return Answer(question, UNKNOWN, "No random subsets were trained on.")
+    marks = [graded(figure.sure, ORDERS) for figure in found.values()]
+    told = "; ".join(f"{name}: {_with_interval(figure)}" for name, figure in found.items())
+    count = next(iter(found.values())).count
+    words = f"Rank correlation (LDS) with the measured losses of {count} random subsets, by what they kept: {told}."
+    return Answer(question, *fair(run, start, worst(*marks), words))
+
+
+def baselines(run: Run) -> Answer:
+    """Sanity: the run's own scores beside simpler ones and those of models that learned nothing."""
+    question = "Are they better than something simpler?"
+    found = evidence.figures(run, "sanity", what="rank correlation, ")
+    own = found.pop("the run's own", None)
+    others = {name: figure for name, figure in found.items() if math.isfinite(figure.value)}
+    if own is None or not math.isfinite(own.value) or not others:
+        return Answer(question, UNKNOWN, "They were not compared with simpler scores.")
+    name, best = max(others.items(), key=lambda pair: pair[1].value)
+    clear = own.sure > (best.high if math.isfinite(best.high) else best.value)
+    mark = YES if clear else PARTLY if own.value > best.value else NO
+    words = (
+        f"Their order agrees with what was measured to {_with_interval(own)} (rank correlation), that of the best of "
+        f"{len(others)} others ({name}) to {_with_interval(best)}."
+    )
+    return Answer(question, mark, words)
+
+
+def other_settings(run: Run) -> Answer:
+    """Stability under damping, curvature and method."""
+    question = "Would other settings of the computation give the same lists?"
+    found = {name: figure for name, figure in _overlaps(run).items() if name not in SEEDS}
+    return _kept(question, found, "No other damping, curvature or method was tried.")
+
+
+def another_training(run: Run) -> Answer:
+    """Stability under seeds, and whether single examples do from scratch what was predicted."""
+    question = "Would they hold for another training of the same model?"
+    lists = _kept(question, {n: f for n, f in _overlaps(run).items() if n in SEEDS}, "No other seed was tried.")
+    r = evidence.figures(run, "leave-one-out", SCRATCH).get(LEADING)
+    if r is None or r.count < FEWEST or not math.isfinite(r.value) or judged(run) == SCRATCH:
+        return lists
+    words = f"From scratch, by the same seed, without one of {r.count} that lead a list: r = {_with_interval(r)}."
+    mark = worst(graded(r.sure, AGREES), lists.mark)
+    if mark == YES and lists.mark == UNKNOWN:
+        mark = UNKNOWN  # it is the same training again, from its start
+    return Answer(question, mark, f"{words} {lists.words}")
+
+
+def _overlaps(run: Run) -> dict[str, Figure]:
+    return evidence.figures(run, "stability", what="overlap, other ")
+
+
+def _kept(question: str, found: dict[str, Figure], none: str) -> Answer:
+    known = {name: figure for name, figure in found.items() if math.isfinite(figure.value)}
+    if not known:
+        return Answer(question, UNKNOWN, none)
+    told = ", ".join(f"{theme.percent(figure.value)} with another {name}" for name, figure in known.items())
+    return Answer(
+        question,
+        graded(min(figure.value for figure in known.values()), STAYS),
+        f"Of the strongest examples stay in a list: {told}.",
+    )
+
+
+def _with_interval(figure: Figure) -> str:
+    value = _two(figure.value)
+    if not math.isfinite(figure.low):
+        return value
+    return f"{value} (95 % interval {_two(figure.low)} to {_two(figure.high)})"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}".replace("-", theme.MINUS)
+
+
+def _too_few(figure: Figure | None, what: str) -> str:
+    count = 0 if figure is None else figure.count
+    return f"Only {count} {what} left out; at least {FEWEST} are needed." if count else f"No {what} left out."

@@ -1,0 +1,57 @@
+"""The badge of stability: what it says of a list, and where it leads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import small_checks
+from small_run import write_run
+
+from explorer import evidence, theme
+from explorer.panels import badge
+
+UNIT = theme.Unit("mnat", 1e3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return small_checks.checked(write_run(tmp_path_factory.mktemp("runs"), "small"))
+
+
+def test_it_tells_how_many_stay_at_the_fewest(run):
+    found = badge.of(run, "pretrain", 7, np.array([], int), UNIT)
+    table = run.validation("stability")
+    shares = table[table["query"] == 7].groupby("changed")["overlap"].mean()
+    fewest, most = round(10 * shares.min()), round(10 * shares.max())
+    assert f"{fewest} to {most} of 10 stay" in found.words
+    assert "another training seed" in found.detail
+    assert found.known
+
+
+def test_symbol_and_word_go_by_the_fewest(monkeypatch, run):
+    for share, word in ((0.9, "Steady"), (0.5, "Partly steady"), (0.1, "Unsteady")):
+        stays = evidence.Stays(10, {"damping": 1.0, "method": share})
+        monkeypatch.setattr(evidence, "stays", lambda *_, stays=stays: stays)
+        found = badge.of(run, "pretrain", 0, np.array([], int), UNIT)
+        assert found.words.startswith(word)
+        assert found.symbol == {w: s for s, w in badge.STEADY.values()}[word]
+
+
+def test_shown_examples_that_were_really_left_out_are_told(run):
+    singles = evidence.left_out_singly(run, "pretrain", 7)
+    example = int(singles["example"].iloc[0])
+    found = badge.of(run, "pretrain", 7, np.array([example, 59]), UNIT)
+    assert "1 of those shown was really left out" in found.words
+    assert f"#{example}: predicted {UNIT.text(singles['predicted'].iloc[0])}" in found.detail
+
+
+def test_without_checks_it_is_honest_and_grey(tmp_path):
+    run = write_run(tmp_path, "bare")
+    drawn = badge.html(run, "pretrain", 7, np.array([1, 2]), UNIT)
+    assert badge.UNKNOWN in drawn
+    assert "up-quiet" in drawn
+    assert "how-far-to-trust?query=1007" in drawn
+
+
+def test_another_stages_lists_were_not_checked(run):
+    assert badge.of(run, "finetune", 7, np.array([1]), UNIT).words == badge.UNKNOWN

@@ -1,0 +1,94 @@
+"""A chosen set of examples, really left out: the table, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from test_cli import TinyBuilt, runs, upstream  # noqa: F401 - fixtures
+
+from influence.asked import exhibits_for
+from influence.errors import RunError
+from influence.precompute import precompute
+from influence.retraining import Retrainer, retrainer_of
+from influence.run import Run
+from influence.studies import STUDIES
+from influence.validation import leaving_out
+from influence.validation.leaving_out import NAME, leave_out, row_of
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDIES, "tiny", TinyBuilt)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDIES, "tiny", TinyBuilt)
+        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        exhibits = exhibits_for("tiny", None, None, None, {}, {})
+        return precompute(exhibits, ["frozen", "updated"], tmp_path_factory.mktemp("runs"), progress=False)[0].path
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return Run.open(shutil.copytree(finished, tmp_path / "frozen"))
+
+
+def test_it_is_what_retraining_gives(run):
+    found = leave_out(run, [7, 3, 3], progress=False)
+    assert Run.open(run.path).validations == [NAME]
+    row = row_of(found.validation(NAME), "pretrain", "solution", np.array([3, 7]))
+    assert row["examples"].tolist() == [3, 7]
+    np.testing.assert_allclose(row["predicted"], np.asarray(run.scores()[:])[:, [3, 7]].sum(1), rtol=1e-5)
+    retrainer = retrainer_of(run)
+    change = retrainer.losses_without("pretrain", [3, 7]) - retrainer.losses_without("pretrain", [])
+    np.testing.assert_allclose(row["measured"], change.numpy(), atol=1e-6)
+    assert np.corrcoef(row["predicted"], row["measured"])[0, 1] > 0.9
+    np.testing.assert_array_equal(row["class_before"], retrainer.retrain().predicted)
+    assert f"{row['measured'].mean():+.3g} nats" in leaving_out.told(found, [7, 3])
+
+
+def test_nothing_is_left_out_twice(run, monkeypatch):
+    found = leave_out(run, [5], progress=False)
+    monkeypatch.setattr(Retrainer, "retrain", lambda *a, **k: pytest.fail("trained again"))
+    assert leave_out(found, [5], progress=False).manifest == found.manifest
+    # The base is known, too, whatever is left out next; but another set takes a training.
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        leave_out(found, [6], progress=False)
+
+
+def test_sets_stages_and_starts_stand_side_by_side(run):
+    found = leave_out(run, [1], progress=False)
+    found = leave_out(found, [2], stage="finetune", progress=False)
+    found = leave_out(found, [1], start="scratch", progress=False)
+    table = found.validation(NAME)
+    assert list(zip(table["stage"], table["start"], strict=True)) == [
+        ("pretrain", "solution"), ("finetune", "solution"), ("pretrain", "scratch"),
+    ]  # fmt: skip
+    assert row_of(table, "pretrain", "solution", np.array([2])) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [([], "0 of"), ([-1], "no example -1"), ([10**6], "no example 1000000"), (range(10**3), "and not all")],
+)
+def test_sets_that_cannot_be(run, rows, says):
+    with pytest.raises(RunError, match=says):
+        leave_out(run, [*rows][: len(run.examples("pretrain"))], progress=False)
+    assert Run.open(run.path).validations == []
+
+
+def test_by_the_command_line(upstream, run):  # noqa: F811
+    ids = [str(name) for name in run.examples("pretrain")["id"].iloc[:2]]
+    code, out, _ = upstream("leave-out", run.path, *ids, "--quiet")
+    assert code == 0
+    assert "Without these 2 examples of stage 'pretrain' the mean loss of all queries changed by" in out
+    code, _, errors = upstream("leave-out", run.path, "987654", "--quiet")
+    assert code == 2
+    assert "no example with id 987654" in errors
+    assert upstream("leave-out", run.path, ids[0], "--start", "nowhere", "--quiet")[0] == 2
