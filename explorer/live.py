@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import streamlit as st
 from PIL import Image
 
+from explorer import runs
 from influence.errors import StudyError
-from influence.live import Live
+from influence.live import Live, Target
 from influence.run import Run
 from influence.studies.pictures import read_picture
 
@@ -33,12 +37,17 @@ def opened(run: Run) -> Live:
     Raises:
         RunError, StudyError: it cannot be asked; the message says why and what to do.
     """
-    return _opened(run, run.manifest["checksum"])
+    return _opened(run, runs.computed(run))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Preparing live answers: the first question of a run takes longer …")
-def _opened(_run: Run, checksum: str) -> Live:
+def _opened(_run: Run, computed: int) -> Live:
     return Live(_run)
+
+
+def split(opened: Live, item: Any, target: Target, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:
+    """Rows of a stage's examples -> their scores split over tokens; empty where the stage has none."""
+    return lambda examples: opened.shares(item, target, stage, examples) if opened.splits(stage) else {}
 
 
 def uploaded(name: str, content: bytes) -> Image.Image:

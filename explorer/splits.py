@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +42,8 @@ class Splits:
     """The stage, or "queries"."""
     method: str = ""
     position: int = 0
+    live: Mapping[int, np.ndarray] | None = None
+    """Shares of scores that are not the run's own, by example; None: those that are stored."""
     problems: list[str] = dataclasses.field(default_factory=list)
     """What was found wrong on the way, each once."""
 
@@ -62,7 +65,9 @@ class Splits:
         return table
 
     @cached_property
-    def _shares(self) -> dict[int, np.ndarray]:
+    def _shares(self) -> Mapping[int, np.ndarray]:
+        if self.live is not None:
+            return self.live
         if not self.method:
             return {}
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +36,8 @@ class View:
     """What the map is made of, if this stage's examples are on it and the run has kept it."""
     shading: str = state.PLAIN
     by: str = state.LABEL
+    split: Callable[[list[int]], Mapping[int, np.ndarray]] | None = None
+    """Where the scores are not the run's own: rows of examples -> their scores over tokens."""
 
     @property
     def query(self) -> pd.Series:
@@ -167,7 +170,11 @@ class View:
     @cached_property
     def splits(self) -> splits.Splits:
         """How this query's scores split over tokens."""
-        return splits.Splits(self.run, self.stage, self.method, self.position)
+        live = None
+        if self.split is not None:
+            ringed = [] if self.example is None else [self.example]
+            live = self.split([*self.on_cards.tolist(), *ringed]) if self.shading == state.TOKENS else {}
+        return splits.Splits(self.run, self.stage, self.method, self.position, live)
 
     @cached_property
     def totals(self) -> pd.DataFrame:

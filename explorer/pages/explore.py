@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import streamlit as st
 
@@ -59,11 +57,9 @@ def draw(run: Run) -> None:
     with sums:
         # Before the lists, which a class or source may narrow down.
         by = groups.choose("source" in run.examples(choices.stage))
-    view = current_view(run, position, choices, by, embedding)
-    live = explain.scores(run, position, view.stage, wanted)
-    if live is not None:
-        # The split over tokens that the run has is of its own scores.
-        view = dataclasses.replace(view, scores=live, shading=state.PLAIN)
+    own = current_view(run, position, choices, by, embedding)
+    live = explain.explained(own, wanted)
+    view = live or own
     question.html(f'<h2 class="up-title">{question_html(view)}</h2>')
     with listed:
         rule = explain.rule(wanted if live is not None else None, plain.for_markdown(theme.stage_word(view.stage)))

@@ -99,7 +99,8 @@ def new_view(
     return NewView(
         run=run, position=-1, stage=stage, method=run.methods(stage)[0],
         scores=opened.scores(asked.item, chosen)[stage], count=choices.count, order=choices.order,
-        example=None, asked=row(run, opened, asked, said, chosen),
+        shading=choices.shading, example=None, asked=row(run, opened, asked, said, chosen),
+        split=live.split(opened, asked.item, chosen, stage),
     )  # fmt: skip
 
 

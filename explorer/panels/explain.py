@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from explorer import live, plain, state, theme
 from explorer.panels import target
+from explorer.view import View
 from influence.errors import UpstreamError
 from influence.live import Target
 from influence.run import Run
@@ -45,6 +48,16 @@ def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.nda
     except UpstreamError as error:
         state.notice(f"{plain.message(error)} The loss of the true class is explained instead.")
         return None
+
+
+def explained(view: View, wanted: Target | None) -> View | None:
+    """The view with the target's scores and their split over tokens; None where the run's own are to be shown."""
+    found = scores(view.run, view.position, view.stage, wanted)
+    if found is None or wanted is None:
+        return None
+    opened = live.opened(view.run)
+    split = live.split(opened, opened.stored(view.position), wanted, view.stage)
+    return dataclasses.replace(view, scores=found, split=split)
 
 
 def rule(wanted: Target | None, stage: str) -> str:

@@ -52,10 +52,12 @@ def legend(view: View) -> dict[str, object]:
 
 def _missing(view: View, without: int) -> str:
     """Says for how many cards there is no split, and why."""
-    if not splits.stored(view.run, view.stage, view.method):
-        return f"Not shaded: no split over tokens is stored of {theme.stage_word(view.stage)} examples."
     if not without:
         return ""
+    if view.split is not None:
+        return f"Not shaded: scores of {theme.stage_word(view.stage)} examples are not split over tokens."
+    if not splits.stored(view.run, view.stage, view.method):
+        return f"Not shaded: no split over tokens is stored of {theme.stage_word(view.stage)} examples."
     count = splits.strongest(view.run, view.stage, view.method)
     of = f"the {count} strongest of each sign" if count is not None else "the strongest"
     who = "these cards" if without == len(view.on_cards) else f"{without} of {len(view.on_cards)} cards"

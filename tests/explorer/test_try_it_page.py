@@ -79,6 +79,12 @@ class Fake:
         assert wanted.of in self.classes
         return {stage: np.full(n, -0.25, np.float32) for stage, n in self.sizes.items()}
 
+    def splits(self, stage):
+        return stage in self.lengths
+
+    def shares(self, item, wanted, stage, examples):
+        return {row: np.full(self.lengths[stage][row], -0.25 / self.lengths[stage][row]) for row in examples}
+
 
 def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
     from influence import Run
@@ -86,6 +92,7 @@ def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
     run, fake = Run.open(small_root / "small"), Fake()
     fake.classes = run.stage(run.stages[-1])["classes"]
     fake.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
+    fake.lengths = {}
     monkeypatch.setattr(live, "opened", lambda run: fake)
     app = open_app(small_root)
     before = [m.value for m in app.markdown if "Helpful" in m.value]
@@ -94,6 +101,25 @@ def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
     assert not app.exception
     after = [m.value for m in app.markdown if "Helpful" in m.value]
     assert "minus the loss of" in after[0]
+
+
+def test_what_is_explained_live_is_split_over_tokens_too(open_app, small, tmp_path, monkeypatch, component):
+    run, fake = small.write_run(tmp_path, "words", text=True), Fake()
+    fake.classes = run.stage(run.stages[-1])["classes"]
+    fake.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
+    fake.lengths = {"pretrain": run.tokens("pretrain")["starts"].map(len)}
+    monkeypatch.setattr(live, "opened", lambda run: fake)
+    app = open_app(tmp_path)
+    app.button_group(key="explained").set_value("Margin").run()
+    assert not app.exception
+    cards = [card for column in component(app, "cards")["columns"] for card in column["cards"]]
+    assert cards
+    for card in cards:
+        shaded = [piece for piece in card["pieces"] if piece.get("sign")]
+        assert {piece["sign"] for piece in shaded} == {"harmful"}
+    app.button_group(key="of").set_value("finetune").run()
+    legend = component(app, "cards")["legend"]
+    assert "are not split over tokens" in legend["missing"]
 
 
 def test_explore_keeps_the_stored_scores_where_the_run_cannot_be_asked(open_app, small_root):
