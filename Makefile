@@ -1,12 +1,13 @@
 # make demo   an environment, the embedded study, the explorer
 # make test   an environment, lint, types, the whole test suite
+# make screenshots   every page of the demo's runs, into build/screenshots
 
 PYTHON ?= python3
 ENV    := .venv
 BIN    := $(ENV)/bin
 READY  := $(ENV)/ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint screenshots clean
 
 demo: $(READY)
 	$(BIN)/upstream demo $(ARGS)
@@ -18,6 +19,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+screenshots: $(READY)
+	$(BIN)/python assets/screenshots.py --all build/screenshots
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
