@@ -1,7 +1,7 @@
 """Renders pages of the explorer from the demo's runs, with the system's Chromium.
 
     python assets/screenshots.py                   # the README's pictures, explorer-*.png beside this file
-    python assets/screenshots.py --all FOLDER      # every page: wide, middle, narrow; light and dark; pictures and texts
+    python assets/screenshots.py --all FOLDER      # every page, wide and narrow, light and dark, pictures and texts
 
 Needs the runs of `upstream precompute digits` and `upstream precompute definitions`.
 """
