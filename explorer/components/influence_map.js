@@ -95,15 +95,17 @@ function figure(now, format) {
   const { xaxis, yaxis } = plot._fullLayout;
   const drawn = traces(data, now.m, colour);
   const paths = format === "svg";
+  const lines = [...data.caption.map(escaped), ...(data.mode === "Label" ? swatches(data) : [])];
+  const above = 24 + 16 * lines.length;
   const ink = { color: colour.text, size: 12, family: "system-ui, sans-serif" };
   return {
     data: paths ? drawn.map((trace) => ({ ...trace, type: "scatter" })) : drawn,
     layout: {
       ...layout(data, colour, now.m), paper_bgcolor: colour.background, plot_bgcolor: colour.background, autosize: false,
-      width: Math.max(plot.clientWidth, 600), height: data.height + 84, margin: { l: 12, r: 12, t: 72, b: 12 },
+      width: Math.max(plot.clientWidth, 600), height: data.height + above + 12, margin: { l: 12, r: 12, t: above, b: 12 },
       xaxis: { visible: false, range: [...xaxis.range] }, yaxis: { visible: false, range: [...yaxis.range] },
       annotations: [{
-        text: data.caption.map(escaped).join("<br>"), font: ink, align: "left", showarrow: false,
+        text: lines.join("<br>"), font: ink, align: "left", showarrow: false,
         xref: "paper", yref: "paper", x: 0, y: 1, xanchor: "left", yanchor: "bottom",
       }],
     },
@@ -112,6 +114,13 @@ function figure(now, format) {
 
 // Plotly's texts know a few tags and entities: what comes from data is written so that it has none.
 const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+
+// The labels that have a colour of their own, a few a line.
+function swatches(data) {
+  const named = data.classes.map((name, i) => [name.length > 18 ? `${name.slice(0, 17)}…` : name, data.palette[i]]);
+  const dots = named.filter(([, own]) => own).map(([name, own]) => `<span style="color:${own}">●</span> ${escaped(name)}`);
+  return Array.from({ length: Math.ceil(dots.length / 4) }, (_, i) => dots.slice(4 * i, 4 * i + 4).join("   "));
+}
 
 function tools(now) {
   const line = document.createElement("div");

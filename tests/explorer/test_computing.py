@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import threading
@@ -50,6 +51,7 @@ def test_nothing_is_computed_at_first(tmp_path):
 def test_what_is_run_is_the_command_line_and_nothing_of_the_folder(tmp_path):
     arguments = computing.command(tmp_path)
     assert arguments[1:4] == ["-P", "-m", "influence"]
+    assert importlib.util.find_spec("influence.__main__") is not None
     assert arguments[-3:] == ["--runs", str(tmp_path), "--quiet"]
 
 
