@@ -9,7 +9,7 @@ from types import ModuleType
 import streamlit as st
 
 from explorer import components, pictures, plain, runs, state
-from explorer.pages import explore, item, suspects, try_it
+from explorer.pages import explore, item, learn, suspects, try_it
 from explorer.panels import identity, start
 from influence.errors import UpstreamError
 from influence.run import Run
@@ -27,6 +27,7 @@ PAGES = {
     state.ITEM_PAGE: ("Item", item),
     state.SUSPECTS_PAGE: ("Suspects", suspects),
     "ask": ("Try it", try_it),
+    state.LEARN_PAGE: ("Learn", learn),
 }
 
 

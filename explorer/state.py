@@ -20,6 +20,8 @@ RANKING, SHADING, BY = "ranking", "shading", "by"
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
+# Learn: the lesson's step, and what was changed in the plane.
+LESSON, PLANE = "lesson", "plane"
 # Made by searching: the words that all listed predictions hold.
 WORDS = "words"
 # The search field; what it finds goes into QUERY and WORDS.
@@ -29,6 +31,10 @@ FIND_EXAMPLE = "find_example"
 
 # Of Try it, never in the URL: how to ask, the test item to start from, a file, a drawing, what is explained.
 WAY, START, UPLOADED, DRAWN, TARGET = "way", "start", "uploaded", "drawn", "explained"
+
+# Of Learn, never in the URL: the step and run that were arranged last, the steps that were answered, what retraining in
+# the plane gave.
+ARRANGED, ANSWERED, RETRAINED = "arranged", "answered", "retrained"
 
 COUNTS = (5, 10, 20)
 STRONGEST, RELATIVE = "Strongest", "Relative"
@@ -53,6 +59,7 @@ KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 # Addresses of the pages that others lead to.
 EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
 SUSPECTS_PAGE = "suspect-examples"
+LEARN_PAGE = "learn-influence"
 
 
 def runs_folder() -> Path:

@@ -13,13 +13,14 @@ import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 
-def _component(name: str, isolate_styles: bool = True) -> ComponentRenderer:
+def _component(name: str, *before: str, isolate_styles: bool = True) -> ComponentRenderer:
+    """The component of that name; the scripts `before` its own are put in front of it, and share its names."""
     folder = Path(__file__).parent
     return st.components.v2.component(
         f"upstream_{name}",
         html="<div class='root'></div>",
         css=(folder / "shared.css").read_text() + (folder / f"{name}.css").read_text(),
-        js=(folder / f"{name}.js").read_text(),
+        js="\n".join((folder / f"{script}.js").read_text() for script in (*before, name)),
         isolate_styles=isolate_styles,
     )
 
@@ -29,6 +30,8 @@ confusion = _component("confusion")
 copy_link = _component("copy_link")
 drawing = _component("drawing")
 histogram = _component("histogram")
+plane = _component("plane", "two_stages", "plane_formula", "plane_marks", "plane_panel")
+spotlight = _component("spotlight")
 strip = _component("strip")
 totals = _component("totals")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.

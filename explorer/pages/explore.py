@@ -59,7 +59,7 @@ def draw(run: Run) -> None:
         histogram.draw(view)
     with sums:
         groups.draw(view)
-    with left:
+    with left, st.container(key="prediction"):
         prediction.draw(view)
     with right:
         influence_map.draw(view)
