@@ -110,7 +110,7 @@ def prediction_missed(_: Scene) -> Verdict:
     count, predicted, measured = found
     off = abs(predicted - measured) / abs(measured) if measured else 0.0
     words = f"{count} left out: {theme.signed(predicted)} nat predicted, {theme.signed(measured)} measured"
-    return Verdict(off >= OFF, f"{words}, off by {theme.percent(off)}. Leave out one more.")
+    return Verdict(off >= OFF, f"{words}, off by {theme.percent(off)}. Try others, or one more.")
 
 
 def own_mistake(scene: Scene) -> Verdict:
@@ -225,15 +225,16 @@ STEPS = (
         basket_filled,
         page=state.SUSPECTS_PAGE,
         set=ASKED,
-        regions=("ranking_table", "put", "basket"),
+        regions=("ranking_table", "put"),
     ),
     Step(
         "When it fails",
         "A score is a tangent: exact for a feather's weight, a guess for anything heavy. This model is so small that "
-        "both stages are really trained again at every touch. Point 4 is a circle that somebody labelled a square.",
-        "Leave out point 4, then others, until predicted and measured differ by a quarter or more.",
-        "Far from the tangent the curve goes its own way. Trust single weak points and their sums; measure what is "
-        "strong, or many.",
+        "both stages are really trained again at every touch. Leave out the square among the circles, which somebody "
+        "labelled wrongly: predicted and measured agree.",
+        "Find a point, or several, for which they differ by a quarter or more.",
+        "There the curve leaves its tangent. Trust many small scores and their sums, and the sign of large ones; how "
+        "much a strong example did, only retraining tells.",
         prediction_missed,
         page=state.LEARN_PAGE,
         regions=("plane",),

@@ -85,8 +85,8 @@ def _steps(run: Run) -> None:
 def _plane() -> None:
     st.html('<h2 class="up-title">A model in two stages that trains under your hands</h2>')
     st.markdown(
-        "It was pretrained to tell ● ■ ◆ apart, then finetuned to tell plus from cross. Which of the first "
-        "points made it answer as it does at the star? Two inputs, two hidden units: small enough that removing a point and training "
-        "again takes a millisecond."
+        "It was pretrained to tell ● ■ ◆ apart, then finetuned to tell plus from cross. Which of the first points made "
+        "it answer as it does at the star? Two inputs and two hidden units: small enough that training again without a "
+        "point takes a millisecond."
     )
     plane.draw()
