@@ -231,9 +231,9 @@ STEPS = (
         "When it fails",
         "A score is a tangent: exact for a feather's weight, a guess for anything heavy. This model is so small that "
         "both stages are really trained again at every touch. Leave out the square among the circles, which somebody "
-        "labelled wrongly: predicted and measured agree.",
+        "labelled wrongly: predicted and measured agree to a tenth.",
         "Find a point, or several, for which they differ by a quarter or more.",
-        "There the curve leaves its tangent. Trust many small scores and their sums, and the sign of large ones; how "
+        "There the curve leaves its tangent. Trust many small scores and their sums more than a single large one: how "
         "much a strong example did, only retraining tells.",
         prediction_missed,
         page=state.LEARN_PAGE,

@@ -110,10 +110,11 @@ def parse(text: str) -> Plane | None:
 def retrained() -> tuple[int, float, float] | None:
     """How many points are left out, and the predicted and the measured change of the test point's loss, in nats.
 
-    As the browser told last; None where nothing is left out.
+    As the browser told of the plane that the URL names; None where nothing is left out.
     """
     said = st.session_state.get(state.RETRAINED) or {}
-    if not said.get("left") or said.get("measured") is None:
+    told_of_it = said.get("text", "") == (state.clicked(state.PLANE) or "")
+    if not told_of_it or not said.get("left") or said.get("measured") is None:
         return None
     return int(said["left"]), float(said["predicted"]), float(said["measured"])
 

@@ -45,7 +45,8 @@ function pieces(line) {
   });
 }
 
-function formula() {
+// `amount` says what a term amounts to now.
+function formula(amount) {
   const root = element("div", "formula"), lines = element("div", "lines"), words = element("p", "quiet words", REST);
   root.append(lines, words);
   let shown = null, lit = [];
@@ -54,7 +55,7 @@ function formula() {
   });
   const tell = (event) => {
     const term = event.target.dataset?.term;
-    words.textContent = TERMS[term] ?? REST;
+    words.textContent = term ? TERMS[term] + amount(term) : REST;
     root.dispatchEvent(new CustomEvent("term", { detail: term ?? "" }));
   };
   for (const name of ["pointerover", "focusin"]) lines.addEventListener(name, tell);

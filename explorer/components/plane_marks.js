@@ -3,7 +3,10 @@ const SIDE = 400, REACH = 2, CELLS = 50, MINUS = "\u2212";
 const PRETRAINED = ["●", "■", "◆"], FINETUNED = ["+", "×"];
 
 const screen = ([x, y]) => [(SIDE / 2) * (1 + x / REACH), (SIDE / 2) * (1 - y / REACH)];
-const number = (value, digits = 2) => String(Number(value.toPrecision(digits))).replace("-", MINUS);
+const number = (value, digits = 2) => {
+  const text = value.toPrecision(digits);
+  return (text.includes("e+") ? String(Number(text)) : value ? text : "0").replaceAll("-", MINUS);
+};
 const signed = (value) => (value > 0 ? "+" : "") + number(value);
 const arrow = (value) => (value > 0 ? "▲" : "▼");
 const percent = (p) => `${Math.round(100 * p)} %`;

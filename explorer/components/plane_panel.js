@@ -36,7 +36,7 @@ function build(root, now) {
     class: "agreement", viewBox: "-128 -114 242 244", role: "img",
     "aria-label": "Predicted against measured change, a mark a pretraining point left out alone; the numbers are in the table.",
   });
-  const parts = { plane, ...plane, agreement, hold: hold(now), formula: formula(), answer: element("p", "answer") };
+  const parts = { plane, ...plane, agreement, hold: hold(now), formula: formula((term) => amountOf(now, term)), answer: element("p", "answer") };
   parts.chosen = element("p", "result");
   parts.together = element("p", "result");
   parts.agree = element("p", "quiet small");
@@ -64,6 +64,18 @@ function build(root, now) {
   now.parts = parts;
 }
 
+// What a term of the formula amounts to now, in words; empty where it is no single number.
+function amountOf(now, term) {
+  const { setting, model, chosen, scores } = now, one = typeof chosen === "number";
+  const stages = { G: [pretraining(setting, even(setting.points)), model.pretrained], F: [finetuning(setting, model.pretrained), model.finetuned] };
+  if (term in stages) return ` Now ${number(valueOf(...stages[term]), 3)} nat, and no change of its parameters lowers it.`;
+  if (term === "g" && one) return ` Of point ${chosen + 1}: ${number(lossAt(model.pretrained, setting.points[chosen]))} nat.`;
+  if (term === "ℓ") return ` Now ${number(lossAt(model.finetuned, setting.query))} nat.`;
+  if (term === "score" && one && scores) return ` Of point ${chosen + 1}: ${arrow(scores[chosen])} ${signed(scores[chosen])} nat.`;
+  if (term === "W") return ` Now of length ${number(norm(model.pretrained.subarray(0, BODY)))}.`;
+  return "";
+}
+
 function told(line, ...pieces) {
   line.replaceChildren(...pieces.map((piece) => (typeof piece === "string" ? document.createTextNode(piece) : piece)));
 }
@@ -81,13 +93,13 @@ function tell(now) {
   else told(parts.chosen, `Point ${chosen + 1} (${PRETRAINED[setting.points[chosen].y]}), left out alone: predicted `,
     amount(scores[chosen]), ", measured ", amount(now.singles.get(chosen) ?? 0), " nat.");
   if (!now.together) told(parts.together, "Nothing is left out.");
-  else told(parts.together, `${left.size} left out together: predicted `, amount(now.together[0]), ", measured ",
+  else told(parts.together, `${left.size} left out${left.size > 1 ? " together" : ""}: predicted `, amount(now.together[0]), ", measured ",
     amount(now.together[1]), " nat.");
   parts.relabel.disabled = chosen === null;
   parts.leave.disabled = !one;
   parts.leave.textContent = one && left.has(chosen) ? "Put back" : "Leave out";
   parts.hold.slider.value = stopOf(setting.alpha);
-  parts.hold.value.textContent = setting.alpha === Infinity ? "α = ∞" : `α = ${number(setting.alpha)}`;
+  parts.hold.value.textContent = setting.alpha === Infinity ? "α = ∞" : `α = ${setting.alpha}`;
   parts.hold.slider.setAttribute("aria-valuetext", setting.alpha === Infinity ? "frozen" : String(setting.alpha));
   agree(now);
   if (parts.table.open) parts.table.replaceChildren(parts.table.firstChild, table(now));

@@ -24,10 +24,8 @@ DEFAULTS: dict[str, object] = {
     state.TARGET: explain.TRUE,
 }
 """What widgets are set to when a step begins, if it says nothing else."""
-CLICKED = (
-    state.QUERY, state.CELL, state.GROUP, state.REGION, state.EXAMPLE, state.WORDS, state.SLICE, state.PLANE,
-)  # fmt: skip
-"""Choices made by clicking that a step takes back, if it says nothing else. A basket is left as it is."""
+CLICKED = (state.QUERY, state.CELL, state.GROUP, state.REGION, state.EXAMPLE, state.WORDS, state.SLICE)
+"""Choices made by clicking that a step takes back, if it says nothing else. What took work stays: basket and plane."""
 
 
 def number() -> int | None:
@@ -147,4 +145,4 @@ def _buttons(run: Run, place: int, ready: bool) -> None:
 def outline(step: Step) -> str:
     """A style sheet that outlines the step's regions."""
     keys = ", ".join(f".st-key-lesson .st-key-{key}" for key in step.regions)
-    return f"<style>{keys} {{ outline: 2px dashed currentColor; outline-offset: 6px; border-radius: 4px; }}</style>"
+    return f"<style>{keys} {{ outline: 2px dashed currentColor; outline-offset: 4px; border-radius: 4px; }}</style>"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from explorer import lessons, state
+from explorer import lessons, state, theme
+from explorer.panels import lesson
 from explorer.scene import Scene
 from influence import Run
 
@@ -170,6 +172,25 @@ def test_text_from_data_stays_text(open_app, roots, place):
     card = said(app.columns[0].markdown)
     assert "<b>" not in card.replace("\\<", "")
     assert "Run('" not in card
+
+
+def test_a_run_that_cannot_be_taught_from_is_told(small, tmp_path):
+    run = small.write_run(tmp_path, "bare")
+    assert lesson.unteachable(run) == ""
+    run.manifest["stages"][-1]["classes"] = []
+    assert "no classes" in lesson.unteachable(run)
+    run.manifest["scores"] = []
+    assert "no scores" in lesson.unteachable(run)
+
+
+def test_what_retraining_did_is_stated_where_it_was_measured(small, tmp_path, monkeypatch):
+    scene = Scene(small.write_run(tmp_path, "measured"))
+    assert "was not retrained" in scene.measured
+    row = {"kind": "harmful", "left_out": 20, "loss": 0.9, "loss_before": 1.0, "predicted": -0.12}
+    table = pd.DataFrame([row, row | {"left_out": 40, "loss": 0.1}, row | {"kind": "random", "left_out": 5}])
+    monkeypatch.setattr(Run, "validation", lambda self, check: table if check == "removal" else None)
+    assert "without its 20 most harmful" in scene.measured
+    assert f"changed by {theme.MINUS}0.10 nat; {theme.MINUS}0.12 was predicted" in scene.measured
 
 
 def test_bad_links_are_said_and_survived(open_app, roots):
