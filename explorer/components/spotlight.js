@@ -1,5 +1,7 @@
-// Brings the part of the page that a lesson's step is about into view, once it is there; the style sheet outlines it.
+// Brings the part of the page that a lesson's step is about into view; the style sheet outlines it.
 const WAIT = 250, PATIENCE = 12;
+// Where the card stands above the page instead of beside it, a jump would hide what is to be done: there only on a press.
+const BESIDE = "(min-width: 1001px)";
 
 function bring(key, tries) {
   const part = document.querySelector(`.st-key-${CSS.escape(key)}`);
@@ -9,8 +11,14 @@ function bring(key, tries) {
 
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".root"), step = `${data.run} ${data.step}`;
-  // Only when a step begins: later a visitor scrolls as he likes.
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "more";
+  button.textContent = "Show me where";
+  button.onclick = () => bring(data.region, 0);
+  root.replaceChildren(...(data.region ? [button] : []));
+  // By itself only when a step begins: later a visitor scrolls as he likes.
   if (root.dataset.step === step || !data.region) return;
   root.dataset.step = step;
-  setTimeout(() => bring(data.region, PATIENCE), WAIT);
+  if (matchMedia(BESIDE).matches) setTimeout(() => bring(data.region, PATIENCE), WAIT);
 }

@@ -99,10 +99,9 @@ def draw(run: Run, place: int) -> None:
         else:
             st.markdown(step.text.format(it=scene))
             _question(step, scene, verdict)
+        region = step.regions[0] if step.regions and not lack else None
+        components.spotlight(key="spotlight", data={"step": place, "run": run.name, "region": region})
         _buttons(run, place, bool(verdict.right or lack))
-    components.spotlight(
-        key="spotlight", data={"step": place, "run": run.name, "region": step.regions[0] if step.regions else None}
-    )
 
 
 def answered() -> frozenset[int]:
