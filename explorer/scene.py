@@ -55,7 +55,7 @@ class Scene:
 
     def amount(self, score: float) -> str:
         """A score with arrow and unit."""
-        arrow = theme.HELPFUL if score > 0 else theme.HARMFUL
+        arrow = theme.HELPFUL if score > 0 else theme.HARMFUL if score < 0 else ""
         return f"{arrow} {self.unit.text(score)} {self.unit.name}".strip()
 
     @property
@@ -172,8 +172,8 @@ class Scene:
 
     @property
     def alike_words(self) -> str:
-        does = "harms" if self.own[self.alike] < 0 else "helps least"
-        return f"{self.example_words(self.alike, self.own)} looks alike, and {does}"
+        does = "yet harms" if self.own[self.alike] < 0 else "and helps least"
+        return f"{self.example_words(self.alike, self.own)} looks alike, {does}"
 
     @property
     def overlap(self) -> str:

@@ -180,11 +180,18 @@ function finetuning({ finetune, l2, alpha }, anchor) {
   return { points: finetune, weights: even(finetune), l2, alpha: frozen ? 0 : alpha, anchor, first: frozen ? BODY : 0 };
 }
 
-// Both stages, trained from where `start` stands. Setting: {points, finetune, query, l2, alpha, start}, with `start`
-// {pretrained, finetuned}, and a weight for every point.
-function trained(setting, start, weights = even(setting.points)) {
-  const pretrained = minimised(pretraining(setting, weights), start.pretrained);
-  const stage = finetuning(setting, pretrained), from = Float64Array.from(start.finetuned);
+// Both stages, trained as one trains: pretraining from `start.pretrained`, finetuning from the body that it inherits and
+// `start.head`. Setting: {points, finetune, query, l2, alpha}. It is a function of the setting alone, however it came about.
+function trained(setting, start) {
+  const pretrained = minimised(pretraining(setting, even(setting.points)), start.pretrained);
+  const from = Float64Array.from([...pretrained.subarray(0, BODY), ...start.head]);
+  return { pretrained, finetuned: minimised(finetuning(setting, pretrained), from) };
+}
+
+// Both stages trained on from a model's minima, with a weight for every point: to the minima next to them.
+function trainedOn(setting, model, weights) {
+  const pretrained = minimised(pretraining(setting, weights), model.pretrained);
+  const stage = finetuning(setting, pretrained), from = Float64Array.from(model.finetuned);
   if (stage.first) from.set(pretrained.subarray(0, BODY));
   return { pretrained, finetuned: minimised(stage, from) };
 }
@@ -213,6 +220,6 @@ function scoresOf(setting, model) {
 // loss, in nats. The others keep the weight that they had.
 function measuredWithout(setting, model, left) {
   const weights = even(setting.points).map((weight, i) => (left.has(i) ? 0 : weight));
-  const again = trained(setting, model, weights);
+  const again = trainedOn(setting, model, weights);
   return lossAt(again.finetuned, setting.query) - lossAt(model.finetuned, setting.query);
 }

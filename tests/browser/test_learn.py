@@ -195,13 +195,21 @@ def test_arrow_keys_move_and_the_slider_frees_the_shared_layer(learn):
     point(page, "query").focus()
     page.keyboard.press("Shift+ArrowLeft")
     page.wait_for_function("new URL(location).searchParams.get('plane') === 'q=-0.8,0.66,0'")
-    assert page.locator(".answer").inner_text() != before
+    moved = page.locator(".answer").inner_text()
+    assert moved != before
     page.locator(".hold input").focus()
     page.keyboard.press("Home")
     page.wait_for_function("new URL(location).searchParams.get('plane')?.startsWith('a=0.001')")
     assert "frozen" not in page.locator(".formula .lines").inner_text()
     assert page.locator(".hold .value").inner_text().endswith("= 0.001")
     assert page.locator(".term.lit").first.inner_text() == "F"
+    freed = page.locator(".answer").inner_text()
+    page.go_back()
+    page.locator(".hold .value", has_text="∞").wait_for()
+    assert page.locator(".answer").inner_text() == moved
+    page.go_forward()
+    page.locator(".hold .value", has_text="0.001").wait_for()
+    assert page.locator(".answer").inner_text() == freed
     page.locator('.term[data-term="G"]').first.hover()
     page.locator(".words", has_text="no change of its parameters lowers it").wait_for()
     page.locator("summary").click()
