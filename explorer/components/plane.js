@@ -73,14 +73,16 @@ function show(now) {
 // Called for every change, `acting` names the terms through which it acts; `over` when it is finished.
 function change(now, acting, over) {
   now.acting = acting;
+  now.untold ||= over;
   cancelAnimationFrame(now.showing);
   now.showing = requestAnimationFrame(() => {
     show(now);
-    if (over) report(now);
+    if (now.untold) report(now);
   });
 }
 
 function report(now) {
+  now.untold = false;
   now.text = textOf(now);
   now.serial += 1;
   const [predicted, measured] = now.together ?? [null, null];

@@ -135,6 +135,7 @@ def test_whole_lesson_is_clicked_through(learn):
     settle(page)
     page.locator(".st-key-step_next button").first.click()
     wait_for(page, "Another prediction")
+    settle(page)
     page.locator("section.harmful button.card").first.click()
     wait_for(page, "✓")
     press(page, "lesson_next")
