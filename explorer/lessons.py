@@ -53,8 +53,14 @@ def cell_pressed(scene: Scene) -> Verdict:
     return Verdict(cell == scene.cell, "That is another cell. Rows are true classes, columns what the model said.")
 
 
+def _held(key: str) -> str:
+    """What a widget holds, as text; where it was not drawn yet, what the URL will give it."""
+    return str(st.session_state.get(key, st.query_params.get(key)))
+
+
 def other_stage(scene: Scene) -> Verdict:
-    return Verdict(st.session_state.get(state.STAGE) == scene.stages[-1])
+    last = scene.stages[-1]
+    return Verdict(_held(state.STAGE) in (last, theme.stage_word(last).capitalize()))
 
 
 def _ringed(scene: Scene) -> int | None:
@@ -73,12 +79,12 @@ def worst_ringed(scene: Scene) -> Verdict:
 
 
 def many_cards(scene: Scene) -> Verdict:
-    return Verdict(st.session_state.get(state.COUNT) == max(state.COUNTS))
+    return Verdict(_held(state.COUNT) == str(max(state.COUNTS)))
 
 
 def look_alike_ringed(scene: Scene) -> Verdict:
     row = _ringed(scene)
-    if st.session_state.get(state.RANKING) != state.NEAREST or row is None:
+    if _held(state.RANKING) != state.NEAREST or row is None:
         return WAITING
     if row == scene.alike:
         return Verdict(True)

@@ -217,13 +217,22 @@ class Scene:
         if table is not None:
             table = table[(table["kind"] == "harmful") & (table["left_out"] > 0)]
         if table is None or table.empty:
-            return "This run was not retrained to measure that; the next step retrains a smaller model at once."
+            return self._measured_alone
         first = table[table["left_out"] == table["left_out"].min()]
         change, predicted = float((first["loss"] - first["loss_before"]).mean()), float(first["predicted"].mean())
         return (
             f"Really retrained without its {int(first['left_out'].iloc[0]):,} most harmful examples, this model's "
             f"mean loss changed by {theme.signed(change)} nat; {theme.signed(predicted)} was predicted."
         )
+
+    @property
+    def _measured_alone(self) -> str:
+        """The same where at most single examples were left out."""
+        table = self.run.validation("summary")
+        words = [] if table is None else table.loc[table["check"] == "leave-one-out", "words"].tolist()
+        if words:
+            return f"What retraining this model says of such predictions: {plain.for_markdown(words[0])}"
+        return "This run was not retrained to measure that; the next step retrains a smaller model at once."
 
     def strongest_harm(self, position: int) -> int:
         """Row of the example that harms the prediction at `position` most."""

@@ -131,6 +131,12 @@ def test_link_keeps_what_else_it_says(open_app, roots):
     assert url(app, state.EXAMPLE) == "5"
 
 
+@pytest.mark.parametrize("url", [{"lesson": "2", "of": "Finetuning"}, {"lesson": "4", "k": "20"}])
+def test_link_to_an_answered_step_opens_answered(open_app, roots, url):
+    app = open_app(roots, page=PAGE, run="pictures", **url)
+    assert not app.button(key="lesson_next").disabled
+
+
 def test_another_run_teaches_from_its_own_prediction(open_app, roots):
     app = open_app(roots, page=PAGE, run="pictures", lesson="3")
     press(app, state.QUERY, "1003")
@@ -183,12 +189,26 @@ def test_a_run_that_cannot_be_taught_from_is_told(small, tmp_path):
     assert "no scores" in lesson.unteachable(run)
 
 
+def test_a_model_without_mistakes_is_taught_from_its_least_sure_answer(small, tmp_path, monkeypatch):
+    run = small.write_run(tmp_path, "right")
+    table = run.queries()
+    table = table.assign(prediction=table["label"])
+    monkeypatch.setattr(Run, "queries", lambda self: table)
+    scene = Scene(run)
+    assert scene.what_happened.startswith("This model makes no mistake here.")
+    assert scene.position == table["confidence"].argmin()
+    assert scene.slice_words == "predictions"
+
+
 def test_what_retraining_did_is_stated_where_it_was_measured(small, tmp_path, monkeypatch):
     scene = Scene(small.write_run(tmp_path, "measured"))
     assert "was not retrained" in scene.measured
     row = {"kind": "harmful", "left_out": 20, "loss": 0.9, "loss_before": 1.0, "predicted": -0.12}
     table = pd.DataFrame([row, row | {"left_out": 40, "loss": 0.1}, row | {"kind": "random", "left_out": 5}])
-    monkeypatch.setattr(Run, "validation", lambda self, check: table if check == "removal" else None)
+    tables = {"summary": pd.DataFrame({"check": ["noise", "leave-one-out"], "words": ["None.", "r = 0.92 <b>"]})}
+    monkeypatch.setattr(Run, "validation", lambda self, check: tables.get(check))
+    assert "says of such predictions: r \\= 0\\.92 \\<b\\>" in scene.measured
+    tables["removal"] = table
     assert "without its 20 most harmful" in scene.measured
     assert f"changed by {theme.MINUS}0.10 nat; {theme.MINUS}0.12 was predicted" in scene.measured
 
