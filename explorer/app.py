@@ -9,7 +9,7 @@ from types import ModuleType
 import streamlit as st
 
 from explorer import components, pictures, plain, runs, state, switching
-from explorer.pages import compare, explore, item, notes, suspects, trust, try_it
+from explorer.pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.panels import identity, start
 from influence.errors import UpstreamError
 from influence.run import Run
@@ -30,6 +30,7 @@ PAGES = {
     "ask": ("Try it", try_it),
     state.TRUST_PAGE: ("Trust", trust),
     state.NOTES_PAGE: ("Notes", notes),
+    state.LEARN_PAGE: ("Learn", learn),
 }
 
 

@@ -26,6 +26,8 @@ SLICE, SIDE, BASKET = "slice", "side", "basket"
 TRAINED, WHOSE = "trained", "whose"
 # Notes: with which tag.
 TAG = "tag"
+# Learn: the lesson's step, and what was changed in the plane.
+LESSON, PLANE = "lesson", "plane"
 # Made by searching: the words that all listed predictions hold.
 WORDS = "words"
 # Compare: side B's run and prediction (A's are RUN and QUERY), and of either side the method and what is explained.
@@ -40,6 +42,10 @@ FIND_EXAMPLE = "find_example"
 
 # Of Try it, never in the URL: how to ask, the test item to start from, a file, a drawing, what is explained.
 WAY, START, UPLOADED, DRAWN, TARGET = "way", "start", "uploaded", "drawn", "explained"
+
+# Of Learn, never in the URL: the step and run that were arranged last, the steps that were answered, what retraining in
+# the plane gave.
+ARRANGED, ANSWERED, RETRAINED = "arranged", "answered", "retrained"
 
 COUNTS = (5, 10, 20)
 STRONGEST, RELATIVE, DIVERSE = "Strongest", "Relative", "Diverse"
@@ -68,7 +74,7 @@ KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
 # Addresses of the pages that others lead to.
 EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
 SUSPECTS_PAGE, COMPARE_PAGE = "suspect-examples", "two-answers"
-TRUST_PAGE, NOTES_PAGE = "how-far-to-trust", "notes-on-run"
+TRUST_PAGE, NOTES_PAGE, LEARN_PAGE = "how-far-to-trust", "notes-on-run", "learn-influence"
 # What comes back when a visitor returns to a page that no other page knows of.
 KEPT_THERE = {COMPARE_PAGE: (RUN_B, QUERY_B, METHOD, METHOD_B, EXPLAINED, EXPLAINED_B)}
 

@@ -36,6 +36,8 @@ drawing = _component("drawing")
 histogram = _component("histogram")
 intervals = _component("intervals")
 joined_lists = _component("joined_lists")
+plane = _component("plane", "two_stages", "plane_formula", "plane_marks", "plane_panel")
+spotlight = _component("spotlight")
 strip = _component("strip")
 totals = _component("totals")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.

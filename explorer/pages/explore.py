@@ -73,7 +73,7 @@ def draw(run: Run) -> None:
         histogram.draw(view)
     with sums:
         groups.draw(view)
-    with left:
+    with left, st.container(key="prediction"):
         prediction.draw(view)
         note.draw(run, notes.QUERIES, view.query, "query")
         _way_to_compare(view)

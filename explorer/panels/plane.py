@@ -1,0 +1,28 @@
+"""The live model in the plane: what the component is sent, and what it reports back."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from explorer import components, plane, state
+
+
+def draw() -> None:
+    text = state.clicked(state.PLANE) or ""
+    chosen = plane.parse(text)
+    if chosen is None:
+        state.notice("The link's plane cannot be read; it is shown as it is at first.")
+        state.click(state.PLANE, None)
+        text, chosen = "", plane.FIRST
+    components.plane(
+        key="plane",
+        data={**chosen.data(), "text": text, "serial": plane.serial(), "original": plane.FIRST.data()},
+        on_changed_change=_changed,
+    )
+
+
+def _changed() -> None:
+    said = components.event("plane", "changed")
+    if said and plane.parse(str(said["text"])) is not None:
+        st.session_state[state.RETRAINED] = dict(said)
+        state.click(state.PLANE, said["text"] or None)
