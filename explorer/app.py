@@ -92,8 +92,7 @@ def header() -> Run | None:
         components.appearance(key="appearance", width="content", data={"pages": list(PAGES)})
     if problem:
         st.error(problem, icon=":material/error:")
-    if bad:
-        start.others(root, bad)
+    start.others(root, bad)
     return run
 
 

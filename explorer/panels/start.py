@@ -70,16 +70,20 @@ def _compute(root: Path, now: computing.Status) -> None:
 
 
 @st.fragment(run_every=EVERY)
-def watch(root: Path) -> None:
-    """How far the computation is, looked at every second; the whole page is drawn again when something has ended."""
+def watch(root: Path, steps: bool = True) -> None:
+    """How far the computation is, looked at every second; the whole page is drawn again when something has ended.
+
+    `steps` lists the finished ones, too.
+    """
     now = computing.status(root)
     others = state.changed("runs", runs.listed(root)[0])
     if others or now.state != computing.RUNNING:
         st.rerun()
     known = f"{now.fraction:.0%}" if now.fraction is not None else "…"
     st.progress(now.fraction or 0.0, text=plain.for_markdown(f"{now.step or 'starting'}: {known}"))
-    finished = "".join(f"<li>{theme.RIGHT} {plain.for_html(step)}, {seconds:.0f} s</li>" for step, seconds in now.done)
-    st.html(f'<ul class="up-steps up-quiet">{finished}</ul>')
+    if steps:
+        done = "".join(f"<li>{theme.RIGHT} {plain.for_html(step)}, {seconds:.0f} s</li>" for step, seconds in now.done)
+        st.html(f'<ul class="up-steps up-quiet">{done}</ul>')
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.button("Cancel", key="cancel", on_click=computing.stop, args=(root,), help="Finished steps are kept.")
         st.caption(f"{now.seconds:.0f} s so far. You may close this page; it goes on.")
@@ -134,7 +138,7 @@ def others(root: Path, bad: dict[str, str]) -> None:
     """Runs beside the shown one that cannot be opened, or are being computed."""
     if computing.status(root).state == computing.RUNNING:
         with st.expander("Another run is being computed", expanded=True):
-            watch(root)
+            watch(root, steps=False)
         bad = {name: message for name, message in bad.items() if name not in computing.NAMES}
     if not bad:
         return

@@ -154,3 +154,14 @@ def test_the_start_page_shows_why_it_failed_and_opens_the_run_when_there_is_one(
     small.write_run(tmp_path, "digits-frozen")
     app.run()
     assert app.selectbox(key="run").value == "digits-frozen"
+
+
+def test_a_run_beside_the_one_that_is_computed_can_be_looked_at(open_app, tmp_path, instead, small):
+    small.write_run(tmp_path, "small")
+    instead(TELLS)
+    computing.start(tmp_path)
+    until(lambda: computing.status(tmp_path).step)
+    app = open_app(tmp_path)
+    assert not app.exception
+    assert app.selectbox(key="run").value == "small"
+    assert "40%" in app.get("progress")[0].proto.text
