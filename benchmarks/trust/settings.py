@@ -30,9 +30,10 @@ from influence.studies.definitions import Definitions
 from influence.studies.texts import TextOptions, TextStudy
 
 DIGITS = {"pretrain": tuple(range(4)), "finetune": tuple(range(4, 10))}
+CHANNELS = 8
 RATE, MOMENTUM = 0.2, 0.95
-MEAN, SPREAD = {1: 0.13, 3: 0.47}, {1: 0.31, 3: 0.25}
-"""Of the pixels, by the number of colours."""
+MEAN, SPREAD = 0.13, 0.31
+"""Of a digit's pixels, which are 0 to 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ def cifar(
         part: _pictures(torch.cat([x for x, _ in several]), np.concatenate([np.full(len(x), i) for x, i in several]))
         for part, several in parts.items()
     }
-    return _setting(f"cifar-{variant}", made, (2, len(classes)), (3, 8, 3), variant, size, seed)
+    return _setting(f"cifar-{variant}", made, (2, len(classes)), (3, CHANNELS, 3), variant, size, seed)
 
 
 def texts(variant: str, size: Size, seed: int) -> Setting:
@@ -141,7 +142,7 @@ def texts(variant: str, size: Size, seed: int) -> Setting:
         part: corpus.chosen(np.sort(rng.permutation(len(corpus))[: sizes[part]]).tolist())
         for part, corpus in whole.items()
     }
-    options = TextOptions(vocabulary=200, context=12, width=16, layers=1, l2=size.l2, seed=seed)
+    options = TextOptions(vocabulary=120, context=12, width=8, layers=1, l2=size.l2, seed=seed)
     study = TextStudy("texts", "Definitions", parts, options).exhibit(variant).study
     for stage in study.stages:
         stage.model.double()
@@ -215,9 +216,13 @@ def _parts(
 
 def _pictures(images: Tensor, labels: np.ndarray) -> TensorDataset:
     """Of pictures (n, colours, side, side), 0 to 255."""
-    colours = images.shape[1]
     small = avg_pool2d(images.double() / 255, 4)
-    return TensorDataset((small - MEAN[colours]) / SPREAD[colours], torch.from_numpy(labels))
+    if images.shape[1] == 1:
+        small = (small - MEAN) / SPREAD
+    else:  # each photograph at the same brightness and contrast, which else are most of the curvature
+        every = (1, 2, 3)
+        small = (small - small.mean(every, keepdim=True)) / small.std(every, keepdim=True).clamp(min=0.02)
+    return TensorDataset(small, torch.from_numpy(labels))
 
 
 @cache
