@@ -20,6 +20,8 @@ from influence.training import fit_stage
 from trust.settings import Setting
 
 FIRST = "pretrain"
+TOGETHER = 32
+"""Retrainings side by side."""
 
 
 class Again:
@@ -59,7 +61,8 @@ class Again:
     @cached_property
     def losses(self) -> np.ndarray:
         """Of every query, (Q,), nats, after the steps from scratch."""
-        return self._outcomes(torch.ones(1, self.count))[0][0]
+        last = objectives_of(self.study)[-1]
+        return last.checked_losses(self.study.queries, self.study.measure).double().numpy()
 
     def without(self, left_out: list[list[int]]) -> Tensor:
         """Weights of pretraining examples, a row a list of those that are left out: (R, m)."""
@@ -70,7 +73,9 @@ class Again:
 
     def from_scratch(self, weights: Tensor) -> np.ndarray:
         """Measured change of every query's loss, (R, Q), nats."""
-        return self._outcomes(weights)[0] - self.losses
+        # What is compared is trained side by side, so that it rounds alike.
+        losses, _ = self._outcomes(torch.cat([torch.ones_like(weights[:1]), weights]))
+        return losses[1:] - losses[:1]
 
     def accuracies(self, weights: Tensor, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Accuracy, 0..1, and mean loss, nats, on some queries, after training from scratch: (R,) each."""
@@ -97,7 +102,7 @@ class Again:
     def _outcomes(self, weights: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Losses (nats), and whether the predicted class is the true one, (R, Q) each."""
         last, truth = objectives_of(self.study)[-1], torch.from_numpy(self.setting.truth)
-        ends = retrain_together(self.recordings, FIRST, weights)
+        ends = retrain_together(self.recordings, FIRST, weights, rows=TOGETHER)
         losses, right = [], []
         for row in range(len(weights)):
             at = last.at({name: values[row] for name, values in ends.items()})

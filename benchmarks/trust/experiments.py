@@ -34,7 +34,6 @@ def left_out(setting: Setting, strongest: int, random: int) -> Figures:
     again, found = Again(setting), Figures()
     nudged = torch.ones(1, again.count, dtype=torch.float64)
     nudged[0, again.count // 2] += NUDGE
-    found["nudge scratch"] = _size(again.from_scratch(nudged))
     found["nudge solution"] = _size(again.from_solution(nudged))
     exact, found["hessian"] = _exact(again)
     predicted = {
@@ -49,8 +48,10 @@ def left_out(setting: Setting, strongest: int, random: int) -> Figures:
     # Once more from another start and in another order: what of a change belongs to the example at all.
     other = Again(setting.other(1000))
     found["seed"] = abs(float((other.losses - again.losses).mean()))
-    measured = {"scratch": again.from_scratch(weights), "solution": again.from_solution(weights)}
     ceiling = other.from_scratch(weights)
+    nudge, *scratch = again.from_scratch(torch.cat([nudged, weights]))
+    found["nudge scratch"] = _size(nudge[None])
+    measured = {"scratch": np.stack(scratch), "solution": again.from_solution(weights)}
     for start, changes in measured.items():
         total = changes.mean(1)
         found[f"effect {start}"] = float(np.sqrt((total**2).mean()))

@@ -26,7 +26,7 @@ from influence.recipe import Recipe
 from influence.retraining import Parameters, drawn
 from influence.studies.cifar10 import FINETUNE, PRETRAIN, read_cifar10
 from influence.studies.corpus import Corpus
-from influence.studies.definitions import Definitions
+from influence.studies.definitions import corpora
 from influence.studies.texts import TextOptions, TextStudy
 
 DIGITS = {"pretrain": tuple(range(4)), "finetune": tuple(range(4, 10))}
@@ -135,12 +135,11 @@ def cifar(
 
 def texts(variant: str, size: Size, seed: int) -> Setting:
     """Dictionary definitions: a tiny causal language model, and a classifier of eight topics on it, in float64."""
-    whole = Definitions(seed).parts
     rng = np.random.default_rng(seed)
     sizes = {"pretrain": size.pretrain, "finetune": size.finetune, "queries": size.queries}
     parts: dict[str, Corpus] = {
         part: corpus.chosen(np.sort(rng.permutation(len(corpus))[: sizes[part]]).tolist())
-        for part, corpus in whole.items()
+        for part, corpus in corpora(seed).items()
     }
     options = TextOptions(vocabulary=120, context=12, width=8, layers=1, l2=size.l2, seed=seed)
     study = TextStudy("texts", "Definitions", parts, options).exhibit(variant).study
