@@ -157,7 +157,8 @@ def _methods(setting: Setting, again: Again, models: int) -> Iterator[tuple[str,
     if setting.study.name != "texts":  # many passes of second derivatives of a transformer
         yield "exact, Hessian", lambda: again.scores(study, method="exact", curvature="hessian", **damping)
     yield "cg, Gauss-Newton", lambda: again.scores(study, method="cg", **damping)
-    yield "ekfac, every stage by blocks", lambda: again.scores(study, method="ekfac", small=0, **damping)
+    yield "ekfac", lambda: again.scores(study, method="ekfac", **damping)
+    yield "ekfac, small stages by blocks too", lambda: again.scores(study, method="ekfac", small=0, **damping)
     yield "identity", lambda: again.scores(study, method="identity", **damping)
     yield "gradient dot product", lambda: peers.gradient_products(study)
     yield "TRAK", lambda: peers.trak([study, *(Again(setting.other(1000 + i)).study for i in range(models - 1))])
