@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 from torch.utils import _pytree as pytree
-from torch.utils.data import default_collate
+from torch.utils.data import TensorDataset, default_collate
 
 from influence.derivatives import Objective, plain_kernels
 from influence.errors import TrainingError
@@ -89,9 +89,12 @@ class Trajectory:
 
     def batch(self, number: int) -> Any:
         """The examples of a step, on the device."""
-        stage = self.objective.stage
-        examples = [stage.data[position] for position in self.order[number].tolist()]
-        batch = (stage.collate or default_collate)(examples)
+        stage, positions = self.objective.stage, self.order[number]
+        if type(stage.data) is TensorDataset and stage.collate is None:
+            # What the default collate would stack again example by example.
+            batch = [tensor[positions.to(tensor.device)] for tensor in stage.data.tensors]
+        else:
+            batch = (stage.collate or default_collate)([stage.data[position] for position in positions.tolist()])
         return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(self.objective.device), batch)
 
     def step(self, number: int, batch: Any, state: Tensor, weights: Tensor, start: Tensor, frozen: Tensor) -> Tensor:

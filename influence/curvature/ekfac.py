@@ -30,12 +30,13 @@ class EKFAC(Method):
     the curvature between layers, and within a layer what is not diagonal in these axes.
 
     Linear layers, convolutions and embeddings have the Kronecker form, attention's projections too, their biases
-    included. Any other parameter gets a full block up to `FULL` numbers, else a diagonal; stages of at most `SMALL`
+    included. Any other parameter gets a full block up to `FULL` numbers, else a diagonal; stages of at most `small`
     parameters are solved exactly. `blocks` in the report says which got what; none is left out.
 
     Args:
         draws: random gradients an example.
         seed: of the draws.
+        small: trained parameters up to which a stage is solved exactly; default `SMALL`.
     """
 
     name = "ekfac"
@@ -51,18 +52,19 @@ class EKFAC(Method):
         curvature: str = "ggn",
         draws: int = 1,
         seed: int = 0,
+        small: int | None = None,
     ):
         if curvature == "hessian":
             raise MethodError("Method 'ekfac' approximates the Gauss-Newton matrix; leave out curvature='hessian'.")
         if not isinstance(draws, int) or draws < 1:
             raise MethodError(f"draws is {draws!r}, expected at least 1.")
-        self.draws, self.seed = draws, seed
+        self.draws, self.seed, self.small = draws, seed, SMALL if small is None else small
         super().__init__(objective, damping=damping, curvature=curvature)
 
     def fit(self) -> None:
         layout, stage = self.objective.trained, self.objective.stage
         self._exact: Exact | None = None
-        if layout.size <= SMALL:
+        if layout.size <= self.small:
             self._exact = Exact(self.objective, damping=self.damping, curvature=self.curvature)
             self.report |= self._exact.report | {"blocks": {"exact": list(layout.shapes)}}
             return

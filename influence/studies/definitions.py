@@ -38,9 +38,13 @@ class Definitions(TextStudy):
     summary = "dictionary definitions: a language model pretrained on all topics, finetuned to tell eight apart"
 
     def __init__(self, seed: int = 0, queries: int = 0):
-        table = pd.read_parquet(embedded("definitions/definitions.parquet"))
-        parts = {name: _corpus(table.iloc[rows]) for name, rows in _drawn(table["label"], seed).items()}
-        super().__init__(self.name, "Definitions", parts, TextOptions(seed=seed, queries=queries))
+        super().__init__(self.name, "Definitions", corpora(seed), TextOptions(seed=seed, queries=queries))
+
+
+def corpora(seed: int) -> dict[str, Corpus]:
+    """The definitions of each part; the seed draws which are which."""
+    table = pd.read_parquet(embedded("definitions/definitions.parquet"))
+    return {name: _corpus(table.iloc[rows]) for name, rows in _drawn(table["label"], seed).items()}
 
 
 def _drawn(labels: pd.Series, seed: int) -> dict[str, np.ndarray]:

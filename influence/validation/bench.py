@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from influence.retraining import Outcome, Retrainer, Start
 from influence.run import Run
 from influence.studies.exhibit import Exhibit
 from influence.study import Study
+from influence.validation.pieces import Pieces
 
 ROWS = 64
 """Queries whose scores are read at a time."""
@@ -45,7 +44,7 @@ class Bench:
 
     def __init__(self, run: Run, exhibit: Exhibit, retrainer: Retrainer, stage: str, seed: int = 0):
         self.run, self.exhibit, self.retrainer, self.stage, self.seed = run, exhibit, retrainer, stage, seed
-        self.folder = run.path.with_name(f".{run.path.name}.retrainings")
+        self.pieces = Pieces(run.path.with_name(f".{run.path.name}.retrainings"))
         self.costs: dict[str, float] = {}
         self._taken: dict[str, list[float]] = {}
         self.computed = 0
@@ -118,10 +117,11 @@ class Bench:
             expected: seconds that the first of its kind is expected to take.
             cost: pieces of one kind may cost differently; those of one `cost` do not.
         """
-        path = self._path({"kind": kind, **of})
-        if path.is_file():
-            with contextlib.suppress(OSError, ValueError):  # a damaged piece is made again
-                return pd.read_parquet(path)
+        models = {n: d for n, d in self.run.manifest["files"].items() if n.startswith(("stages/", "scores/"))}
+        key = [models, self.stage, {"kind": kind, **of}]
+        found = self.pieces.get(key)
+        if found is not None:
+            return found
         cost = cost or kind
         if self.costs.get(cost, expected) > self.left:
             return None
@@ -130,19 +130,8 @@ class Bench:
         self._taken.setdefault(cost, []).append(time.monotonic() - began)
         self.costs[cost] = sum(self._taken[cost]) / len(self._taken[cost])
         self.computed += 1
-        self._keep(path, table)
+        self.pieces.put(key, table)
         return table
-
-    def _path(self, key: Mapping[str, Any]) -> Path:
-        models = {n: d for n, d in self.run.manifest["files"].items() if n.startswith(("stages/", "scores/"))}
-        digest = hashlib.sha256(json.dumps([models, self.stage, key], sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{digest[:24]}.parquet"
-
-    def _keep(self, path: Path, table: pd.DataFrame) -> None:
-        self.folder.mkdir(exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        table.to_parquet(part, index=False)
-        part.replace(path)
 
     # Retrainings
 

@@ -102,7 +102,7 @@ def _cost(bench: Bench, budget: float) -> str:
     )
     if "scratch" in bench.starts:
         said += f", from scratch about {bench.expected('scratch'):.0f} s"
-    return f"{said}. Budget: {budget / 60:.1f} minutes; finished retrainings are kept in {bench.folder}."
+    return f"{said}. Budget: {budget / 60:.1f} minutes; finished retrainings are kept in {bench.pieces.folder}."
 
 
 def _summary(run: Run, check: Check, table: pd.DataFrame) -> pd.DataFrame:

@@ -226,3 +226,9 @@ def test_the_rows_of_a_tied_embedding_are_axes():
     assert block.form == "kronecker"
     assert block.axes[0] is None
     assert block.axes[1].shape == (1, 4, 4)
+
+
+def test_stages_that_count_as_small_are_solved_exactly():
+    objective = objective_of(nn.Linear(3, 4), data(9, 3, 4, g), l2=0.1)
+    assert "exact" in EKFAC(objective, small=16).report["blocks"]
+    assert "exact" not in EKFAC(objective, small=15).report["blocks"]

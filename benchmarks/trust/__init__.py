@@ -1,0 +1,1 @@
+"""What `paper.py` and `accuracy.py` share: the studies, training them again, and the methods of others."""
