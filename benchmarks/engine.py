@@ -30,7 +30,7 @@ from influence.chain import objectives_of
 from influence.curvature.cg import ConjugateGradients
 from influence.curvature.ekfac import EKFAC
 from influence.derivatives import Objective
-from influence.derivatives.first import dots, example_gradients
+from influence.derivatives.first import Watch, dots, example_gradients
 
 DAMPING, PROBES = 1e-2, 200
 
@@ -111,6 +111,7 @@ def main() -> None:
     assert isinstance(fitted, EKFAC)
     solved, resident = fitted.solve(sides), psutil.Process().memory_info().rss
     exact = exact_dots(model, data, solved)
+    report.measure("forward, and back to the layers' outputs", lambda: without_products(objective, data))
     for count in queries:
         vectors = solved[:count]
         report.measure(
@@ -141,6 +142,13 @@ def main() -> None:
     console.print(report.table)
     peak = psutil.Process().memory_info().rss if given.smoke else max(resident, psutil.Process().memory_info().rss)
     console.print(f"{given.threads} threads, torch {torch.__version__}; memory at the end {peak / 2**20:.0f} MiB")
+
+
+def without_products(objective: Objective, data: TensorDataset) -> None:
+    """What any scores by gradients take at least."""
+    watch = Watch(objective, objective.trained)
+    for positions, batch in objective.batches(data):
+        watch.factors(batch, positions.stop - positions.start)
 
 
 def solves(report: Report, study: Study, sides: Tensor, counts: tuple[int, ...], examples: int) -> None:

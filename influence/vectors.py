@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
+from influence.derivatives.first import without_specks
 
 
 class QueryVectors:
@@ -34,7 +35,7 @@ class QueryVectors:
 
     def write(self, rows: slice, vectors: Tensor) -> None:
         """Some of the queries' vectors, (rows, T)."""
-        found = vectors.detach().to(self.dtype).cpu().numpy()
+        found = without_specks(vectors.detach().to(self.dtype)).cpu().numpy()
         for name, place in self.layout.slices.items():
             file = self._file(name, "r+")
             file[rows] = found[:, place]

@@ -11,6 +11,7 @@ from torch import nn
 from influence import Stage, Study, attribute
 from influence.derivatives.compression import compressed, low_rank
 from influence.derivatives.factors import Outer
+from influence.derivatives.first import without_specks
 from influence.errors import MethodError
 
 g = torch.Generator().manual_seed(0)
@@ -83,3 +84,14 @@ def test_each_query_gets_a_form_of_its_own():
         group.add_dots(found, factors)
     exact = factors["weight"][0].gradients() @ vectors["weight"].T
     assert ((found - exact).norm(dim=0) / exact.norm(dim=0)).max() <= 1e-3
+
+
+def test_specks_are_left_out_and_change_no_product():
+    vectors = torch.randn(4, 5000, generator=g)
+    vectors[:, ::2] *= 1e-30
+    vectors[1] *= 1e-25  # a query of small gradients keeps them
+    found = without_specks(vectors)
+    assert (found[:, ::2] == 0).all()
+    torch.testing.assert_close(found[:, 1::2], vectors[:, 1::2], rtol=0, atol=0)
+    gradients = torch.randn(5000, 3, generator=g)
+    torch.testing.assert_close(found @ gradients, vectors @ gradients)
