@@ -27,10 +27,10 @@ PAGES = {
     state.ITEM_PAGE: ("Item", item),
     state.SUSPECTS_PAGE: ("Suspects", suspects),
     state.COMPARE_PAGE: ("Compare", compare),
-    "ask": ("Try it", try_it),
     state.TRUST_PAGE: ("Trust", trust),
-    state.NOTES_PAGE: ("Notes", notes),
+    "ask": ("Try it", try_it),
     state.LEARN_PAGE: ("Learn", learn),
+    state.NOTES_PAGE: ("Notes", notes),
 }
 
 

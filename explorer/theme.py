@@ -120,11 +120,11 @@ EXPLAINED = "the loss on this prediction"
 """What scores are about, where a page asks for nothing else."""
 
 
-def sign_rule(stage: str) -> str:
-    """The sign rule in words, as Streamlit markdown; `stage` is already escaped."""
+def sign_rule(stage: str, of: str = "this prediction") -> str:
+    """The sign rule in words, as Streamlit markdown; `stage` is already escaped. `of`: whose loss scores speak of."""
     return (
         f":blue[{HELPFUL} **Helpful**]: leaving this example out of {stage} is predicted to *raise* the loss "
-        f"on this prediction. :orange[{HARMFUL} **Harmful**]: to *lower* it."
+        f"on {of}. :orange[{HARMFUL} **Harmful**]: to *lower* it."
     )
 
 

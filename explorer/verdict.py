@@ -133,7 +133,7 @@ def single_examples(run: Run, start: str) -> Answer:
     found = evidence.figures(run, "leave-one-out", start)
     r, size = found.get(LEADING), found.get("slope, those that lead a list")
     if r is None or r.count < FEWEST:
-        return Answer(question, UNKNOWN, _too_few(r, "examples that lead a list were"))
+        return Answer(question, UNKNOWN, _too_few(r, "that lead a list"))
     way = "the models trained from scratch" if start == SCRATCH else "the models trained on from the solution"
     words = f"{r.count} that lead a list were left out, each alone, {way}: r = {_with_interval(r)}"
     if size is None or not math.isfinite(size.value) or evidence.unitless(run):
@@ -228,4 +228,7 @@ def _two(value: float) -> str:
 
 def _too_few(figure: Figure | None, what: str) -> str:
     count = 0 if figure is None else figure.count
-    return f"Only {count} {what} left out; at least {FEWEST} are needed." if count else f"No {what} left out."
+    if not count:
+        return f"No examples {what} were left out."
+    few = "1 example" if count == 1 else f"{count} examples"
+    return f"Only {few} {what} {'was' if count == 1 else 'were'} left out; at least {FEWEST} are needed."

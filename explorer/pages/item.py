@@ -45,7 +45,8 @@ def draw(run: Run) -> None:
     scores = columns.column(run, stage, method, position)
     with right:
         st.html('<h2 class="up-title">Which test predictions does it help and hurt most?</h2>')
-        st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
+        rule = theme.sign_rule(plain.for_markdown(theme.stage_word(stage)), "a prediction")
+        st.markdown(rule, help=theme.SIGN_HELP)
         shown = _predictions(run, stage, method, position, scores)
         spread, near = st.columns([45, 55], gap="medium")
         with spread:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import basket, leaving_out, plain, queries, runs, state, suspects, theme
+from explorer import basket, leaving_out, pictures, plain, queries, runs, state, suspects, theme
 from explorer.panels import controls, retrain
 from influence.ranking import top
 from influence.run import Run
@@ -43,7 +43,8 @@ def draw(run: Run) -> None:
     positions = suspects.rows(run.queries(), name, _query(run))
     sums = suspects.totals(run, stage, method, name, positions)
     examples, unit = run.examples(stage), theme.unit_of(sums, method)
-    st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
+    rule = theme.sign_rule(plain.for_markdown(theme.stage_word(stage)), "these predictions, summed up")
+    st.markdown(rule, help=theme.SIGN_HELP)
     st.caption(f"Scores are summed over {len(positions):,} {'prediction' if len(positions) == 1 else 'predictions'}.")
     listed = top(sums, COUNT, helpful=helpful)
     chosen = _basket(examples)
@@ -130,6 +131,7 @@ def _table(
     event = st.dataframe(
         ranking(listed, examples, sums, unit, chosen), hide_index=True, on_select="rerun", key="ranking_table",
         selection_mode="multi-row", alt="Training examples ranked by their summed scores",
+        column_config={"picture": st.column_config.ImageColumn(width="small")},
     )  # fmt: skip
     return [int(listed[place]) for place in event["selection"]["rows"] if place < len(listed)]
 
@@ -139,7 +141,10 @@ def ranking(
 ) -> pd.DataFrame:
     """The listed examples, one a row, with what speaks against them."""
     table = examples.iloc[listed]
-    columns: dict[str, object] = {
+    columns: dict[str, object] = {}
+    if "image" in table:
+        columns["picture"] = [pictures.data_url(row) for _, row in table.iterrows()]
+    columns |= {
         "id": table["id"].to_numpy(),
         "label": [theme.group_name(label) for label in table["label"]],
         f"summed score, {unit.name or 'no unit'}": sums[listed] * unit.factor,
