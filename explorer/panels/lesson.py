@@ -24,7 +24,9 @@ DEFAULTS: dict[str, object] = {
     state.TARGET: explain.TRUE,
 }
 """What widgets are set to when a step begins, if it says nothing else."""
-CLICKED = (state.QUERY, state.CELL, state.GROUP, state.REGION, state.EXAMPLE, state.WORDS, state.SLICE)
+CLICKED = (
+    state.QUERY, state.CELL, state.GROUP, state.REGION, state.EXAMPLE, state.BAR, state.WORDS, state.SLICE,
+)  # fmt: skip
 """Choices made by clicking that a step takes back, if it says nothing else. What took work stays: basket and plane."""
 
 

@@ -117,7 +117,9 @@ def test_a_step_sets_its_state_and_takes_back_what_the_last_one_left(open_app, r
     app = open_app(roots, page=PAGE, run="pictures", lesson="4")
     choose(app, state.COUNT, 20)
     press(app, state.GROUP, "1")
+    press(app, state.BAR, f"{url(app, state.QUERY)}-20")
     app.button(key="lesson_next").click().run()
+    assert url(app, state.BAR) is None
     assert app.segmented_control(key=state.COUNT).value == 5
     assert url(app, state.GROUP) is None
     app.button(key="lesson_back").click().run()
