@@ -1,4 +1,4 @@
-"""Threads that wait for one another sleep, and do not spin: beside any other program that computes, spinning costs tenfold.
+"""Threads that wait for one another sleep and do not spin: beside another program that computes, that costs tenfold.
 
 Said to OpenMP, which reads it once, when torch is loaded; so this module is imported before torch. Whoever has set the
 variable keeps it.
