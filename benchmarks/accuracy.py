@@ -156,6 +156,7 @@ def _methods(setting: Setting, again: Again, models: int) -> Iterator[tuple[str,
     yield "replay", again.replayed
     if setting.study.name != "texts":  # many passes of second derivatives of a transformer
         yield "exact, Hessian", lambda: again.scores(study, method="exact", curvature="hessian", **damping)
+        yield "cg, Hessian", lambda: again.scores(study, method="cg", curvature="hessian", **damping)
     yield "cg, Gauss-Newton", lambda: again.scores(study, method="cg", **damping)
     yield "ekfac", lambda: again.scores(study, method="ekfac", **damping)
     yield "ekfac, small stages by blocks too", lambda: again.scores(study, method="ekfac", small=0, **damping)

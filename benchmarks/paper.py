@@ -105,8 +105,8 @@ def report(bench: Bench, rows: list[str], seeds: int, left_out_seeds: int) -> Ta
     table = Table("experiment", "the paper", "to reach", "here", "reached")
     for name in rows:
         if name not in ("digits-frozen", "digits-updated") and (bench.data is None or not bench.data.exists()):
-            where = "no --data" if bench.data is None else f"{bench.data} does not exist"
-            table.add_row(name, "", "", f"skipped: it needs CIFAR-10, and there is {where}", "")
+            where = "give --data" if bench.data is None else f"{bench.data} does not exist"
+            table.add_row(name, "", "", f"skipped: it needs CIFAR-10; {where}", "")
         else:
             try:
                 lines = _left_out(bench, name, left_out_seeds) if name in LEFT_OUT else OTHERS[name](bench, seeds)
