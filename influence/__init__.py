@@ -1,6 +1,5 @@
 """Which pretraining examples made a finetuned model right or wrong? Multi-stage influence functions for PyTorch."""
 
-import influence.threads  # noqa: F401
 from influence.attribution import Scores, attribute
 from influence.groups import group_effect, totals
 from influence.index import Index

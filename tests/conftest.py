@@ -8,8 +8,6 @@ from types import ModuleType
 
 import pytest
 
-import influence.threads  # noqa: F401  before any test imports torch
-
 
 @pytest.fixture(scope="session")
 def small() -> ModuleType:
