@@ -20,7 +20,7 @@ from influence.derivatives.factors import Factor, Outer, add_sum_of_dots
 RANKS = (4, 8, 16, 32)
 OVERSAMPLED = 4
 """Random directions beyond the rank that the range is looked for in."""
-MARGIN = 0.5
+MARGIN = 0.4
 """Share of the allowed error that may be measured: on other examples it may be larger."""
 SMALLEST = 0.1
 """Share of the remaining queries from which on they are worth a group of their own."""
