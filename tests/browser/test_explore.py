@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from explorer import served
+
 PLOT = "document.querySelector('.upstream-map .plot')"
 # A point that stands alone, far enough from all others that a click can mean only it: [x on screen, y, its place].
 ALONE = f"""(taken) => {{
@@ -95,7 +97,7 @@ def test_hover_shows_the_picture_of_the_point(page):
     tip.wait_for(state="visible")
     assert f"#{place}" in tip.inner_text()
     style = tip.locator(".picture").evaluate("(e) => [e.style.backgroundImage, e.style.backgroundPosition]")
-    columns = 8  # of the sheet of 60 thumbnails
+    columns = served.columns(served.SHEET)
     assert "/app/static/" in style[0]
     assert style[1].replace("-0px", "0px") == f"-{place % columns * 56}px -{place // columns * 56}px".replace(
         "-0px", "0px"

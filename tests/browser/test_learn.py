@@ -153,11 +153,12 @@ def test_link_to_a_step_keeps_what_else_it_says_and_can_be_left(learn):
 
 def test_point_is_left_out_dragged_and_relabelled(learn):
     page = learn("run=small")
-    box = point(page, 3).locator(".shape").bounding_box()
-    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
-    page.mouse.click(*middle)
+    shape = point(page, 3).locator(".shape")
+    shape.click()
     alone = page.locator(".right .result").first
-    assert "Point 4 (■)" in alone.inner_text()
+    page.locator(".right .result", has_text="Point 4 (■)").wait_for()
+    box = shape.bounding_box()
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
     predicted, measured = numbers(alone.inner_text())
     assert predicted < -0.3
     assert measured == pytest.approx(predicted, rel=0.2)

@@ -59,7 +59,7 @@ def test_a_note_is_kept_and_marked_on_its_card(page, until, settled):
     form.get_by_role("button", name="duplicate").click()
     form.get_by_role("textbox").fill("<b>twice</b>")
     form.get_by_role("button", name="Save").click()
-    until(lambda: card.locator(".noted").count() == 1)
-    assert card.locator(".noted").get_attribute("title") == "Noted: duplicate: <b>twice</b>"
+    until(lambda: card.locator(".mark", has_text="✎").count() == 1)
+    assert card.locator(".mark", has_text="✎").get_attribute("title") == "Noted: duplicate: <b>twice</b>"
     settled()
     assert "duplicate" in button.inner_text()
