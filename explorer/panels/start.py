@@ -66,7 +66,7 @@ def _compute(root: Path, now: computing.Status) -> None:
     st.caption(
         "It takes a minute or two, goes on if you close this page, and sends nothing anywhere. The same in a terminal:"
     )
-    st.code("upstream demo", language="bash")
+    st.code("upstream demo", language=None, wrap_lines=True)
 
 
 @st.fragment(run_every=EVERY)
@@ -101,12 +101,13 @@ def _own() -> None:
     st.markdown("From folders of pictures, one folder a class, or from files of texts:")
     st.code(
         "upstream precompute --images PRETRAIN FINETUNE TEST\nupstream precompute --texts PRETRAIN FINETUNE TEST",
-        language="bash",
+        language=None,
+        wrap_lines=True,
     )
     st.markdown("From a function of your own that returns a Study, any model and any data:")
-    st.code("upstream precompute FILE.py:FUNCTION", language="bash")
+    st.code("upstream precompute FILE.py:FUNCTION", language=None, wrap_lines=True)
     st.markdown("Or open another folder of runs:")
-    st.code("upstream explore --runs FOLDER", language="bash")
+    st.code("upstream explore --runs FOLDER", language=None, wrap_lines=True)
 
 
 def gone(root: Path, good: list[str], bad: dict[str, str]) -> None:

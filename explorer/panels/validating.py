@@ -30,7 +30,7 @@ def draw(run: Run, busy: bool) -> None:
             "again and compares what then happened with what the scores had predicted. Thoroughly, in a terminal:"
         )
     obstacle = why_not(run)
-    st.code(command(run) + (" --study FILE.py:FUNCTION" if obstacle else ""), language="bash")
+    st.code(command(run) + (" --study FILE.py:FUNCTION" if obstacle else ""), language=None, wrap_lines=True)
     if obstacle:
         st.info(obstacle, icon=":material/info:")
         return

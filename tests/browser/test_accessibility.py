@@ -14,7 +14,11 @@ ADDRESSES = {
     "item": f"{state.ITEM_PAGE}?run=small&example=3",
     "text": f"{state.ITEM_PAGE}?run=words&example=3",
     "suspects": f"{state.SUSPECTS_PAGE}?run=small",
+    "compare": f"{state.COMPARE_PAGE}?run=small",
+    "trust": f"{state.TRUST_PAGE}?run=small",
     "try it": "ask?run=small",
+    "learn": f"{state.LEARN_PAGE}?run=small",
+    "lesson": f"{state.LEARN_PAGE}?run=small&lesson=3",
     "notes": f"{state.NOTES_PAGE}?run=small",
 }
 GRAVE = ("serious", "critical")
