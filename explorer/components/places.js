@@ -1,5 +1,5 @@
 // The points of a map: fetched once a run, and of many those that are drawn. Stands before the map's own script.
-const MOST = 20000; // points that are drawn at once: what a browser without a graphics card still moves smoothly
+const MOST = 30000; // points that are drawn at once: what a browser without a graphics card still moves smoothly
 const fetched = new Map(); // address -> promise of the points
 
 // Little-endian, one after the other: x and y (float32), labels (int32), ids (int64, too large for floats).
