@@ -10,7 +10,6 @@ import zarr
 from scipy import stats
 
 from explorer import runs
-from influence.errors import RunError
 from influence.run import Run
 
 LEADING = 10
@@ -38,11 +37,9 @@ def column(run: Run, stage: str, method: str, position: int) -> np.ndarray:
     Raises:
         RunError: the column cannot be read, or holds values that are not finite.
     """
-    try:
+    with runs.reading(run, stage, method):
         scores = np.asarray(runs.array(run, stage, method)[:, position])
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"Scores {stage}-{method} of run {run.name} cannot be read: {error}") from error
-    _refuse_not_finite(run, stage, method, scores)
+    runs.refuse_not_finite(run, stage, method, scores)
     return scores
 
 
@@ -75,14 +72,12 @@ def leads(run: Run, stage: str, method: str) -> Leads:
 def _leads(_run: Run, checksum: str, stage: str, method: str) -> Leads:
     array = runs.array(_run, stage, method)
     counts, seen = np.zeros(array.shape[1], dtype=np.int64), 0
-    try:
+    with runs.reading(_run, stage, method):
         for rows in blocks(array, MOST_READ):
             scores = np.asarray(array[rows])
-            _refuse_not_finite(_run, stage, method, scores)
+            runs.refuse_not_finite(_run, stage, method, scores)
             counts += led(scores, LEADING)
             seen += len(scores)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"Scores {stage}-{method} of run {_run.name} cannot be read: {error}") from error
     counts.flags.writeable = False
     return Leads(counts, seen, seen < array.shape[0])
 
@@ -106,11 +101,3 @@ def led(scores: np.ndarray, k: int) -> np.ndarray:
         positive = np.take_along_axis(signed, first, axis=1) > 0
         counts += np.bincount(first[positive], minlength=scores.shape[1])
     return counts
-
-
-def _refuse_not_finite(run: Run, stage: str, method: str, scores: np.ndarray) -> None:
-    if not np.isfinite(scores).all():
-        raise RunError(
-            f"Scores {stage}-{method} of run {run.name} hold values that are not finite. "
-            "Compute the run again with `upstream precompute`."
-        )

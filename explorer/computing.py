@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,8 +19,8 @@ from typing import Any
 import filelock
 import psutil
 
+from explorer import jobs
 from influence.errors import RunError
-from influence.progress import FILE
 
 STUDY = "digits"
 NAMES = ("digits-frozen", "digits-updated")
@@ -106,17 +104,16 @@ def stop(root: Path) -> None:
 
 
 def command(root: Path) -> list[str]:
-    """What is run. Nothing is imported from the folder of runs (-P)."""
-    return [sys.executable, "-P", "-m", "influence", "precompute", STUDY, "--runs", str(root), "--quiet"]
+    """What is run."""
+    return jobs.command(["precompute", STUDY, "--runs", str(root), "--quiet"])
 
 
 def _start(root: Path, folder: Path) -> None:
     (folder / "progress.json").unlink(missing_ok=True)
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             command(root), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
-            env={**os.environ, "PYTHONPATH": path, FILE: str(folder / "progress.json")},
+            env=jobs.environment(folder / "progress.json"),
         )  # fmt: skip
     try:
         born = psutil.Process(process.pid).create_time()

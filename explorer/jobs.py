@@ -44,7 +44,7 @@ class Job:
         self._began, self._ended = time.monotonic(), 0.0
         self._place = tempfile.TemporaryDirectory(prefix="upstream-job-")
         self._process = subprocess.Popen(
-            command, env=_environment(self._told), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            command, env=environment(self._told), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -137,11 +137,11 @@ def forget(run: Path) -> None:
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """What runs `upstream ARGUMENTS` with this Python."""
+    """What runs `upstream ARGUMENTS` with this Python; nothing is imported from the folder where it runs (-P)."""
     return [sys.executable, "-P", "-m", "influence", *arguments]
 
 
-def _environment(told: Path) -> dict[str, str]:
+def environment(told: Path) -> dict[str, str]:
     """Of this process, with the file in which progress is told; one processor is left to draw pages."""
     threads = str(max(1, (os.cpu_count() or 2) - 1))
     here = str(Path(__file__).parents[1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -105,16 +107,28 @@ def row(run: Run, stage: str, method: str, position: int) -> np.ndarray:
     Raises:
         RunError: the row cannot be read, or holds values that are not finite.
     """
-    try:
+    with reading(run, stage, method):
         scores = np.asarray(array(run, stage, method)[position])
+    refuse_not_finite(run, stage, method, scores, f" (row {position})")
+    return scores
+
+
+@contextlib.contextmanager
+def reading(run: Run, stage: str, method: str) -> Iterator[None]:
+    """What goes wrong while scores are read becomes a RunError that names them."""
+    try:
+        yield
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"Scores {stage}-{method} of run {run.name} cannot be read: {error}") from error
+
+
+def refuse_not_finite(run: Run, stage: str, method: str, scores: np.ndarray, where: str = "") -> None:
+    """Raise RunError if `scores`, or sums of some, are not finite."""
     if not np.isfinite(scores).all():
         raise RunError(
-            f"Scores {stage}-{method} of run {run.name} hold values that are not finite (row {position}). "
+            f"Scores {stage}-{method} of run {run.name} hold values that are not finite{where}. "
             "Compute the run again with `upstream precompute`."
         )
-    return scores
 
 
 def computed(run: Run) -> int:

@@ -10,7 +10,6 @@ import streamlit as st
 import zarr
 
 from explorer import queries, runs
-from influence.errors import RunError
 from influence.run import Run
 
 ALL, WRONG, CLASS, CELL, QUERY = "all", "wrong", "class", "cell", "query"
@@ -64,15 +63,9 @@ def totals(run: Run, stage: str, method: str, name: str, positions: np.ndarray) 
 
 @st.cache_resource(max_entries=32, show_spinner="Adding up the scores …")
 def _totals(_run: Run, checksum: str, stage: str, method: str, name: str, positions: tuple[int, ...]) -> np.ndarray:
-    try:
+    with runs.reading(_run, stage, method):
         result = summed(runs.array(_run, stage, method), positions)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"Scores {stage}-{method} of run {_run.name} cannot be read: {error}") from error
-    if not np.isfinite(result).all():
-        raise RunError(
-            f"Scores {stage}-{method} of run {_run.name} hold values that are not finite. "
-            "Compute the run again with `upstream precompute`."
-        )
+    runs.refuse_not_finite(_run, stage, method, result)
     return result
 
 

@@ -34,6 +34,12 @@ app = typer.Typer(
 )
 out = Console()
 
+NameOfRun = Annotated[str, typer.Argument(help="Name of a run in --runs, or a path.")]
+Function = Annotated[
+    str | None,
+    typer.Option("--study", metavar="FILE.py:FUNCTION", help="Of a run that was computed from a function."),
+]
+TrainingDevice = Annotated[str, typer.Option("--device", help="Where to train, e.g. cuda.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.", envvar="UPSTREAM_RUNS")]
 SeedIfAny = Annotated[
     int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Of training, sampling and the map; default 0.")
@@ -224,7 +230,7 @@ def check(
 
 @app.command()
 def validate(
-    run: Annotated[str, typer.Argument(help="Name of a run in --runs, or a path.")],
+    run: NameOfRun,
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="At most so long: 90s, 10m, 1h.")] = "10m",
     check: Annotated[
         list[str] | None, typer.Option("--check", metavar="NAME", help="Only this check; may be given several times.")
@@ -232,11 +238,8 @@ def validate(
     stage: Annotated[
         str | None, typer.Option("--stage", help="Whose examples are left out; default the first, pretraining.")
     ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option("--study", metavar="FILE.py:FUNCTION", help="Of a run that was computed from a function."),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="Where to train, e.g. cuda.")] = "cpu",
+    study: Function = None,
+    device: TrainingDevice = "cpu",
     runs: Runs = DEFAULT_RUNS,
     seed: SeedIfAny = None,
     quiet: Quiet = False,
@@ -259,7 +262,7 @@ def validate(
 
 @app.command("leave-out")
 def leave_out(
-    run: Annotated[str, typer.Argument(help="Name of a run in --runs, or a path.")],
+    run: NameOfRun,
     ids: Annotated[list[int], typer.Argument(help="Ids of the examples to train without, all at once.")],
     stage: Annotated[
         str | None, typer.Option("--stage", help="Whose they are; default the first, pretraining.")
@@ -267,11 +270,8 @@ def leave_out(
     start: Annotated[
         str, typer.Option("--start", help="solution: train on from where the models stand; scratch: all over again.")
     ] = "solution",
-    study: Annotated[
-        str | None,
-        typer.Option("--study", metavar="FILE.py:FUNCTION", help="Of a run that was computed from a function."),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="Where to train, e.g. cuda.")] = "cpu",
+    study: Function = None,
+    device: TrainingDevice = "cpu",
     runs: Runs = DEFAULT_RUNS,
     quiet: Quiet = False,
 ) -> None:
