@@ -100,7 +100,7 @@ def _planted(bench: Bench, labels: np.ndarray, classes: int, share: float, seed:
     wrong = generator.choice(len(labels), max(1, round(share * len(labels))), replace=False)
     given = labels.copy()
     given[wrong] = (labels[wrong] + generator.integers(1, classes, len(wrong))) % classes
-    study = _trained(bench, given)
+    study = trained_on(bench, given)
     orders = _orders(bench, study, given) | {"random": generator.permutation(len(labels))}
     rows = []
     for finder, order in orders.items():
@@ -122,8 +122,8 @@ def _planted(bench: Bench, labels: np.ndarray, classes: int, share: float, seed:
     return pd.concat(rows, ignore_index=True)
 
 
-def _trained(bench: Bench, given: np.ndarray) -> Study:
-    """The study trained on the labels that were given, from scratch if that can be."""
+def trained_on(bench: Bench, given: np.ndarray) -> Study:
+    """The study with its stage trained on other labels, (m,), and all that follow; from scratch if that can be."""
     old, stages = bench.retrainer, list(bench.study.stages)
     position = bench.study.position(bench.stage)
     stages[position] = dataclasses.replace(stages[position], data=Relabelled(stages[position].data, given))

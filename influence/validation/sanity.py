@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -12,12 +10,10 @@ import pandas as pd
 import torch
 
 from influence.errors import CurvatureError, TrainingError
-from influence.retraining import Retrainer
-from influence.study import Study
 from influence.validation import leave_one_out, subsets
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
-from influence.validation.planted import Relabelled, labels_of
+from influence.validation.planted import labels_of, trained_on
 from influence.validation.statistics import mean_interval, spearman
 
 DAMPING = 1e-2
@@ -122,16 +118,9 @@ def _untrained(bench: Bench) -> np.ndarray:
 
 def _shuffled(bench: Bench) -> np.ndarray:
     """Scores of models that were trained on the stage's examples with each other's labels."""
-    position = bench.study.position(bench.stage)
-    labels = labels_of(bench.study.stages[position])
+    labels = labels_of(bench.study.stages[bench.study.position(bench.stage)])
     assert labels is not None
-    mixed = bench.generator("shuffled").permutation(labels)
-    stages = list(bench.study.stages)
-    stages[position] = dataclasses.replace(stages[position], data=Relabelled(stages[position].data, mixed))
-    old = bench.retrainer
-    study = Study(bench.study.name, stages, bench.study.queries, bench.study.measure)
-    again = Retrainer(study, device=old.objectives[0].device, recipes=old.recipes, starts=copy.copy(old.starts))
-    at = again.study_at(again.retrain(start=bench.starts[-1]).parameters)
+    at = trained_on(bench, bench.generator("shuffled").permutation(labels))
     return bench.scores_of(at, curvature="ggn", damping=DAMPING)
 
 
