@@ -194,11 +194,11 @@ STEPS = (
         "Size and spread",
         "Each of the {it.m} examples has a score, and the histogram holds them all; its counts are on a log scale, so "
         "most are next to zero. {it.share_of_few} of all influence; the ticks below the bars are they.",
-        "Would more cards tell it all? Set “Cards a list” to 20.",
+        "Would more cards tell it all? Under “Options”, set “Cards a list” to 20.",
         "{it.share_of_many}. A list is the end of a spread, not *the* cause.",
         many_cards,
         set=ASKED,
-        regions=("histogram", "list_controls"),
+        regions=("histogram", "list_options"),
     ),
     Step(
         "Look-alike or cause",

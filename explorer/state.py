@@ -16,6 +16,8 @@ import streamlit as st
 # Held by a widget of the same key.
 RUN, SHOW, STAGE, COUNT, ORDER, COLOUR = "run", "show", "of", "k", "order", "colour"
 RANKING, SHADING, BY = "ranking", "shading", "by"
+# What is explained of a prediction, and the class to compare with.
+TARGET, AGAINST = "explained", "against"
 # Made by clicking: a prediction, a cell of the confusion matrix, a class, a region of the map, one training example.
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
 # The same: a bar of the histogram.
@@ -40,12 +42,15 @@ FIND = "find"
 # The same for training examples; what it finds goes into EXAMPLE.
 FIND_EXAMPLE = "find_example"
 
-# Of Try it, never in the URL: how to ask, the test item to start from, a file, a drawing, what is explained.
-WAY, START, UPLOADED, DRAWN, TARGET = "way", "start", "uploaded", "drawn", "explained"
+# Of Try it, never in the URL: how to ask, the test item to start from, a file, a drawing.
+WAY, START, UPLOADED, DRAWN = "way", "start", "uploaded", "drawn"
 
 # Of Learn, never in the URL: the step and run that were arranged last, the steps that were answered, what retraining in
 # the plane gave.
 ARRANGED, ANSWERED, RETRAINED = "arranged", "answered", "retrained"
+
+# What only Explore's widgets hold: left over where another page is opened.
+OF_EXPLORE = (SHOW, COUNT, ORDER, COLOUR, RANKING, SHADING, BY, TARGET, AGAINST)
 
 COUNTS = (5, 10, 20)
 STRONGEST, RELATIVE, DIVERSE = "Strongest", "Relative", "Diverse"

@@ -78,7 +78,7 @@ def replay(
 
     Raises:
         MethodError: a recording is missing, or is not that of the study's model; a query does not exist.
-        TrainingError: a training does not repeat itself bit by bit, or its derivative is not finite.
+        TrainingError: a training does not repeat itself (but for rounding), or its derivative is not finite.
         StudyError, LossError: there is no such stage, or a loss is not as it should be.
     """
     first = study.position(stage)

@@ -67,10 +67,8 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
     stages = runs.scored_stages(run)
     of = state.texts(controls.stage_title(stage) for stage in stages)
-    others = (state.SHOW, state.ORDER, state.COLOUR, state.RANKING, state.SHADING, state.BY)
-    return {state.COUNT: state.texts(state.COUNTS), state.STAGE: of if len(stages) > 1 else ()} | dict.fromkeys(
-        others, ()
-    )
+    here = {state.COUNT: state.texts(state.COUNTS), state.STAGE: of if len(stages) > 1 else ()}
+    return dict.fromkeys(state.OF_EXPLORE, ()) | here
 
 
 def paired(a: sides.Choice, b: sides.Choice, stage: str, count: int) -> comparison.Pair:

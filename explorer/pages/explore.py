@@ -49,8 +49,8 @@ def draw(run: Run) -> None:
         position = picker.draw(run)
     with middle:
         question = st.empty()
-        choices = controls.draw(run, stages, rankings(embedding))
-        wanted = explain.choose(run, run.queries().iloc[position])
+        choices = controls.draw(run, stages, rankings(embedding), run.queries().iloc[position])
+        wanted = choices.wanted
         listed = st.container(key="listed")
         with st.container(key="context"):
             spread, sums = st.columns(2, gap="medium")
@@ -99,6 +99,8 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
         state.COLOUR: state.COLOURS,
         state.RANKING: offered,
         state.SHADING: state.SHADINGS if has_split else (),
+        state.TARGET: explain.TARGETS,
+        state.AGAINST: explain.classes(run) if state.clicked(state.TARGET) == explain.MARGIN else (),
         state.BY: state.texts(by.lower() for by in state.SUMS) if has_source else (),
     }
 

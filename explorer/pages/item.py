@@ -60,8 +60,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
     stages = runs.scored_stages(run)
     of = state.texts(controls.stage_title(stage) for stage in stages)
-    others = (state.SHOW, state.COUNT, state.ORDER, state.COLOUR, state.RANKING, state.SHADING, state.BY)
-    return {state.STAGE: of if len(stages) > 1 else ()} | dict.fromkeys(others, ())
+    return dict.fromkeys(state.OF_EXPLORE, ()) | {state.STAGE: of if len(stages) > 1 else ()}
 
 
 def example_html(example: pd.Series) -> str:

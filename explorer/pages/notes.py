@@ -40,8 +40,7 @@ def draw(run: Run) -> None:
 
 def allowed(_: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
-    others = (state.SHOW, state.COUNT, state.ORDER, state.COLOUR, state.RANKING, state.SHADING, state.BY)
-    return {state.TAG: (ALL, *notes.TAGS)} | dict.fromkeys(others, ())
+    return dict.fromkeys(state.OF_EXPLORE, ()) | {state.TAG: (ALL, *notes.TAGS)}
 
 
 def table_html(run: Run, listed: list[notes.Note]) -> str:

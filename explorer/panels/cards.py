@@ -99,9 +99,10 @@ def _columns(view: View, largest: float) -> list[dict[str, Any]]:
     if shown.single is not None:
         title = "Nearest in the embedding" if view.ranking == state.NEAREST else "A random draw"
         return [_column(view, "single", theme.SINGLE[view.ranking], title, shown.single, largest)]
+    order = "" if view.order == state.STRONGEST else f", {view.order.lower()}"
     return [
-        _column(view, "helpful", theme.HELPFUL, "Helpful", shown.helpful, largest),
-        _column(view, "harmful", theme.HARMFUL, "Harmful", shown.harmful, largest),
+        _column(view, "helpful", theme.HELPFUL, f"Helpful{order}", shown.helpful, largest),
+        _column(view, "harmful", theme.HARMFUL, f"Harmful{order}", shown.harmful, largest),
     ]
 
 

@@ -1,13 +1,16 @@
-"""What the lists show: whose examples, how many, in which order, how texts are shaded; and what narrows them down."""
+"""What the lists show: whose examples, of what, how many, in which order, how shaded; and what narrows them down."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import pandas as pd
 import streamlit as st
 
 from explorer import diverse, lists, plain, runs, splits, state, theme
+from explorer.panels import explain
 from explorer.view import View
+from influence.live import Target
 from influence.run import Run
 
 STRONGEST_HELP = "Strongest: by score."
@@ -19,33 +22,40 @@ RELATIVE_HELP = (
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What the controls above the lists are set to."""
+    """What the controls above the lists are set to; `wanted` is None where the run's own scores are explained."""
 
     stage: str
     count: int
     order: str
     ranking: str
     shading: str
+    wanted: Target | None
 
 
-def draw(run: Run, stages: list[str], rankings: tuple[str, ...]) -> Choices:
-    """Draw the controls; `rankings` are those that the run can offer."""
-    with st.container(horizontal=True, gap="medium", key="list_controls"):
+def draw(run: Run, stages: list[str], rankings: tuple[str, ...], query: pd.Series | None = None) -> Choices:
+    """Draw the controls; `rankings` are those that the run can offer, `query` is a prediction of the run.
+
+    What is changed now and then is folded away, so that the lists stand high on the page.
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="list_controls"):
         stage = stages[0]
         if len(stages) > 1:
             stage = st.segmented_control(
                 "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
                 format_func=stage_title, help="Whose training examples are listed: those of which stage.",
             ) or stage  # fmt: skip
-        count = st.segmented_control(
-            "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT, bind="query-params",
-            help="How many examples each list shows.",
-        )  # fmt: skip
         ranking = _ranking(run, stage, rankings)
+    # Not a popover: what it holds is on the page only while it is open, and misses what a link or a lesson sets.
+    with st.expander("Options", key="list_options"):
+        count = st.segmented_control(
+            "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT,
+            bind="query-params", help="How many examples each list shows.",
+        )  # fmt: skip
         order = _order(run, stages, stage, ranking, rankings)
         shading = _shading() if any(splits.stored(run, s, run.methods(s)[0]) for s in stages) else None
+        wanted = None if query is None else explain.choose(run, query)
     return Choices(
-        stage, count or state.COUNTS[0], order or state.STRONGEST, ranking, shading or state.PLAIN
+        stage, count or state.COUNTS[0], order or state.STRONGEST, ranking, shading or state.PLAIN, wanted
     )  # fmt: skip
 
 

@@ -15,27 +15,31 @@ from influence.errors import UpstreamError
 from influence.live import Target
 from influence.run import Run
 
-TRUE, PREDICTED, MARGIN = "True class", "Predicted class", "Margin"
+TRUE, PREDICTED, MARGIN = TARGETS = ("True class", "Predicted class", "Margin")
 
 
 def choose(run: Run, query: pd.Series) -> Target | None:
     """Draw the choice; None where the run's own scores are what is asked for."""
     chosen = st.segmented_control(
-        "Explain", (TRUE, PREDICTED, MARGIN), default=TRUE, required=True, key=state.TARGET,
+        "Explain", TARGETS, default=TRUE, required=True, key=state.TARGET, bind="query-params",
         help="True class: its loss, as the run has it. Predicted class: the loss of what the model said; the same if "
         "it was right. Margin: the loss of the one class minus that of another. The first choice other than the run's "
         "own takes some seconds.",
     )  # fmt: skip
     said, true = str(query["prediction"]), str(query["label"])
     if chosen == MARGIN:
-        classes = run.stage(run.stages[-1])["classes"]
-        others = [name for name in classes if name != said]
+        others = [name for name in classes(run) if name != said]
         against = st.selectbox(
             f"{plain.for_markdown(said)} rather than", others, index=others.index(true) if true in others else 0,
-            format_func=plain.visible, key=f"{state.TARGET}-against-{query['id']}-{run.name}", width=190,
+            format_func=plain.visible, key=state.AGAINST, bind="query-params", width=190,
         )  # fmt: skip
         return Target(said, against)
     return Target(said) if chosen == PREDICTED and said != true else None
+
+
+def classes(run: Run) -> tuple[str, ...]:
+    """What the finetuned model tells apart; empty where it has no classes."""
+    return tuple(run.stage(run.stages[-1])["classes"])
 
 
 def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.ndarray | None:

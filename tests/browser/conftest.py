@@ -108,6 +108,19 @@ def settle(page: Any) -> None:
 
 
 @pytest.fixture(scope="session")
+def list_option() -> Callable[[Any, str], None]:
+    """Choose one of what is folded away above the lists."""
+
+    def choose(page: Any, name: str) -> None:
+        option = page.get_by_role("radio", name=name, exact=True)
+        if not option.is_visible():
+            page.locator(".st-key-list_options summary").click()
+        option.click()
+
+    return choose
+
+
+@pytest.fixture(scope="session")
 def context(browser: Any) -> Iterator[Any]:
     """One visitor, so that the browser's cache of scripts is filled once; the app keeps nothing in it."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})

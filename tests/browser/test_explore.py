@@ -118,8 +118,8 @@ def test_next_button_arrow_key_and_back(page, small, until, settled):
     until(lambda: f"Test item {small.MISTAKE + 1}," in picture.get_attribute("alt"))
 
 
-def test_copied_link_reopens_the_view(page, elsewhere, until, settled):
-    page.get_by_role("radio", name="10", exact=True).click()
+def test_copied_link_reopens_the_view(page, elsewhere, until, settled, list_option):
+    list_option(page, "10")
     until(lambda: page.locator("button.card").count() == 20)
     page.locator('button[data-cell="1-2"]').click()
     until(lambda: "cell=1-2" in page.url)
@@ -135,6 +135,16 @@ def test_copied_link_reopens_the_view(page, elsewhere, until, settled):
     for part in (".up-prediction", "section.helpful", "section.harmful", ".rows", ".strip"):
         assert copy.locator(part).inner_text() == page.locator(part).inner_text()
     assert ring(copy) == ring(page) is not None
+
+
+def test_options_are_in_the_link_and_named_above_the_lists(page, elsewhere, until, settled, list_option):
+    list_option(page, "Relative")
+    until(lambda: "order=Relative" in page.url)
+    settled()
+    copy = elsewhere(page.url)
+    assert copy.url == page.url
+    assert copy.locator("section.helpful h3").inner_text().split("\n")[1] == "Helpful, relative"
+    assert copy.locator("section.helpful").inner_text() == page.locator("section.helpful").inner_text()
 
 
 def test_lasso_narrows_the_lists(page, until):

@@ -62,7 +62,7 @@ def plain_number(text: str) -> float:
     return float(text.replace(MINUS, "-"))
 
 
-def test_whole_lesson_is_clicked_through(learn):
+def test_whole_lesson_is_clicked_through(learn, list_option):
     page = learn("run=small")
     press(page, "lesson_begin")
     wait_for(page, "1 of 9")
@@ -91,7 +91,7 @@ def test_whole_lesson_is_clicked_through(learn):
 
     wait_for(page, "4 of 9")
     settle(page)
-    page.get_by_role("radio", name="20", exact=True).click()
+    list_option(page, "20")
     wait_for(page, "✓")
     press(page, "lesson_next")
 

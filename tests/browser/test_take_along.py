@@ -16,8 +16,8 @@ def downloaded(page, button) -> Path:
     return Path(coming.value.path())
 
 
-def test_the_report_opens_offline_and_is_the_view(page, browser, until, settled):
-    page.get_by_role("radio", name="10", exact=True).click()
+def test_the_report_opens_offline_and_is_the_view(page, browser, until, settled, list_option):
+    list_option(page, "10")
     until(lambda: page.locator("button.card").count() == 20)
     settled()
     saved = downloaded(page, page.get_by_role("button", name="Report"))

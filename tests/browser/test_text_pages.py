@@ -33,8 +33,8 @@ def test_tokens_are_shaded_by_sign_and_told_on_hover(texts):
     assert "Largest shares" in texts.locator("section .spoken").first.inner_text()
 
 
-def test_switch_shows_plain_texts_and_is_in_the_link(texts, elsewhere):
-    texts.get_by_role("radio", name="Plain", exact=True).click()
+def test_switch_shows_plain_texts_and_is_in_the_link(texts, elsewhere, list_option):
+    list_option(texts, "Plain")
     texts.locator("section .passage .share").first.wait_for(state="detached")
     assert "shading=Plain" in texts.url
     assert texts.locator("section .passage .shared").count() > 0
@@ -43,8 +43,8 @@ def test_switch_shows_plain_texts_and_is_in_the_link(texts, elsewhere):
     assert copy.locator("section.helpful").inner_text() == texts.locator("section.helpful").inner_text()
 
 
-def test_long_texts_open_in_place_and_short_ones_are_whole(texts):
-    texts.get_by_role("radio", name="20", exact=True).click()
+def test_long_texts_open_in_place_and_short_ones_are_whole(texts, list_option):
+    list_option(texts, "20")
     texts.locator("section button.more:visible").first.wait_for()
     card = texts.locator("section li.text", has=texts.locator("button.more:visible")).first
     tall = "(e) => e.querySelector('.passage').getBoundingClientRect().height"
@@ -61,8 +61,8 @@ def test_long_texts_open_in_place_and_short_ones_are_whole(texts):
     assert texts.locator("section li.text").evaluate_all(f"{whole}.scrollHeight <= e.clientHeight + 2)")
 
 
-def test_opened_text_stays_open_when_a_card_is_pressed(texts, settled_texts):
-    texts.get_by_role("radio", name="20", exact=True).click()
+def test_opened_text_stays_open_when_a_card_is_pressed(texts, settled_texts, list_option):
+    list_option(texts, "20")
     texts.locator("section button.more:visible").first.wait_for()
     settled_texts()
     texts.locator("section button.more:visible").first.click()

@@ -120,12 +120,12 @@ def test_ringed_example_that_is_not_listed_gets_a_card(open_app, small_root, com
 def test_bad_values_in_the_url_fall_back_with_a_notice(open_app, small_root, small, component):
     app = open_app(
         small_root, k="99", show="Odd", of="Nothing", order="Random", colour="Pink", query="5", cell="7-7",
-        group="zebra", region="1_2", example="abc", ranking="Sorted", words="river",
+        group="zebra", region="1_2", example="abc", ranking="Sorted", words="river", explained="All",
     )  # fmt: skip
     assert not app.exception
     notice = app.warning[0].value
     for bad in (
-        "99", "Odd", "Nothing", "Random", "Pink", "“5”", "7\\-7", "zebra", "polygon", "abc", "Sorted", "river",
+        "99", "Odd", "Nothing", "Random", "Pink", "“5”", "7\\-7", "zebra", "polygon", "abc", "Sorted", "river", "“All”",
     ):  # fmt: skip
         assert bad in notice
     assert app.text_input(key="find").value == str(small.MISTAKE)

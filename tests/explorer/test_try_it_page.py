@@ -101,6 +101,12 @@ def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
     assert not app.exception
     after = [m.value for m in app.markdown if "Helpful" in m.value]
     assert "minus the loss of" in after[0]
+    said, other = app.selectbox(key="against").label.split()[0], app.selectbox(key="against").options[-1]
+    copy = open_app(small_root, explained="Margin", against=other)
+    assert f"“{said}” minus the loss of “{other}”" in next(m.value for m in copy.markdown if "Helpful" in m.value)
+    wrong = open_app(small_root, explained="Margin", against="zebra")
+    assert not wrong.exception
+    assert "zebra" in wrong.warning[0].value
 
 
 def test_what_is_explained_live_is_split_over_tokens_too(open_app, small, tmp_path, monkeypatch, component):

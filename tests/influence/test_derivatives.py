@@ -344,6 +344,17 @@ def test_a_model_that_is_random_in_evaluation_mode_is_refused():
         attribute(Study("random", [stage], stage.data), progress=False)
 
 
+def test_a_loss_that_differs_by_rounding_from_time_to_time_is_taken():
+    draw = torch.Generator().manual_seed(0)
+    stage = Stage(
+        "rounding", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1,
+        forward=lambda model, batch: model(batch[0]) + 1e-15 * torch.randn(3, dtype=torch.float64, generator=draw),
+    )  # fmt: skip
+    with torch.no_grad():
+        assert not torch.equal(*(stage.forward(stage.model, stage.data.tensors) for _ in range(2)))
+    assert objective_of(stage).checked_losses(stage.data).isfinite().all()
+
+
 def test_torchs_settings_are_as_before_while_gradients_are_handed_out():
     stage = Stage("one", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1)
     objective = objective_of(stage, batch_size=4)
