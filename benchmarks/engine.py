@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import multiprocessing
+import resource
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import torch
@@ -109,7 +113,7 @@ def main() -> None:
     sides = torch.cat([rows for _, rows in example_gradients(objective, held_out, objective.trained)])
     fitted = report.measure("EK-FAC fit", lambda: EKFAC(objective, damping=DAMPING))
     assert isinstance(fitted, EKFAC)
-    solved, resident = fitted.solve(sides), psutil.Process().memory_info().rss
+    solved = fitted.solve(sides)
     exact = exact_dots(model, data, solved)
     report.measure("forward, and back to the layers' outputs", lambda: without_products(objective, data))
     for count in queries:
@@ -136,12 +140,37 @@ def main() -> None:
         spent = (time.perf_counter() - began) / 20
         remark = f"{1e3 * spent:.0f} ms each, error {index.error:.0e}, {index.bytes / 2**20:.0f} MiB"
         report.table.add_row("a new query through the index", "", "", remark)
+    for count in queries[2:] or queries:
+        needed = memory_of_scores(model, data, solved[:count], given.threads)
+        report.table.add_row(f"memory to score {count} queries, beyond data and vectors", "", "", f"{needed} MB")
     if importlib.util.find_spec("kronfluence") and not given.smoke:
         kronfluence(report, data, held_out, queries)
     console = Console(width=110)
     console.print(report.table)
-    peak = psutil.Process().memory_info().rss if given.smoke else max(resident, psutil.Process().memory_info().rss)
-    console.print(f"{given.threads} threads, torch {torch.__version__}; memory at the end {peak / 2**20:.0f} MiB")
+    console.print(f"{given.threads} threads, torch {torch.__version__}")
+
+
+def memory_of_scores(model: nn.Module, data: TensorDataset, vectors: Tensor, threads: int) -> int:
+    """Largest resident memory while scoring, over what stands before, in a process of its own, MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save((model.state_dict(), data.tensors, vectors), Path(folder) / "given.pt")
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(peak_of_scores, (Path(folder) / "given.pt", threads))
+
+
+def peak_of_scores(given: Path, threads: int) -> int:
+    torch.set_num_threads(threads)
+    parameters, tensors, vectors = torch.load(given)
+    model, data = network(), TensorDataset(*tensors)
+    model.load_state_dict(parameters)
+    (objective,) = objectives_of(Study("memory", [Stage("train", model, loss, data)], data))
+    epoch(model, TensorDataset(*(t[:128] for t in tensors)))  # torch's own kernels
+    before = psutil.Process().memory_info().rss
+    with suppress(OSError):  # else what came before counts too
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    for _ in dots(objective, data, objective.trained, vectors):
+        pass
+    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 1e6)
 
 
 def without_products(objective: Objective, data: TensorDataset) -> None:
