@@ -50,7 +50,7 @@ def _for_texts(size: Size) -> Size:
         pretrain=min(400, size.pretrain),
         finetune=min(300, size.finetune),
         steps=size.steps * 2 // 5,
-        l2=1e-3,
+        l2=1e-4,
         batch=50,
     )
 

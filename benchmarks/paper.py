@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from trust import experiments
 from trust.experiments import Figures
-from trust.settings import Size, cifar, digits
+from trust.settings import FEW_CHANNELS, Size, cifar, digits
 from trust.tables import across, gap, reached
 
 from influence.errors import StudyError
@@ -127,10 +127,11 @@ def _left_out(bench: Bench, name: str, seeds: int) -> list[Line]:
             setting = digits(variant, bench.size, seed)
         else:
             assert bench.data is not None
-            setting = cifar(variant, bench.size, seed, bench.data)
+            setting = cifar(variant, bench.size, seed, bench.data, channels=FEW_CHANNELS)
         return experiments.left_out(setting, bench.strongest, bench.random)
 
-    found = bench.figures(name, seeds, compute, bench.strongest, bench.random)
+    channels = [FEW_CHANNELS] if study == "cifar" else []
+    found = bench.figures(name, seeds, compute, bench.strongest, bench.random, *channels)
     digits_frozen = name == "digits-frozen"
 
     def line(label: str, start: str, method: str, to_reach: float | None, paper: str = "") -> Line:

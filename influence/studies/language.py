@@ -13,6 +13,7 @@ from influence.studies.tokenizing import PADDING, START
 HEADS = 4
 SPREAD = 0.02
 """Standard deviation of the weights at the start. With torch's own for embeddings, 1, far less is learned."""
+COMMON = 3e-3
 
 
 class Block(nn.Module):
@@ -35,13 +36,20 @@ class Block(nn.Module):
 
 
 class Body(nn.Module):
-    """Token ids (B, L), L at most 1 + context, to states (B, L, width)."""
+    """Token ids (B, L), L at most 1 + context, to states (B, L, width).
+
+    Attributes:
+        emphasis: how much a token weighs in `sentence`, a buffer (vocabulary,): all the same, unless it is set.
+    """
+
+    emphasis: Tensor
 
     def __init__(self, vocabulary: int, context: int, width: int, layers: int):
         super().__init__()
         self.words, self.places = nn.Embedding(vocabulary, width), nn.Embedding(1 + context, width)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
+        self.register_buffer("emphasis", torch.ones(vocabulary), persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=SPREAD)
@@ -82,12 +90,21 @@ class TextClassifier(nn.Module):
 def sentence(model: nn.Module, tokens: Tensor) -> Tensor:
     """Each text as the model's body sees it, (B, 2 width): the mean of its tokens' states, and that of their words.
 
-    The latter tells topics apart that the states, which are for the next token, have forgotten.
+    The latter tells topics apart that the states, which are for the next token, have forgotten. Means are weighted by
+    the body's `emphasis`.
     """
     body = cast(Body, model.get_submodule("body"))
-    read = ((tokens != PADDING) & (tokens != START))[..., None]
-    states, words = ((each * read).sum(1) / read.sum(1) for each in (body(tokens), body.words(tokens)))
+    weights = (((tokens != PADDING) & (tokens != START)) * body.emphasis[tokens])[..., None]
+    states, words = ((each * weights).sum(1) / weights.sum(1) for each in (body(tokens), body.words(tokens)))
     return torch.cat([states, layer_norm(words, words.shape[-1:])], dim=1)
+
+
+def emphasis(counts: Tensor) -> Tensor:
+    """Weights of tokens by how often they occur, 0 to 1: rare ones tell more of what a text is about than "the".
+
+    After Arora, Liang & Ma (2017), a / (a + share): a token that is `COMMON` of all weighs half.
+    """
+    return COMMON / (COMMON + counts / counts.sum())
 
 
 def token_losses(logits: Tensor, batch: list[Tensor]) -> Tensor:

@@ -23,6 +23,7 @@ from influence.studies.language import (
     LanguageModel,
     TextClassifier,
     class_loss,
+    emphasis,
     language_loss,
     sentence,
     token_losses,
@@ -199,10 +200,12 @@ class TextStudy:
         return [name for name, _ in self._pretraining.model.named_parameters()]
 
     def _made(self, model: type[LanguageModel] | type[TextClassifier], *classes: int) -> Any:
-        options = self.options
+        options, words = self.options, self.tokenizer.get_vocab_size()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            return model(self.tokenizer.get_vocab_size(), options.context, options.width, options.layers, *classes)
+            made = model(words, options.context, options.width, options.layers, *classes)
+        made.body.emphasis = emphasis(torch.cat(self.tokens["pretrain"].ids).bincount(minlength=words))
+        return made
 
     def _recipe(self, stage: str, epochs: int, rate: float) -> Recipe:
         count = len(self.parts[stage])

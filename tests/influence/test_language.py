@@ -19,7 +19,15 @@ from influence.chain import objectives_of
 from influence.derivatives.first import example_gradients
 from influence.derivatives.second import ggn_product, hessian_product
 from influence.retraining import leave_one_out
-from influence.studies.language import LanguageModel, class_loss, language_loss, token_losses
+from influence.studies.language import (
+    COMMON,
+    LanguageModel,
+    class_loss,
+    emphasis,
+    language_loss,
+    sentence,
+    token_losses,
+)
 from influence.studies.tokenizing import PADDING, START, TokenData, padded
 from influence.training import fit_stage
 
@@ -50,6 +58,25 @@ def test_padding_and_later_tokens_change_nothing():
     together = model(padded([(short, 0), (long, 0)])[0])
     torch.testing.assert_close(together[0, :2], model(padded([(short, 0)])[0])[0])
     torch.testing.assert_close(together[0, :2], together[1, :2])
+
+
+def test_a_sentence_is_the_weighted_mean_of_what_is_read():
+    torch.manual_seed(0)
+    model, weights = LanguageModel(6, 4, 8, 1).double(), torch.tensor([9.0, 9, 1, 2, 3, 4], dtype=torch.float64)
+    model.body.emphasis = weights
+    tokens = torch.tensor([[START, 2, 4, PADDING], [START, 5, 3, 3]])
+    found = sentence(model, tokens)
+    states, words = model.body(tokens), model.body.words(tokens)
+    for row, (places, shares) in enumerate([([1, 2], [1 / 4, 3 / 4]), ([1, 2, 3], [4 / 8, 2 / 8, 2 / 8])]):
+        mean, word = (sum(s * v[row, p] for p, s in zip(places, shares, strict=True)) for v in (states, words))
+        word = (word - word.mean()) / (word.var(unbiased=False) + 1e-5).sqrt()
+        torch.testing.assert_close(found[row], torch.cat([mean, word]))
+
+
+def test_a_common_token_weighs_half_and_an_unseen_one_wholly():
+    counts = torch.tensor([0, 3, 997])
+    assert emphasis(counts).tolist() == pytest.approx([1, COMMON / (COMMON + 0.003), COMMON / (COMMON + 0.997)])
+    assert COMMON == 0.003, "then the second is a half"
 
 
 @pytest.mark.parametrize("stage", [0, 1])

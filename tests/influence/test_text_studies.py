@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny_texts import sentences
 from tokenizers import Tokenizer
 
@@ -110,6 +111,19 @@ def test_equal_settings_give_an_equal_run(parts, runs, tmp_path):
     np.testing.assert_array_equal(again.scores()[:], runs[0].scores()[:])
     other = TextStudy("tiny", "Sentences", parts, dataclasses.replace(OPTIONS, width=4)).exhibit("frozen")
     assert other.all_settings != exhibit.all_settings
+
+
+def test_common_words_weigh_little_in_a_sentence(parts):
+    study = TextStudy("tiny", "Sentences", parts, TextOptions(vocabulary=40, width=8, layers=1)).exhibit("frozen").study
+    seen = torch.cat([ids for ids, _ in study.stages[0].data])
+    common, rare = (
+        seen.bincount().argmax(),
+        seen.bincount(minlength=40).where(seen.bincount(minlength=40) > 0, 99).argmin(),
+    )
+    for stage in study.stages:
+        weights = stage.model.body.emphasis
+        assert 0 < weights[common] < weights[rare] <= 1
+        assert weights.min() == weights[common]
 
 
 def test_fewer_queries_are_drawn_by_the_seed(parts):
