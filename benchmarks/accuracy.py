@@ -100,10 +100,11 @@ def main() -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"{asked.size.pretrain:,} examples to pretrain on, {asked.size.queries} queries, trained from scratch each "
-        f"time in the same order; {asked.subsets} subsets with {asked.kept:.0%} of the examples; {asked.strongest} "
-        f"examples of largest |score| and {asked.random} random ones left out alone, r: Pearson's over pairs of an "
-        f"example and a query; TRAK over {asked.models} models; mean over {options.seeds} seeds (smallest to largest)."
+        f"{asked.size.pretrain:,} digits or {_for_texts(asked.size).pretrain:,} texts to pretrain on, "
+        f"{asked.size.queries} queries, trained from scratch each time in the same order; {asked.subsets} subsets with "
+        f"{asked.kept:.0%} of the examples; {asked.strongest} examples of largest |score| and {asked.random} random "
+        "ones left out alone, r: Pearson's over pairs of an example and a query; TRAK over "
+        f"{asked.models} models; mean over {options.seeds} seeds (smallest to largest)."
     )
 
 

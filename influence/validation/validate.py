@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from influence.draft import add_tables, locked
-from influence.errors import RunError
+from influence.errors import RunError, TrainingError
 from influence.origin import exhibit_of
 from influence.progress import Progress
 from influence.retraining import retrainer_of
@@ -71,8 +71,12 @@ def validate(
             bars.say(_cost(bench, budget))
             for i, check in enumerate(chosen):
                 share = check.share / sum(other.share for other in chosen[i:])
-                with bench.within(bench.left * share), bars.step(check.asks):
-                    table = check.measure(bench)
+                try:
+                    with bench.within(bench.left * share), bars.step(check.asks):
+                        table = check.measure(bench)
+                except TrainingError as error:  # of one check; the others may do without what failed
+                    bars.say(f"{check.name}: {error}")
+                    continue
                 if len(table):
                     run = add_tables(run, {check.name: table, "summary": _summary(run, check, table)})
                 else:

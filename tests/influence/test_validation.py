@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -12,7 +13,7 @@ from test_cli import TinyBuilt
 from tiny import FINETUNE, PRETRAIN, QUERIES
 
 from influence.asked import exhibits_for
-from influence.errors import RunError, StudyError
+from influence.errors import RunError, StudyError, TrainingError
 from influence.origin import exhibit_of
 from influence.precompute import precompute
 from influence.retraining import Retrainer, retrainer_of
@@ -57,6 +58,16 @@ def checked(finished, tmp_path_factory):
 @pytest.fixture
 def run(finished, tmp_path):
     return Run.open(shutil.copytree(finished, tmp_path / "updated"))
+
+
+def test_a_check_whose_training_fails_leaves_the_others(run, monkeypatch):
+    def fail(bench: Bench) -> pd.DataFrame:
+        raise TrainingError("it stopped short")
+
+    monkeypatch.setitem(CHECKS, "noise", dataclasses.replace(CHECKS["noise"], measure=fail))
+    again = validate(run, checks=["noise", "leave-one-out"], budget=60, progress=False)
+    assert again.validation("noise") is None
+    assert len(again.validation("leave-one-out"))
 
 
 def test_every_check_is_in_the_run_and_verified(checked):
