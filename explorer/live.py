@@ -40,9 +40,15 @@ def opened(run: Run) -> Live:
     return _opened(run, runs.computed(run))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Preparing live answers: the first question of a run takes longer …")
+@st.cache_resource(max_entries=2, show_spinner="Opening the run's models …")
 def _opened(_run: Run, computed: int) -> Live:
     return Live(_run)
+
+
+def scores(opened: Live, item: Any, target: Target) -> Mapping[str, np.ndarray]:
+    """Stage -> scores of its examples; what is on the page already stays there while they are computed."""
+    with st.spinner("Following the answer back. The first one of a run takes longer, up to some minutes …"):
+        return opened.scores(item, target)
 
 
 def split(opened: Live, item: Any, target: Target, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:

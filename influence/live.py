@@ -1,6 +1,6 @@
 """Live answers: a finished run's study and models, open for new questions and for other things to explain.
 
-The curvature is fitted once, when a run is opened; a question is then pulled back through the stages and multiplied
+The curvature is fitted once, for the first answer; a question is then pulled back through the stages and multiplied
 with the gradients of every stage's examples, in one pass over them.
 """
 
@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from influence.chain import Chain
+from influence.chain import Chain, objectives_of
 from influence.curvature import method_named
 from influence.derivatives.first import example_gradients
 from influence.errors import StudyError
@@ -63,7 +64,9 @@ class Answer:
 
 
 class Live:
-    """One run's study, with fitted curvature. Safe to be asked by several threads, one of which is served at a time.
+    """One run's study, with curvature fitted when it is first needed.
+
+    Safe to be asked by several threads, one of which is served at a time.
 
     Args:
         run: a finished run.
@@ -82,11 +85,16 @@ class Live:
         self.classes = tuple(str(name) for name in exhibit.classes[exhibit.study.stages[-1].name])
         if not self.classes:
             raise StudyError(f"Run {run.name} has no classes to explain: its last model is no classifier.")
-        solver = method_named(exhibit.method)
-        self.chain = Chain(exhibit.study, 0, lambda o: solver(o, curvature=exhibit.curvature, damping=exhibit.damping))
+        self.objectives = objectives_of(exhibit.study)
         self.form = exhibit.form
         self._lock = threading.Lock()
         self._answers: OrderedDict[tuple[str, str], dict[str, Answer]] = OrderedDict()
+
+    @cached_property
+    def chain(self) -> Chain:
+        """The way back through the stages, fitted."""
+        exhibit, solver = self.exhibit, method_named(self.exhibit.method)
+        return Chain(exhibit.study, 0, lambda o: solver(o, curvature=exhibit.curvature, damping=exhibit.damping))
 
     def read(self, given: Image.Image | str) -> Input:
         """What the model makes of a picture or text.
@@ -104,7 +112,7 @@ class Live:
 
     def predict(self, item: Any) -> Reading:
         """What the model says to an item of the queries' form."""
-        last, first = self.chain.last, self.chain.objectives[0]
+        first, last = self.objectives[0], self.objectives[-1]
         with self._lock, torch.no_grad():
             (batch,) = (batch for _, batch in last.batches([item]))
             probabilities = last.outputs(batch).double().softmax(1)[0].cpu().numpy()

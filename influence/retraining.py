@@ -24,7 +24,7 @@ from influence.run import Run
 from influence.study import Study
 from influence.training import Trainer
 
-ENOUGH = 100
+ENOUGH = 1000
 """Times the tolerance: where curvature is small and much is left out, rounding may stop a descent so far above it."""
 Start = Literal["solution", "scratch"]
 Parameters = dict[str, Tensor]

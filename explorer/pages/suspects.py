@@ -147,14 +147,13 @@ def ranking(
     columns |= {
         "id": table["id"].to_numpy(),
         "label": [theme.group_name(label) for label in table["label"]],
+        **({"text": [plain.beginning(text, 120) for text in table["text"]]} if "text" in table else {}),
         f"summed score, {unit.name or 'no unit'}": sums[listed] * unit.factor,
     }
     if "self_influence" in table:
         columns["self-influence, nat"] = table["self_influence"].to_numpy()
     columns["reasons"] = suspects.reasons(examples, listed)
     columns["in basket"] = ["✓" if row in chosen else "" for row in listed]
-    if "text" in table:
-        columns["text"] = [plain.beginning(text, 120) for text in table["text"]]
     return pd.DataFrame(columns)
 
 

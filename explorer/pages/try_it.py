@@ -63,7 +63,7 @@ def draw(run: Run) -> None:
         st.html(f'<h2 class="up-title">The model says “<bdi>{heading}</bdi>”. Why?</h2>')
         chosen = target.choose(opened.classes, said.prediction, f"{run.name}-{said.prediction}")
         choices = controls.draw(run, stages, (state.INFLUENCE,))
-    view = new_view(run, opened, asked, said, chosen, choices)
+        view = new_view(run, opened, asked, said, chosen, choices)
     with left:
         for note in asked.notes:
             st.caption(plain.for_markdown(note))
@@ -98,7 +98,7 @@ def new_view(
     stage = choices.stage
     return NewView(
         run=run, position=-1, stage=stage, method=run.methods(stage)[0],
-        scores=opened.scores(asked.item, chosen)[stage], count=choices.count, order=choices.order,
+        scores=live.scores(opened, asked.item, chosen)[stage], count=choices.count, order=choices.order,
         shading=choices.shading, example=None, asked=row(run, opened, asked, said, chosen),
         split=live.split(opened, asked.item, chosen, stage),
     )  # fmt: skip

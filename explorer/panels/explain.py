@@ -48,7 +48,7 @@ def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.nda
         return None
     try:
         opened = live.opened(run)
-        return opened.scores(opened.stored(position), wanted)[stage]
+        return live.scores(opened, opened.stored(position), wanted)[stage]
     except UpstreamError as error:
         state.notice(f"{plain.message(error)} The loss of the true class is explained instead.")
         return None

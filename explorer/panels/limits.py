@@ -10,8 +10,8 @@ SENTENCES = (
     "An example that has copies or close relatives scores low, since the others stand in for it; leaving all of them "
     "out may do much.",
     "They explain the loss of a prediction, not whether the example is true, good or meant to be there.",
-    "Another seed, another order of the data or another network may have learned the same from other examples: on small "
-    "pretrained digit models, what the same examples really did under two seeds agreed with r from 0.3 to 0.7 only.",
+    "Another seed, order of the data or network may have learned the same from other examples: on small digit models, "
+    "what the same examples really did under two seeds agreed with r from 0.3 to 0.7 only.",
     "“Left out” is compared with training in the same way on the rest: what other data in its place would have done "
     "is not measured.",
 )

@@ -185,7 +185,7 @@ def test_what_did_not_converge_is_refused(study, monkeypatch):
     monkeypatch.setattr(training.Trainer, "fit", lambda self, **given: fit(self, **given | {"iterations": 1}))
     retrainer._whitenings = dict.fromkeys(range(2))
     with pytest.raises(
-        TrainingError, match=r"'pretrain': training again stopped at a gradient norm of .*short of 1e-06"
+        TrainingError, match=r"'pretrain': training again stopped at a gradient norm of .*short of 1e-05"
     ):
         retrainer.losses_without("pretrain", list(range(300)))
 
