@@ -152,7 +152,7 @@ def whole_sets(run: Run, start: str) -> Answer:
     question = "Do scores of many examples add up to what leaving them all out does?"
     found = evidence.figures(run, "subsets", start, "LDS, ")
     if not found:
-        return Answer(question, UNKNOWN, "No random subsets were trained on.")
+        return Answer(question, UNKNOWN, "No random subsets were trained on, or too few.")
     marks = [graded(figure.sure, ORDERS) for figure in found.values()]
     told = "; ".join(f"{name}: {_with_interval(figure)}" for name, figure in found.items())
     count = next(iter(found.values())).count
