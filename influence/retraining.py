@@ -59,7 +59,8 @@ class Retrainer:
     Args:
         study: its stages stand where training left them. Their models are never changed.
         device: where to train.
-        tolerance: gradient norm to which a stage without a recipe is optimised; default by dtype (1e-8 for float64).
+        tolerance: gradient norm to which a stage without a recipe is optimised; default by dtype (1e-8 for float64);
+            one that stalls within `ENOUGH` times of it counts.
         recipes: stage -> how it is trained by mini-batches; the others are trained full batch, to a minimum.
         starts: stage -> its parameters before training, by name, for training from scratch.
     """
