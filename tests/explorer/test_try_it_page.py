@@ -109,6 +109,25 @@ def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
     assert "zebra" in wrong.warning[0].value
 
 
+def test_a_margin_stays_chosen_from_prediction_to_prediction(open_app, small_root, monkeypatch):
+    from influence import Run
+
+    run, fake = Run.open(small_root / "small"), Fake()
+    fake.classes = run.stage(run.stages[-1])["classes"]
+    fake.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
+    fake.lengths = {}
+    monkeypatch.setattr(live, "opened", lambda run: fake)
+    table = run.queries()
+    first, second = (table[table["prediction"] == name].iloc[0] for name in table["prediction"].unique()[:2])
+    app = open_app(small_root, explained="Margin", against=str(second["prediction"]), query=str(first["id"]))
+    assert app.selectbox(key="against").value == second["prediction"]
+    app.query_params["query"] = str(second["id"])  # said is what the first was compared with
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="against").value != second["prediction"]
+    assert "minus the loss of" in next(m.value for m in app.markdown if "Helpful" in m.value)
+
+
 def test_what_is_explained_live_is_split_over_tokens_too(open_app, small, tmp_path, monkeypatch, component):
     run, fake = small.write_run(tmp_path, "words", text=True), Fake()
     fake.classes = run.stage(run.stages[-1])["classes"]
