@@ -89,17 +89,23 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
         ("loss", "Loss", " nat"), ("gradient_norm", "Gradient norm", ""), ("self_influence", "Self-influence", " nat"),
     ):  # fmt: skip
         if name in table:
-            share = columns.percentile(table[name].to_numpy(), position)
             value = f"{theme.number(float(example[name]))}{unit}"
-            known.append((title, f"{value} (larger than {theme.percent(share)} of them)"))
+            known.append((title, f"{value} (larger than {_part(table[name].to_numpy(), position)})"))
     counted = columns.leads(run, stage, method)
-    place = columns.percentile(counted.counts, position)
     of = f"{counted.queries:,} {'sampled ' if counted.sampled else ''}predictions"
     often = (
-        f"the top {columns.LEADING} of {counted.counts[position]:,} of {of} (more than {theme.percent(place)} of them)"
+        f"the top {columns.LEADING} of {counted.counts[position]:,} of {of} (more than "
+        f"{_part(counted.counts, position)})"
     )
     known.append(("Shows up everywhere" if columns.everywhere(counted)[position] else "Shows up in", often))
     return known
+
+
+def _part(values: np.ndarray, position: int) -> str:
+    """Of all examples, those whose value is smaller than that at `position`, in words."""
+    if (values >= values[position]).sum() == 1:
+        return "all others"
+    return f"{theme.percent(columns.percentile(values, position))} of them"
 
 
 def facts_html(run: Run, stage: str, method: str, position: int) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from explorer import columns, neighbours
+from explorer.pages import item
 from explorer.panels import single_cards
 from influence import Run
 
@@ -109,3 +110,11 @@ def test_pages_link_to_each_other_with_run_stage_and_choices(open_app, small_roo
     app = open_app(small_root, ITEM, run="small-other", example="7")
     card = component(app, "cards")["columns"][0]["cards"][0]
     assert card["href"] == f"./?run=small-other&of=Pretraining&example=7&query={card['id']}"
+
+
+def test_the_largest_is_larger_than_all_others(run):
+    losses = run.examples("pretrain")["loss"].to_numpy()
+    said = dict(item.facts(run, "pretrain", run.methods("pretrain")[0], int(losses.argmax())))
+    assert said["Loss"].endswith("(larger than all others)")
+    said = dict(item.facts(run, "pretrain", run.methods("pretrain")[0], int(losses.argmin())))
+    assert said["Loss"].endswith("% of them)")
