@@ -159,6 +159,7 @@ def memory_of_scores(model: nn.Module, data: TensorDataset, vectors: Tensor, thr
 
 
 def peak_of_scores(given: Path, threads: int) -> int:
+    """What `memory_of_scores` runs in its process."""
     torch.set_num_threads(threads)
     parameters, tensors, vectors = torch.load(given)
     model, data = network(), TensorDataset(*tensors)

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,7 @@ def measured(root: Path, run: str, steps: int) -> list[float]:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         raise SystemExit("There is no Chromium on this machine: install `chromium` to measure the explorer.")
-    command = [sys.executable, "-m", "explorer", "--runs", str(root), "--run", run, "--port", str(PORT), "--no-browser"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert server.stdout is not None
-        next(line for line in server.stdout if str(PORT) in line)
+    with served(root, PORT) as server:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
@@ -144,12 +140,7 @@ def measured(root: Path, run: str, steps: int) -> list[float]:
                 page.wait_for_timeout(500)
                 sent.append(sum(received) / 1e6)
             browser.close()
-        memory = sum(
-            p.memory_info().rss for p in [psutil.Process(server.pid), *psutil.Process(server.pid).children(True)]
-        )
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
+        memory = resident(server)
     return [
         first,
         *map(statistics.median, (cards, maps)),
@@ -157,6 +148,27 @@ def measured(root: Path, run: str, steps: int) -> list[float]:
         statistics.median(sent),
         memory / 1e6,
     ]
+
+
+@contextmanager
+def served(runs: Path, port: int) -> Iterator[int]:
+    """The explorer on a folder of runs, in a process of its own, whose number this is."""
+    command = [sys.executable, "-m", "explorer", "--runs", str(runs), "--port", str(port), "--no-browser"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert server.stdout is not None
+        next(line for line in server.stdout if str(port) in line)
+        yield server.pid
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def resident(process: int) -> int:
+    """Bytes of a process's memory, with its children's."""
+    parent = psutil.Process(process)
+    return sum(each.memory_info().rss for each in [parent, *parent.children(recursive=True)])
 
 
 def server_seconds(root: Path, run: str) -> float:

@@ -14,8 +14,6 @@ import argparse
 import asyncio
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -23,8 +21,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
-import psutil
-from large_runs import write_run
+from large_runs import resident, served, write_run
 from rich.console import Console
 from rich.table import Table
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -70,16 +67,8 @@ def main() -> None:
 
 def report(given: argparse.Namespace) -> None:
     ids = Run.open(given.runs / given.run).queries()["id"].tolist()
-    command = [sys.executable, "-m", "explorer", "--runs", str(given.runs), "--port", str(PORT), "--no-browser"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert server.stdout is not None
-        next(line for line in server.stdout if str(PORT) in line)
-        seen, memory = asyncio.run(visits(server.pid, given, ids))
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
+    with served(given.runs, PORT) as server:
+        seen, memory = asyncio.run(visits(server, given, ids))
     table = Table("wait, s", "median", "95th percentile", "longest", "how many")
     for name, waits in (("first view", seen.first), ("another prediction", seen.changes)):
         table.add_row(name, *(f"{q:.2f}" for q in np.quantile(waits, [0.5, 0.95, 1])), str(len(waits)))
@@ -125,7 +114,7 @@ async def visit(
 
 
 async def asked(server: ClientConnection, choices: dict[str, object], errors: list[str]) -> float:
-    """Seconds until the view with these choices stands."""
+    """Seconds until the view with these choices (what the URL says) stands; `errors` gets what is wrong on it."""
     message = BackMsg()
     message.rerun_script.query_string = urlencode(choices)
     began, shown = time.perf_counter(), b""
@@ -145,12 +134,6 @@ async def asked(server: ClientConnection, choices: dict[str, object], errors: li
             if str(choices.get("query", "")).encode() not in shown:
                 errors.append(f"prediction {choices['query']} was asked for and is not on the page")
             return waited
-
-
-def resident(process: int) -> int:
-    """Bytes of a process's memory, with its children's."""
-    parent = psutil.Process(process)
-    return sum(each.memory_info().rss for each in [parent, *parent.children(recursive=True)])
 
 
 if __name__ == "__main__":

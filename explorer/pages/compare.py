@@ -25,7 +25,7 @@ def draw(run: Run) -> None:
     question = st.empty()
     shared = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="list_controls")
     with shared:
-        stage, count = _stage(stages), _count()
+        stage, count = controls.choose_stage(stages, help=controls.STAGE_HELP), controls.choose_count()
     names, _ = runs.listed(state.runs_folder())
     a = sides.first(run, stage)
     try:
@@ -86,19 +86,3 @@ def _title(words: str, b: sides.Choice) -> str:
     """The page's title; `words` are already escaped. A copied link names B's run even where nobody chose it."""
     named = f'data-link="{state.RUN_B}" data-value="{plain.for_html(b.run.name)}"'
     return f'<h2 class="up-title" {named}>{words}</h2>'
-
-
-def _stage(stages: list[str]) -> str:
-    if len(stages) == 1:
-        return stages[0]
-    return st.segmented_control(
-        "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
-        format_func=controls.stage_title, help="Whose training examples are listed: those of which stage.",
-    ) or stages[0]  # fmt: skip
-
-
-def _count() -> int:
-    return st.segmented_control(
-        "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT, bind="query-params",
-        help="How many examples each list shows.",
-    ) or state.COUNTS[0]  # fmt: skip

@@ -34,7 +34,7 @@ def draw(run: Run) -> None:
         left, right = st.columns([34, 66], gap="large")
     with left:
         st.html('<h2 class="up-title">Pick a training example</h2>')
-        stage = _stage(stages)
+        stage = controls.choose_stage(stages, on_change=state.click, args=(state.EXAMPLE, None))
         method = run.methods(stage)[0]
         position = _chosen(run, stage, method)
         _steps(run.examples(stage), position)
@@ -113,15 +113,6 @@ def facts_html(run: Run, stage: str, method: str, position: int) -> str:
     pairs = facts(run, stage, method, position)
     lines = "".join(f"<dt>{plain.for_html(a)}</dt><dd><bdi>{plain.for_html(b)}</bdi></dd>" for a, b in pairs)
     return f'<div class="up-prediction"><dl>{lines}</dl></div>'
-
-
-def _stage(stages: list[str]) -> str:
-    if len(stages) == 1:
-        return stages[0]
-    return st.segmented_control(
-        "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
-        format_func=controls.stage_title, on_change=state.click, args=(state.EXAMPLE, None),
-    ) or stages[0]  # fmt: skip
 
 
 def _chosen(run: Run, stage: str, method: str) -> int:

@@ -33,12 +33,7 @@ def draw(run: Run) -> None:
         helpful = st.segmented_control(
             "Rank by", state.SIDES, default=state.HARM, required=True, key=state.SIDE, bind="query-params"
         ) == state.HELP  # fmt: skip
-        stage = stages[0]
-        if len(stages) > 1:
-            stage = st.segmented_control(
-                "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
-                format_func=controls.stage_title,
-            ) or stage  # fmt: skip
+        stage = controls.choose_stage(stages)
     method = run.methods(stage)[0]
     positions = suspects.rows(run.queries(), name, _query(run))
     sums = suspects.totals(run, stage, method, name, positions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +14,7 @@ from explorer.view import View
 from influence.live import Target
 from influence.run import Run
 
+STAGE_HELP = "Whose training examples are listed: those of which stage."
 STRONGEST_HELP = "Strongest: by score."
 RELATIVE_HELP = (
     "Relative: by score over the size of the example's own gradient, so that examples which move every prediction do "
@@ -38,25 +40,35 @@ def draw(run: Run, stages: list[str], rankings: tuple[str, ...], query: pd.Serie
     What is changed now and then is folded away, so that the lists stand high on the page.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", key="list_controls"):
-        stage = stages[0]
-        if len(stages) > 1:
-            stage = st.segmented_control(
-                "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
-                format_func=stage_title, help="Whose training examples are listed: those of which stage.",
-            ) or stage  # fmt: skip
+        stage = choose_stage(stages, help=STAGE_HELP)
         ranking = _ranking(run, stage, rankings)
     # Not a popover: what it holds is on the page only while it is open, and misses what a link or a lesson sets.
     with st.expander("Options", key="list_options"):
-        count = st.segmented_control(
-            "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT,
-            bind="query-params", help="How many examples each list shows.",
-        )  # fmt: skip
+        count = choose_count()
         order = _order(run, stages, stage, ranking, rankings)
         shading = _shading() if any(splits.stored(run, s, run.methods(s)[0]) for s in stages) else None
         wanted = None if query is None else explain.choose(run, query)
     return Choices(
-        stage, count or state.COUNTS[0], order or state.STRONGEST, ranking, shading or state.PLAIN, wanted
+        stage, count, order or state.STRONGEST, ranking, shading or state.PLAIN, wanted
     )  # fmt: skip
+
+
+def choose_stage(stages: list[str], **more: Any) -> str:
+    """Draw the choice of a stage, if there is more than one; `more` goes to the widget."""
+    if len(stages) == 1:
+        return stages[0]
+    return st.segmented_control(
+        "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
+        format_func=stage_title, **more,
+    ) or stages[0]  # fmt: skip
+
+
+def choose_count() -> int:
+    """Draw the choice of how many cards a list has."""
+    return st.segmented_control(
+        "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT, bind="query-params",
+        help="How many examples each list shows.",
+    ) or state.COUNTS[0]  # fmt: skip
 
 
 def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:

@@ -266,7 +266,9 @@ def example_dims(batch: Any, count: int) -> Any:
 
 
 def alike(one: Tensor, other: Tensor, size: float | None = None) -> Tensor:
-    """Which entries agree up to rounding, in the `size` of values (of the largest, by default).
+    """Which entries of two tensors agree up to rounding, bool in their shape.
+
+    `size` is that of values, by default of the largest of `one`.
 
     The same sum is not always the same to the last bit: libraries split it by the threads that happen to be free.
     """

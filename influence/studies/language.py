@@ -100,7 +100,7 @@ def sentence(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def emphasis(counts: Tensor) -> Tensor:
-    """Weights of tokens by how often they occur, 0 to 1: rare ones tell more of what a text is about than "the".
+    """Weights (vocabulary,) of tokens by how often they occur, 0 to 1: rare ones tell more of a text than "the".
 
     After Arora, Liang & Ma (2017), a / (a + share): a token that is `COMMON` of all weighs half.
     """

@@ -13,6 +13,7 @@ from PIL import Image
 
 from explorer import live
 from explorer.panels import target
+from influence import Run
 from influence.errors import StudyError
 from influence.live import Target
 
@@ -70,7 +71,9 @@ def test_a_run_that_cannot_be_asked_says_what_to_do(open_app, small_root):
 
 
 class Fake:
-    form, classes = "text", ()
+    def __init__(self, run, lengths):
+        self.form, self.classes, self.lengths = "text", run.stage(run.stages[-1])["classes"], lengths
+        self.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
 
     def stored(self, position):
         return position
@@ -86,14 +89,14 @@ class Fake:
         return {row: np.full(self.lengths[stage][row], -0.25 / self.lengths[stage][row]) for row in examples}
 
 
-def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
-    from influence import Run
-
-    run, fake = Run.open(small_root / "small"), Fake()
-    fake.classes = run.stage(run.stages[-1])["classes"]
-    fake.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
-    fake.lengths = {}
+def answer_by_fake(monkeypatch, run, lengths=None):
+    fake = Fake(run, lengths or {})
     monkeypatch.setattr(live, "opened", lambda run: fake)
+
+
+def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
+    run = Run.open(small_root / "small")
+    answer_by_fake(monkeypatch, run)
     app = open_app(small_root)
     before = [m.value for m in app.markdown if "Helpful" in m.value]
     assert "on this prediction" in before[0]
@@ -110,13 +113,8 @@ def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
 
 
 def test_a_margin_stays_chosen_from_prediction_to_prediction(open_app, small_root, monkeypatch):
-    from influence import Run
-
-    run, fake = Run.open(small_root / "small"), Fake()
-    fake.classes = run.stage(run.stages[-1])["classes"]
-    fake.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
-    fake.lengths = {}
-    monkeypatch.setattr(live, "opened", lambda run: fake)
+    run = Run.open(small_root / "small")
+    answer_by_fake(monkeypatch, run)
     table = run.queries()
     first, second = (table[table["prediction"] == name].iloc[0] for name in table["prediction"].unique()[:2])
     app = open_app(small_root, explained="Margin", against=str(second["prediction"]), query=str(first["id"]))
@@ -129,11 +127,8 @@ def test_a_margin_stays_chosen_from_prediction_to_prediction(open_app, small_roo
 
 
 def test_what_is_explained_live_is_split_over_tokens_too(open_app, small, tmp_path, monkeypatch, component):
-    run, fake = small.write_run(tmp_path, "words", text=True), Fake()
-    fake.classes = run.stage(run.stages[-1])["classes"]
-    fake.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
-    fake.lengths = {"pretrain": run.tokens("pretrain")["starts"].map(len)}
-    monkeypatch.setattr(live, "opened", lambda run: fake)
+    run = small.write_run(tmp_path, "words", text=True)
+    answer_by_fake(monkeypatch, run, {"pretrain": run.tokens("pretrain")["starts"].map(len)})
     app = open_app(tmp_path)
     app.button_group(key="explained").set_value("Margin").run()
     assert not app.exception
