@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -171,7 +170,13 @@ def peak_of_scores(given: Path, threads: int) -> int:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     for _ in dots(objective, data, objective.trained, vectors):
         pass
-    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 1e6)
+    return round((largest_resident() - before) / 1e6)
+
+
+def largest_resident() -> int:
+    """Bytes of this process's memory when it was largest; not by `getrusage`, which counts the parent's too."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def without_products(objective: Objective, data: TensorDataset) -> None:
