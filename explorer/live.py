@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,20 @@ def opened(run: Run) -> Live:
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the run's models …")
 def _opened(_run: Run, computed: int) -> Live:
-    return Live(_run)
+    found = Live(_run)
+    # While the visitor still thinks of a question; what goes wrong is told by the first question, which tries again.
+    threading.Thread(target=_warm_up, args=(found,), daemon=True).start()
+    return found
+
+
+def _warm_up(opened: Live) -> None:
+    with contextlib.suppress(Exception):
+        opened.warm_up()
 
 
 def scores(opened: Live, item: Any, target: Target) -> Mapping[str, np.ndarray]:
     """Stage -> scores of its examples; what is on the page already stays there while they are computed."""
-    with st.spinner("Following the answer back. The first one of a run takes longer, up to some minutes …"):
+    with st.spinner("Following the answer back. The first one of a run takes longer …"):
         return opened.scores(item, target)
 
 

@@ -19,7 +19,7 @@ import torch
 import zarr
 
 from influence.errors import RunError
-from influence.run import FORMAT, Run, checksum, draft_name, manifest_checksum, read_manifest
+from influence.run import FORMAT, Run, checksum, curvature_file, draft_name, manifest_checksum, read_manifest
 
 SIGN = (
     "score[t, z] is the predicted change of query t's loss, in nats, if training example z had been left out. "
@@ -136,6 +136,14 @@ class Draft:
         # Cloned, since the format has no tied weights: each name gets its own copy.
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         safetensors.torch.save_file(copies, self.path(f"stages/{stage}.safetensors"))
+
+    def write_curvature(self, stage: str, method: str, state: Mapping[str, torch.Tensor]) -> None:
+        """What a solver found, if it is one whose state is kept."""
+        if state:
+            safetensors.torch.save_file(
+                {name: tensor.cpu() for name, tensor in state.items()},
+                self.path(curvature_file(stage, method)),
+            )
 
     def create_scores(self, stage: str, method: str, shape: tuple[int, int]) -> tuple[str, zarr.Array]:
         """A fresh score array (file name, array) to be filled block by block."""

@@ -1,17 +1,20 @@
 """Live answers: a finished run's study and models, open for new questions and for other things to explain.
 
-The curvature is fitted once, for the first answer; a question is then pulled back through the stages and multiplied
-with the gradients of every stage's examples, in one pass over them.
+Before the first answer the curvature is read from the run, or fitted, and the gradients of all training examples are
+packed into files (`gradients.py`). A question is then pulled back through the stages and multiplied with those.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,18 +24,23 @@ from PIL import Image
 from torch import Tensor
 
 from influence.chain import Chain, objectives_of
-from influence.curvature import method_named
+from influence.curvature import Method, method_named
+from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
 from influence.errors import StudyError
+from influence.gradients import Gradients, expected_bytes
 from influence.origin import exhibit_of
 from influence.projection import embed
-from influence.run import Run
+from influence.run import Run, read_curvature
 from influence.scoring import score
 from influence.studies.encoding import Input
 from influence.tokens import token_shares
 
 KEPT = 128
 """Answers that are kept, the latest ones."""
+MOST = 2**33
+"""Bytes of a stage's gradients in float32 up to which they are packed, into less than half; beyond, every question
+passes over the data."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,10 @@ class Answer:
 
 
 class Live:
-    """One run's study, with curvature fitted when it is first needed.
+    """One run's study, made ready by `warm_up` or by the first question.
 
-    Safe to be asked by several threads, one of which is served at a time.
+    Safe to be asked by several threads, one of which is followed back at a time; what the model says to an item waits
+    for none.
 
     Args:
         run: a finished run.
@@ -81,20 +90,42 @@ class Live:
     """
 
     def __init__(self, run: Run, function: str | None = None):
-        exhibit = self.exhibit = exhibit_of(run, function)
+        self.run, exhibit = run, exhibit_of(run, function)
+        self.exhibit = exhibit
         self.classes = tuple(str(name) for name in exhibit.classes[exhibit.study.stages[-1].name])
         if not self.classes:
             raise StudyError(f"Run {run.name} has no classes to explain: its last model is no classifier.")
         self.objectives = objectives_of(exhibit.study)
         self.form = exhibit.form
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self._answers: OrderedDict[tuple[str, str], dict[str, Answer]] = OrderedDict()
 
     @cached_property
     def chain(self) -> Chain:
         """The way back through the stages, fitted."""
-        exhibit, solver = self.exhibit, method_named(self.exhibit.method)
-        return Chain(exhibit.study, 0, lambda o: solver(o, curvature=exhibit.curvature, damping=exhibit.damping))
+        exhibit, chosen = self.exhibit, method_named(self.exhibit.method)
+
+        def solver(objective: Objective) -> Method:
+            kept = read_curvature(self.run.path, objective.stage.name, exhibit.method)
+            return chosen(objective, curvature=exhibit.curvature, damping=exhibit.damping, **kept)
+
+        return Chain(exhibit.study, 0, solver)
+
+    @cached_property
+    def gradients(self) -> dict[str, Gradients]:
+        """Of the examples of every stage for which there is the space, packed."""
+        found = {}
+        for objective in self.chain.objectives:
+            # Gone at once: the files stay mapped into memory, and nothing is left behind however this process ends.
+            with tempfile.TemporaryDirectory(prefix="upstream-", ignore_cleanup_errors=True) as folder:
+                if expected_bytes(objective) < min(MOST, shutil.disk_usage(folder).free / 2):
+                    found[objective.stage.name] = Gradients(objective, Path(folder) / "gradients")
+        return found
+
+    def warm_up(self) -> None:
+        """Do now what the first answer needs."""
+        with self._lock:
+            _ = self.gradients
 
     def read(self, given: Image.Image | str) -> Input:
         """What the model makes of a picture or text.
@@ -113,7 +144,7 @@ class Live:
     def predict(self, item: Any) -> Reading:
         """What the model says to an item of the queries' form."""
         first, last = self.objectives[0], self.objectives[-1]
-        with self._lock, torch.no_grad():
+        with self._reading, torch.no_grad():  # models of their own, which no pass over the data touches
             (batch,) = (batch for _, batch in last.batches([item]))
             probabilities = last.outputs(batch).double().softmax(1)[0].cpu().numpy()
             assert self.exhibit.embedding is not None
@@ -180,10 +211,17 @@ class Live:
         gradients = torch.cat([g for _, g in example_gradients(last, [item], last.all, loss)])
         found = {}
         for objective, solved in self.chain.pull_back(gradients):
-            values = torch.cat([block[0].float().cpu() for _, block in score(objective, solved)]).numpy()
+            values = self._products(objective, solved).float().cpu().numpy()
             values.flags.writeable = False  # shared by all who ask
             found[objective.stage.name] = Answer(values, solved[0])
         return found
+
+    def _products(self, objective: Objective, solved: Tensor) -> Tensor:
+        """Scores (m,) of one solved query."""
+        kept = self.gradients.get(objective.stage.name)
+        if kept is None:
+            return torch.cat([block[0] for _, block in score(objective, solved)])
+        return kept.dots(solved)[:, 0] / objective.count
 
 
 def _digest(item: Any) -> str:

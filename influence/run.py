@@ -270,6 +270,24 @@ def _written_files(manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def curvature_file(stage: str, method: str) -> str:
+    """Where a run keeps what a method found of a stage's curvature."""
+    return f"curvature/{stage}-{method}.safetensors"
+
+
+def read_curvature(folder: Path, stage: str, method: str) -> dict[str, Any]:
+    """`{"state": ...}` as the method takes it; empty if none is kept.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = folder / curvature_file(stage, method)
+    try:
+        return {"state": safetensors.torch.load_file(file)} if file.is_file() else {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(f"{file} cannot be read: {error}. Delete the run and compute it again.") from error
+
+
 def draft_name(name: str) -> str:
     """The folder of a run that is not finished."""
     return f".{name}.unfinished"

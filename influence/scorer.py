@@ -21,6 +21,7 @@ from influence.draft import Draft
 from influence.estimate import VECTORS, methods_of
 from influence.memory import COPIES
 from influence.progress import Bar
+from influence.run import read_curvature
 from influence.shards import compressed, fill, filled, scores_file
 from influence.studies.exhibit import Exhibit
 from influence.study import Stage
@@ -104,12 +105,22 @@ class Scorer:
                     device=self.objectives[0].device,
                     halvings=self.halvings,
                 )
+                self._keep(chain, method)
             count = len(self.exhibit.study.queries)
             with self.step(f"pulling queries back ({method})", total=count) as bar:
                 reports = self._pull_in_parts(chain, method, bar)
             report = report_of(chain, method)
             self.draft.mark(step, {"reports": reports, "warnings": report["warnings"] + report["notes"]})
         return self.draft.steps[step]
+
+    def _keep(self, chain: Chain, method: str) -> None:
+        """What the solvers found, so that neither this run, taken up again, nor a new question has to find it anew."""
+        step, states = f"curvature {method}", [solver.state() for solver in chain.solvers]
+        if step in self.draft.steps or not any(states):
+            return
+        for objective, state in zip(chain.objectives, states, strict=True):
+            self.draft.write_curvature(objective.stage.name, method, state)
+        self.draft.mark(step)
 
     def _pull_in_parts(self, chain: Chain, method: str, bar: Bar) -> dict[str, Any]:
         """So many queries at a time as memory allows; the reports of all."""
@@ -168,5 +179,8 @@ class Scorer:
         key = self._key(objective, method)
         if key not in self.solvers:
             _, _, curvature, damping = key
-            self.solvers[key] = method_named(method)(objective, curvature=curvature, damping=damping)
+            kept = {}
+            if f"curvature {method}" in self.draft.steps:
+                kept = read_curvature(self.draft.folder, objective.stage.name, method)
+            self.solvers[key] = method_named(method)(objective, curvature=curvature, damping=damping, **kept)
         return self.solvers[key]

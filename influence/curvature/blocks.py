@@ -6,7 +6,8 @@ Two passes: the first finds the axes in which a block is nearly diagonal, the se
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +16,10 @@ from influence.derivatives.factors import CHUNK, Factor, Outer, Rows, summed
 
 WIDE = 4096
 """Length of a side, or size of a parameter without sides, up to which its own axes are found."""
+
+
+SIDES = ("left", "right")
+"""Of a weight seen as (g, L, R)."""
 
 
 class Block(ABC):
@@ -36,6 +41,15 @@ class Block(ABC):
     @abstractmethod
     def measure(self, factors: list[list[Factor]]) -> None:
         """Second pass."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """What was found in both passes."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
+        """A block with the state of an earlier one."""
 
     @abstractmethod
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
@@ -60,6 +74,15 @@ class Diagonal(Block):
     def measure(self, factors: list[list[Factor]]) -> None:
         self.curvature = self.curvature + summed(factors[0]).square().sum(0)
 
+    def state(self) -> dict[str, Tensor]:
+        return {"curvature": torch.as_tensor(self.curvature)}
+
+    @classmethod
+    def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
+        block = cls(places)
+        block.curvature = state["curvature"]
+        return block
+
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         return queries / (torch.as_tensor(self.curvature).to(queries) / count + shift)
 
@@ -78,6 +101,15 @@ class Full(Block):
     def measure(self, factors: list[list[Factor]]) -> None:
         rows = summed(factors[0]).double()
         self.covariance = self.covariance + rows.T @ rows
+
+    def state(self) -> dict[str, Tensor]:
+        return {"covariance": torch.as_tensor(self.covariance)}
+
+    @classmethod
+    def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
+        block = cls(places)
+        block.covariance = state["covariance"]
+        return block
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         # A full block is one parameter's, so the shift is one number.
@@ -137,6 +169,17 @@ class Kronecker(Block):
             turned = _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
             self.curvature = self.curvature + turned.square().sum(0)
 
+    def state(self) -> dict[str, Tensor]:
+        axes = {side: each for side, each in zip(SIDES, self.axes, strict=True) if each is not None}
+        return {"curvature": torch.as_tensor(self.curvature), **axes}
+
+    @classmethod
+    def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
+        curvature = state["curvature"]
+        block = cls(places, len(curvature), (curvature.shape[1], curvature.shape[2]))
+        block.curvature, block.axes = curvature, [state.get(side) for side in SIDES]
+        return block
+
     def norms(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         turned, curvature = self._along(queries, count, shift)
         return turned.square().flatten(1) @ (1 / curvature).flatten()
@@ -165,6 +208,9 @@ class Kronecker(Block):
         """(n, g, P, L), (n, g, P, R), the bias's input 1 appended."""
         right = factor.right
         return factor.left, torch.cat([right, torch.ones_like(right[..., :1])], dim=-1) if self.bias else right
+
+
+FORMS: dict[str, type[Block]] = {block.form: block for block in (Diagonal, Full, Kronecker)}
 
 
 def _turned(rows: Tensor, axes: Tensor | None) -> Tensor:

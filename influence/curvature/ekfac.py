@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from influence.curvature.blocks import Block, Diagonal, Full, Kronecker
+from influence.curvature.blocks import FORMS, Block, Diagonal, Full, Kronecker
 from influence.curvature.exact import Exact
 from influence.curvature.method import Method
 from influence.derivatives import Objective
@@ -37,6 +40,7 @@ class EKFAC(Method):
         draws: random gradients an example.
         seed: of the draws.
         small: trained parameters up to which a stage is solved exactly; default `SMALL`.
+        state: of an earlier one of the same stage and options, in place of passes over the data.
     """
 
     name = "ekfac"
@@ -53,12 +57,14 @@ class EKFAC(Method):
         draws: int = 1,
         seed: int = 0,
         small: int | None = None,
+        state: Mapping[str, Tensor] | None = None,
     ):
         if curvature == "hessian":
             raise MethodError("Method 'ekfac' approximates the Gauss-Newton matrix; leave out curvature='hessian'.")
         if not isinstance(draws, int) or draws < 1:
             raise MethodError(f"draws is {draws!r}, expected at least 1.")
         self.draws, self.seed, self.small = draws, seed, SMALL if small is None else small
+        self._kept = state or {}
         super().__init__(objective, damping=damping, curvature=curvature)
 
     def fit(self) -> None:
@@ -72,8 +78,16 @@ class EKFAC(Method):
             raise CurvatureError(
                 f"Stage {stage.name!r}: without l2 and damping its curvature has no inverse. Set `damping`."
             )
-        self.blocks: dict[tuple[str, ...], Block] = {}
         self.count = self.objective.count * self.draws
+        self.blocks = self._restored() if self._kept else self._fitted()
+        forms = {name: block.form for names, block in self.blocks.items() for name in names}
+        named = {form: [n for n in layout.shapes if forms.get(n) == form] for form in sorted(set(forms.values()))}
+        self.idle = [name for name in layout.shapes if name not in forms]
+        self.report["blocks"] = named | {"no gradient": self.idle}
+        self.report["draws"] = self.draws
+
+    def _fitted(self) -> dict[tuple[str, ...], Block]:
+        self.blocks = {}
         fisher = Fisher(self.objective, self.seed)
         for second in (False, True):
             for _ in range(self.draws):
@@ -82,12 +96,25 @@ class EKFAC(Method):
             if not second:
                 for block in self.blocks.values():
                     block.turn()
-        forms = {block.form for block in self.blocks.values()}
-        named = {f: [n for names, b in self.blocks.items() if b.form == f for n in names] for f in sorted(forms)}
-        seen = {name for names in self.blocks for name in names}
-        self.idle = [name for name in layout.shapes if name not in seen]
-        self.report["blocks"] = named | {"no gradient": self.idle}
-        self.report["draws"] = self.draws
+        return self.blocks
+
+    def state(self) -> dict[str, Tensor]:
+        """JSON of [form, names, what] -> what the blocks found; empty of a stage that is solved exactly."""
+        if self._exact is not None:
+            return {}
+        return {
+            json.dumps([block.form, names, what]): tensor.contiguous()
+            for names, block in self.blocks.items()
+            for what, tensor in block.state().items()
+        }
+
+    def _restored(self) -> dict[tuple[str, ...], Block]:
+        found: dict[tuple[str, tuple[str, ...]], dict[str, Tensor]] = {}
+        for key, tensor in self._kept.items():
+            form, names, what = json.loads(key)
+            found.setdefault((form, tuple(names)), {})[what] = tensor.to(self.objective.device)
+        places = self.objective.trained.slices
+        return {names: FORMS[form].of([places[n] for n in names], state) for (form, names), state in found.items()}
 
     def _some(self) -> torch.utils.data.Dataset[object] | None:
         """The examples that the axes are found from; None for all."""

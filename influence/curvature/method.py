@@ -54,6 +54,10 @@ class Method(ABC):
     def fit(self) -> None:
         """Everything that does not depend on a query."""
 
+    def state(self) -> dict[str, Tensor]:
+        """What `fit` found, for a later one to go on from; empty where it is found again as quickly as read."""
+        return {}
+
     @abstractmethod
     def solve(self, queries: Tensor) -> Tensor:
         """(Q, T) -> (Q, T), all queries together."""

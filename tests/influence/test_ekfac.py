@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from minima import data, loss
 from scipy.stats import spearmanr
@@ -232,3 +233,23 @@ def test_stages_that_count_as_small_are_solved_exactly():
     objective = objective_of(nn.Linear(3, 4), data(9, 3, 4, g), l2=0.1)
     assert "exact" in EKFAC(objective, small=16).report["blocks"]
     assert "exact" not in EKFAC(objective, small=15).report["blocks"]
+
+
+@pytest.mark.parametrize(("largest", "form"), [(0, "diagonal"), (ekfac.FULL, "full")])
+def test_what_one_found_serves_another_without_the_data(largest, form, monkeypatch, tmp_path):
+    monkeypatch.setattr(ekfac, "FULL", largest)
+    objective = objectives_of(text_study(seed=5))[0]
+    solver = EKFAC(objective, damping=0.01)
+    assert {form, "kronecker"} <= set(solver.report["blocks"])
+    safetensors.torch.save_file(solver.state(), tmp_path / "state.safetensors")
+    monkeypatch.setattr(ekfac, "Fisher", None)
+    again = EKFAC(objective, damping=0.01, state=safetensors.torch.load_file(tmp_path / "state.safetensors"))
+    rows = torch.randn(4, objective.trained.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(again.solve(rows), solver.solve(rows))
+    torch.testing.assert_close(again.norms(rows), solver.norms(rows))
+    assert again.report == solver.report
+
+
+def test_a_stage_that_is_solved_exactly_keeps_nothing():
+    objective = objective_of(nn.Linear(3, 4), data(9, 3, 4, g), l2=0.1)
+    assert EKFAC(objective, small=16).state() == {}

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from tiny_texts import sentences
 
 from influence import live as module
+from influence.curvature import ekfac
 from influence.errors import RunError, StudyError
 from influence.live import Live, Target
 from influence.precompute import precompute
@@ -45,6 +46,41 @@ def test_stored_queries_have_the_runs_scores(opened):
         said = live.predict(live.stored(position))
         assert said.prediction == query.prediction
         np.testing.assert_allclose(said.probabilities, query.probabilities, atol=1e-5)
+
+
+def test_without_the_space_every_question_passes_over_the_data(opened, monkeypatch):
+    run, live = opened
+    live.warm_up()
+    assert set(live.gradients) == set(run.stages)
+    monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: live.exhibit)
+    monkeypatch.setattr(module, "MOST", 0)
+    other = Live(run)
+    item = live.read("a saw cuts").item
+    for stage, found in other.scores(item, Target("pet")).items():
+        kept = live.scores(item, Target("pet"))[stage]
+        assert np.linalg.norm(found - kept) <= 1e-3 * np.linalg.norm(kept)
+    assert not other.gradients
+
+
+def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch):
+    parts = {"pretrain": corpus(30, 0), "finetune": corpus(16, 1), "queries": corpus(5, 2)}
+    options = TextOptions(vocabulary=30, context=5, width=8, layers=1, epochs=3)
+    exhibit = TextStudy("tiny", "Sentences", parts, options, method="ekfac").exhibit("updated")
+    exhibit.error = 0.0
+    monkeypatch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+    monkeypatch.setattr(ekfac, "SMALL", 0)
+    (run,) = precompute([exhibit], ["t"], tmp_path, progress=False)
+    assert {f"curvature/{stage}-ekfac.safetensors" for stage in run.stages} <= set(run.manifest["files"])
+    monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: exhibit)
+    monkeypatch.setattr(ekfac, "Fisher", None)
+    live = Live(run)
+    found = live.scores(live.stored(0), Target(run.queries()["label"][0]))
+    for stage in run.stages:
+        stored = np.asarray(run.scores(stage)[0])
+        assert np.linalg.norm(found[stage] - stored) <= 1e-3 * np.linalg.norm(stored)
+    run.path.joinpath("curvature", "pretrain-ekfac.safetensors").write_bytes(b"half")
+    with pytest.raises(RunError, match="pretrain-ekfac.safetensors cannot be read"):
+        Live(run).scores(live.stored(0), Target(run.queries()["label"][0]))
 
 
 def test_a_margin_is_the_difference_of_two_losses(opened):
