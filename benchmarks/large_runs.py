@@ -35,6 +35,8 @@ from influence.run import Run
 
 PORT = 8979
 FLAGS = ["--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+POLLING = 30
+"""Milliseconds between looks at the page, which cost it time too."""
 CLASSES = [f"class {i}" for i in range(10)]
 
 
@@ -206,11 +208,15 @@ def state(page: Any) -> list[str]:
 
 
 def changed(page: Any, before: list[str], place: int) -> None:
-    page.wait_for_function(f"(before) => ({READ})()[{place}] !== before", arg=before[place], timeout=60_000)
+    _wait(page, f"(before) => ({READ})()[{place}] !== before", before[place])
 
 
 def drawn(page: Any, _: None) -> None:
-    page.wait_for_function(f"() => ({READ})().every((part) => part && part !== 'undefined')", timeout=120_000)
+    _wait(page, f"() => ({READ})().every((part) => part && part !== 'undefined')")
+
+
+def _wait(page: Any, condition: str, argument: str | None = None) -> None:
+    page.wait_for_function(condition, arg=argument, polling=POLLING, timeout=120_000)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import io
 import json
@@ -10,6 +9,7 @@ import math
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import plotly
 import streamlit as st
 from PIL import Image
 
@@ -28,11 +27,14 @@ if TYPE_CHECKING:
 
 TILE = 28
 """Side of a thumbnail in the sheet, pixels."""
-PLOTLY = f"plotly-{plotly.__version__}.min.js"
+PLOTLY = "plotly-gl2d-3.7.0.min.js"
+"""The part of plotly.js that maps and scatters need; the whole takes a browser a second longer to read."""
 PAGE = 500
 """Texts in one file; the browser fetches the file of the point that it rests on."""
 SHEET = 2500
 """Thumbnails in one sheet, fetched in the same way."""
+REST = 3
+"""How many times as long as a page took to make the next one waits."""
 _PREVIEW = 140
 """Characters of a text that are shown on hover."""
 
@@ -46,14 +48,15 @@ def folder() -> Path | None:
 
 
 def plotly_js() -> str | None:
-    """Address of plotly.js from the installed package, or None if it cannot be served."""
+    """Address of plotly.js, or None if it cannot be served."""
     return _published(PLOTLY, plotly_source)
 
 
 def places(run: Run) -> str | None:
     """Address of the map's points, which all views of a run share; None if it cannot be served.
 
-    Little-endian and without gaps: x and y (float32), the place of each label in `labels` (int32), ids (int64).
+    Little-endian and without gaps: x and y (float32), the place of each label in `labels` (int32), ids (int64), which
+    are left out where they are 0, 1, 2 ...
     """
     return _places(run, run.manifest["checksum"])
 
@@ -62,7 +65,9 @@ def places(run: Run) -> str | None:
 def _places(_run: Run, checksum: str) -> str | None:
     stage = _run.manifest["map"]["stage"]
     table, codes = _run.examples(stage), labels(_run, checksum)[1]
-    columns = ((table["x"], "<f4"), (table["y"], "<f4"), (codes, "<i4"), (table["id"], "<i8"))
+    columns = [(table["x"], "<f4"), (table["y"], "<f4"), (codes, "<i4")]
+    if not np.array_equal(table["id"], np.arange(len(table))):
+        columns.append((table["id"], "<i8"))
     parts = (np.ascontiguousarray(values, dtype=kind).tobytes() for values, kind in columns)
     return _published(f"{_name(checksum, stage)}.points", lambda: b"".join(parts))
 
@@ -101,8 +106,16 @@ def _previews(_run: Run, checksum: str, stage: str) -> dict[str, object] | None:
     if first is None:
         return None
     # Thousands of pictures take seconds, which a first visitor need not wait for.
-    threading.Thread(target=collections.deque, args=(pages, 0), daemon=True).start()
+    threading.Thread(target=_unhurried, args=(pages,), daemon=True).start()
     return found | {"url": f"/app/static/{name}-"}
+
+
+def _unhurried(pages: Iterator[str]) -> None:
+    """Make all pages, and leave the processor to visitors for most of the time."""
+    began = time.monotonic()
+    for _ in pages:
+        time.sleep(REST * (time.monotonic() - began))
+        began = time.monotonic()
 
 
 def _pages(name: str, content: Callable[[pd.DataFrame], bytes], table: pd.DataFrame, size: int) -> Iterator[str]:
@@ -150,8 +163,8 @@ def texts(table: pd.DataFrame) -> bytes:
 
 
 def plotly_source() -> bytes:
-    """plotly.js as the installed plotly package ships it."""
-    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
+    """plotly.js as its makers publish it."""
+    return (Path(__file__).parent / "vendor" / PLOTLY).read_bytes()
 
 
 def _published(name: str, content: Callable[[], bytes]) -> str | None:

@@ -79,7 +79,7 @@ function listen(now, send) {
   now.root.append(tools(now));
   now.plot.on("plotly_click", (e) => {
     const at = place(e.points[e.points.length - 1]);
-    if (at !== "query") send("picked", String(now.m.id[at]));
+    if (at !== "query") send("picked", String(now.m.id?.[at] ?? at));
   });
   now.plot.on("plotly_selected", (e) => {
     if (!e) return;

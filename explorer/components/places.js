@@ -1,8 +1,9 @@
 // The points of a map: fetched once a run, and of many those that are drawn. Stands before the map's own script.
-const MOST = 30000; // points that are drawn at once: what a browser without a graphics card still moves smoothly
+const MOST = 20000; // points that are drawn at once: what a browser without a graphics card still moves smoothly
 const fetched = new Map(); // address -> promise of the points
 
-// Little-endian, one after the other: x and y (float32), labels (int32), ids (int64, too large for floats).
+// Little-endian, one after the other: x and y (float32), labels (int32), ids (int64, too large for floats; none where they
+// are 0, 1, 2 ...).
 function pointsAt(address, count) {
   if (!fetched.has(address)) {
     const loading = fetch(address).then((answer) => {
@@ -10,7 +11,8 @@ function pointsAt(address, count) {
       return answer.arrayBuffer();
     }).then((buffer) => ({
       x: new Float32Array(buffer, 0, count), y: new Float32Array(buffer, 4 * count, count),
-      label: new Int32Array(buffer, 8 * count, count), id: new BigInt64Array(buffer.slice(12 * count)),
+      label: new Int32Array(buffer, 8 * count, count),
+      id: buffer.byteLength > 12 * count ? new BigInt64Array(buffer.slice(12 * count)) : null,
     }));
     loading.catch(() => fetched.delete(address));
     fetched.set(address, loading);
@@ -28,8 +30,12 @@ function half(bits) {
 // Base64 of half precision numbers, times `limit`.
 function values(text, limit) {
   halves ??= Float32Array.from({ length: 65536 }, (_, bits) => half(bits));
-  const packed = new Uint16Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-  return Float32Array.from(packed, (bits) => halves[bits] * limit);
+  const packed = atob(text), found = new Float32Array(packed.length / 2);
+  // A plain loop: of a million points it takes a third of the time of `from`.
+  for (let i = 0; i < found.length; i++) {
+    found[i] = halves[packed.charCodeAt(2 * i) | (packed.charCodeAt(2 * i + 1) << 8)] * limit;
+  }
+  return found;
 }
 
 // The smallest rectangle that holds all points, with a margin: [[left, right], [bottom, top]].

@@ -52,7 +52,7 @@ const place = (point) => point.customdata;
 
 // What is told of an example: its label and id, the lines, and of a text its title and beginning.
 function told(now, at, lines) {
-  const name = `${now.data.classes[now.m.label[at]]}  #${now.m.id[at]}`;
+  const name = `${now.data.classes[now.m.label[at]]}  #${now.m.id?.[at] ?? at}`;
   if (now.data.preview?.kind !== "text") return { head: name, lines };
   const found = preview(now, at);
   const [title, text] = found instanceof Promise ? ["", "…"] : found;

@@ -43,6 +43,8 @@ def draw(run: Run) -> None:
     embedding = _embedding(run)
     with st.container(key="explore"):
         left, middle, right = st.columns([26, 42, 34], gap="large")
+    with right:
+        influence_map.begin(run)
     with left:
         models.draw(run)
         _title("Pick a prediction")

@@ -12,8 +12,15 @@ import streamlit as st
 
 from explorer import components, labels, lists, pictures, plain, regions, runs, served, state, theme
 from explorer.view import View
+from influence.run import Run
 
 HEIGHT = 520
+
+
+def begin(run: Run) -> None:
+    """Let the browser fetch what the map needs while the rest of the page is still on its way."""
+    if runs.mapped(run) is not None:
+        components.early(key="early", data={"plotly": served.plotly_js(), "points": served.places(run)})
 
 
 def draw(view: View) -> None:
