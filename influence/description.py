@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from influence.curvature import Method
 from influence.derivatives import Objective
-from influence.derivatives.first import example_gradients
+from influence.derivatives.first import Watch, example_gradients
 from influence.errors import StudyError
 
-PART = 32
-"""Examples whose gradients are turned at once: copies of more leave the processor's cache."""
 SOLVES = 50
 """Examples of a stage up to which an iterative method solves for each one's self-influence."""
 
@@ -77,17 +76,31 @@ def self_influence(
     """
     # Methods that iterate say how often they did; for the others a solve is a product or two.
     whole = "iterations" not in solver.report or objective.count <= SOLVES
-    own, norms = [], []
-    for positions, gradients in example_gradients(objective, objective.stage.data, objective.trained):
-        norms.append(gradients.norm(dim=1))
-        if whole:
-            own += [solver.norms(part) / objective.count for part in gradients.split(PART)]
-        advance(positions.stop - positions.start)
-    columns = {"self_influence": torch.cat(own)} if whole else {}
-    columns["gradient_norm"] = torch.cat(norms)
+    columns = dict(_norms(objective, solver if whole else None, advance))
     left_out = (
         f"Stage {objective.stage.name!r}: no self-influence, which by method {solver.name!r} would take "
         f"{objective.count:,} solves (at most {SOLVES:,} are made)."
     )
     table = pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})
     return table, [] if whole else [left_out]
+
+
+def _norms(
+    objective: Objective, solver: Method | None, advance: Callable[[float], None]
+) -> Iterator[tuple[str, Tensor]]:
+    """The columns; without a solver only the gradients' norms."""
+    own, norms = [], []
+    if solver is None:
+        for positions, gradients in example_gradients(objective, objective.stage.data, objective.trained):
+            norms.append(gradients.norm(dim=1))
+            advance(positions.stop - positions.start)
+    else:
+        watch = Watch(objective, objective.trained)
+        for positions, batch in objective.batches(objective.stage.data):
+            count = positions.stop - positions.start
+            found, lengths = solver.norms_of(watch.factors(batch, count), count)
+            own.append(found / objective.count)
+            norms.append(lengths)
+            advance(count)
+        yield "self_influence", torch.cat(own)
+    yield "gradient_norm", torch.cat(norms)

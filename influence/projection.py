@@ -14,6 +14,10 @@ from torch import nn
 from influence.derivatives import Objective
 
 NEIGHBOURS = 15
+NEAREST = 5
+"""Vectors in whose middle another one is placed."""
+COMPARED = 100_000
+"""Vectors up to which all pairs are compared."""
 
 
 def embed(
@@ -40,8 +44,9 @@ def embed(
 def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Places of `vectors` (n, d) on a map, and of `others` projected into it: (n, 2), (k, 2), the algorithm's name.
 
-    UMAP, seeded, so the same vectors give the same map; with fewer than 10 vectors, which have no neighbourhoods
-    to keep, the two main directions.
+    UMAP, seeded, so the same vectors give the same map; others stand in the middle of their nearest vectors (of more
+    than `COMPARED` vectors, where UMAP puts them). With fewer than 10 vectors, which have no neighbourhoods to keep,
+    the two main directions.
     """
     if len(vectors) < 10:
         mean = vectors.mean(0)
@@ -49,15 +54,27 @@ def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarr
         flat = np.zeros((vectors.shape[1], 2), dtype=np.float32)
         flat[:, : len(directions[:2])] = directions[:2].T
         return (vectors - mean) @ flat, (others - mean) @ flat, "PCA"
+    count = min(NEIGHBOURS, len(vectors) - 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed means one thread, and numba's own deprecations
-        import umap  # slow to import, and needed here only
+        places, projected = (_compared if len(vectors) <= COMPARED else _searched)(vectors, others, count, seed)
+    return places.astype(np.float32), projected.astype(np.float32), f"UMAP, {count} neighbours"
 
-        model = umap.UMAP(n_neighbors=min(NEIGHBOURS, len(vectors) - 1), random_state=seed)
-        places = model.fit_transform(vectors)
-        projected = model.transform(others)
-    return (
-        places.astype(np.float32),
-        projected.astype(np.float32),
-        f"UMAP, {min(NEIGHBOURS, len(vectors) - 1)} neighbours",
-    )
+
+def _compared(vectors: np.ndarray, others: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """With the neighbours from all pairs: UMAP's own search takes longer to compile than that takes."""
+    import umap  # slow to import, as is the next, and needed here only
+    from sklearn.neighbors import NearestNeighbors
+
+    nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(vectors)
+    distances, rows = nearest.kneighbors(vectors)
+    model = umap.UMAP(n_neighbors=count, random_state=seed, precomputed_knn=(rows, distances))
+    places = model.fit_transform(vectors)
+    return places, places[nearest.kneighbors(others, min(NEAREST, count), return_distance=False)].mean(axis=1)
+
+
+def _searched(vectors: np.ndarray, others: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    import umap
+
+    model = umap.UMAP(n_neighbors=count, random_state=seed)
+    return model.fit_transform(vectors), model.transform(others)

@@ -5,8 +5,9 @@ Two passes: the first finds the axes in which a block is nearly diagonal, the se
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
 
 import torch
@@ -58,6 +59,11 @@ class Block(ABC):
     def norms(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         """Of every row q of (Q, size): q . (block + shift)^-1 q, (Q,)."""
         return (self.solve(queries, count, shift) * queries).sum(1)
+
+    def norms_of(self, factors: list[list[Factor]], count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Of one batch's gradients q: q . (block + shift)^-1 q, and q . q, (n,) each."""
+        rows = torch.cat([summed(several) for several in factors], dim=1)
+        return self.norms(rows, count, shift), rows.square().sum(1)
 
 
 class Diagonal(Block):
@@ -161,13 +167,37 @@ class Kronecker(Block):
             a, b = (_turned(rows, axes)[:, :, 0].square() for rows, axes in sides)
             self.curvature = self.curvature + torch.einsum("ngl,ngr->glr", a, b)
             return
-        count, itemsize = first.shape[0], torch.float32.itemsize
+        for turned in self._gradients_along(factors):
+            self.curvature = self.curvature + turned.square().sum(0)
+
+    def _gradients_along(self, factors: list[list[Factor]]) -> Iterator[Tensor]:
+        """One batch's gradients in the axes, (n, g, L, R), some examples at a time."""
+        count, itemsize = factors[0][0].shape[0], torch.float32.itemsize
         step = max(1, CHUNK // (itemsize * self.groups * self.sides[0] * self.sides[1]))
         for start in range(0, count, step):
-            part = slice(start, start + step)
-            formed = self._joined([summed([f[part] for f in several]) for several in factors])
-            turned = _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
-            self.curvature = self.curvature + turned.square().sum(0)
+            some = [[factor[start : start + step] for factor in several] for several in factors]
+            if all(map(self._sooner_turned, some[0])):
+                # What a weight's gradient is made of is smaller than the gradient.
+                turned = summed([self._turned_factor(factor) for factor in some[0]])
+                yield turned.view(len(turned), self.groups, *self.sides)
+            else:
+                formed = self._joined([summed(several) for several in some])
+                yield _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
+
+    def _sooner_turned(self, factor: Factor) -> bool:
+        """Whether to turn a factor's sides takes fewer products than to turn what it forms."""
+        if isinstance(factor, Rows):
+            return self.axes[0] is None and not self.bias
+        turned = [side for side, axes in zip(self.sides, self.axes, strict=True) if axes is not None]
+        whole = math.prod(self.sides) * sum(turned)
+        return isinstance(factor, Outer) and factor.positions * sum(side**2 for side in turned) < whole
+
+    def _turned_factor(self, factor: Factor) -> Factor:
+        if isinstance(factor, Rows):
+            axes = None if self.axes[1] is None else self.axes[1][0]
+            return Rows(factor.index, _turned(factor.values, axes), factor.count)
+        assert isinstance(factor, Outer)
+        return Outer(*(_turned(rows, axes) for rows, axes in zip(self._rows(factor), self.axes, strict=True)))
 
     def state(self) -> dict[str, Tensor]:
         axes = {side: each for side, each in zip(SIDES, self.axes, strict=True) if each is not None}
@@ -183,6 +213,14 @@ class Kronecker(Block):
     def norms(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         turned, curvature = self._along(queries, count, shift)
         return turned.square().flatten(1) @ (1 / curvature).flatten()
+
+    def norms_of(self, factors: list[list[Factor]], count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
+        weights, found = (1 / (torch.as_tensor(self.curvature) / count + shift[0])).flatten(), []
+        for turned in self._gradients_along(factors):
+            squares = turned.square().flatten(1)
+            found.append(torch.stack([squares @ weights.to(squares), squares.sum(1)]))  # axes are orthogonal
+        norms, lengths = torch.cat(found, dim=1)
+        return norms, lengths
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         rows, curvature = self._along(queries, count, shift)

@@ -13,7 +13,7 @@ from influence.curvature.exact import Exact
 from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.factors import Dense, Factor, Outer, Rows
-from influence.derivatives.first import Factors
+from influence.derivatives.first import Factors, formed
 from influence.derivatives.fisher import Fisher
 from influence.errors import CurvatureError, MethodError
 
@@ -180,6 +180,21 @@ class EKFAC(Method):
             place = self.objective.trained.slices[name]
             found += (queries[:, place].square() / shift[place]).sum(1)
         return found
+
+    def norms_of(self, factors: Factors, count: int) -> tuple[Tensor, Tensor]:
+        if self._exact is not None:
+            return super().norms_of(factors, count)
+        objective, left = self.objective, set(factors)
+        shift = (objective.ridge + self.damping).to(objective.sum_dtype)
+        norms, squares = shift.new_zeros(2, count)
+        for names, block in self.blocks.items():
+            if left >= set(names):
+                found = block.norms_of([factors[name] for name in names], self.count, _taken(shift[None], block)[0])
+                norms, squares, left = norms + found[0], squares + found[1], left - set(names)
+        if left:  # what no gradient flowed through when the blocks were found, or through only a part of a block
+            rows = formed(objective, objective.trained, {name: factors[name] for name in left}, slice(0, count))
+            norms, squares = norms + self.norms(rows), squares + rows.square().sum(1)
+        return norms, squares.sqrt()
 
 
 def _taken(rows: Tensor, block: Block) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
+from influence.derivatives.first import Factors, formed
 from influence.derivatives.fisher import Fisher
 from influence.derivatives.objective import BUDGET
 from influence.errors import CurvatureError, MethodError
@@ -17,6 +18,8 @@ from influence.errors import CurvatureError, MethodError
 CURVATURES = ("ggn", "hessian")
 AUTOMATIC_DAMPING = 1e-2
 """Share of the mean eigenvalue that damping=None adds where there is no l2 term."""
+PART = 32
+"""Examples whose gradients are formed at once: more leave the processor's cache."""
 
 
 class Method(ABC):
@@ -65,6 +68,16 @@ class Method(ABC):
     def norms(self, queries: Tensor) -> Tensor:
         """Of every row q of (Q, T): q . (C_TT + ridge + damping I)^-1 q, (Q,)."""
         return (self.solve(queries) * queries).sum(1)
+
+    def norms_of(self, factors: Factors, count: int) -> tuple[Tensor, Tensor]:
+        """Of `count` examples' gradients q, in factors: q . (C_TT + ridge + damping I)^-1 q, and |q|, (n,) each."""
+        norms, lengths = [], []
+        for start in range(0, count, PART):
+            part = slice(start, min(start + PART, count))
+            rows = formed(self.objective, self.objective.trained, factors, part)
+            norms.append(self.norms(rows))
+            lengths.append(rows.norm(dim=1))
+        return torch.cat(norms), torch.cat(lengths)
 
     def refuse_negative(self, smallest: float, largest: float = 0.0) -> None:
         """Raise CurvatureError if the damped curvature has an eigenvalue that is not positive beyond rounding."""

@@ -37,11 +37,16 @@ def example_gradients(
         factors = watch.factors(batch, count)
         for start in range(0, count, rows):
             part = slice(start, min(start + rows, count))
-            found = torch.zeros(part.stop - start, layout.size, dtype=objective.sum_dtype, device=objective.device)
-            for name, several in factors.items():
-                for factor in several:
-                    found[:, layout.slices[name]] += factor[part].gradients()
-            yield slice(positions.start + part.start, positions.start + part.stop), found
+            yield slice(positions.start + start, positions.start + part.stop), formed(objective, layout, factors, part)
+
+
+def formed(objective: Objective, layout: Layout, factors: Factors, part: slice) -> Tensor:
+    """Some of a batch's gradients, (n, P), from their factors."""
+    found = torch.zeros(part.stop - part.start, layout.size, dtype=objective.sum_dtype, device=objective.device)
+    for name, several in factors.items():
+        for factor in several:
+            found[:, layout.slices[name]] += factor[part].gradients()
+    return found
 
 
 def dots(

@@ -122,7 +122,7 @@ def _drawn_labels(
         if len(used) != 1 or points[used[0]].dim() < 2:
             return None
         logits, slope = points[used[0]], slopes[used[0]]
-        probe = torch.randn(logits.shape, generator=generator).to(logits)
+        probe = torch.rand(logits.shape, generator=generator).to(logits)
         (bend,) = torch.autograd.grad(slope, logits, probe)
     p = logits.detach().softmax(-1)
     expected = p * (probe - (p * probe).sum(-1, keepdim=True))

@@ -17,7 +17,7 @@ import influence.curvature.ekfac as ekfac
 from influence import Stage, Study, attribute
 from influence.chain import objectives_of
 from influence.curvature.ekfac import EKFAC
-from influence.derivatives.first import example_gradients
+from influence.derivatives.first import Watch, example_gradients, formed
 from influence.derivatives.fisher import Fisher
 from influence.derivatives.outputs import draw, roots
 from influence.derivatives.rows import ggn
@@ -253,3 +253,24 @@ def test_what_one_found_serves_another_without_the_data(largest, form, monkeypat
 def test_a_stage_that_is_solved_exactly_keeps_nothing():
     objective = objective_of(nn.Linear(3, 4), data(9, 3, 4, g), l2=0.1)
     assert EKFAC(objective, small=16).state() == {}
+
+
+@pytest.mark.parametrize("small", [0, 10**6])
+@pytest.mark.parametrize("kind", ["texts", "pictures"])
+def test_norms_of_factors_are_those_of_what_they_form(kind, small):
+    torch.manual_seed(0)
+    if kind == "texts":
+        objective = objectives_of(text_study(seed=5))[0]
+    else:
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3)).double()
+        pictures = TensorDataset(torch.randn(30, 1, 6, 6, dtype=torch.float64), torch.randint(3, (30,)))
+        objective = objective_of(net, pictures, l2=0.1)
+    solver = EKFAC(objective, damping=0.01, small=small)
+    watch = Watch(objective, objective.trained)
+    for positions, batch in objective.batches(objective.stage.data):
+        count = positions.stop - positions.start
+        factors = watch.factors(batch, count)
+        rows = formed(objective, objective.trained, factors, slice(0, count))
+        norms, lengths = solver.norms_of(factors, count)
+        torch.testing.assert_close(norms, solver.norms(rows))
+        torch.testing.assert_close(lengths, rows.norm(dim=1))
