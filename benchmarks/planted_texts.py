@@ -22,7 +22,7 @@ from scipy.stats import rankdata
 from influence.precompute import precompute
 from influence.run import Run
 from influence.studies.corpus import Corpus
-from influence.studies.definitions import Definitions
+from influence.studies.definitions import Definitions, options
 from influence.studies.texts import TextOptions, TextStudy
 
 PLANTED = 200
@@ -34,16 +34,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="a few made-up sentences")
-    options = parser.parse_args()
-    if options.smoke:
-        parts, made, count = made_up(options.seed), TextOptions(vocabulary=60, width=8, layers=1, epochs=2), 5
+    given = parser.parse_args()
+    if given.smoke:
+        parts, made, count = made_up(given.seed), TextOptions(vocabulary=60, width=8, layers=1, epochs=2), 5
     else:
-        parts, made, count = Definitions(options.seed).parts, TextOptions(seed=options.seed), PLANTED
-    corpus, planted = shuffled(parts["pretrain"], count, options.seed)
+        parts, made, count = Definitions(given.seed).parts, options(given.seed), PLANTED
+    corpus, planted = shuffled(parts["pretrain"], count, given.seed)
     study = TextStudy("planted", "Planted", {**parts, "pretrain": corpus}, made)
     with tempfile.TemporaryDirectory() as folder:
         (run,) = precompute([study.exhibit("frozen")], ["planted"], folder)
-        report(run, planted, options.seed)
+        report(run, planted, given.seed)
 
 
 def shuffled(corpus: Corpus, count: int, seed: int) -> tuple[Corpus, set[int]]:

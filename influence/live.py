@@ -122,10 +122,24 @@ class Live:
                     found[objective.stage.name] = Gradients(objective, Path(folder) / "gradients")
         return found
 
+    @cached_property
+    def _errors(self) -> dict[str, float]:
+        first = torch.utils.data.Subset(self.exhibit.study.queries, [0])
+        return {
+            objective.stage.name: self.gradients[objective.stage.name].error(solved)
+            for objective, solved in self.chain.pull_back(self.chain.query_gradients(first))
+            if objective.stage.name in self.gradients
+        }
+
+    def error(self, stage: str) -> float:
+        """Relative error that packing makes in the scores of a stage's examples, measured on the run's first query."""
+        with self._lock:
+            return self._errors.get(stage, 0.0)
+
     def warm_up(self) -> None:
         """Do now what the first answer needs."""
         with self._lock:
-            _ = self.gradients
+            _ = self._errors
 
     def read(self, given: Image.Image | str) -> Input:
         """What the model makes of a picture or text.

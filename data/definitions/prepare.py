@@ -19,7 +19,7 @@ from influence.studies.definitions import TOPICS
 from influence.studies.duplicates import repeated
 
 HERE = Path(__file__).parent
-COUNT = 21_700
+COUNT = 27_750
 """Definitions to draw; near-duplicates among them are then left out."""
 SHORTEST = 3
 

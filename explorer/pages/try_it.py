@@ -20,6 +20,8 @@ NEAREST = 5
 """Nearest examples in the embedding, whose middle is the question's place on the map."""
 
 
+TOLD = 0.001
+"""Relative error of scores from which it is told."""
 UNKNOWN = "unknown"
 """Stands for the true label, which a new question does not have."""
 
@@ -77,6 +79,11 @@ def draw(run: Run) -> None:
         influence_map.draw(view)
         if "x" in view.query:
             st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")
+    error = opened.error(view.stage)
+    if error >= TOLD:
+        st.caption(
+            f"These scores come from an index, which is off by {theme.percent(error)} (measured on a test item)."
+        )
     st.caption(theme.CARE)
 
 

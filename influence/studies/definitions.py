@@ -19,13 +19,13 @@ TOPICS = (
     "noun.plant",
     "noun.substance",
 )
-FINETUNE, QUERIES = 75, 100
+FINETUNE, QUERIES = 100, 100
 """Definitions of each topic to finetune on, and to explain."""
 KINDS = {"noun": "nouns", "verb": "verbs", "adj": "adjectives", "adv": "adverbs"}
 
 
 class Definitions(TextStudy):
-    """`definitions`: WordNet's, of all topics to pretrain on, 600 of eight topics to finetune on, 800 to explain.
+    """`definitions`: WordNet's, of all topics to pretrain on, 800 of eight topics to finetune on, 800 to explain.
 
     Args:
         seed: draws which definitions are which, and of everything else that is random.
@@ -38,7 +38,12 @@ class Definitions(TextStudy):
     summary = "dictionary definitions: a language model pretrained on all topics, finetuned to tell eight apart"
 
     def __init__(self, seed: int = 0, queries: int = 0):
-        super().__init__(self.name, "Definitions", corpora(seed), TextOptions(seed=seed, queries=queries))
+        super().__init__(self.name, "Definitions", corpora(seed), options(seed, queries))
+
+
+def options(seed: int, queries: int = 0) -> TextOptions:
+    """How the model is made: as small and trained for as long as six minutes for all of it allow."""
+    return TextOptions(vocabulary=3000, width=48, epochs=5, fading=0.9, seed=seed, queries=queries)
 
 
 def corpora(seed: int) -> dict[str, Corpus]:

@@ -40,9 +40,11 @@ class Body(nn.Module):
 
     Attributes:
         emphasis: how much a token weighs in `sentence`, a buffer (vocabulary,): all the same, unless it is set.
+        fading: by what each further token weighs less there: not at all, unless it is set.
     """
 
     emphasis: Tensor
+    fading: float = 1.0
 
     def __init__(self, vocabulary: int, context: int, width: int, layers: int):
         super().__init__()
@@ -91,10 +93,11 @@ def sentence(model: nn.Module, tokens: Tensor) -> Tensor:
     """Each text as the model's body sees it, (B, 2 width): the mean of its tokens' states, and that of their words.
 
     The latter tells topics apart that the states, which are for the next token, have forgotten. Means are weighted by
-    the body's `emphasis`.
+    the body's `emphasis` and `fading`.
     """
     body = cast(Body, model.get_submodule("body"))
-    weights = (((tokens != PADDING) & (tokens != START)) * body.emphasis[tokens])[..., None]
+    faded = body.fading ** torch.arange(tokens.shape[1], device=tokens.device)
+    weights = (((tokens != PADDING) & (tokens != START)) * body.emphasis[tokens] * faded)[..., None]
     states, words = ((each * weights).sum(1) / weights.sum(1) for each in (body(tokens), body.words(tokens)))
     return torch.cat([states, layer_norm(words, words.shape[-1:])], dim=1)
 

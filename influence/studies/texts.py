@@ -36,7 +36,7 @@ PROXIMITY = 0.01
 """Holds an updated body near the pretrained one."""
 HEAD_L2 = 1e-2
 """Of finetuning, which has few texts."""
-BATCH, RATE, TUNING_RATE = 32, 4e-3, 1e-3
+BATCH, RATE, TUNING_RATE = 32, 2e-3, 1e-3
 TUNING_EPOCHS = 10
 WARMUP = 100
 DAMPING = 1e-5
@@ -55,6 +55,7 @@ class TextOptions:
         width, layers: of the model.
         l2: of pretraining.
         epochs: passes over the texts to pretrain on.
+        fading: by what each further token weighs less in a text's mean; below 1 where texts say first what they are.
         queries: at most so many test texts, drawn by the seed; 0 for all.
         seed: of the start, the order of training and the draw.
     """
@@ -65,6 +66,7 @@ class TextOptions:
     layers: int = 2
     l2: float = 0.0
     epochs: int = 5
+    fading: float = 1.0
     queries: int = 0
     seed: int = 0
 
@@ -161,6 +163,7 @@ class TextStudy:
                 "context": self.options.context,
                 "width": self.options.width,
                 "layers": self.options.layers,
+                "fading": self.options.fading,
             },
         )
 
@@ -204,6 +207,7 @@ class TextStudy:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             made = model(words, options.context, options.width, options.layers, *classes)
+        made.body.fading = options.fading
         made.body.emphasis = emphasis(torch.cat(self.tokens["pretrain"].ids).bincount(minlength=words))
         return made
 

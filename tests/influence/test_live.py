@@ -52,6 +52,7 @@ def test_without_the_space_every_question_passes_over_the_data(opened, monkeypat
     run, live = opened
     live.warm_up()
     assert set(live.gradients) == set(run.stages)
+    assert 0 < live.error("pretrain") < 1e-4
     monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: live.exhibit)
     monkeypatch.setattr(module, "MOST", 0)
     other = Live(run)
@@ -60,6 +61,7 @@ def test_without_the_space_every_question_passes_over_the_data(opened, monkeypat
         kept = live.scores(item, Target("pet"))[stage]
         assert np.linalg.norm(found - kept) <= 1e-3 * np.linalg.norm(kept)
     assert not other.gradients
+    assert other.error("pretrain") == 0
 
 
 def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch):
