@@ -81,7 +81,8 @@ def shoot(chromium: Browser, path: Path, address: str, run: str, scheme: str, wi
     page = chromium.new_page(viewport={"width": width, "height": 960}, color_scheme=scheme)
     page.goto(f"http://localhost:{PORT}/{'' if address == 'explore-run' else address}?run={run}")
     page.wait_for_selector(".up-identity", timeout=120_000)
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')", timeout=120_000)
+    busy = "[data-testid=stStatusWidget], [data-testid=stSpinner]"
+    page.wait_for_function("(busy) => !document.querySelector(busy)", arg=busy, timeout=120_000)
     if address == "explore-run":
         page.wait_for_selector(".js-plotly-plot canvas", timeout=60_000)
     page.wait_for_timeout(2500)
