@@ -79,10 +79,10 @@ def draw(run: Run) -> None:
         influence_map.draw(view)
         if "x" in view.query:
             st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")
-    error = opened.error(view.stage)
-    if error >= TOLD:
+    packing = opened.error(view.stage)
+    if packing >= TOLD:
         st.caption(
-            f"These scores come from an index, which is off by {theme.percent(error)} (measured on a test item)."
+            f"These scores come from an index, which is off by {theme.percent(packing)} (measured on a test item)."
         )
     st.caption(theme.CARE)
 
