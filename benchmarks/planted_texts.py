@@ -1,6 +1,6 @@
 """Planted sentences: shuffle the words of some definitions to pretrain on, and see which numbers find them.
 
-    python benchmarks/planted_texts.py              # 200 of the 20,209 definitions, one finetuned model: minutes
+    python benchmarks/planted_texts.py              # 200 of the 26,025 definitions, one finetuned model: minutes
     python benchmarks/planted_texts.py --smoke      # a few made-up sentences, to see that it runs
 
 Prints, for every number that a run has of a pretraining text, the area under the ROC curve: the chance that a planted

@@ -28,7 +28,8 @@ def html(facts: pd.DataFrame) -> str:
     head = "".join(f'<th scope="col">{plain.for_html(name)}</th>' for name in facts.columns)
     lines = "".join(
         f'<tr><th scope="row">{plain.for_html(name)}</th>'
-        + "".join(f"<td>{plain.for_html(value)}</td>" for value in row)
+        # Names of parameters may be broken at their dots.
+        + "".join(f"<td>{plain.for_html(value).replace('.', '.<wbr>')}</td>" for value in row)
         + "</tr>"
         for name, row in zip(facts.index, facts.to_numpy().tolist(), strict=True)
     )
