@@ -71,7 +71,7 @@ def header() -> Run | None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="header"):
         st.html(brand(), width="content")
         name = st.selectbox(
-            "Run", good, index=good.index(first) if (first := state.first_run()) in good else 0, key=state.RUN,
+            "Run", good, index=good.index(usual) if (usual := state.usual_run()) in good else 0, key=state.RUN,
             bind="query-params", label_visibility="collapsed", width=230, on_change=switching.follow,
         )  # fmt: skip
         try:
@@ -89,6 +89,7 @@ def header() -> Run | None:
         components.copy_link(key="copy_link", width="content", data={"run": name})
         if components.connection(key="connection", on_back_change=state.nothing).back and state.first_sight():
             state.notice("The explorer was started again; this is the view that its address names.")
+        components.travel(key="travel", data={"run": name, "keys": state.TRAVELLING})
         components.appearance(key="appearance", width="content", data={"pages": list(PAGES)})
     if problem:
         st.error(problem, icon=":material/error:")

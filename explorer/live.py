@@ -57,7 +57,8 @@ def _warm_up(opened: Live) -> None:
 
 def scores(opened: Live, item: Any, target: Target) -> Mapping[str, np.ndarray]:
     """Stage -> scores of its examples; what is on the page already stays there while they are computed."""
-    with st.spinner("Following the answer back. The first one of a run takes longer …"):
+    first = "" if opened.ready else "Before the first one an index is made, which may take a minute or two. "
+    with st.spinner(f"{first}Following the answer back …"):
         return opened.scores(item, target)
 
 

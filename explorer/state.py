@@ -75,6 +75,8 @@ _KEPT = "kept"
 _SEEN = "seen"
 # What a visitor takes along from page to page: made by clicking, and held by widgets.
 KEPT, KEPT_WIDGETS = (QUERY, EXAMPLE, BASKET), (RUN, STAGE)
+TRAVELLING = (*KEPT, STAGE)
+"""Keys of the URL, beside the run's, that a link to another page has too."""
 
 # Addresses of the pages that others lead to.
 EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
@@ -89,9 +91,9 @@ def runs_folder() -> Path:
     return Path(os.environ.get("UPSTREAM_RUNS") or "data/runs").resolve()
 
 
-def first_run() -> str | None:
-    """The run to open when the URL names none: the environment variable UPSTREAM_RUN."""
-    return os.environ.get("UPSTREAM_RUN") or None
+def usual_run() -> str | None:
+    """The run to open when the URL names none: the one shown before, else the environment variable UPSTREAM_RUN."""
+    return shown_run() or os.environ.get("UPSTREAM_RUN") or None
 
 
 def clicked(key: str) -> str | None:
@@ -137,14 +139,15 @@ def _choices() -> str:
 
 
 def take_along(address: str) -> None:
-    """After a change of pages, which empties the URL: put back what visitors take along."""
+    """After a change of pages: put back what visitors take along, as far as the URL does not say it."""
     before = st.session_state.get(_PAGE)
-    if before is not None and before != address and not st.query_params.to_dict():
+    if before is not None and before != address:
+        said = st.query_params.to_dict()
         for key, value in st.session_state.get(_KEPT, {}).items():
             if key in KEPT_WIDGETS:
                 # The widget writes the URL by itself, and reads it only when a visitor comes from outside.
-                st.session_state[key] = value
-            elif key in KEPT or key in KEPT_THERE.get(address, ()):
+                st.session_state[key] = said.get(key, value)
+            elif key not in said and (key in KEPT_THERE.get(address, ()) or (key in KEPT and not said)):
                 st.query_params[key] = value
     st.session_state[_PAGE] = address
 

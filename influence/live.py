@@ -136,6 +136,11 @@ class Live:
         with self._lock:
             return self._errors.get(stage, 0.0)
 
+    @property
+    def ready(self) -> bool:
+        """Whether an answer waits for nothing but itself."""
+        return "gradients" in vars(self)
+
     def warm_up(self) -> None:
         """Do now what the first answer needs."""
         with self._lock:

@@ -41,6 +41,7 @@ plane = _component("plane", "two_stages", "plane_formula", "plane_marks", "plane
 spotlight = _component("spotlight")
 strip = _component("strip")
 totals = _component("totals")
+travel = _component("travel")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
 influence_map = _component("influence_map", "places", "points", isolate_styles=False)
 scatter = _component("scatter", "places", "points", isolate_styles=False)

@@ -31,7 +31,7 @@ function head(item, onPick) {
   const line = make("span", "line");
   const where = item.placed ? [make("span", "where", item.where ?? (item.ringed ? "on map ✓" : "show on map"))] : [];
   const label = words("span", "label", item.label), detail = words("span", "quiet", item.detail);
-  line.append(label, ...(item.pieces ? where : [detail, ...where]));
+  line.append(label, ...(item.pieces ? [] : [detail]), ...marks(item), ...where);
   facts.append(line, score(item));
   if (item.pieces) facts.append(detail);
   button.append(facts);
@@ -44,15 +44,19 @@ function score(item) {
   const bar = make("span", "bar");
   bar.style.width = `${Math.round(1000 * item.width) / 10}%`;
   track.append(bar);
-  const marks = [...(item.marks ?? []), ...(item.noted ? [{ text: "✎", title: `Noted: ${item.noted}` }] : [])].map((mark) => {
+  line.append(track, make("span", "value", item.score));
+  return line;
+}
+
+// Beside the name and not beside the bar: bars of all cards are on one scale, so their tracks are of one length.
+function marks(item) {
+  return [...(item.marks ?? []), ...(item.noted ? [{ text: "✎", title: `Noted: ${item.noted}` }] : [])].map((mark) => {
     const sign = make("span", "mark", mark.text);
     sign.title = mark.title;
     sign.setAttribute("role", "img");
     sign.setAttribute("aria-label", mark.title);
     return sign;
   });
-  line.append(track, ...marks, make("span", "value", item.score));
-  return line;
 }
 
 // A text was cut into pieces where its looks change; put together they are the text.

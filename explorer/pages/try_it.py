@@ -60,21 +60,24 @@ def draw(run: Run) -> None:
             st.caption("The answer and the training examples that it came from appear here.")
         return
     said = opened.predict(asked.item)
+    with left:
+        for note in asked.notes:
+            st.caption(plain.for_markdown(note))
+        answer = st.empty()  # what is known at once is shown at once, whatever its lists take
+        answer.html(answer_html(opened, row(run, opened, asked, said, Target(said.prediction)), asked))
     with middle:
         heading = plain.for_html(said.prediction)
         st.html(f'<h2 class="up-title">The model says “<bdi>{heading}</bdi>”. Why?</h2>')
         chosen = target.choose(opened.classes, said.prediction, f"{run.name}-{said.prediction}")
         choices = controls.draw(run, stages, (state.INFLUENCE,))
         view = new_view(run, opened, asked, said, chosen, choices)
-    with left:
-        for note in asked.notes:
-            st.caption(plain.for_markdown(note))
-        st.html(answer_html(view, asked, chosen))
+    if chosen.of != said.prediction:
+        answer.html(answer_html(opened, view.query, asked, chosen.of))
     with middle:
         st.markdown(target.rule(chosen, plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
         cards.draw(view)
         question_text = f"The model says “{said.prediction}”. Why?"
-        exports.draw(view, question_text, target.words(chosen), answer_html(view, asked, chosen), None)
+        exports.draw(view, question_text, target.words(chosen), answer_html(opened, view.query, asked, chosen.of), None)
     with right:
         influence_map.draw(view)
         if "x" in view.query:
@@ -128,20 +131,21 @@ def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen:
     return pd.Series(values if place is None else values | {"x": place[0], "y": place[1]})
 
 
-def answer_html(view: View, asked: question.Question, chosen: Target) -> str:
-    """What the model read and said, as HTML with everything from data escaped."""
-    url, text = pictures.data_url(view.query), pictures.text(view.query)
+def answer_html(opened: Live, query: pd.Series, asked: question.Question, of: str = "") -> str:
+    """What the model read and said, and its loss of class `of`, as HTML with everything from data escaped."""
+    of = of or query["prediction"]
+    url, text = pictures.data_url(query), pictures.text(query)
     shown = f'<img class="up-item" src="{url}" alt="The question as the model reads it">' if url else ""
     if text is not None:
         shown = f'<div class="up-text"><p dir="auto">{prediction.text_html(text, asked.read)}</p></div>'
     facts = (
-        f"<dl><dt>Predicted</dt><dd><bdi>{plain.for_html(view.query['prediction'])}</bdi></dd>"
-        f"<dt>Confidence</dt><dd>{theme.percent(float(view.query['confidence']))}</dd>"
-        f"<dt>Loss of <bdi>{plain.for_html(chosen.of)}</bdi></dt>"
-        f"<dd>{theme.number(float(view.query['loss']))} nat</dd></dl>"
+        f"<dl><dt>Predicted</dt><dd><bdi>{plain.for_html(query['prediction'])}</bdi></dd>"
+        f"<dt>Confidence</dt><dd>{theme.percent(float(query['confidence']))}</dd>"
+        f"<dt>Loss of <bdi>{plain.for_html(of)}</bdi></dt>"
+        f"<dd>{theme.number(float(query['loss']))} nat</dd></dl>"
     )
     kind = "up-prediction" + (" up-has-text" if text is not None else "")
-    return f'<div class="{kind}">{shown}{facts}</div>{prediction.probabilities_html(view.query, view.classes)}'
+    return f'<div class="{kind}">{shown}{facts}</div>{prediction.probabilities_html(query, list(opened.classes))}'
 
 
 def placed(run: Run, vector: np.ndarray) -> tuple[float, float] | None:

@@ -206,7 +206,11 @@ def _steps(run: Run, positions: list[int], current: int) -> None:
         _step(table, positions, current, by)
 
     where = (
-        f"{positions.index(current) + 1:,} of {len(positions):,}" if current in positions else f"of {len(positions):,}"
+        f"{positions.index(current) + 1:,} of {len(positions):,}"
+        if current in positions
+        else f"none of {len(positions):,}"
+        if positions
+        else "none"
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
         for step, arrow, name, letter in ((-1, "left", "Previous", "k"), (1, "right", "Next", "j")):

@@ -71,6 +71,8 @@ def test_a_run_that_cannot_be_asked_says_what_to_do(open_app, small_root):
 
 
 class Fake:
+    ready = True
+
     def __init__(self, run, lengths):
         self.form, self.classes, self.lengths = "text", run.stage(run.stages[-1])["classes"], lengths
         self.sizes = {stage: len(run.examples(stage)) for stage in run.stages}
