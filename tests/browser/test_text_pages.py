@@ -45,6 +45,9 @@ def test_switch_shows_plain_texts_and_is_in_the_link(texts, elsewhere, list_opti
 
 def test_long_texts_open_in_place_and_short_ones_are_whole(texts, list_option):
     list_option(texts, "20")
+    # The longer list stands, so that no card is drawn anew below.
+    texts.wait_for_function("document.querySelector('.stApp').dataset.testScriptState === 'notRunning'")
+    texts.wait_for_timeout(500)
     texts.locator("section button.more:visible").first.wait_for()
     card = texts.locator("section li.text", has=texts.locator("button.more:visible")).first
     tall = "(e) => e.querySelector('.passage').getBoundingClientRect().height"
