@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TILE = 28
 """Side of a thumbnail in the sheet, pixels."""
 PLOTLY = "plotly-gl2d-3.7.0.min.js"
-"""The part of plotly.js that maps and scatters need; the whole takes a browser a second longer to read."""
+"""The part of plotly.js that maps and scatters need; the whole is three times as large."""
 PAGE = 500
 """Texts in one file; the browser fetches the file of the point that it rests on."""
 SHEET = 2500

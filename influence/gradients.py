@@ -30,8 +30,10 @@ FORMAT = 2
 
 
 class Gradients:
-    """Made where the folder is empty; opened where it holds those of the same stage, model and data; continued where
-    an earlier making was interrupted.
+    """Of all training examples of a stage, in a folder.
+
+    Made where the folder is empty; opened where it holds those of the same stage, model and data; continued where an
+    earlier making was interrupted.
 
     Args:
         objective: the stage's.

@@ -60,24 +60,23 @@ def draw(run: Run) -> None:
             st.caption("The answer and the training examples that it came from appear here.")
         return
     said = opened.predict(asked.item)
-    with left:
-        for note in asked.notes:
-            st.caption(plain.for_markdown(note))
-        answer = st.empty()  # what is known at once is shown at once, whatever its lists take
-        answer.html(answer_html(opened, row(run, opened, asked, said, Target(said.prediction)), asked))
     with middle:
         heading = plain.for_html(said.prediction)
         st.html(f'<h2 class="up-title">The model says “<bdi>{heading}</bdi>”. Why?</h2>')
         chosen = target.choose(opened.classes, said.prediction, f"{run.name}-{said.prediction}")
         choices = controls.draw(run, stages, (state.INFLUENCE,))
-        view = new_view(run, opened, asked, said, chosen, choices)
-    if chosen.of != said.prediction:
-        answer.html(answer_html(opened, view.query, asked, chosen.of))
+    query = row(run, opened, asked, said, chosen)
+    answer = answer_html(opened, query, asked, chosen)
+    with left:
+        for note in asked.notes:
+            st.caption(plain.for_markdown(note))
+        st.html(answer)  # before its lists, which take longer
     with middle:
+        view = new_view(run, opened, asked, query, chosen, choices)
         st.markdown(target.rule(chosen, plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
         cards.draw(view)
         question_text = f"The model says “{said.prediction}”. Why?"
-        exports.draw(view, question_text, target.words(chosen), answer_html(opened, view.query, asked, chosen.of), None)
+        exports.draw(view, question_text, target.words(chosen), answer, None)
     with right:
         influence_map.draw(view)
         if "x" in view.query:
@@ -102,14 +101,14 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def new_view(
-    run: Run, opened: Live, asked: question.Question, said: Reading, chosen: Target, choices: controls.Choices
+    run: Run, opened: Live, asked: question.Question, query: pd.Series, chosen: Target, choices: controls.Choices
 ) -> NewView:
     """The view of a new question, with its scores computed now."""
     stage = choices.stage
     return NewView(
         run=run, position=-1, stage=stage, method=run.methods(stage)[0],
         scores=live.scores(opened, asked.item, chosen)[stage], count=choices.count, order=choices.order,
-        shading=choices.shading, example=None, asked=row(run, opened, asked, said, chosen),
+        shading=choices.shading, example=None, asked=query,
         split=live.split(opened, asked.item, chosen, stage),
     )  # fmt: skip
 
@@ -131,9 +130,8 @@ def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen:
     return pd.Series(values if place is None else values | {"x": place[0], "y": place[1]})
 
 
-def answer_html(opened: Live, query: pd.Series, asked: question.Question, of: str = "") -> str:
-    """What the model read and said, and its loss of class `of`, as HTML with everything from data escaped."""
-    of = of or query["prediction"]
+def answer_html(opened: Live, query: pd.Series, asked: question.Question, chosen: Target) -> str:
+    """What the model read and said, as HTML with everything from data escaped."""
     url, text = pictures.data_url(query), pictures.text(query)
     shown = f'<img class="up-item" src="{url}" alt="The question as the model reads it">' if url else ""
     if text is not None:
@@ -141,7 +139,7 @@ def answer_html(opened: Live, query: pd.Series, asked: question.Question, of: st
     facts = (
         f"<dl><dt>Predicted</dt><dd><bdi>{plain.for_html(query['prediction'])}</bdi></dd>"
         f"<dt>Confidence</dt><dd>{theme.percent(float(query['confidence']))}</dd>"
-        f"<dt>Loss of <bdi>{plain.for_html(of)}</bdi></dt>"
+        f"<dt>Loss of <bdi>{plain.for_html(chosen.of)}</bdi></dt>"
         f"<dd>{theme.number(float(query['loss']))} nat</dd></dl>"
     )
     kind = "up-prediction" + (" up-has-text" if text is not None else "")

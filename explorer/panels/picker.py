@@ -205,13 +205,9 @@ def _steps(run: Run, positions: list[int], current: int) -> None:
     def go(by: int) -> None:
         _step(table, positions, current, by)
 
-    where = (
-        f"{positions.index(current) + 1:,} of {len(positions):,}"
-        if current in positions
-        else f"none of {len(positions):,}"
-        if positions
-        else "none"
-    )
+    where = f"{positions.index(current) + 1:,}" if current in positions else "none"
+    if positions:
+        where += f" of {len(positions):,}"
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
         for step, arrow, name, letter in ((-1, "left", "Previous", "k"), (1, "right", "Next", "j")):
             st.button(

@@ -27,6 +27,8 @@ class Block(ABC):
     """Of the parameters at `places`, one after another, in the stage's vector of trained parameters."""
 
     form: ClassVar[str]
+    curvature: Tensor | float
+    """Of all examples, added up: along each of the axes, or (full) between all pairs."""
 
     def __init__(self, places: list[slice]):
         self.places = places
@@ -43,14 +45,16 @@ class Block(ABC):
     def measure(self, factors: list[list[Factor]]) -> None:
         """Second pass."""
 
-    @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """What was found in both passes."""
+        return {"curvature": torch.as_tensor(self.curvature)}
 
     @classmethod
-    @abstractmethod
     def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
         """A block with the state of an earlier one."""
+        block = cls(places)
+        block.curvature = state["curvature"]
+        return block
 
     @abstractmethod
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
@@ -75,19 +79,10 @@ class Diagonal(Block):
         """The axes are given."""
 
     def turn(self) -> None:
-        self.curvature: Tensor | float = 0.0
+        self.curvature = 0.0
 
     def measure(self, factors: list[list[Factor]]) -> None:
         self.curvature = self.curvature + summed(factors[0]).square().sum(0)
-
-    def state(self) -> dict[str, Tensor]:
-        return {"curvature": torch.as_tensor(self.curvature)}
-
-    @classmethod
-    def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
-        block = cls(places)
-        block.curvature = state["curvature"]
-        return block
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         return queries / (torch.as_tensor(self.curvature).to(queries) / count + shift)
@@ -102,24 +97,15 @@ class Full(Block):
         """Needs no axes: the second pass gathers the whole matrix."""
 
     def turn(self) -> None:
-        self.covariance: Tensor | float = 0.0
+        self.curvature = 0.0
 
     def measure(self, factors: list[list[Factor]]) -> None:
         rows = summed(factors[0]).double()
-        self.covariance = self.covariance + rows.T @ rows
-
-    def state(self) -> dict[str, Tensor]:
-        return {"covariance": torch.as_tensor(self.covariance)}
-
-    @classmethod
-    def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
-        block = cls(places)
-        block.covariance = state["covariance"]
-        return block
+        self.curvature = self.curvature + rows.T @ rows
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         # A full block is one parameter's, so the shift is one number.
-        matrix = torch.as_tensor(self.covariance).to(queries.device) / count
+        matrix = torch.as_tensor(self.curvature).to(queries.device) / count
         matrix = matrix + shift[0].double() * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
         return torch.linalg.solve(matrix, queries.double().T).T.to(queries)
 
@@ -157,7 +143,7 @@ class Kronecker(Block):
     def turn(self) -> None:
         """Axes of each side, None where the coordinates are."""
         self.axes = [None if c is None else torch.linalg.eigh(c.double())[1].to(c) for c in self.covariances]
-        self.curvature: Tensor | float = 0.0
+        self.curvature = 0.0
 
     def measure(self, factors: list[list[Factor]]) -> None:
         first = factors[0][0]
@@ -201,7 +187,7 @@ class Kronecker(Block):
 
     def state(self) -> dict[str, Tensor]:
         axes = {side: each for side, each in zip(SIDES, self.axes, strict=True) if each is not None}
-        return {"curvature": torch.as_tensor(self.curvature), **axes}
+        return {**super().state(), **axes}
 
     @classmethod
     def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:

@@ -79,15 +79,17 @@ class EKFAC(Method):
                 f"Stage {stage.name!r}: without l2 and damping its curvature has no inverse. Set `damping`."
             )
         self.count = self.objective.count * self.draws
-        self.blocks = self._restored() if self._kept else self._fitted()
+        self.blocks = self._restored()
+        if not self.blocks:
+            self._gather()
         forms = {name: block.form for names, block in self.blocks.items() for name in names}
         named = {form: [n for n in layout.shapes if forms.get(n) == form] for form in sorted(set(forms.values()))}
         self.idle = [name for name in layout.shapes if name not in forms]
         self.report["blocks"] = named | {"no gradient": self.idle}
         self.report["draws"] = self.draws
 
-    def _fitted(self) -> dict[tuple[str, ...], Block]:
-        self.blocks = {}
+    def _gather(self) -> None:
+        """Find the blocks, in passes over the data."""
         fisher = Fisher(self.objective, self.seed)
         for second in (False, True):
             for _ in range(self.draws):
@@ -96,7 +98,6 @@ class EKFAC(Method):
             if not second:
                 for block in self.blocks.values():
                     block.turn()
-        return self.blocks
 
     def state(self) -> dict[str, Tensor]:
         """JSON of [form, names, what] -> what the blocks found; empty of a stage that is solved exactly."""
@@ -109,6 +110,7 @@ class EKFAC(Method):
         }
 
     def _restored(self) -> dict[tuple[str, ...], Block]:
+        """The blocks that were kept, if any."""
         found: dict[tuple[str, tuple[str, ...]], dict[str, Tensor]] = {}
         for key, tensor in self._kept.items():
             form, names, what = json.loads(key)

@@ -155,7 +155,7 @@ def test_tied_and_shared_weights_have_the_curvature_of_all_their_uses():
     # A change of axes keeps the trace: that of each block is the matrix's there.
     for block in solver.blocks.values():
         place = torch.cat([torch.arange(s.start, s.stop) for s in block.places])
-        diagonal = block.covariance.diagonal() if block.form == "full" else block.curvature
+        diagonal = block.curvature.diagonal() if block.form == "full" else block.curvature
         found = float(diagonal.sum()) / solver.count
         assert found == pytest.approx(float(matrix.diagonal()[place].sum()), rel=0.1)
 
