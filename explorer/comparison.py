@@ -36,15 +36,17 @@ class Side:
     method: str
     target: Target | None
     scores: np.ndarray
+    new: pd.Series | None = None
+    """The question, where it is not one of the run's; `position` is then -1."""
 
     @property
     def query(self) -> pd.Series:
-        return self.run.queries().iloc[self.position]
+        return self.run.queries().iloc[self.position] if self.new is None else self.new
 
     @property
     def asked(self) -> tuple[object, ...]:
         """What was asked; sides that ask the same have the same scores."""
-        return self.run.name, self.position, self.stage, self.method, self.target
+        return self.run.name, self.query["id"], self.stage, self.method, self.target
 
     def ordered(self, rows: np.ndarray) -> Side:
         """The same with the scores in another order of the examples."""

@@ -9,6 +9,8 @@ import pandas as pd
 
 from influence.run import Run
 
+SETTLED = 1e-3
+"""A gradient norm after training from which on it did not end at a minimum."""
 SOLUTION, SCRATCH = "solution", "scratch"
 SEEDS = ("training seed", "finetuning seed")
 """What is changed to see another training; the other changes are of how scores are computed."""
@@ -54,6 +56,12 @@ def starts(run: Run) -> list[str]:
         if table is not None:
             found |= set(table["start"].unique())
     return [start for start in (SOLUTION, SCRATCH) if start in found]
+
+
+def unsettled(run: Run) -> dict[str, float]:
+    """Stages whose training did not end at a minimum, where alone scores are derivatives of retraining: their norms."""
+    norms = {stage["name"]: (stage.get("training") or {}).get("gradient_norm") for stage in run.manifest["stages"]}
+    return {name: norm for name, norm in norms.items() if isinstance(norm, (int, float)) and norm > SETTLED}
 
 
 def stage_of(run: Run) -> str:

@@ -26,17 +26,20 @@ class Lists:
         return np.concatenate([self.helpful, self.harmful])
 
 
-def ranked(scores: np.ndarray, k: int, keep: np.ndarray, norms: np.ndarray | None = None) -> Lists:
-    """The k most helpful and k most harmful examples among those to `keep` (a mask).
-
-    With `norms` (each example's own gradient norm) the order is by score over norm: examples that fit this query
-    well come first, rather than those that are loud for every query.
-    """
+def ranked(scores: np.ndarray, k: int, keep: np.ndarray) -> Lists:
+    """The k most helpful and k most harmful examples among those to `keep` (a mask)."""
     positions = np.flatnonzero(keep)
     keys = scores[positions]
-    if norms is not None:
-        keys = np.divide(keys, norms[positions], out=np.zeros_like(keys), where=norms[positions] > 0)
     return Lists(positions[top(keys, k)], positions[top(keys, k, helpful=False)])
+
+
+def relative(scores: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    """Scores over `norms`, each example's own gradient norm; as shares of the largest.
+
+    Ordered by them, examples that fit this query well come first, rather than those that are loud for every query.
+    """
+    found = np.divide(scores, norms, out=np.zeros_like(scores), where=norms > 0)
+    return found / (float(np.abs(found).max(initial=0.0)) or 1.0)
 
 
 def one(scores: np.ndarray, count: int, keep: np.ndarray, order: np.ndarray) -> Lists:

@@ -42,8 +42,10 @@ FIND = "find"
 # The same for training examples; what it finds goes into EXAMPLE.
 FIND_EXAMPLE = "find_example"
 
-# Of Try it, never in the URL: how to ask, the test item to start from, a file, a drawing.
-WAY, START, UPLOADED, DRAWN = "way", "start", "uploaded", "drawn"
+# Try it: how to ask, the test item to start from, the text.
+WAY, START, TEXT = "way", "start", "text"
+# Of Try it, never in the URL: a file, a drawing, what was asked before, and which of it to compare with.
+UPLOADED, DRAWN, ASKED, BESIDE = "uploaded", "drawn", "asked", "beside"
 
 # Of Learn, never in the URL: the step and run that were arranged last, the steps that were answered, what retraining in
 # the plane gave.

@@ -84,10 +84,14 @@ class View:
         """The lists by influence."""
         if self.order == state.DIVERSE and self.embedding is not None:
             return self._diverse
-        relative = self.order == state.RELATIVE and "gradient_norm" in self.examples
-        return lists.ranked(
-            self.scores, self.count, self.kept, self.examples["gradient_norm"].to_numpy() if relative else None
-        )
+        return lists.ranked(self.scores if self.relative is None else self.relative, self.count, self.kept)
+
+    @cached_property
+    def relative(self) -> np.ndarray | None:
+        """Scores over the sizes of the examples' own gradients, as shares of the largest; None in another order."""
+        if self.order != state.RELATIVE or "gradient_norm" not in self.examples:
+            return None
+        return lists.relative(self.scores, self.examples["gradient_norm"].to_numpy())
 
     @cached_property
     def _diverse(self) -> lists.Lists:

@@ -147,7 +147,7 @@ function tools(now) {
 
 export default function (component) {
   drawPoints(component, {
-    name: "upstream-map", noun: "The map", traces, layout, listen,
+    name: "upstream-map", noun: "The map", bounds, traces, layout, listen,
     points: async (data) => ({ ...await pointsAt(data.points, data.count), value: values(data.value, data.limit) }),
     buttons: [["pan2d", "lasso2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
   });

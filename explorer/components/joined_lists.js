@@ -31,7 +31,14 @@ function card(item, tied) {
     link.append(img);
   }
   const facts = make("span", "facts"), line = make("span", "line"), score = make("span", "score");
-  line.append(words("span", "label", item.label), words("span", "quiet", item.detail), make("span", "quiet other", item.other));
+  const marks = item.marks.map((mark) => {
+    const sign = make("span", "quiet", mark.text);
+    sign.title = mark.title;
+    sign.setAttribute("role", "img");
+    sign.setAttribute("aria-label", mark.title);
+    return sign;
+  });
+  line.append(words("span", "label", item.label), words("span", "quiet", item.detail), ...marks, make("span", "quiet other", item.other));
   const track = make("span", "track"), bar = make("span", "bar");
   bar.style.width = `${Math.round(1000 * item.width) / 10}%`;
   track.append(bar);

@@ -38,18 +38,26 @@ function values(text, limit) {
   return found;
 }
 
-// The smallest rectangle that holds all points, with a margin: [[left, right], [bottom, top]].
+const FEW = 0.01; // part of the points at either end that may lie outside, if they lie far out
+const FAR = 0.2; // of the others' spread
+
+// The rectangle that is shown first, with a margin: [[left, right], [bottom, top]]. It holds all points but a few that lie
+// far out, which would leave the others little room.
 function bounds(m) {
   return [m.x, m.y].map((along) => {
-    let low = Infinity, high = -Infinity;
-    for (const at of along) {
-      if (at < low) low = at;
-      if (at > high) high = at;
-    }
-    if (!(low <= high)) return [-1, 1];
+    const sorted = Float32Array.from(sampled(along)).sort(), last = sorted.length - 1;
+    if (last < 0) return [-1, 1];
+    const [first, end] = [FEW, 1 - FEW].map((part) => sorted[Math.round(part * last)]);
+    const far = FAR * (end - first);
+    const low = Math.max(sorted[0], first - far), high = Math.min(sorted[last], end + far);
     const margin = 0.04 * (high - low) || 1;
     return [low - margin, high + margin];
   });
+}
+
+function sampled(along) {
+  const step = Math.ceil(along.length / MOST);
+  return step === 1 ? along : along.filter((_, i) => i % step === 0);
 }
 
 // Places of the points that are drawn in a view (a rectangle as `bounds` gives it): all of them if they are few enough,

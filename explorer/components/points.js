@@ -157,7 +157,8 @@ function elements(root, name) {
 async function draw(now) {
   const { data, m, plot, shown } = now, full = plot._fullLayout;
   const kept = full && now.revision === data.revision; // what was zoomed stays, see `uirevision`
-  const found = drawnPlaces(m, kept ? [full.xaxis.range, full.yaxis.range] : m.bounds);
+  const view = kept ? [full.xaxis.range, full.yaxis.range] : m.bounds;
+  const found = drawnPlaces(m, view);
   m.drawn = found.drawn;
   now.revision = data.revision;
   data.redraw = now.redraws = (now.redraws ?? 0) + 1; // what was lassoed is drawn from the data, not by Plotly
@@ -169,11 +170,16 @@ async function draw(now) {
   });
   const [some, all] = [found.drawn.length, found.inside].map((count) => count.toLocaleString("en"));
   const which = m.value.length ? "the strongest, and an even sample" : "an even sample";
-  now.note.textContent = some === all ? "" : `${some} of ${all} points in view are drawn: ${which}. Zoom in to see all.`;
+  const whole = view.every((range, i) => range.every((at, j) => at === m.bounds[i][j]));
+  const outside = whole ? m.x.length - found.inside : 0; // who zoomed in knows
+  now.note.textContent = [
+    some === all ? "" : `${some} of ${all} points in view are drawn: ${which}. Zoom in to see all.`,
+    outside ? `${outside.toLocaleString("en")} of ${m.x.length.toLocaleString("en")} lie far out: zoom out to see them.` : "",
+  ].filter(Boolean).join(" ");
 }
 
-// Draw, or draw again. What is `shown`: `points` decodes or fetches them, `traces`, `layout` and `buttons` say what is
-// drawn of them, and `listen` is called once, after the first time.
+// Draw, or draw again. What is `shown`: `points` decodes or fetches them, `bounds` says which part of the plane is shown
+// first, `traces`, `layout` and `buttons` what is drawn of them, and `listen` is called once, after the first time.
 function drawPoints({ data, parentElement, setTriggerValue }, shown) {
   const root = parentElement.querySelector(".root");
   Promise.all([shown.points(data), loadPlotly(data.plotly)]).then(async ([points]) => {
@@ -183,7 +189,7 @@ function drawPoints({ data, parentElement, setTriggerValue }, shown) {
       now = elements(root, shown.name);
       state.set(root, now);
     }
-    Object.assign(now, { data, shown, m: { ...points, bounds: bounds(points) }, send: setTriggerValue });
+    Object.assign(now, { data, shown, m: { ...points, bounds: shown.bounds(points) }, send: setTriggerValue });
     now.plot.setAttribute("role", "figure"); // not "img", which hides the buttons inside
     now.plot.setAttribute("aria-label", data.alt);
     await draw(now);

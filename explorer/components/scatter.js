@@ -67,6 +67,7 @@ function listen(now) {
 export default function (component) {
   drawPoints(component, {
     name: "upstream-scatter", noun: "The scatter", points: decoded, traces, layout, listen,
+    bounds: () => Array(2).fill([-Infinity, Infinity]), // the ends are what matters there
     buttons: [["pan2d", "zoom2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"], ["toImage"]],
   });
 }

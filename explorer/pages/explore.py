@@ -19,7 +19,7 @@ from explorer.panels import (
     note,
     picker,
     prediction,
-    retrain,
+    ringed,
     tables,
     target,
 )
@@ -62,15 +62,14 @@ def draw(run: Run) -> None:
     own = current_view(run, position, choices, by, embedding)
     live = explain.explained(own, wanted)
     view = live or own
-    question.html(f'<h2 class="up-title">{question_html(view)}</h2>')
+    asked = None if live is None else wanted
+    question.html(f'<h2 class="up-title">{explain.question(view.query, asked, marked)}</h2>')
     with listed:
-        rule = explain.rule(wanted if live is not None else None, plain.for_markdown(theme.stage_word(view.stage)))
-        st.markdown(rule, help=theme.SIGN_HELP)
+        st.markdown(explain.rule(view.query, asked, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
         if live is None and view.ranking == state.INFLUENCE:
             st.html(badge.html(run, view.stage, position, view.lists.shown, view.unit))
         controls.chips(view)
         cards.draw(view)
-        _of_example(view)
     with spread:
         histogram.draw(view)
     with sums:
@@ -81,8 +80,10 @@ def draw(run: Run) -> None:
         _way_to_compare(view)
     with right:
         influence_map.draw(view)
-    explained = theme.EXPLAINED if live is None or wanted is None else target.words(wanted)
-    exports.draw(view, question_text(view), explained, prediction.html(view), state.link())
+        # Not below the lists: there it would be off the screen.
+        ringed.draw(view)
+    explained = theme.EXPLAINED if asked is None else target.words(asked)
+    exports.draw(view, explain.question(view.query, asked), explained, prediction.html(view), state.link())
     tables.draw(view)
     st.caption(theme.CARE)
 
@@ -127,38 +128,15 @@ def current_view(
     )  # fmt: skip
 
 
-def question_text(view: View) -> str:
-    """The page's question."""
-    return f"Why did the model say “{view.query['prediction']}”?"
-
-
-def question_html(view: View) -> str:
-    """The page's question, escaped for HTML."""
-    return f"Why did the model say “<bdi>{plain.for_html(view.query['prediction'])}</bdi>”?"
-
-
-def _of_example(view: View) -> None:
-    """What can be done with the ringed example: its own page, a note, and training again without it."""
-    if view.example is None:
-        return
-    row = view.examples.iloc[view.example]
-    link = state.address(
-        state.ITEM_PAGE, of=controls.stage_title(view.stage), example=row["id"], query=view.query["id"]
-    )
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="of_example"):
-        note.draw(view.run, view.stage, row, "example")
-        _way(link, f"Which predictions example #{row['id']} helps and hurts most")
-    retrain.draw(view.run, view.stage, view.method, [view.example], np.array([view.position]))
+def marked(name: object) -> str:
+    """A class's name as HTML, whichever way it is written."""
+    return f"<bdi>{plain.for_html(name)}</bdi>"
 
 
 def _way_to_compare(view: View) -> None:
     """The way to see this prediction beside another one, or beside another model's."""
     link = state.address(state.COMPARE_PAGE, of=controls.stage_title(view.stage), query=view.query["id"])
-    _way(link, "Compare with another prediction, model or method")
-
-
-def _way(link: str, words: str) -> None:
-    st.html(f'<a class="up-way" href="{plain.for_html(link)}">{words} →</a>', width="content")
+    ringed.way(link, "Compare with another prediction, model or method")
 
 
 def _title(text: str) -> None:

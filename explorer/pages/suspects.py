@@ -13,6 +13,13 @@ from influence.run import Run
 
 COUNT = 50
 """Examples that the table lists."""
+DIGITS = "%.3g"
+"""Of numbers in the table."""
+SELF_INFLUENCE = "self-influence, nat"
+LOOKS = {
+    "picture": st.column_config.ImageColumn(width="small"),
+    SELF_INFLUENCE: st.column_config.NumberColumn(format=DIGITS),
+}
 KNOWN = 8
 """Sets that were left out before and are offered, the latest."""
 
@@ -48,7 +55,7 @@ def draw(run: Run) -> None:
         f"Put {len(picked)} ticked into the basket" if picked else "Put the first 10 into the basket",
         key="put", icon=":material/add:", on_click=_put, args=(chosen + (picked or listed[:10].tolist()), examples),
     )  # fmt: skip
-    _draw_basket(run, chosen, examples, sums, unit, len(positions))
+    _draw_basket(chosen, examples, sums, unit, run.queries()["loss"].to_numpy()[positions])
     if chosen:
         retrain.draw(run, stage, method, chosen, positions)
     _known(run, stage, examples, chosen)
@@ -126,9 +133,14 @@ def _table(
     event = st.dataframe(
         ranking(listed, examples, sums, unit, chosen), hide_index=True, on_select="rerun", key="ranking_table",
         selection_mode="multi-row", alt="Training examples ranked by their summed scores",
-        column_config={"picture": st.column_config.ImageColumn(width="small")},
+        column_config=LOOKS | {summed(unit): st.column_config.NumberColumn(format=DIGITS)},
     )  # fmt: skip
     return [int(listed[place]) for place in event["selection"]["rows"] if place < len(listed)]
+
+
+def summed(unit: theme.Unit) -> str:
+    """Heading of the summed scores."""
+    return f"summed score, {unit.name or 'no unit'}"
 
 
 def ranking(
@@ -143,36 +155,62 @@ def ranking(
         "id": table["id"].to_numpy(),
         "label": [theme.group_name(label) for label in table["label"]],
         **({"text": [plain.beginning(text, 120) for text in table["text"]]} if "text" in table else {}),
-        f"summed score, {unit.name or 'no unit'}": sums[listed] * unit.factor,
+        summed(unit): sums[listed] * unit.factor,
     }
     if "self_influence" in table:
-        columns["self-influence, nat"] = table["self_influence"].to_numpy()
+        columns[SELF_INFLUENCE] = table["self_influence"].to_numpy()
     columns["reasons"] = suspects.reasons(examples, listed)
     columns["in basket"] = ["✓" if row in chosen else "" for row in listed]
     return pd.DataFrame(columns)
 
 
 def _draw_basket(
-    run: Run, chosen: list[int], examples: pd.DataFrame, sums: np.ndarray, unit: theme.Unit, count: int
+    chosen: list[int], examples: pd.DataFrame, sums: np.ndarray, unit: theme.Unit, losses: np.ndarray
 ) -> None:
+    """Draw what is set aside; `losses` are those of the slice's predictions, in nats."""
     st.html('<h2 class="up-title">Basket</h2>')
     if not chosen:
         st.caption("The basket is empty. Tick examples above, and see what leaving them out is predicted to do.")
         return
-    effect, ids = float(sums[chosen].sum()), examples["id"].iloc[chosen]
-    direction = "rise" if effect > 0 else "fall"
-    named = f" {unit.name}" if unit.name else ""
+    _items(chosen, examples)
     st.markdown(
-        f"**{len(chosen)}** in the basket. Without them, the summed loss of these {count:,} is predicted to "
-        f"{direction} by **{theme.number(abs(effect) * unit.factor)}{named}**.",
+        effect_text(float(sums[chosen].sum()), len(chosen), unit, losses),
         help="The sum of their scores: a first-order estimate, which takes no account of how they act together.",
     )
+    ids = examples["id"].iloc[chosen]
     with st.container(horizontal=True, gap="small"):
         st.download_button(
             "Export ids", pd.DataFrame({"id": ids}).to_csv(index=False), "basket.csv", "text/csv",
             key="export", icon=":material/download:",
         )  # fmt: skip
         st.button("Empty the basket", key="empty", on_click=state.click, args=(state.BASKET, None))
+
+
+def effect_text(effect: float, count: int, unit: theme.Unit, losses: np.ndarray) -> str:
+    """What leaving the basket out is predicted to do to predictions of these losses, as Streamlit markdown."""
+    direction = "rise" if effect > 0 else "fall"
+    total, size = float(losses.sum()), f"{theme.number(abs(effect) * unit.factor)} {unit.name}".strip()
+    part = f", {theme.percent(abs(effect) / total)} of the {theme.number(total)} nat that it is" if total > 0 else ""
+    without = "it" if count == 1 else "them"
+    return (
+        f"**{count}** in the basket. Without {without}, the summed loss of these {len(losses):,} is predicted to "
+        f"{direction} by **{size}**{part if unit.name else ''}."
+    )
+
+
+def _items(chosen: list[int], examples: pd.DataFrame) -> None:
+    """The basket, an item a chip that can be taken out."""
+    labels = examples["label"].to_numpy()
+
+    def take() -> None:
+        state.click(state.BASKET, basket.text_of(st.session_state["basket_items"], examples))
+
+    # The widget follows the URL, which the table and the back button change too.
+    st.session_state["basket_items"] = chosen
+    st.multiselect(
+        "In the basket", chosen, key="basket_items", on_change=take, label_visibility="collapsed", select_all=False,
+        format_func=lambda row: f"#{examples['id'].iloc[row]} {theme.group_name(labels[row])}",
+    )  # fmt: skip
 
 
 def _known(run: Run, stage: str, examples: pd.DataFrame, chosen: list[int]) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import live, neighbours, pictures, plain, runs, state, theme
-from explorer.panels import cards, controls, exports, influence_map, prediction, question, target
+from explorer import live, neighbours, pictures, plain, queries, runs, state, theme
+from explorer.panels import beside, cards, controls, exports, influence_map, prediction, question, ringed, target
 from explorer.view import View
 from influence.errors import RunError, StudyError, UpstreamError
 from influence.live import Live, Reading, Target
@@ -63,7 +63,7 @@ def draw(run: Run) -> None:
     with middle:
         heading = plain.for_html(said.prediction)
         st.html(f'<h2 class="up-title">The model says “<bdi>{heading}</bdi>”. Why?</h2>')
-        chosen = target.choose(opened.classes, said.prediction, f"{run.name}-{said.prediction}")
+        chosen = target.choose(tuple(opened.classes), said.prediction)
         choices = controls.draw(run, stages, (state.INFLUENCE,))
     query = row(run, opened, asked, said, chosen)
     answer = answer_html(opened, query, asked, chosen)
@@ -76,16 +76,16 @@ def draw(run: Run) -> None:
         st.markdown(target.rule(chosen, plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
         cards.draw(view)
         question_text = f"The model says “{said.prediction}”. Why?"
-        exports.draw(view, question_text, target.words(chosen), answer, None)
+        exports.draw(view, question_text, target.words(chosen), answer, state.link() if asked.linked else None)
     with right:
         influence_map.draw(view)
+        ringed.draw(view)
         if "x" in view.query:
             st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")
-    packing = opened.error(view.stage)
-    if packing >= TOLD:
-        st.caption(
-            f"These scores come from an index, which is off by {theme.percent(packing)} (measured on a test item)."
-        )
+    off = opened.error(view.stage)
+    if off >= TOLD:
+        st.caption(f"These scores come from an index, which is off by {theme.percent(off)} (measured on a test item).")
+    beside.draw(view, chosen)
     st.caption(theme.CARE)
 
 
@@ -97,6 +97,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
         state.STAGE: state.texts(controls.stage_title(stage) for stage in runs.scored_stages(run)),
         state.COLOUR: state.COLOURS,
         state.RANKING: (state.INFLUENCE,),
+        state.WAY: question.EVERY_WAY,
     }
 
 
@@ -108,7 +109,8 @@ def new_view(
     return NewView(
         run=run, position=-1, stage=stage, method=run.methods(stage)[0],
         scores=live.scores(opened, asked.item, chosen)[stage], count=choices.count, order=choices.order,
-        shading=choices.shading, example=None, asked=query,
+        shading=choices.shading, asked=query,
+        example=queries.position_by_id(run.examples(stage), state.clicked(state.EXAMPLE) or ""),
         split=live.split(opened, asked.item, chosen, stage),
     )  # fmt: skip
 

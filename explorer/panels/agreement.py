@@ -83,7 +83,7 @@ def question(pair: comparison.Pair) -> str:
         return f"Why did {names[0]} and {names[1]} both say {said[0]}?"
     if a.run.name != b.run.name:
         return f"Why did {names[0]} say {said[0]}, and {names[1]} {said[1]}?"
-    if a.position != b.position:
+    if a.query["id"] != b.query["id"]:
         return f"Why did the model say {said[0]} here, and {said[1]} there?"
     if a.method != b.method:
         return f"Why did the model say {said[0]}? Two methods' answers"

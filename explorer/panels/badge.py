@@ -12,6 +12,7 @@ from influence.run import Run
 STEADY = {verdict.YES: ("●", "Steady"), verdict.PARTLY: ("◐", "Partly steady"), verdict.NO: ("○", "Unsteady")}
 """How many of a list stay, at the fewest -> symbol and word."""
 UNKNOWN = "One run, stability unknown"
+UNSETTLED = "; not trained to a minimum"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +39,18 @@ def html(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Uni
 def of(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit) -> Badge:
     """What is known of one query's list: how many stay under other choices, which were really left out."""
     own, tried = evidence.stays(run, stage, position), really(run, stage, position, shown, unit)
+    where = UNSETTLED if evidence.unsettled(run) else ""
     left_out = f"{len(tried)} of those shown {'was' if len(tried) == 1 else 'were'} really left out" if tried else ""
     if own is None:
         words = f"{UNKNOWN}; {left_out}" if left_out else UNKNOWN
-        return Badge("?", words, " ".join(tried) or "No check of this run tells. Press to see what can be done.", False)
+        return Badge(
+            "?", words + where, " ".join(tried) or "No check of this run tells. Press to see what can be done.", False
+        )
     symbol, word = STEADY[verdict.graded(own.fewest / own.k, verdict.STAYS)]
     kept = f"{own.fewest}" if own.fewest == own.most else f"{own.fewest} to {own.most}"
     words = f"{word}: {kept} of {own.k} stay under other choices" + (f"; {left_out}" if left_out else "")
     detail = f"Of the {own.k} strongest of either sign stay, with {own.words()}."
-    return Badge(symbol, words, " ".join([detail, *tried]), True)
+    return Badge(symbol, words + where, " ".join([detail, *tried]), True)
 
 
 def really(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit) -> list[str]:

@@ -10,9 +10,11 @@ import pandas as pd
 import streamlit as st
 
 from explorer import columns, components, lists, pictures, plain, splits, state, theme
-from explorer.panels import note, text_card
+from explorer.panels import controls, note, text_card
 from explorer.view import View
 from influence.errors import RunError
+
+EVERYWHERE_TITLE = "shows up everywhere: in the lists of very many predictions"
 
 
 def draw(view: View) -> None:
@@ -22,9 +24,10 @@ def draw(view: View) -> None:
     if isinstance(view.leads, RunError):
         state.notice(f"{plain.message(view.leads)} What shows up everywhere is not marked.")
     components.cards(key="cards", data=sent, on_picked_change=_pick)
-    for said in (overlap_text(view), everywhere_text(view)):
+    for said in (overlap_text(view), relative_text(view)):
         if said:
             st.caption(said)
+    _everywhere(view)
 
 
 def _pick() -> None:
@@ -55,6 +58,32 @@ def three_text(view: View) -> str:
     return (
         f"Of {len(listed[state.INFLUENCE])} each, listed by both: {', '.join(said)}. The same sign on a card marks it."
     )
+
+
+def relative_text(view: View) -> str | None:
+    """What the numbers mean that a list in relative order is sorted by, in a sentence."""
+    if view.ranking != state.INFLUENCE or view.relative is None:
+        return None
+    return "Ordered by relative influence: score over the size of the example's own gradient, the largest being 1."
+
+
+def _everywhere(view: View) -> None:
+    """Say how many show up everywhere, and offer the order that has fewer of them."""
+    said = everywhere_text(view)
+    if not said:
+        return
+    with st.container(gap="xxsmall", key="everywhere"):
+        st.caption(said)
+        by_score = view.ranking == state.INFLUENCE and view.relative is None
+        if by_score and "gradient_norm" in view.examples:
+            st.button(
+                "Order by relative influence", key="order_relative", on_click=_order_relative, type="tertiary",
+                icon=":material/swap_vert:", help=controls.RELATIVE_HELP.removeprefix("Relative: "),
+            )  # fmt: skip
+
+
+def _order_relative() -> None:
+    st.session_state[state.ORDER] = state.RELATIVE
 
 
 def everywhere_text(view: View) -> str | None:
@@ -125,7 +154,7 @@ def _card(view: View, place: int, largest: float) -> dict[str, object]:
         "id": str(example["id"]),
         "sign": "helpful" if score >= 0 else "harmful",
         "label": theme.group_name(example["label"]),
-        "detail": _near(view, place) + f"#{example['id']}{_said(example)}",
+        "detail": _by(view, place) + f"#{example['id']}{_said(example)}",
         "image": pictures.data_url(example),
         "alt": f"Example {example['id']}, label {plain.visible(example['label'])}",
         "score": _arrow(view, score) + view.unit.text(score),
@@ -136,14 +165,14 @@ def _card(view: View, place: int, largest: float) -> dict[str, object]:
     }
     if found := marks(view, place):
         card["marks"] = found
-    return card if text is None else card | text_card.data(view, place, text, _near(view, place), _said(example))
+    return card if text is None else card | text_card.data(view, place, text, _by(view, place), _said(example))
 
 
 def marks(view: View, place: int) -> list[dict[str, str]]:
     """Signs that stand on an example's card, each with what it means."""
     found = []
     if place in view.everywhere:
-        found.append((theme.EVERYWHERE, "shows up everywhere: in the lists of very many predictions"))
+        found.append((theme.EVERYWHERE, EVERYWHERE_TITLE))
     if view.ranking == state.INFLUENCE and place in view.among_nearest:
         found.append((theme.NEAR, "also among the nearest neighbours in the embedding"))
     own = [name for name, positions in _three(view).items() if place in positions]
@@ -170,8 +199,10 @@ def _said(example: pd.Series) -> str:
     return f" said {plain.visible(said)} {theme.WRONG}" if wrong else ""
 
 
-def _near(view: View, place: int) -> str:
-    """How near to the query, where nearness is the order."""
-    if view.ranking != state.NEAREST or view.cosines is None:
-        return ""
-    return f"cosine {theme.signed(float(view.cosines[place])).lstrip('+')} · "
+def _by(view: View, place: int) -> str:
+    """What the list is ordered by, where that is not the score."""
+    if view.ranking == state.NEAREST and view.cosines is not None:
+        return f"cosine {theme.signed(float(view.cosines[place])).lstrip('+')} · "
+    if view.ranking == state.INFLUENCE and view.relative is not None:
+        return f"relative {theme.signed(float(view.relative[place]))} · "
+    return ""

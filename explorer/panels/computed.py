@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer import plain, theme
+from explorer import evidence, plain, theme
 from influence.run import Run
 
-SMALL = 1e-3
 """Gradient norm up to which a stage stands at a minimum, for all that scores can tell."""
 
 
@@ -71,9 +70,11 @@ def report_of(run: Run, stage: str) -> dict[str, Any]:
 def notes(run: Run) -> list[str]:
     """What of it limits trust, as markdown; and the run's own warnings."""
     found = []
+    unsettled = evidence.unsettled(run)
     for stage in run.manifest["stages"]:
-        name, norm = theme.stage_word(stage["name"]), (stage.get("training") or {}).get("gradient_norm")
-        if isinstance(norm, (int, float)) and norm > SMALL:
+        name = theme.stage_word(stage["name"])
+        if stage["name"] in unsettled:
+            norm = unsettled[stage["name"]]
             found.append(
                 f"{theme.WRONG} {name.capitalize()} ended at a gradient norm of {norm:.2g}: not a minimum, where alone "
                 "scores are derivatives of retraining."

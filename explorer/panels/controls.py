@@ -72,6 +72,8 @@ def choose_count() -> int:
 
 
 def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
+    if len(rankings) < 2:
+        return state.INFLUENCE
     if runs.mapped(run) is not run.examples(stage):
         rankings = tuple(name for name in rankings if name not in (state.NEAREST, state.ALL_THREE))
     ranking = st.segmented_control(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,22 @@ def explained(view: View, wanted: Target | None) -> View | None:
     return dataclasses.replace(view, scores=found, split=split)
 
 
-def rule(wanted: Target | None, stage: str) -> str:
-    """The sign rule, as Streamlit markdown; `stage` is already escaped."""
-    return theme.sign_rule(stage) if wanted is None else target.rule(wanted, stage)
+def question(query: pd.Series, wanted: Target | None, name: Callable[[object], str] = str) -> str:
+    """The page's question, which names what is explained; `name` writes a class.
+
+    Where the model was wrong, the run's own scores are about the loss of the true class: why not that one.
+    """
+    said, true = query["prediction"], query["label"]
+    against = true if wanted is None else wanted.against
+    other = "" if against in (None, said) else f"{' and not' if wanted is None else ' rather than'} “{name(against)}”"
+    return f"Why did the model say “{name(said)}”{other}?"
+
+
+def rule(query: pd.Series, wanted: Target | None, stage: str) -> str:
+    """The sign rule, as Streamlit markdown."""
+    if wanted is not None:
+        return target.rule(wanted, plain.for_markdown(stage))
+    true = (
+        "" if query["prediction"] == query["label"] else f", of its true class “{plain.for_markdown(query['label'])}”"
+    )
+    return theme.sign_rule(plain.for_markdown(stage), f"this prediction{true}")

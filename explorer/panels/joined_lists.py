@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
-from explorer import comparison, components, pictures, plain, state, theme
-from explorer.panels import controls
+from explorer import columns, comparison, components, notes, pictures, plain, state, theme
+from explorer.panels import cards, controls, note
+from influence.errors import RunError
 
 PREVIEW = 120
 """Characters of a text on a card; style sheets cut it to two lines."""
@@ -23,21 +27,36 @@ def data(pair: comparison.Pair) -> dict[str, object]:
     if pair.one_unit:
         # Bars of both sides compare with each other.
         largest = [max(largest)] * 2
-    columns = []
+    drawn, everywhere = [], [_everywhere(side) for side in sides]
+    noted = note.of(pair.a.run).of(pair.a.stage)
     for at, name in enumerate("AB"):
         shown, other = pair.lists[at], sides[1 - at].scores
         where = "BA"[at]
-        columns.append(
-            {
-                "name": name,
-                "unit": pair.units[at].name,
-                **{
-                    sign: [_card(pair, at, place, other, where, largest[at]) for place in places.tolist()]
-                    for sign, places in (("helpful", shown.helpful), ("harmful", shown.harmful))
-                },
-            }
-        )
-    return {"columns": columns, "ties": ties(pair), "symbols": {"helpful": theme.HELPFUL, "harmful": theme.HARMFUL}}
+        lists = {
+            sign: [_card(pair, at, place, other, where, largest[at]) for place in places.tolist()]
+            for sign, places in (("helpful", shown.helpful), ("harmful", shown.harmful))
+        }
+        for card in itertools.chain(*lists.values()):
+            card["marks"] = _marks(int(card["id"]), everywhere[at], noted)
+        drawn.append({"name": name, "unit": pair.units[at].name, **lists})
+    return {"columns": drawn, "ties": ties(pair), "symbols": {"helpful": theme.HELPFUL, "harmful": theme.HARMFUL}}
+
+
+def _everywhere(side: comparison.Side) -> frozenset[int]:
+    """Ids of the run's examples that show up everywhere; none where that cannot be counted."""
+    try:
+        found = columns.everywhere(columns.leads(side.run, side.stage, side.method))
+    except RunError:
+        return frozenset()
+    return frozenset(side.run.examples(side.stage)["id"].to_numpy()[found].tolist())
+
+
+def _marks(number: int, everywhere: frozenset[int], noted: Mapping[int, notes.Note]) -> list[dict[str, str]]:
+    """Signs that stand on an example's card, as on Explore, each with what it means."""
+    found = [{"text": theme.EVERYWHERE, "title": cards.EVERYWHERE_TITLE}] if number in everywhere else []
+    if written := noted.get(number):
+        found.append({"text": "✎", "title": f"Noted: {plain.beginning(written.said, 200)}"})
+    return found
 
 
 def ties(pair: comparison.Pair) -> list[dict[str, object]]:
@@ -75,9 +94,8 @@ def _card(pair: comparison.Pair, at: int, place: int, other: np.ndarray, where: 
 
 def href(pair: comparison.Pair, example: int | str) -> str:
     """Address of an example's own page; with "" for the example, what its id is to be appended to."""
-    return state.address(
-        state.ITEM_PAGE, of=controls.stage_title(pair.a.stage), query=pair.a.query["id"], example=example
-    )
+    query = None if pair.a.new is not None else pair.a.query["id"]
+    return state.address(state.ITEM_PAGE, of=controls.stage_title(pair.a.stage), query=query, example=example)
 
 
 def table(pair: comparison.Pair) -> pd.DataFrame:

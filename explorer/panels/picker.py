@@ -98,6 +98,10 @@ def _find(run: Run) -> None:
 def _confusion(run: Run, counts: pd.DataFrame, cell: tuple[str, str] | None) -> None:
     def pick() -> None:
         state.toggle(state.CELL, components.event("confusion", "picked"))
+        if state.clicked(state.CELL) and not _positions(run):
+            # The counts are of all predictions: a cell that shows 3 must not list none.
+            st.session_state[state.SHOW] = queries.ALL
+            state.notice("The cell has none of the predictions that were listed; all of its predictions are listed.")
         _first_of_list(run)
 
     components.confusion(

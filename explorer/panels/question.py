@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from explorer import components, live, pictures, state
+from explorer import components, live, pictures, plain, queries, state
 from influence.live import Live
 from influence.run import Run
 from influence.studies.encoding import DRAWING, PICTURE, TEXT, Input
@@ -15,17 +15,19 @@ from influence.studies.encoding import DRAWING, PICTURE, TEXT, Input
 DRAW, UPLOAD, WRITE, TEST = "Draw", "Upload", "Write", "Test item"
 WAYS = {DRAWING: (DRAW, UPLOAD, TEST), PICTURE: (UPLOAD, TEST), TEXT: (WRITE, TEST), "": (TEST,)}
 """Form of a run's questions -> how one can be asked."""
+EVERY_WAY = (DRAW, UPLOAD, WRITE, TEST)
 KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """An item to ask about, what is shown of it, and what to say of how it was read."""
+    """An item to ask about, what is shown of it, what to say of how it was read, and whether the address names it."""
 
     item: Any
     shown: bytes | str
     read: int | None = None
     notes: tuple[str, ...] = ()
+    linked: bool = False
 
 
 def draw(run: Run, opened: Live) -> Question | None:
@@ -35,7 +37,10 @@ def draw(run: Run, opened: Live) -> Question | None:
         StudyError: the model cannot read what was given.
     """
     ways = WAYS[opened.form]
-    way = st.segmented_control("Ask with", ways, default=ways[0], required=True, key=state.WAY) or ways[0]
+    way = st.segmented_control(
+        "Ask with", ways, default=ways[0], required=True, key=state.WAY, bind="query-params", on_change=_take_text,
+        args=(run,),
+    ) or ways[0]  # fmt: skip
     if way == UPLOAD:
         return _uploaded(opened)
     position = _test_item(run) if way == TEST else None
@@ -43,18 +48,30 @@ def draw(run: Run, opened: Live) -> Question | None:
     if opened.form == DRAWING:
         return _drawn(run, opened, None if query is None else pictures.data_url(query), position)
     if opened.form == TEXT:
-        return _written(run, opened, "" if query is None else pictures.text(query) or "", position)
+        return _written(opened, "" if query is None else pictures.text(query) or "")
     assert position is not None
     assert query is not None
-    return Question(opened.stored(position), query.get("image") or pictures.text(query) or "")
+    return Question(opened.stored(position), query.get("image") or pictures.text(query) or "", linked=True)
 
 
 def _test_item(run: Run) -> int:
     ids = run.queries()["id"].astype(str).tolist()
-    return st.selectbox(
-        "Test item", range(len(ids)), format_func=lambda place: f"#{ids[place]}", key=state.START,
-        help="A test item to start from. Type its number to find it.",
-    )  # fmt: skip
+    named = state.clicked(state.START)
+    if named is not None and named not in ids:
+        state.notice(f"This run has no test item “{plain.for_markdown(named)}” to start from; the first is taken.")
+        state.click(state.START, None)
+    return ids.index(st.selectbox(
+        "Test item", ids, key=state.START, bind="query-params", on_change=_take_text, args=(run,),
+        help="The number of a test item to start from. Type it to find it.",
+    ))  # fmt: skip
+
+
+def _take_text(run: Run) -> None:
+    """Put the test item's text where texts are written, if that is how one asks."""
+    table = run.queries()
+    if st.session_state[state.WAY] == TEST and "text" in table:
+        position = queries.position_by_id(table, st.session_state.get(state.START) or "")
+        st.session_state[state.TEXT] = pictures.text(table.iloc[position or 0])
 
 
 def _uploaded(opened: Live) -> Question | None:
@@ -71,7 +88,7 @@ def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Q
         return _question(opened.read(live.drawn(address)))
     if position is not None and address is None:
         # As the run has it: nothing was changed, so nothing is read anew.
-        return Question(opened.stored(position), run.queries()["image"].iloc[position])
+        return Question(opened.stored(position), run.queries()["image"].iloc[position], linked=True)
     st.caption("Draw a digit. It is scaled and centred as the model's training digits were.")
     return None
 
@@ -82,14 +99,14 @@ def _keep(kept: str, key: str) -> None:
         st.session_state[kept] = str(address)
 
 
-def _written(run: Run, opened: Live, start: str, position: int | None) -> Question | None:
+def _written(opened: Live, start: str) -> Question | None:
     written = st.text_area(
-        "Text", start, key=f"written-{run.name}-{position}", placeholder="Write a sentence", max_chars=5000
-    )
+        "Text", start, key=state.TEXT, bind="query-params", placeholder="Write a sentence", max_chars=5000
+    ) or ""  # fmt: skip
     if not written.strip():
         st.caption("Write a sentence and press Ctrl+Enter.")
         return None
-    return _question(opened.read(written))
+    return dataclasses.replace(_question(opened.read(written)), linked=True)
 
 
 def _question(found: Input) -> Question:

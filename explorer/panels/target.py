@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from explorer import plain, state, theme
@@ -10,19 +12,36 @@ from influence.live import Target
 NONE = "nothing (its loss alone)"
 
 
-def choose(classes: tuple[str, ...], prediction: str, key: str) -> Target:
-    """Draw the choice of a class and of one to compare it with; `key` keeps it apart from other questions'."""
+def choose(classes: tuple[str, ...], prediction: str) -> Target:
+    """Draw the choice of a class, by default what the model said, and of one to compare it with; the URL has both."""
     with st.container(horizontal=True, gap="medium"):
-        of = st.selectbox(
-            "Explain", classes, index=classes.index(prediction), format_func=plain.visible, width=150,
-            key=f"{state.TARGET}-of-{key}", help="The class whose loss is explained; first, what the model said.",
+        of = _select(
+            "Explain", classes, prediction, state.EXPLAINED, 150,
+            "The class whose loss is explained; first, what the model said.",
         )  # fmt: skip
-        against = st.selectbox(
-            "Rather than", [None, *(name for name in classes if name != of)], width=190,
-            format_func=lambda name: NONE if name is None else plain.visible(name), key=f"{state.TARGET}-against-{key}",
-            help="With a second class, the margin is explained: the loss of the first minus the loss of the second.",
+        against = _select(
+            "Rather than", ["", *(name for name in classes if name != of)], "", state.AGAINST, 190,
+            "With a second class, the margin is explained: the loss of the first minus the loss of the second.",
         )  # fmt: skip
-    return Target(of, against)
+    return Target(of, against or None)
+
+
+def _select(label: str, options: Sequence[str], usual: str, url: str, width: int, about: str) -> str:
+    key, wanted = f"choose_{url}", state.clicked(url)
+    if wanted is not None and wanted not in options:
+        state.notice(f"The link's class “{plain.for_markdown(wanted)}” cannot be chosen here; the usual one is taken.")
+        state.click(url, None)
+
+    def take() -> None:
+        chosen = st.session_state[key]
+        state.click(url, None if chosen == usual else chosen)
+
+    # The widget follows the URL: what was chosen stays for the next question, and a new one begins with what is said.
+    st.session_state[key] = wanted if wanted in options else usual
+    return st.selectbox(
+        label, options, key=key, on_change=take, width=width, help=about,
+        format_func=lambda name: plain.visible(name) if name else NONE,
+    )  # fmt: skip
 
 
 def words(target: Target) -> str:

@@ -26,6 +26,8 @@ FAINT = 10
 """Ink (0 to 255) that counts as paper."""
 LONGEST = 20_000
 """Characters of a text that are looked at."""
+NAMED, LONGEST_NAMED = 8, 40
+"""Words that are named where the model does not know them, and characters of each."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ def text(written: str, tokenizer: Tokenizer, context: int) -> Input:
     notes = []
     if found.cut or len(whole) < len(written):
         notes.append(f"The text is longer than what the model reads: it was cut after {context} tokens.")
-    if unknown := int((ids == UNKNOWN).sum()):
-        notes.append(f"{unknown} of {len(ids)} tokens are not in the model's vocabulary; it reads each as “unknown”.")
+    if unknown := np.flatnonzero(ids == UNKNOWN).tolist():
+        starts, ends = (found.places[name].iloc[0] for name in ("starts", "ends"))
+        words = list(dict.fromkeys(whole[starts[at] : ends[at]] for at in unknown))
+        named = ", ".join(f"“{word[:LONGEST_NAMED]}”" for word in words[:NAMED]) + (" …" if len(words) > NAMED else "")
+        count = f"{len(unknown)} of {len(ids)} tokens are not in the model's vocabulary"
+        notes.append(f"{count}; it reads each as “unknown”: {named}.")
     return Input((ids, 0), whole, end, tuple(notes))

@@ -93,13 +93,13 @@ def sentence(model: nn.Module, tokens: Tensor) -> Tensor:
     """Each text as the model's body sees it, (B, 2 width): the mean of its tokens' states, and that of their words.
 
     The latter tells topics apart that the states, which are for the next token, have forgotten. Means are weighted by
-    the body's `emphasis` and `fading`.
+    the body's `emphasis` and `fading`, and normalised, so that a long text counts no less than a short one.
     """
     body = cast(Body, model.get_submodule("body"))
     faded = body.fading ** torch.arange(tokens.shape[1], device=tokens.device)
     weights = (((tokens != PADDING) & (tokens != START)) * body.emphasis[tokens] * faded)[..., None]
-    states, words = ((each * weights).sum(1) / weights.sum(1) for each in (body(tokens), body.words(tokens)))
-    return torch.cat([states, layer_norm(words, words.shape[-1:])], dim=1)
+    means = ((each * weights).sum(1) / weights.sum(1) for each in (body(tokens), body.words(tokens)))
+    return torch.cat([layer_norm(mean, mean.shape[-1:]) for mean in means], dim=1)
 
 
 def emphasis(counts: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from influence.study import Stage, Study
 VARIANTS = ("frozen", "updated")
 PROXIMITY = 0.01
 """Holds an updated body near the pretrained one."""
-HEAD_L2 = 1e-2
+HEAD_L2 = 2e-2
 """Of finetuning, which has few texts."""
 BATCH, RATE, TUNING_RATE = 32, 2e-3, 1e-3
 TUNING_EPOCHS = 10

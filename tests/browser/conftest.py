@@ -185,6 +185,12 @@ def server() -> tuple[Callable[[], int], Callable[[Path, int], Any]]:
     return free_port, serving
 
 
+@pytest.fixture(scope="session")
+def serve() -> Callable[[Path], Any]:
+    """For tests with runs of their own: serve a folder of them, at a port of its own."""
+    return lambda root: serving(root, free_port())
+
+
 @pytest.fixture
 def hostile() -> str:
     return HOSTILE

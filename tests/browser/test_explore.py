@@ -127,6 +127,19 @@ def test_next_button_arrow_key_and_back(page, small, until, settled):
     until(lambda: f"Test item {small.MISTAKE + 1}," in picture.get_attribute("alt"))
 
 
+def test_two_visitors_at_once_keep_their_own_choices(page, elsewhere, address, small, until, settled, list_option):
+    other = elsewhere(f"{address}/?run=small&query=1003&of=Finetuning")
+    page.locator(".st-key-step_next button").first.click()
+    list_option(other, "10")
+    until(lambda: other.locator("button.card").count() > 10)
+    settled()
+    assert f"Test item {small.MISTAKE + 1}," in page.locator(".up-prediction img").get_attribute("alt")
+    assert "Test item 1003," in other.locator(".up-prediction img").get_attribute("alt")
+    assert page.locator("button.card").count() == 10
+    assert page.get_by_role("radio", name="Pretraining").is_checked()
+    assert other.get_by_role("radio", name="Finetuning").is_checked()
+
+
 def test_to_another_page_and_back_is_one_step_with_the_same_run(watched, address, until):
     page = watched.open(f"{address}/?run=words")  # not the one that the explorer opens by itself
     run, steps = page.locator(".st-key-copy_link .root"), page.evaluate("history.length")

@@ -28,6 +28,15 @@ def test_it_tells_how_many_stay_at_the_fewest(run):
     assert found.known
 
 
+def test_a_training_that_did_not_end_at_a_minimum_is_told(monkeypatch, run):
+    assert "minimum" not in badge.of(run, "pretrain", 7, np.array([], int), UNIT).words
+    first, second = run.manifest["stages"]
+    norms = [{**first, "training": {"gradient_norm": 0.08}}, {**second, "training": {"gradient_norm": 1e-9}}]
+    monkeypatch.setitem(run.manifest, "stages", norms)
+    assert evidence.unsettled(run) == {"pretrain": 0.08}
+    assert badge.of(run, "pretrain", 7, np.array([], int), UNIT).words.endswith("; not trained to a minimum")
+
+
 def test_symbol_and_word_go_by_the_fewest(monkeypatch, run):
     for share, word in ((0.9, "Steady"), (0.5, "Partly steady"), (0.1, "Unsteady")):
         stays = evidence.Stays(10, {"damping": 1.0, "method": share})

@@ -42,6 +42,32 @@ def test_sign_rule_is_printed_for_the_stage_that_is_shown(open_app, small_root):
     assert "out of finetuning is predicted to *raise*" in values(open_app(small_root, of="Finetuning").markdown)
 
 
+def test_title_names_what_the_scores_are_about(open_app, small_root, small):
+    table = Run.open(small_root / "small").queries().set_index("id")
+    said, true = table.loc[small.MISTAKE, ["prediction", "label"]]
+    app = open_app(small_root)
+    assert f"Why did the model say “<bdi>{said}</bdi>” and not “<bdi>{true}</bdi>”?" in values(app.get("html"))
+    assert f"of its true class “{true}”" in values(app.markdown)
+    right = table[table["prediction"] == table["label"]].iloc[0]
+    app = open_app(small_root, query=str(right.name))
+    assert f"Why did the model say “<bdi>{right['prediction']}</bdi>”?" in values(app.get("html"))
+    assert "of its true class" not in values(app.markdown)
+
+
+def test_relative_order_is_offered_where_all_show_up_everywhere(open_app, small_root, component, monkeypatch):
+    monkeypatch.setattr(columns, "everywhere", lambda found: np.ones(len(found.counts), dtype=bool))
+    app = open_app(small_root)
+    assert "10 shown (∀) show up everywhere" in values(app.caption)
+    app.button(key="order_relative").click().run()
+    assert app.query_params["order"] in ("Relative", ["Relative"])
+    run = Run.open(small_root / "small")
+    shares = run.scores("pretrain", "exact")[7] / run.examples("pretrain")["gradient_norm"].to_numpy()
+    first = cards(component, app)[0]["cards"][0]
+    assert int(first["id"]) == run.examples("pretrain")["id"][shares.argmax()]
+    assert first["detail"].startswith(f"relative {theme.signed(float(shares.max() / np.abs(shares).max()))} · ")
+    assert "order_relative" not in [button.key for button in app.button]
+
+
 def test_query_changes_with_next_and_search(open_app, small_root, small, component):
     app = open_app(small_root)
     before = cards(component, app)

@@ -24,7 +24,9 @@ def test_only_kept_examples_are_listed():
 
 def test_relative_order_divides_by_the_gradient_norm():
     norms = np.array([0.1, 1, 10, 1, 100, 0], dtype="float32")
-    found = lists.ranked(SCORES, 10, EVERYTHING, norms)
+    shares = lists.relative(SCORES, norms)
+    assert np.abs(shares).max() == 1
+    found = lists.ranked(shares, 10, EVERYTHING)
     assert found.helpful.tolist() == [0, 2]
     assert found.harmful.tolist() == [1, 4]
 

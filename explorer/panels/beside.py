@@ -1,0 +1,78 @@
+"""A new question beside another one: a test prediction, or one that this visitor asked before."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from explorer import comparison, pictures, plain, runs, state
+from explorer.comparison import Side
+from explorer.panels import agreement, joined_lists, prediction, scatter, target
+from explorer.view import View
+from influence.live import Target
+
+KEPT = 5
+"""Earlier questions that can be chosen, the latest."""
+BEGINNING = 40
+"""Characters of a text that name it."""
+
+
+def draw(view: View, chosen: Target) -> None:
+    """Draw the choice and, once something is chosen, both answers with their lists; `view` is of a new question.
+
+    Raises:
+        RunError: the scores of the test prediction cannot be read.
+    """
+    own = Side(view.run, -1, view.stage, view.method, chosen, view.scores, view.query)
+    earlier = {f"asked {side.query['id']} {side.target}": side for side in _remembered(own)}
+    table = view.run.queries()
+    ids = table["id"].astype(str).tolist()
+    st.html('<h2 class="up-title">Compare with</h2>')
+    wanted = st.selectbox(
+        "Compare with", [*earlier, *ids], index=None, key=state.BESIDE, label_visibility="collapsed", width=420,
+        placeholder="A test prediction, by its number, or what you asked before",
+        format_func=lambda name: _asked_text(earlier[name]) if name in earlier else f"test item #{name}",
+    )  # fmt: skip
+    if wanted is None:
+        return
+    if wanted in earlier:
+        other = earlier[wanted]
+    else:
+        place = ids.index(wanted)
+        other = Side(view.run, place, view.stage, view.method, None, runs.row(view.run, view.stage, view.method, place))
+    _drawn(comparison.Pair(own, other, view.count), view.classes)
+
+
+def _drawn(pair: comparison.Pair, classes: list[str]) -> None:
+    st.html(f'<h3 class="up-title">{agreement.question(pair)}</h3>')
+    st.caption(plain.for_markdown(f"A is the question above, B {_asked_text(pair.b)}."))
+    with st.container(key="compared"):
+        left, right = st.columns([55, 45], gap="large")
+    with left:
+        if pair.b.new is None:
+            st.html(prediction.prediction_html(pair.b.query, classes, most=3))
+        agreement.draw(pair)
+        joined_lists.draw(pair)
+    with right:
+        scatter.draw(pair)
+    agreement.draw_tables(pair)
+
+
+def _remembered(own: Side) -> list[Side]:
+    """What this visitor asked of the run before, the latest first, all about the same stage; and keep this one."""
+    kept = [side for side in st.session_state.get(state.ASKED, []) if side.asked != own.asked]
+    st.session_state[state.ASKED] = [own, *kept][: KEPT + 1]
+    return [side for side in kept if (side.run.name, side.stage) == (own.run.name, own.stage)][:KEPT]
+
+
+def _asked_text(side: Side) -> str:
+    """A question in a few words, as text."""
+    if side.new is None or side.target is None:
+        return f"test item #{side.query['id']}, its loss of “{plain.visible(side.query['label'])}”"
+    return f"asked before: {_name(side.new)}, {target.words(side.target)}"
+
+
+def _name(query: pd.Series) -> str:
+    text = pictures.text(query)
+    said = f"said {plain.visible(query['prediction'])}"
+    return f"a picture that it {said}" if text is None else f"“{plain.beginning(text, BEGINNING)}”, {said}"

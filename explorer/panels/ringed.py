@@ -1,0 +1,30 @@
+"""What can be done with the ringed example: its own page, a note, and training again without it."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from explorer import plain, state
+from explorer.panels import controls, note, retrain
+from explorer.view import View
+
+
+def draw(view: View) -> None:
+    """Draw it, if an example is ringed; a new question has no loss that training again could change."""
+    if view.example is None:
+        return
+    row, new = view.examples.iloc[view.example], view.position < 0
+    link = state.address(
+        state.ITEM_PAGE, of=controls.stage_title(view.stage), example=row["id"], query=None if new else view.query["id"]
+    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="of_example"):
+        note.draw(view.run, view.stage, row, "example")
+        way(link, f"Which predictions example #{row['id']} helps and hurts most")
+    if not new:
+        retrain.draw(view.run, view.stage, view.method, [view.example], np.array([view.position]))
+
+
+def way(link: str, words: str) -> None:
+    """A link that leads on; `words` are our own."""
+    st.html(f'<a class="up-way" href="{plain.for_html(link)}">{words} →</a>', width="content")

@@ -1,0 +1,197 @@
+"""Try it and retraining in a real browser, on runs that can be asked: drawing, uploading, writing, leaving out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+REPOSITORY = Path(__file__).parents[2]
+SLOW = 120_000
+"""Milliseconds that a first answer may take: curvature and index are made before it."""
+MARKUP = "a <img src=x onerror=alert(1)> **dog** $x$ <script>alert(2)</script> barks"
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory, serve: Any) -> Iterator[str]:
+    """Where two small computed runs are served: digits, to draw, and texts of one's own."""
+    root, files = tmp_path_factory.mktemp("asked"), tmp_path_factory.mktemp("texts")
+    texts = [str(written(files / f"{name}.csv", count)) for name, count in (("old", 60), ("new", 30), ("test", 10))]
+    for arguments in (["digits"], ["--texts", *texts, "--epochs", "2", "--name", "words"]):
+        command = [sys.executable, "-m", "influence", "precompute", *arguments, "--finetuning", "frozen"]
+        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        subprocess.run(
+            [*command, "--runs", str(root), "--quiet"], check=True, env={**os.environ, "PYTHONPATH": path}
+        )  # fmt: skip
+    with serve(root) as address:
+        yield address
+
+
+def written(path: Path, count: int) -> Path:
+    draw = random.Random(count)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["text", "label"])
+        for _ in range(count):
+            label, names = draw.choice([("pet", ["cat", "dog", "hen"]), ("tool", ["saw", "axe", "pen"])])
+            table.writerow([f"a {draw.choice(names)} {draw.choice(['eats', 'lies', 'is', 'runs'])} here", label])
+    return path
+
+
+@pytest.fixture
+def ask(watched: Any, asked: str) -> Iterator[Any]:
+    """Open Try it on a run; nothing left the machine and nothing was wrong on the console when the test ends."""
+
+    def go(run: str, more: str = "") -> Any:
+        watched.page.goto(f"{asked}/ask?run={run}{more}")
+        watched.page.get_by_text("Ask with").wait_for()
+        return watched.page
+
+    yield go
+    assert watched.left == []
+    assert [error for error in watched.errors if "404" not in error] == []
+
+
+def answered(page: Any) -> None:
+    page.locator("button.card").first.wait_for(timeout=SLOW)
+    page.wait_for_function(
+        "document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'", timeout=SLOW
+    )  # fmt: skip
+
+
+def paper(page: Any) -> Any:
+    return page.get_by_role("img", name="Sheet to draw on")
+
+
+def stroke(page: Any, points: list[tuple[float, float]]) -> None:
+    box = paper(page).bounding_box()
+    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for place in at[1:]:
+        page.mouse.move(*place, steps=5)
+    page.mouse.up()
+
+
+def title(page: Any) -> str:
+    return page.get_by_role("heading", name="The model says").inner_text()
+
+
+def test_a_digit_is_drawn_ringed_compared_and_taken_along(ask):
+    page = ask("digits-frozen")
+    paper(page).wait_for()
+    stroke(page, [(0.3, 0.2), (0.7, 0.2), (0.45, 0.8)])
+    answered(page)
+    assert title(page) in [f"The model says “{digit}”. Why?" for digit in range(5, 10)]
+    first = page.locator("button.card").first
+    first.click()
+    page.get_by_role("link", name="Which predictions example").wait_for()
+    assert page.locator("button.card").first.get_attribute("aria-pressed") == "true"
+    # With what it was before another stroke, and with a test prediction.
+    stroke(page, [(0.35, 0.5), (0.65, 0.5)])
+    page.wait_for_timeout(500)
+    answered(page)
+    page.get_by_role("combobox", name="Compare with").click()
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("option", name="asked before").first.click()
+    page.get_by_text("Rank correlation over all").wait_for()
+    page.locator(".upstream-scatter .main-svg").first.wait_for()
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Report").click()
+    assert "no link leads to it" in Path(coming.value.path()).read_text(encoding="utf-8")
+
+
+def picture(kind: str = "PNG") -> bytes:
+    image = Image.new("L", (60, 60), 255)
+    ImageDraw.Draw(image).line([(15, 10), (45, 10), (25, 50)], fill=0, width=6)
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG that says it is 60,000 pixels a side."""
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0), b"IDAT" + zlib.compress(b"")]
+    packed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return picture()[:8] + b"".join(packed)
+
+
+def upload(page: Any, name: str, content: bytes) -> None:
+    kind = "image/png" if name.endswith("png") else "text/html"
+    page.locator("input[type=file]").set_input_files({"name": name, "mimeType": kind, "buffer": content})
+
+
+def test_a_picture_is_uploaded_and_a_hostile_one_refused(ask):
+    page = ask("digits-frozen", "&way=Upload")
+    upload(page, "a seven.png", picture())
+    answered(page)
+    assert title(page)
+    for name, content, says in (
+        ("<img src=x onerror=alert(1)>.png", b"<script>alert(1)</script>", "no picture"),
+        ("cut.png", picture()[:60], "no picture"),
+        ("huge.png", bomb(), "too many pixels"),
+    ):
+        upload(page, name, content)
+        page.get_by_text(says).wait_for(timeout=SLOW)
+        assert page.locator("[data-testid=stException]").count() == 0
+    upload(page, "page.html", b"<h1>no</h1>")
+    page.get_by_text("not allowed").wait_for()
+    assert page.locator("img[onerror]").count() == 0
+
+
+def test_a_sentence_with_markup_stays_text_and_is_in_the_link(ask, watched, asked):
+    page = ask("words-frozen")
+    page.get_by_role("textbox", name="Text").fill(MARKUP)
+    page.keyboard.press("Control+Enter")
+    answered(page)
+    said, shown = title(page), page.locator(".up-prediction .up-text").inner_text()
+    assert "<script>alert(2)</script>" in shown
+    assert "**dog**" in shown
+    assert page.locator(".up-prediction script, .up-prediction img").count() == 0
+    assert "are not in the model's vocabulary" in page.locator("[data-testid=stMain]").inner_text()
+    copy = page.context.browser.new_page()
+    copy.goto(page.url)
+    answered(copy)
+    assert copy.get_by_role("textbox", name="Text").input_value() == MARKUP
+    assert title(copy) == said
+    copy.close()
+
+
+def test_a_test_item_is_changed_and_another_is_taken(ask):
+    page = ask("words-frozen", "&way=Test+item&start=3")
+    box = page.get_by_role("textbox", name="Text")
+    answered(page)
+    before = box.input_value()
+    assert before
+    box.fill("a saw lies here")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("location.search.includes('a+saw+lies+here') || location.search.includes('a%20saw')")
+    page.goto(page.url)
+    answered(page)
+    assert box.input_value() == "a saw lies here"
+
+
+def test_retraining_is_started_cancelled_and_finished(watched, asked):
+    page = watched.page
+    page.goto(f"{asked}/suspect-examples?run=digits-frozen")
+    page.get_by_role("button", name="Put the first 10 into the basket").click()
+    begin = page.get_by_role("button", name="Really retrain without these")
+    begin.click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled. What was finished is kept").wait_for(timeout=20_000)
+    begin.click()
+    page.get_by_text("Really trained on from the solution without these 10").wait_for(timeout=SLOW)
+    effect = page.locator(".up-effect").first.inner_text()
+    assert "predicted" in effect
+    assert "measured" in effect
