@@ -33,7 +33,7 @@ confusion = _component("confusion")
 connection = _component("connection")
 copy_link = _component("copy_link")
 drawing = _component("drawing")
-early = _component("early")
+early = _component("early", "fetched")
 histogram = _component("histogram")
 intervals = _component("intervals")
 joined_lists = _component("joined_lists")
@@ -43,8 +43,8 @@ strip = _component("strip")
 totals = _component("totals")
 travel = _component("travel")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
-influence_map = _component("influence_map", "places", "points", isolate_styles=False)
-scatter = _component("scatter", "places", "points", isolate_styles=False)
+influence_map = _component("influence_map", "fetched", "places", "points", isolate_styles=False)
+scatter = _component("scatter", "fetched", "places", "points", isolate_styles=False)
 
 
 def event(key: str, name: str) -> Any:

@@ -6,10 +6,7 @@ const fetched = new Map(); // address -> promise of the points
 // are 0, 1, 2 ...).
 function pointsAt(address, count) {
   if (!fetched.has(address)) {
-    const loading = fetch(address).then((answer) => {
-      if (!answer.ok) throw new Error(address);
-      return answer.arrayBuffer();
-    }).then((buffer) => ({
+    const loading = bytesAt(address).then((buffer) => ({
       x: new Float32Array(buffer, 0, count), y: new Float32Array(buffer, 4 * count, count),
       label: new Int32Array(buffer, 8 * count, count),
       id: buffer.byteLength > 12 * count ? new BigInt64Array(buffer.slice(12 * count)) : null,
@@ -38,43 +35,51 @@ function values(text, limit) {
   return found;
 }
 
-const FEW = 0.01; // part of the points at either end that may lie outside, if they lie far out
-const FAR = 0.2; // of the others' spread
+const ENOUGH = 65536; // sizes from which it is told which are the largest
+const FEW = 0.02; // part of the points at either end that may lie outside
+const WIDE = 2; // if they make the view so many times as wide; a bell curve's do not
+const ROOM = 0.15; // of the others' width that is left around them
 
 // The rectangle that is shown first, with a margin: [[left, right], [bottom, top]]. It holds all points but a few that lie
 // far out, which would leave the others little room.
 function bounds(m) {
   return [m.x, m.y].map((along) => {
-    const sorted = Float32Array.from(sampled(along)).sort(), last = sorted.length - 1;
+    const sorted = spread(along.length, MOST, (i) => along[i]), last = sorted.length - 1;
     if (last < 0) return [-1, 1];
     const [first, end] = [FEW, 1 - FEW].map((part) => sorted[Math.round(part * last)]);
-    const far = FAR * (end - first);
-    const low = Math.max(sorted[0], first - far), high = Math.min(sorted[last], end + far);
+    let low = sorted[0], high = sorted[last];
+    if (high - low > WIDE * (end - first)) {
+      const room = ROOM * (end - first);
+      low = Math.max(low, first - room);
+      high = Math.min(high, end + room);
+    }
     const margin = 0.04 * (high - low) || 1;
     return [low - margin, high + margin];
   });
 }
 
-function sampled(along) {
-  const step = Math.ceil(along.length / MOST);
-  return step === 1 ? along : along.filter((_, i) => i % step === 0);
+// Numbers of `count` things in order, of very many those of an even sample: `of` gives one's number.
+function spread(count, most, of) {
+  const step = Math.max(1, Math.ceil(count / most)), found = new Float32Array(Math.ceil(count / step));
+  for (let at = 0; at < found.length; at++) found[at] = of(at * step);
+  return found.sort();
 }
 
 // Places of the points that are drawn in a view (a rectangle as `bounds` gives it): all of them if they are few enough,
-// else half as the strongest by |value| and half as an even sample, which is always the same.
+// else about half as the strongest by |value| and half as an even sample, which is always the same.
 function drawnPlaces(m, [[left, right], [bottom, top]], most = MOST) {
-  const inside = [];
+  const inside = new Int32Array(m.x.length);
+  let count = 0;
   for (let i = 0; i < m.x.length; i++) {
-    if (m.x[i] >= left && m.x[i] <= right && m.y[i] >= bottom && m.y[i] <= top) inside.push(i);
+    if (m.x[i] >= left && m.x[i] <= right && m.y[i] >= bottom && m.y[i] <= top) inside[count++] = i;
   }
-  if (inside.length <= most) return { drawn: inside, inside: inside.length };
-  const cut = m.value.length ? strongest(inside.map((i) => Math.abs(m.value[i])), most / 2) : Infinity;
-  const sampled = (most / 2 / inside.length) * 2 ** 32;
-  const drawn = inside.filter((i) => Math.abs(m.value[i]) > cut || Math.imul(i + 1, 2654435761) >>> 0 < sampled);
-  return { drawn, inside: inside.length };
-}
-
-// A size that at most `count` of the sizes are above.
-function strongest(sizes, count) {
-  return Float32Array.from(sizes).sort()[sizes.length - 1 - Math.floor(count)];
+  if (count <= most) return { drawn: Array.from(inside.subarray(0, count)), inside: count };
+  const sizes = spread(m.value.length ? count : 0, ENOUGH, (at) => Math.abs(m.value[inside[at]]));
+  const cut = sizes[sizes.length - 1 - Math.floor((most / 2 / count) * sizes.length)] ?? Infinity;
+  const part = (most / 2 / count) * 2 ** 32, drawn = [];
+  for (let at = 0; at < count; at++) {
+    const i = inside[at];
+    if (Math.abs(m.value[i]) > cut || Math.imul(i + 1, 2654435761) >>> 0 < part) drawn.push(i);
+  }
+  return { drawn, inside: count };
 }

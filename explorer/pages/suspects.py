@@ -190,7 +190,7 @@ def effect_text(effect: float, count: int, unit: theme.Unit, losses: np.ndarray)
     """What leaving the basket out is predicted to do to predictions of these losses, as Streamlit markdown."""
     direction = "rise" if effect > 0 else "fall"
     total, size = float(losses.sum()), f"{theme.number(abs(effect) * unit.factor)} {unit.name}".strip()
-    part = f", {theme.percent(abs(effect) / total)} of the {theme.number(total)} nat that it is" if total > 0 else ""
+    part = f", {theme.percent(abs(effect) / total)} of its {theme.number(total)} nat" if total > 0 else ""
     without = "it" if count == 1 else "them"
     return (
         f"**{count}** in the basket. Without {without}, the summed loss of these {len(losses):,} is predicted to "
@@ -209,7 +209,7 @@ def _items(chosen: list[int], examples: pd.DataFrame) -> None:
     st.session_state["basket_items"] = chosen
     st.multiselect(
         "In the basket", chosen, key="basket_items", on_change=take, label_visibility="collapsed", select_all=False,
-        format_func=lambda row: f"#{examples['id'].iloc[row]} {theme.group_name(labels[row])}",
+        format_func=lambda row: f"#{examples['id'].iloc[row]}: {theme.group_name(labels[row])}",
     )  # fmt: skip
 
 

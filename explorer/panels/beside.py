@@ -44,7 +44,7 @@ def draw(view: View, chosen: Target) -> None:
 
 
 def _drawn(pair: comparison.Pair, classes: list[str]) -> None:
-    st.html(f'<h3 class="up-title">{agreement.question(pair)}</h3>')
+    st.html(f'<h2 class="up-title">{agreement.question(pair)}</h2>')
     st.caption(plain.for_markdown(f"A is the question above, B {_asked_text(pair.b)}."))
     with st.container(key="compared"):
         left, right = st.columns([55, 45], gap="large")

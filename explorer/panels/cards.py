@@ -62,9 +62,12 @@ def three_text(view: View) -> str:
 
 def relative_text(view: View) -> str | None:
     """What the numbers mean that a list in relative order is sorted by, in a sentence."""
-    if view.ranking != state.INFLUENCE or view.relative is None:
+    if not _by_relative(view):
         return None
-    return "Ordered by relative influence: score over the size of the example's own gradient, the largest being 1."
+    return (
+        "Ordered by relative influence, which bars and numbers show: score over the size of the example's own "
+        "gradient, as a share of the largest. The score itself stands beside the id."
+    )
 
 
 def _everywhere(view: View) -> None:
@@ -74,8 +77,7 @@ def _everywhere(view: View) -> None:
         return
     with st.container(gap="xxsmall", key="everywhere"):
         st.caption(said)
-        by_score = view.ranking == state.INFLUENCE and view.relative is None
-        if by_score and "gradient_norm" in view.examples:
+        if view.ranking == state.INFLUENCE and view.relative is None and "gradient_norm" in view.examples:
             st.button(
                 "Order by relative influence", key="order_relative", on_click=_order_relative, type="tertiary",
                 icon=":material/swap_vert:", help=controls.RELATIVE_HELP.removeprefix("Relative: "),
@@ -141,7 +143,7 @@ def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarra
         "sign": sign,
         "symbol": symbol,
         "title": title,
-        "unit": view.unit.name,
+        "unit": "relative" if _by_relative(view) else view.unit.name,
         "cards": [_card(view, int(place), largest) for place in positions],
         "empty": what if sign != "single" else "No example is left to list.",
     }
@@ -149,7 +151,9 @@ def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarra
 
 def _card(view: View, place: int, largest: float) -> dict[str, object]:
     example, score = view.examples.iloc[place], float(view.scores[place])
-    text = pictures.text(example)
+    text, value, width = pictures.text(example), view.unit.text(score), abs(score) / largest if largest else 0.0
+    if view.relative is not None and _by_relative(view):
+        value, width = theme.signed(float(view.relative[place])), abs(float(view.relative[place]))
     card: dict[str, object] = {
         "id": str(example["id"]),
         "sign": "helpful" if score >= 0 else "harmful",
@@ -157,9 +161,9 @@ def _card(view: View, place: int, largest: float) -> dict[str, object]:
         "detail": _by(view, place) + f"#{example['id']}{_said(example)}",
         "image": pictures.data_url(example),
         "alt": f"Example {example['id']}, label {plain.visible(example['label'])}",
-        "score": _arrow(view, score) + view.unit.text(score),
+        "score": _arrow(view, score) + value,
         "full": view.unit.full(score),
-        "width": abs(score) / largest if largest else 0.0,
+        "width": width,
         "ringed": place == view.example,
         "placed": view.on_map,
     }
@@ -200,9 +204,13 @@ def _said(example: pd.Series) -> str:
 
 
 def _by(view: View, place: int) -> str:
-    """What the list is ordered by, where that is not the score."""
+    """What the card's bar does not show: how near it is where that is the order, the score where another order is."""
     if view.ranking == state.NEAREST and view.cosines is not None:
         return f"cosine {theme.signed(float(view.cosines[place])).lstrip('+')} · "
-    if view.ranking == state.INFLUENCE and view.relative is not None:
-        return f"relative {theme.signed(float(view.relative[place]))} · "
+    if _by_relative(view):
+        return f"{view.unit.text(float(view.scores[place]))} {view.unit.name} · "
     return ""
+
+
+def _by_relative(view: View) -> bool:
+    return view.ranking == state.INFLUENCE and view.relative is not None

@@ -43,7 +43,7 @@ class Definitions(TextStudy):
 
 def options(seed: int, queries: int = 0) -> TextOptions:
     """How the model is made: as small and trained for as long as six minutes for all of it allow."""
-    return TextOptions(vocabulary=3000, width=48, epochs=5, fading=0.9, seed=seed, queries=queries)
+    return TextOptions(vocabulary=3000, width=48, epochs=7, fading=0.9, seed=seed, queries=queries)
 
 
 def corpora(seed: int) -> dict[str, Corpus]:

@@ -64,7 +64,9 @@ def test_relative_order_is_offered_where_all_show_up_everywhere(open_app, small_
     shares = run.scores("pretrain", "exact")[7] / run.examples("pretrain")["gradient_norm"].to_numpy()
     first = cards(component, app)[0]["cards"][0]
     assert int(first["id"]) == run.examples("pretrain")["id"][shares.argmax()]
-    assert first["detail"].startswith(f"relative {theme.signed(float(shares.max() / np.abs(shares).max()))} · ")
+    assert first["score"] == theme.signed(float(shares.max() / np.abs(shares).max()))
+    assert first["width"] == pytest.approx(float(shares.max() / np.abs(shares).max()), abs=1e-6)
+    assert "nat · #" in first["detail"]
     assert "order_relative" not in [button.key for button in app.button]
 
 

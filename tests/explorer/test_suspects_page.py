@@ -45,7 +45,7 @@ def test_basket_is_in_the_url_and_its_effect_is_the_sum(open_app, small_root, wr
     assert f"{-wrong_sums[rows].sum() * 1e3:.0f} mnat" in text
     table = Run.open(small_root / "small").queries()
     losses = table["loss"][table["prediction"] != table["label"]]
-    assert f"of the {theme.number(float(losses.sum()))} nat that it is" in text
+    assert f"of its {theme.number(float(losses.sum()))} nat" in text
     app.multiselect(key="basket_items").unselect(rows[0]).run()
     assert str(app.query_params["basket"]).strip("[]'") == ",".join(map(str, rows[1:]))
     assert "**9** in the basket" in " ".join(str(m.value) for m in app.markdown)
