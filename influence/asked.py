@@ -18,7 +18,8 @@ from influence.studies.texts import TextOptions
 from influence.studies.userfile import from_file, is_reference
 
 COLUMNS = [field.name for field in fields(Columns)]
-TEXTS = {"vocabulary", "context", "epochs", "l2", "queries", "sample", *(f"{kind}_column" for kind in COLUMNS)}
+TEXTS = {field.name for field in fields(TextOptions)} - {"width", "layers", "fading", "seed"}
+TEXTS |= {"sample", *(f"{kind}_column" for kind in COLUMNS)}
 PICTURES = {field.name for field in fields(Options)} - {"seed"}
 
 

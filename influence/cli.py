@@ -140,6 +140,12 @@ def precompute(
     queries: Annotated[
         int | None, typer.Option("--queries", min=1, help="At most so many test examples, drawn by the seed.")
     ] = None,
+    sentence_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--sentence-model", metavar="DIR", help="Of texts: a sentence-transformers model for map and nearest."
+        ),
+    ] = None,
     method: Annotated[str | None, typer.Option("--method", help="`upstream methods` lists them.")] = None,
     damping: Annotated[float | None, typer.Option("--damping", help="Added to every stage's curvature.")] = None,
     curvature: Annotated[str | None, typer.Option("--curvature", help="ggn or hessian.")] = None,
@@ -156,7 +162,7 @@ def precompute(
     """
     options: dict[str, Any] = {"data": data, "finetuning": finetuning, "l2": l2, "epochs": epochs, "queries": queries}
     options |= {"model": model, "weights": weights, "size": image_size}
-    options |= {"vocabulary": vocabulary, "context": context, "sample": sample}
+    options |= {"vocabulary": vocabulary, "context": context, "sample": sample, "sentence_model": sentence_model}
     options |= {"text_column": text_column, "label_column": label_column}
     options |= {"title_column": title_column, "source_column": source_column}
     solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}

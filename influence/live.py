@@ -56,7 +56,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the finetuned model makes of one item: probabilities (classes,), and its place in the embedding (d,)."""
+    """What the finetuned model makes of one item: probabilities (classes,), and its place in the embedding (d,).
+
+    The place is empty, (0,), where the run's embedding is not its own model's.
+    """
 
     prediction: str
     probabilities: np.ndarray
@@ -168,6 +171,8 @@ class Live:
             probabilities = last.outputs(batch).double().softmax(1)[0].cpu().numpy()
             assert self.exhibit.embedding is not None
             place = embed(first, [item], self.exhibit.embedding, last)[0]
+        if self.exhibit.vectors is not None:
+            place = place[:0]  # the run's vectors are another model's
         return Reading(self.classes[int(probabilities.argmax())], probabilities, place)
 
     def scores(self, item: Any, target: Target) -> dict[str, np.ndarray]:

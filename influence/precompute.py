@@ -143,6 +143,8 @@ class _Precompute:
         with self.draft.locked():
             if not self.draft.steps:
                 self._describe()  # a table or a loss that does not fit is found before training, not after
+                if self.exhibit.vectors is not None:
+                    self.exhibit.vectors(self.exhibit.queries["text"].tolist()[:1])
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
             self._describe()
             places = self._place()
@@ -227,13 +229,11 @@ class _Precompute:
                 record = sibling.manifest["map"]
             else:
                 with self._step("map of the embedding"):
-                    objective = self.objectives[0]
-                    assert self.exhibit.embedding is not None
-                    vectors = embed(objective, self.study.stages[0].data, self.exhibit.embedding)
-                    others = embed(objective, self.study.queries, self.exhibit.embedding, self.objectives[-1])
+                    vectors, others = self._embedded(first)
                     found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
                 places, projected = pd.DataFrame(found, columns=["x", "y"]), pd.DataFrame(near, columns=["x", "y"])
-                record = {"stage": first, "algorithm": algorithm, "of": f"the {first} model's embedding"}
+                whose = f"the {first} model's" if self.exhibit.vectors is None else "a sentence model's"
+                record = {"stage": first, "algorithm": algorithm, "of": f"{whose} embedding"}
             self.draft.write_table("work/map-examples", places)
             self.draft.write_table("work/map-queries", projected)
             self.draft.write_array("embedding/examples", vectors)
@@ -242,6 +242,19 @@ class _Precompute:
         for table, name in ((self.tables[first], "work/map-examples"), (self.queries, "work/map-queries")):
             table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
         return self.draft.steps["map"]
+
+    def _embedded(self, first: str) -> tuple[np.ndarray, np.ndarray]:
+        """The first stage's examples and the queries as vectors, (m, d) and (Q, d)."""
+        if self.exhibit.vectors is not None:
+            tables = (self.exhibit.examples[first], self.exhibit.queries)
+            examples, queries = (self.exhibit.vectors(table["text"].tolist()) for table in tables)
+            return examples, queries
+        objective, embedding = self.objectives[0], self.exhibit.embedding
+        assert embedding is not None
+        return (
+            embed(objective, self.study.stages[0].data, embedding),
+            embed(objective, self.study.queries, embedding, self.objectives[-1]),
+        )
 
     # The end
 

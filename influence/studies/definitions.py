@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -30,6 +32,7 @@ class Definitions(TextStudy):
     Args:
         seed: draws which definitions are which, and of everything else that is random.
         queries: at most so many of those to explain; 0 for all.
+        sentence_model: as of `TextOptions`.
     """
 
     name = "definitions"
@@ -37,13 +40,15 @@ class Definitions(TextStudy):
     """What is computed unless it is asked for otherwise: both take twice as long."""
     summary = "dictionary definitions: a language model pretrained on all topics, finetuned to tell eight apart"
 
-    def __init__(self, seed: int = 0, queries: int = 0):
-        super().__init__(self.name, "Definitions", corpora(seed), options(seed, queries))
+    def __init__(self, seed: int = 0, queries: int = 0, sentence_model: Path | None = None):
+        super().__init__(self.name, "Definitions", corpora(seed), options(seed, queries, sentence_model))
 
 
-def options(seed: int, queries: int = 0) -> TextOptions:
+def options(seed: int, queries: int = 0, sentence_model: Path | None = None) -> TextOptions:
     """How the model is made: as small and trained for as long as six minutes for all of it allow."""
-    return TextOptions(vocabulary=3000, width=48, epochs=7, fading=0.9, seed=seed, queries=queries)
+    return TextOptions(
+        vocabulary=3000, width=48, epochs=7, fading=0.9, seed=seed, queries=queries, sentence_model=sentence_model
+    )
 
 
 def corpora(seed: int) -> dict[str, Corpus]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -41,6 +42,7 @@ class Exhibit:
         queries: the same for the test queries.
         embedding: (first stage's model, batch) -> (B, d), what the map is made of; default what goes into the model's
             last linear layer.
+        vectors: in its place, the texts of examples or queries -> (n, d), by another model.
         token_losses: stage -> (outputs, batch) -> (B, L), each token's share of its text's loss; with it the
             strongest scores are split over tokens.
         tokens: stage, or "queries" -> table of `starts` and `ends` of each text's tokens, in characters.
@@ -70,6 +72,7 @@ class Exhibit:
     examples: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     queries: pd.DataFrame = field(default_factory=pd.DataFrame)
     embedding: Callable[[nn.Module, Any], torch.Tensor] | None = None
+    vectors: Callable[[Sequence[str]], np.ndarray] | None = None
     token_losses: Mapping[str, TokenLosses] = field(default_factory=dict)
     tokens: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     tokenizer: str = ""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from influence.studies.language import (
     sentence,
     token_losses,
 )
+from influence.studies.sentence_model import SentenceModel
 from influence.studies.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
 from influence.study import Stage, Study
 
@@ -57,6 +59,7 @@ class TextOptions:
         epochs: passes over the texts to pretrain on.
         fading: by what each further token weighs less in a text's mean; below 1 where texts say first what they are.
         queries: at most so many test texts, drawn by the seed; 0 for all.
+        sentence_model: folder of a `SentenceModel`, which makes the run's embedding; default the model's own states.
         seed: of the start, the order of training and the draw.
     """
 
@@ -68,6 +71,7 @@ class TextOptions:
     epochs: int = 5
     fading: float = 1.0
     queries: int = 0
+    sentence_model: Path | None = None
     seed: int = 0
 
 
@@ -106,6 +110,7 @@ class TextStudy:
                 f"Study {name!r}: a test text has the label {unknown[0]!r}, which no text to finetune on has; those "
                 f"have {', '.join(self.classes[:10])}. The model can only be asked about classes that it knows."
             )
+        self.vectors = None if options.sentence_model is None else SentenceModel(Path(options.sentence_model))
         given = {**parts, "queries": queries}
         self.tokenizer: Tokenizer = fit_tokenizer(parts["pretrain"].texts, options.vocabulary)
         self.parts, self.tokens = {}, {}
@@ -142,6 +147,7 @@ class TextStudy:
             examples={stage: tables[stage] for stage in ("pretrain", "finetune")},
             queries=tables["queries"],
             embedding=lambda model, batch: sentence(model, batch[0]),
+            vectors=self.vectors,
             token_losses={"pretrain": token_losses},
             tokens={part: found.places for part, found in self.tokens.items()},
             tokenizer=self.tokenizer.to_str(),
@@ -164,6 +170,7 @@ class TextStudy:
                 "width": self.options.width,
                 "layers": self.options.layers,
                 "fading": self.options.fading,
+                **({} if self.vectors is None else {"sentence_model": str(self.vectors.folder.resolve())}),
             },
         )
 

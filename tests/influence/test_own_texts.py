@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from influence.asked import exhibits_for
 from influence.errors import StudyError
+from influence.live import Live
+from influence.precompute import precompute
 from influence.studies import text_files
+from influence.studies.own_texts import from_files
 from influence.studies.text_files import Columns, corpora
+from influence.studies.texts import TextOptions
 
 TOPICS = ["sea", "wood", "sea", "wood"]
 
@@ -189,3 +197,61 @@ def test_a_wrong_file_is_named_before_the_large_one_is_read(files, monkeypatch):
     monkeypatch.setattr(text_files._Source, "corpus", lambda *_: pytest.fail("was read"))
     with pytest.raises(StudyError, match="nowhere.csv does not exist"):
         corpora([*files[:2], files[0].with_name("nowhere.csv")])
+
+
+# A sentence model of the user's own
+
+
+class Counting:
+    """Stands in for the library: a text is its numbers of letters and of spaces."""
+
+    def __init__(self, folder, **options):
+        if not (Path(folder) / "config.json").is_file():
+            raise OSError("no config.json")
+        assert options["local_files_only"]
+        assert options["model_kwargs"] == {"use_safetensors": True}
+
+    def encode(self, texts, **_):
+        return np.array([[len(text), text.count(" "), 1] for text in texts])
+
+
+@pytest.fixture
+def own_model(tmp_path, monkeypatch):
+    library = ModuleType("sentence_transformers")
+    library.SentenceTransformer = Counting
+    monkeypatch.setitem(sys.modules, "sentence_transformers", library)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    return tmp_path / "model"
+
+
+def test_a_sentence_model_makes_the_embedding(files, own_model, tmp_path):
+    options = {"vocabulary": 30, "epochs": 1, "finetuning": "frozen", "sentence_model": own_model}
+    (exhibit,) = exhibits_for(None, None, files, 0, options, {})
+    assert exhibit.all_settings["sentence_model"] == str(own_model)
+    (run,) = precompute([exhibit], ["t"], tmp_path / "runs", progress=False)
+    vectors, others = (np.asarray(array[:]) for array in run.embedding())
+    for table, found in ((run.examples("pretrain"), vectors), (run.queries(), others)):
+        np.testing.assert_array_equal(found, Counting(own_model, **KWARGS).encode(table["text"]))
+    assert run.manifest["map"]["of"] == "a sentence model's embedding"
+    live = Live(run)
+    assert live.predict(live.stored(0)).embedding.shape == (0,)
+
+
+KWARGS = {"local_files_only": True, "model_kwargs": {"use_safetensors": True}}
+
+
+def test_a_sentence_model_that_cannot_be_used_is_told_before_training(files, own_model, tmp_path, monkeypatch):
+    def computed(folder):
+        options = TextOptions(vocabulary=30, context=8, width=8, layers=1, epochs=1, sentence_model=folder)
+        precompute([from_files("topics", files, options).exhibit("frozen")], ["t"], tmp_path / "runs", progress=False)
+
+    monkeypatch.setattr("influence.precompute.fit", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(StudyError, match="nowhere is no folder"):
+        computed(tmp_path / "nowhere")
+    (own_model / "config.json").unlink()
+    with pytest.raises(StudyError, match="cannot be read: no config.json"):
+        computed(own_model)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(StudyError, match="pip install sentence-transformers"):
+        computed(own_model)
