@@ -87,7 +87,10 @@ def listed(root: Path) -> tuple[list[str], dict[str, str]]:
     for draft in sorted(root.glob(".*.unfinished")) if root.is_dir() else []:
         name = draft.name[1 : -len(".unfinished")]
         if name not in good:
-            bad[name] = f"Run {name} is not finished. Run the same `upstream precompute` command to resume it."
+            bad[name] = (
+                f"Run {name} is not finished: it is being computed, or was stopped. In that case run the same "
+                "`upstream precompute` command to resume it."
+            )
     return good, bad
 
 

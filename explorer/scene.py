@@ -232,7 +232,10 @@ class Scene:
         words = [] if table is None else table.loc[table["check"] == "leave-one-out", "words"].tolist()
         if words:
             return f"What retraining this model says of such predictions: {plain.for_markdown(words[0])}"
-        return "This run was not retrained to measure that; the next step retrains a smaller model at once."
+        return (
+            "Nobody measured it on this run yet: “Really retrain without these”, below the basket, does. The next step "
+            "retrains a smaller model at once."
+        )
 
     def strongest_harm(self, position: int) -> int:
         """Row of the example that harms the prediction at `position` most."""

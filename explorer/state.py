@@ -42,8 +42,8 @@ FIND = "find"
 # The same for training examples; what it finds goes into EXAMPLE.
 FIND_EXAMPLE = "find_example"
 
-# Try it: how to ask, the test item to start from, the text.
-WAY, START, TEXT = "way", "start", "text"
+# Try it: how to ask, the test item to start from, the text, the drawing as the model reads it.
+WAY, START, TEXT, SHEET = "way", "start", "text", "sheet"
 # Of Try it, never in the URL: a file, a drawing, what was asked before, and which of it to compare with.
 UPLOADED, DRAWN, ASKED, BESIDE = "uploaded", "drawn", "asked", "beside"
 

@@ -96,5 +96,5 @@ def reasons(examples: pd.DataFrame, positions: np.ndarray) -> list[str]:
         limit = examples["self_influence"].quantile(1 - LOUD)
         for place, value in enumerate(table["self_influence"]):
             if value > limit:
-                found[place].append(f"self-influence among the largest {LOUD:.0%}")
+                found[place].append(f"self-influence among the largest {100 * LOUD:.0f} %")
     return ["; ".join(words) for words in found]

@@ -60,10 +60,13 @@ def draw(run: Run) -> None:
         # Before the lists, which a class or source may narrow down.
         by = groups.choose("source" in run.examples(choices.stage))
     own = current_view(run, position, choices, by, embedding)
-    live = explain.explained(own, wanted)
-    view = live or own
-    asked = None if live is None else wanted
-    question.html(f'<h2 class="up-title">{explain.question(view.query, asked, marked)}</h2>')
+    title = '<h2 class="up-title">{}</h2>'
+    question.html(title.format(explain.question(own.query, wanted, marked)))
+    with listed:
+        live = explain.explained(own, wanted)
+    view, asked = live or own, None if live is None else wanted
+    if asked is not wanted:
+        question.html(title.format(explain.question(own.query, asked, marked)))
     with listed:
         st.markdown(explain.rule(view.query, asked, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
         if live is None and view.ranking == state.INFLUENCE:
@@ -103,7 +106,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
         state.RANKING: offered,
         state.SHADING: state.SHADINGS if has_split else (),
         state.TARGET: explain.TARGETS,
-        state.AGAINST: explain.classes(run) if state.clicked(state.TARGET) == explain.MARGIN else (),
+        **({} if state.clicked(state.TARGET) == explain.MARGIN else {state.AGAINST: ()}),
         state.BY: state.texts(by.lower() for by in state.SUMS) if has_source else (),
     }
 

@@ -94,7 +94,7 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
     counted = columns.leads(run, stage, method)
     of = f"{counted.queries:,} {'sampled ' if counted.sampled else ''}predictions"
     often = (
-        f"the top {columns.LEADING} of {counted.counts[position]:,} of {of} (more than "
+        f"{counted.counts[position]:,} of {of}' top {columns.LEADING} (more often than "
         f"{_part(counted.counts, position)})"
     )
     known.append(("Shows up everywhere" if columns.everywhere(counted)[position] else "Shows up in", often))
@@ -105,7 +105,7 @@ def _part(values: np.ndarray, position: int) -> str:
     """Of all examples, those whose value is smaller than that at `position`, in words."""
     if (values >= values[position]).sum() == 1:
         return "all others"
-    return f"{theme.percent(columns.percentile(values, position))} of them"
+    return f"{theme.percent(columns.percentile(values, position))} of all examples"
 
 
 def facts_html(run: Run, stage: str, method: str, position: int) -> str:

@@ -19,6 +19,8 @@ SELF_INFLUENCE = "self-influence, nat"
 LOOKS = {
     "picture": st.column_config.ImageColumn(width="small"),
     SELF_INFLUENCE: st.column_config.NumberColumn(format=DIGITS),
+    "text": st.column_config.TextColumn(width="large"),
+    "reasons": st.column_config.TextColumn(width="large"),
 }
 KNOWN = 8
 """Sets that were left out before and are offered, the latest."""
@@ -51,9 +53,10 @@ def draw(run: Run) -> None:
     listed = top(sums, COUNT, helpful=helpful)
     chosen = _basket(examples)
     picked = _table(listed, examples, sums, unit, chosen)
+    ready = [row for row in picked or listed[:10].tolist() if row not in chosen]
     st.button(
         f"Put {len(picked)} ticked into the basket" if picked else "Put the first 10 into the basket",
-        key="put", icon=":material/add:", on_click=_put, args=(chosen + (picked or listed[:10].tolist()), examples),
+        key="put", icon=":material/add:", on_click=_put, args=(chosen + ready, examples), disabled=not ready,
     )  # fmt: skip
     _draw_basket(chosen, examples, sums, unit, run.queries()["loss"].to_numpy()[positions])
     if chosen:

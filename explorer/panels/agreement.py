@@ -83,6 +83,8 @@ def question(pair: comparison.Pair) -> str:
         return f"Why did {names[0]} and {names[1]} both say {said[0]}?"
     if a.run.name != b.run.name:
         return f"Why did {names[0]} say {said[0]}, and {names[1]} {said[1]}?"
+    if a.query["id"] != b.query["id"] and said[0] == said[1]:
+        return f"Why did the model say {said[0]} both times?"
     if a.query["id"] != b.query["id"]:
         return f"Why did the model say {said[0]} here, and {said[1]} there?"
     if a.method != b.method:

@@ -24,9 +24,15 @@ def draw(view: View) -> None:
     if isinstance(view.leads, RunError):
         state.notice(f"{plain.message(view.leads)} What shows up everywhere is not marked.")
     components.cards(key="cards", data=sent, on_picked_change=_pick)
-    for said in (overlap_text(view), relative_text(view)):
-        if said:
+    if said := overlap_text(view):
+        st.caption(said)
+    if said := relative_text(view):
+        with st.container(gap="xxsmall", key="relative"):
             st.caption(said)
+            st.button(
+                "Order by score", key="order_strongest", on_click=_order, args=(state.STRONGEST,), type="tertiary",
+                icon=":material/swap_vert:",
+            )  # fmt: skip
     _everywhere(view)
 
 
@@ -79,13 +85,13 @@ def _everywhere(view: View) -> None:
         st.caption(said)
         if view.ranking == state.INFLUENCE and view.relative is None and "gradient_norm" in view.examples:
             st.button(
-                "Order by relative influence", key="order_relative", on_click=_order_relative, type="tertiary",
-                icon=":material/swap_vert:", help=controls.RELATIVE_HELP.removeprefix("Relative: "),
+                "Order by relative influence", key="order_relative", on_click=_order, args=(state.RELATIVE,),
+                type="tertiary", icon=":material/swap_vert:", help=controls.RELATIVE_HELP.removeprefix("Relative: "),
             )  # fmt: skip
 
 
-def _order_relative() -> None:
-    st.session_state[state.ORDER] = state.RELATIVE
+def _order(order: str) -> None:
+    st.session_state[state.ORDER] = order
 
 
 def everywhere_text(view: View) -> str | None:
@@ -108,9 +114,9 @@ def data(view: View) -> dict[str, object]:
     chosen: dict[str, Any] | None = None
     if view.example is not None and view.example not in view.on_cards:
         same = "helpful" if view.scores[view.example] >= 0 else "harmful"
-        place = lists.rank(view.scores, view.example)
+        keys = view.relative if view.relative is not None and _by_relative(view) else view.scores
         chosen = {
-            "title": f"Chosen on the map: number {place:,} of the {same} ones",
+            "title": f"Chosen: number {lists.rank(keys, view.example):,} of all {same} ones",
             "card": _card(view, view.example, max(largest, abs(float(view.scores[view.example])))),
         }
     columns = _columns(view, largest)
@@ -158,7 +164,7 @@ def _card(view: View, place: int, largest: float) -> dict[str, object]:
         "id": str(example["id"]),
         "sign": "helpful" if score >= 0 else "harmful",
         "label": theme.group_name(example["label"]),
-        "detail": _by(view, place) + f"#{example['id']}{_said(example)}",
+        "detail": _by(view, place) + f"#{example['id']}" + ("" if _by_relative(view) else _said(example)),
         "image": pictures.data_url(example),
         "alt": f"Example {example['id']}, label {plain.visible(example['label'])}",
         "score": _arrow(view, score) + value,

@@ -30,10 +30,8 @@ def choose(run: Run, query: pd.Series) -> Target | None:
     said, true = str(query["prediction"]), str(query["label"])
     if chosen == MARGIN:
         others = [name for name in classes(run) if name != said]
-        against = st.selectbox(
-            f"{plain.for_markdown(said)} rather than", others, index=others.index(true) if true in others else 0,
-            format_func=plain.visible, key=state.AGAINST, bind="query-params", width=190,
-        )  # fmt: skip
+        usual = true if true in others else others[0]
+        against = target.pick(f"{plain.for_markdown(said)} rather than", others, usual, state.AGAINST, 190)
         return Target(said, against)
     return Target(said) if chosen == PREDICTED and said != true else None
 

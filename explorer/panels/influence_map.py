@@ -85,7 +85,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
         "ringed": view.example if lists_on_map else None,
         "region": view.region.tolist() if view.region is not None and lists_on_map else None,
         "faint": not lists_on_map, "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
-        "query": _star(view.query),
+        "query": _star(view),
         "preview": served.previews(view.run, stage),
         "revision": view.run.manifest["checksum"], "height": HEIGHT,
         "file": f"{view.run.name}-{view.query['id']}-map", "caption": _caption(view, stage, mode),
@@ -107,15 +107,17 @@ def _values(view: View, table: pd.DataFrame, mode: str) -> tuple[np.ndarray, flo
     return values, lists.clip_limit(values) or 1.0
 
 
-def _star(query: pd.Series) -> dict[str, object] | None:
+def _star(view: View) -> dict[str, object] | None:
     """The query at its projected place, if it has one."""
+    query = view.query
     if not ({"x", "y"} <= set(query.index)) or not np.isfinite([query["x"], query["y"]]).all():
         return None
     said, true = plain.visible(query["prediction"]), plain.visible(query["label"])
-    return {
-        "x": float(query["x"]), "y": float(query["y"]), "image": pictures.data_url(query),
-        "title": f"test item #{query['id']}, projected", "text": f"true {true}, predicted {said}",
-    }  # fmt: skip
+    title, text = f"test item #{query['id']}, projected", f"true {true}, predicted {said}"
+    if view.position < 0:
+        title, text = "your question", f"predicted {said}"
+    x, y = float(query["x"]), float(query["y"])
+    return {"x": x, "y": y, "image": pictures.data_url(query), "title": title, "text": text}
 
 
 def _caption(view: View, stage: str, mode: str) -> list[str]:
@@ -127,7 +129,7 @@ def _caption(view: View, stage: str, mode: str) -> list[str]:
         state.LABEL: "Coloured by label",
         state.LOSS: "Coloured by their own training loss",
     }[mode]
-    star = " · ★ the test item" if _star(query) else ""
+    star = " · ★ the test item" if _star(view) else ""
     return [
         f"Run {view.run.name}: {theme.stage_word(stage)} examples",
         colours,
@@ -156,7 +158,8 @@ def _legend(view: View, table: pd.DataFrame, mode: str) -> None:
     else:
         parts, note = _swatches(view, table), ""
     st.html(f'<div class="up-legend">{"".join(parts)}</div>')
-    star = "★ this test item, projected. " if _star(view.query) else ""
+    whose = "your question" if view.position < 0 else "this test item, projected"
+    star = f"★ {whose}. " if _star(view) else ""
     triangles = f"{theme.HELPFUL}{theme.HARMFUL} the listed ones. "
     if not view.on_map:
         shown = theme.stage_word(view.stage).capitalize()

@@ -40,7 +40,8 @@ def draw(run: Run, table: str, row: pd.Series, key: str) -> None:
     """Draw the button for the item `row` of `table` (a stage, or notes.QUERIES); `key` keeps several apart."""
     number = int(row["id"])
     note = of(run).latest.get((table, number))
-    label = f"Note: {', '.join(note.tags) or 'written'}" if note else "Note"
+    about = "this prediction" if table == notes.QUERIES else f"#{number}"
+    label = f"Note on {about}: {', '.join(note.tags) or 'written'}" if note else f"Note on {about}"
     name = f"{key}_note"
     popover = st.popover(
         label, icon=":material/edit_note:", key=name, on_change="rerun",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from typing import Any
 
 import streamlit as st
 
 from explorer import components, live, pictures, plain, queries, state
+from influence.errors import StudyError
 from influence.live import Live
 from influence.run import Run
 from influence.studies.encoding import DRAWING, PICTURE, TEXT, Input
@@ -82,15 +84,35 @@ def _uploaded(opened: Live) -> Question | None:
 def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Question | None:
     key = f"drawing-{run.name}-{position}"
     kept = f"{state.DRAWN}-{key}"
-    components.drawing(key=key, data={"start": start}, on_drawn_change=lambda: _keep(kept, key))
     address = st.session_state.get(kept)
-    if address:
-        return _question(opened.read(live.drawn(address)))
+    linked = _sheet() if position is None and address is None else None
+    components.drawing(key=key, data={"start": start or linked}, on_drawn_change=lambda: _keep(kept, key))
+    if address or linked:
+        found = _question(opened.read(live.drawn(address or linked or "")))
+        if position is None and isinstance(found.shown, bytes):
+            state.click(state.SHEET, base64.urlsafe_b64encode(found.shown).decode())
+        return dataclasses.replace(found, linked=position is None)
+    if position is None:
+        state.click(state.SHEET, None)
     if position is not None and address is None:
         # As the run has it: nothing was changed, so nothing is read anew.
         return Question(opened.stored(position), run.queries()["image"].iloc[position], linked=True)
     st.caption("Draw a digit. It is scaled and centred as the model's training digits were.")
     return None
+
+
+def _sheet() -> str | None:
+    """The drawing that the address names, as the canvas takes it; None without one, or after saying that it is none."""
+    named = state.clicked(state.SHEET)
+    if named is None:
+        return None
+    try:
+        address = live.DRAWN + base64.b64encode(base64.urlsafe_b64decode(named)).decode()
+        live.drawn(address)
+    except (ValueError, StudyError):
+        state.notice("The link's drawing is no picture; draw one.")
+        return None
+    return address
 
 
 def _keep(kept: str, key: str) -> None:

@@ -15,18 +15,19 @@ NONE = "nothing (its loss alone)"
 def choose(classes: tuple[str, ...], prediction: str) -> Target:
     """Draw the choice of a class, by default what the model said, and of one to compare it with; the URL has both."""
     with st.container(horizontal=True, gap="medium"):
-        of = _select(
+        of = pick(
             "Explain", classes, prediction, state.EXPLAINED, 150,
             "The class whose loss is explained; first, what the model said.",
         )  # fmt: skip
-        against = _select(
+        against = pick(
             "Rather than", ["", *(name for name in classes if name != of)], "", state.AGAINST, 190,
             "With a second class, the margin is explained: the loss of the first minus the loss of the second.",
         )  # fmt: skip
     return Target(of, against or None)
 
 
-def _select(label: str, options: Sequence[str], usual: str, url: str, width: int, about: str) -> str:
+def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, about: str = "") -> str:
+    """Draw a choice of a class that is in the URL only if it was made: until then it is the `usual` one."""
     key, wanted = f"choose_{url}", state.clicked(url)
     if wanted is not None and wanted not in options:
         state.notice(f"The link's class “{plain.for_markdown(wanted)}” cannot be chosen here; the usual one is taken.")
@@ -39,7 +40,7 @@ def _select(label: str, options: Sequence[str], usual: str, url: str, width: int
     # The widget follows the URL: what was chosen stays for the next question, and a new one begins with what is said.
     st.session_state[key] = wanted if wanted in options else usual
     return st.selectbox(
-        label, options, key=key, on_change=take, width=width, help=about,
+        label, options, key=key, on_change=take, width=width, help=about or None,
         format_func=lambda name: plain.visible(name) if name else NONE,
     )  # fmt: skip
 

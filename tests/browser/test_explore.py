@@ -86,7 +86,7 @@ def test_point_highlights_its_card(page):
     page.mouse.move(x - 2, y)
     page.mouse.click(x, y)
     page.locator(f'button.card[data-id="{place}"][aria-pressed="true"]').wait_for()
-    assert "Chosen on the map" in page.locator(".chosen").inner_text()
+    assert "Chosen: number" in page.locator(".chosen").inner_text()
 
 
 def test_point_of_a_listed_example_highlights_it_in_its_list(page):

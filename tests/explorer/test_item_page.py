@@ -117,4 +117,4 @@ def test_the_largest_is_larger_than_all_others(run):
     said = dict(item.facts(run, "pretrain", run.methods("pretrain")[0], int(losses.argmax())))
     assert said["Loss"].endswith("(larger than all others)")
     said = dict(item.facts(run, "pretrain", run.methods("pretrain")[0], int(losses.argmin())))
-    assert said["Loss"].endswith("% of them)")
+    assert said["Loss"].endswith("% of all examples)")

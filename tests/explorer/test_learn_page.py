@@ -204,7 +204,7 @@ def test_a_model_without_mistakes_is_taught_from_its_least_sure_answer(small, tm
 
 def test_what_retraining_did_is_stated_where_it_was_measured(small, tmp_path, monkeypatch):
     scene = Scene(small.write_run(tmp_path, "measured"))
-    assert "was not retrained" in scene.measured
+    assert "Nobody measured it" in scene.measured
     row = {"kind": "harmful", "left_out": 20, "loss": 0.9, "loss_before": 1.0, "predicted": -0.12}
     table = pd.DataFrame([row, row | {"left_out": 40, "loss": 0.1}, row | {"kind": "random", "left_out": 5}])
     tables = {"summary": pd.DataFrame({"check": ["noise", "leave-one-out"], "words": ["None.", "r = 0.92 <b>"]})}

@@ -106,7 +106,7 @@ def test_explore_explains_a_margin_live(open_app, small_root, monkeypatch):
     assert not app.exception
     after = [m.value for m in app.markdown if "Helpful" in m.value]
     assert "minus the loss of" in after[0]
-    said, other = app.selectbox(key="against").label.split()[0], app.selectbox(key="against").options[-1]
+    said, other = app.selectbox(key="choose_against").label.split()[0], app.selectbox(key="choose_against").options[-1]
     copy = open_app(small_root, explained="Margin", against=other)
     assert f"“{said}” minus the loss of “{other}”" in next(m.value for m in copy.markdown if "Helpful" in m.value)
     wrong = open_app(small_root, explained="Margin", against="zebra")
@@ -120,11 +120,11 @@ def test_a_margin_stays_chosen_from_prediction_to_prediction(open_app, small_roo
     table = run.queries()
     first, second = (table[table["prediction"] == name].iloc[0] for name in table["prediction"].unique()[:2])
     app = open_app(small_root, explained="Margin", against=str(second["prediction"]), query=str(first["id"]))
-    assert app.selectbox(key="against").value == second["prediction"]
+    assert app.selectbox(key="choose_against").value == second["prediction"]
     app.query_params["query"] = str(second["id"])  # said is what the first was compared with
     app.run()
     assert not app.exception
-    assert app.selectbox(key="against").value != second["prediction"]
+    assert app.selectbox(key="choose_against").value != second["prediction"]
     assert "minus the loss of" in next(m.value for m in app.markdown if "Helpful" in m.value)
 
 
@@ -150,3 +150,20 @@ def test_explore_keeps_the_stored_scores_where_the_run_cannot_be_asked(open_app,
     assert not app.exception
     assert "instead" in app.warning[0].value
     assert "on this prediction" in next(m.value for m in app.markdown if "Helpful" in m.value)
+
+
+def test_the_class_to_compare_with_follows_the_prediction_until_one_is_chosen(open_app, small_root, monkeypatch):
+    run = Run.open(small_root / "small")
+    answer_by_fake(monkeypatch, run)
+    table = run.queries()
+    wrong = table[table["prediction"] != table["label"]].drop_duplicates("label")
+    first, second = (wrong.iloc[place] for place in (0, 1))
+    app = open_app(small_root, explained="Margin", query=str(first["id"]))
+    assert app.selectbox(key="choose_against").value == first["label"]
+    assert "against" not in app.query_params
+    app.query_params["query"] = str(second["id"])
+    app.run()
+    assert app.selectbox(key="choose_against").value == second["label"]
+    other = next(name for name in app.selectbox(key="choose_against").options if name != second["label"])
+    app.selectbox(key="choose_against").set_value(other).run()
+    assert other in app.query_params["against"]
