@@ -25,7 +25,7 @@ from influence.fitting import fit, recipe_of, standing
 from influence.manifest import stage_record, versions
 from influence.memory import with_smaller_batches
 from influence.progress import Progress
-from influence.projection import embed, map_of
+from influence.projection import embedded, map_of
 from influence.run import Run, read_manifest
 from influence.scorer import Scorer
 from influence.studies.exhibit import Exhibit
@@ -229,7 +229,7 @@ class _Precompute:
                 record = sibling.manifest["map"]
             else:
                 with self._step("map of the embedding"):
-                    vectors, others = self._embedded(first)
+                    vectors, others = embedded(self.exhibit, self.objectives)
                     found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
                 places, projected = pd.DataFrame(found, columns=["x", "y"]), pd.DataFrame(near, columns=["x", "y"])
                 whose = f"the {first} model's" if self.exhibit.vectors is None else "a sentence model's"
@@ -242,19 +242,6 @@ class _Precompute:
         for table, name in ((self.tables[first], "work/map-examples"), (self.queries, "work/map-queries")):
             table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
         return self.draft.steps["map"]
-
-    def _embedded(self, first: str) -> tuple[np.ndarray, np.ndarray]:
-        """The first stage's examples and the queries as vectors, (m, d) and (Q, d)."""
-        if self.exhibit.vectors is not None:
-            tables = (self.exhibit.examples[first], self.exhibit.queries)
-            examples, queries = (self.exhibit.vectors(table["text"].tolist()) for table in tables)
-            return examples, queries
-        objective, embedding = self.objectives[0], self.exhibit.embedding
-        assert embedding is not None
-        return (
-            embed(objective, self.study.stages[0].data, embedding),
-            embed(objective, self.study.queries, embedding, self.objectives[-1]),
-        )
 
     # The end
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from influence.derivatives import Objective
+
+if TYPE_CHECKING:
+    from influence.studies.exhibit import Exhibit
 
 NEIGHBOURS = 15
 NEAREST = 5
@@ -39,6 +42,19 @@ def embed(
             batch = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), batch)
             rows.append(embedding(model, batch).flatten(1).float().cpu().numpy())
     return np.concatenate(rows)
+
+
+def embedded(exhibit: Exhibit, objectives: Sequence[Objective]) -> tuple[np.ndarray, np.ndarray]:
+    """The examples of an exhibit's first stage and its queries as vectors, (m, d) and (Q, d), float32."""
+    study = exhibit.study
+    if exhibit.vectors is not None:
+        examples, queries = exhibit.examples[study.stages[0].name]["text"], exhibit.queries["text"]
+        return exhibit.vectors(examples.tolist()), exhibit.vectors(queries.tolist())
+    assert exhibit.embedding is not None
+    return (
+        embed(objectives[0], study.stages[0].data, exhibit.embedding),
+        embed(objectives[0], study.queries, exhibit.embedding, objectives[-1]),
+    )
 
 
 def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
