@@ -26,6 +26,11 @@ def beginning(text: object, longest: int) -> str:
     return visible(whole if len(whole) <= longest else whole[:longest].rstrip() + " …")
 
 
+def isolated(name: object) -> str:
+    """A name from data as HTML that keeps its own direction of reading, whichever way it is written."""
+    return f"<bdi>{for_html(name)}</bdi>"
+
+
 def for_markdown(text: object) -> str:
     """`text` so that Streamlit's markdown shows it letter by letter, on one line."""
     return _escaped(" ".join(str(text).split()).translate(_UNSEEN))

@@ -61,12 +61,12 @@ def draw(run: Run) -> None:
         by = groups.choose("source" in run.examples(choices.stage))
     own = current_view(run, position, choices, by, embedding)
     title = '<h2 class="up-title">{}</h2>'
-    question.html(title.format(explain.question(own.query, wanted, marked)))
+    question.html(title.format(explain.question(own.query, wanted, plain.isolated)))
     with listed:
         live = explain.explained(own, wanted)
     view, asked = live or own, None if live is None else wanted
     if asked is not wanted:
-        question.html(title.format(explain.question(own.query, asked, marked)))
+        question.html(title.format(explain.question(own.query, asked, plain.isolated)))
     with listed:
         st.markdown(explain.rule(view.query, asked, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
         if live is None and view.ranking == state.INFLUENCE:
@@ -129,11 +129,6 @@ def current_view(
         group=_group(run, stage, by), region=_region(), bar=_bar(run, position), example=_example(run, stage),
         embedding=embedding if runs.mapped(run) is run.examples(stage) else None,
     )  # fmt: skip
-
-
-def marked(name: object) -> str:
-    """A class's name as HTML, whichever way it is written."""
-    return f"<bdi>{plain.for_html(name)}</bdi>"
 
 
 def _way_to_compare(view: View) -> None:

@@ -61,8 +61,7 @@ def draw(run: Run) -> None:
         return
     said = opened.predict(asked.item)
     with middle:
-        heading = plain.for_html(said.prediction)
-        st.html(f'<h2 class="up-title">The model says “<bdi>{heading}</bdi>”. Why?</h2>')
+        st.html(f'<h2 class="up-title">The model says “{plain.isolated(said.prediction)}”. Why?</h2>')
         chosen = target.choose(tuple(opened.classes), said.prediction)
         choices = controls.draw(run, stages, (state.INFLUENCE,))
     query = row(run, opened, asked, said, chosen)

@@ -75,8 +75,8 @@ def draw_tables(pair: comparison.Pair) -> None:
 def question(pair: comparison.Pair) -> str:
     """What is compared, escaped for HTML."""
     a, b = pair.a, pair.b
-    said = [f"“<bdi>{plain.for_html(side.query['prediction'])}</bdi>”" for side in (a, b)]
-    names = [f"<bdi>{plain.for_html(side.run.name)}</bdi>" for side in (a, b)]
+    said = [f"“{plain.isolated(side.query['prediction'])}”" for side in (a, b)]
+    names = [plain.isolated(side.run.name) for side in (a, b)]
     if a.asked == b.asked:
         return f"Why did {names[0]} say {said[0]}? Both sides are the same: change one of them"
     if a.run.name != b.run.name and said[0] == said[1]:

@@ -12,8 +12,6 @@ import streamlit as st
 from explorer import evidence, plain, theme
 from influence.run import Run
 
-"""Gradient norm up to which a stage stands at a minimum, for all that scores can tell."""
-
 
 def draw(run: Run) -> None:
     st.html('<h2 class="up-title">How the scores were computed</h2>')

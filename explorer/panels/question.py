@@ -18,6 +18,7 @@ DRAW, UPLOAD, WRITE, TEST = "Draw", "Upload", "Write", "Test item"
 WAYS = {DRAWING: (DRAW, UPLOAD, TEST), PICTURE: (UPLOAD, TEST), TEXT: (WRITE, TEST), "": (TEST,)}
 """Form of a run's questions -> how one can be asked."""
 EVERY_WAY = (DRAW, UPLOAD, WRITE, TEST)
+"""What the address may say; one that a run's questions do not have falls back to their first."""
 KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
 
 
@@ -94,7 +95,7 @@ def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Q
         return dataclasses.replace(found, linked=position is None)
     if position is None:
         state.click(state.SHEET, None)
-    if position is not None and address is None:
+    elif address is None:
         # As the run has it: nothing was changed, so nothing is read anew.
         return Question(opened.stored(position), run.queries()["image"].iloc[position], linked=True)
     st.caption("Draw a digit. It is scaled and centred as the model's training digits were.")
