@@ -17,7 +17,7 @@ import pytest
 import torch
 from tiny import FINETUNE, NEW, OLD, PRETRAIN, QUERIES, tiny_exhibit, tiny_net, two_exhibits
 
-from influence import Run, Study, attribute, scorer
+from influence import Run, Study, attribute, projection, scorer
 from influence import precompute as package
 from influence.draft import Draft
 from influence.errors import LossError, RunError, StudyError
@@ -322,7 +322,7 @@ def test_interrupted_at_any_step_it_resumes_there(runs, tmp_path, monkeypatch, f
 
 
 STEPS_INSIDE = [
-    "Trainer.fit", "predictions", "embed", "Chain", "fill", "self_influence", "versions", "Draft.write_table",
+    "Trainer.fit", "predictions", "projection.embed", "Chain", "fill", "self_influence", "versions", "Draft.write_table",
     "Draft.write_model", "Draft.create_scores", "Draft.finish", "Draft._write_json", "Path.rename",
 ]  # fmt: skip
 
@@ -332,7 +332,8 @@ STEPS_INSIDE = [
 def test_interrupted_inside_a_step(runs, tmp_path, monkeypatch, inside, call):
     """The call is made, and then interrupted: half of a step is done."""
     owner, _, name = inside.rpartition(".")
-    place = {"": package if hasattr(package, name) else scorer, "Trainer": Trainer, "Draft": Draft, "Path": Path}[owner]
+    usual = package if hasattr(package, name) else scorer
+    place = {"": usual, "projection": projection, "Trainer": Trainer, "Draft": Draft, "Path": Path}[owner]
     original, calls = getattr(place, name), 0
 
     def interrupted(*arguments, **options):
