@@ -10,34 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from influence.derivatives.factors import Factor, Outer, add_sum_of_dots
 
-RANKS = (4, 8, 16, 32)
+RANKS = (4, 6, 8, 12, 16, 24, 32)
 OVERSAMPLED = 4
 """Random directions beyond the rank that the range is looked for in."""
 MARGIN = 0.4
 """Share of the allowed error that may be measured: on other examples it may be larger."""
-SMALLEST = 0.1
-"""Share of the remaining queries from which on they are worth a group of their own."""
+SMALLEST = 0.05
+"""Share of the queries from which on they are worth a group of their own."""
 
 
 @dataclass
 class LowRank:
-    """Vectors (Q, L R) as sum_r left[q, r] (outer) right[q, r]: left (Q, r, L), right (Q, r, R)."""
+    """Vectors (Q, L R) as sum_r left[r, q] (outer) right[r, q]: left (r, Q, L), right (r, Q, R), the largest first."""
 
     left: Tensor
     right: Tensor
 
-    def __len__(self) -> int:
+    def __getitem__(self, queries: Tensor) -> LowRank:
+        return LowRank(self.left[:, queries], self.right[:, queries])
+
+    @property
+    def rank(self) -> int:
         return len(self.left)
 
-    def __getitem__(self, queries: Tensor) -> LowRank:
-        return LowRank(self.left[queries], self.right[queries])
+    def leading(self, rank: int) -> LowRank:
+        """Of a smaller rank."""
+        return LowRank(self.left[:rank], self.right[:rank])
 
     def to(self, dtype: torch.dtype) -> LowRank:
         return LowRank(self.left.to(dtype), self.right.to(dtype))
@@ -63,14 +68,15 @@ class Group:
     rank: int = 0
     half: bool = False
 
-    def add_dots(self, scores: Tensor, factors: Factors) -> None:
-        """Add the dot products with the gradients to the queries' columns of `scores` (n, Q)."""
-        whole = len(self.queries) == scores.shape[1]
-        part = scores if whole else scores[:, self.queries]
+    def dots(self, factors: Factors, count: int) -> Tensor:
+        """Dot products of `count` examples' gradients with its vectors, (count, q), in at least single precision."""
+        one = next(iter(self.vectors.values()))
+        like = one.left if isinstance(one, LowRank) else one
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        found = torch.zeros(count, len(self.queries), dtype=dtype, device=like.device)
         for name, several in factors.items():
-            _add_dots(part, several, self.vectors[name])
-        if not whole:
-            scores[:, self.queries] = part
+            _add_dots(found, several, self.vectors[name])
+        return found
 
 
 def uncompressed(vectors: Mapping[str, Tensor]) -> Group:
@@ -78,69 +84,114 @@ def uncompressed(vectors: Mapping[str, Tensor]) -> Group:
     return Group(torch.arange(len(next(iter(vectors.values())))), vectors)
 
 
-def compressed(vectors: Mapping[str, Tensor], factors: Factors, error: float) -> tuple[list[Group], dict[str, Any]]:
+def compressed(
+    vectors: Mapping[str, Tensor], factors: Factors, count: int, error: float
+) -> tuple[list[Group], dict[str, Any]]:
     """Each query's vectors in the cheapest form that `error` allows it, and what was done.
 
     Args:
         vectors: parameter -> (Q, size).
         factors: parameter -> factors of the examples on which the error is measured.
+        count: of these examples.
         error: largest |found - exact| / |exact| over these examples' scores that a query may have.
 
     Returns:
         the groups; and `forms`: their ranks, whether they are of half precision, and how many queries they have; and
         the largest `error` that was measured.
     """
-    rest, groups, worst = uncompressed(vectors), [], 0.0
-    exact = _scores(rest, factors)
-    for rank, half in _forms(vectors, factors):
-        tried = Group(rest.queries, _formed(rest.vectors, factors, rank, half), rank, half)
-        wrong = (_scores(tried, factors) - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)
-        near = (wrong <= MARGIN * error).cpu()
-        if near.sum() < max(1, SMALLEST * len(near)):
+    thin, precisions = _thin(vectors, factors), _precisions(vectors)
+    found = {half: _dots_by_rank(vectors, thin, half, factors, count) for half in precisions}
+    exact = found[False][0]
+    groups, worst, rest = [], 0.0, torch.arange(exact.shape[1])
+    for rank, half in _forms(vectors, thin, precisions):
+        wrong = ((found[half][rank] - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)).cpu()[rest]
+        near = wrong <= MARGIN * error
+        if not near.all() and near.sum() < max(1, SMALLEST * exact.shape[1]):
             continue
-        groups.append(_part(tried, near))
-        worst = max(worst, float(wrong.cpu()[near].max()))
-        if near.all():
+        groups.append(_group(vectors, thin, rest[near], rank, half))
+        worst, rest = max(worst, float(wrong[near].max())), rest[~near]
+        if not len(rest):
             break
-        rest, exact = _part(rest, ~near), exact[:, ~near]
     else:
-        groups.append(rest)
+        groups.append(_group(vectors, thin, rest, 0, False))
     forms = [{"rank": group.rank, "half": group.half, "queries": len(group.queries)} for group in groups]
     return groups, {"forms": forms, "error": worst}
 
 
-def _part(group: Group, chosen: Tensor) -> Group:
-    """The queries for which `chosen` (q,) is true."""
-    if chosen.all():  # not copied: vectors may be mapped from files
-        return group
-    vectors = {name: one[chosen] for name, one in group.vectors.items()}
-    return Group(group.queries[chosen], vectors, group.rank, group.half)
+def _group(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: Tensor, rank: int, half: bool) -> Group:
+    """These queries, their vectors in this form."""
+    found: dict[str, Tensor | LowRank] = {}
+    for name, one in vectors.items():
+        if name in thin and 0 < rank <= thin[name].rank:
+            found[name] = thin[name].leading(rank)[queries]
+        else:  # not copied where all are meant: vectors may be mapped from files
+            found[name] = one if len(queries) == len(one) else one[queries]
+    if half:
+        found = {name: one.to(torch.bfloat16) for name, one in found.items()}
+    return Group(queries, found, rank, half)
 
 
-def _forms(vectors: Mapping[str, Tensor], factors: Factors) -> list[tuple[int, bool]]:
-    """(rank, whether half) of all forms that are cheaper than the vectors as they are, the cheapest first."""
+def _thin(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, LowRank]:
+    """Those of linear layers, of the largest rank that makes the products much cheaper."""
+    found = {}
+    for name, several in factors.items():
+        one = several[0]
+        if len(several) == 1 and isinstance(one, Outer) and one.groups == one.positions == 1:
+            ranks = [rank for rank in RANKS if 2 * rank * sum(one.sides) < one.shape[1]]
+            if ranks:
+                found[name] = low_rank(vectors[name].unflatten(1, one.sides), ranks[-1])
+    return found
+
+
+def _precisions(vectors: Mapping[str, Tensor]) -> tuple[bool, ...]:
+    """Whether to halve it: not, or both."""
     one = next(iter(vectors.values()))
-    precisions = (False, True) if one.dtype == torch.float32 and _halves_pay(one.device) else (False,)
+    return (False, True) if one.dtype == torch.float32 and _halves_pay(one.device) else (False,)
+
+
+def _forms(
+    vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], precisions: tuple[bool, ...]
+) -> list[tuple[int, bool]]:
+    """(rank, whether half) of all forms that are cheaper than the vectors as they are, the cheapest first."""
 
     def products(rank: int, half: bool) -> float:
         """An example and query; two of half precision take as long as one, or less."""
-        sides = {name: several[0].sides for name, several in factors.items() if _is_pair(several, rank)}
-        whole = sum(several[0].shape[1] for name, several in factors.items() if name not in sides)
-        return (whole + sum(rank * sum(pair) for pair in sides.values())) / (1 + half)
+        sizes = {name: one.shape[1] for name, one in vectors.items()}
+        sizes |= {n: rank * (t.left.shape[2] + t.right.shape[2]) for n, t in thin.items() if 0 < rank <= t.rank}
+        return sum(sizes.values()) / (1 + half)
 
     forms = [(rank, half) for rank in (0, *RANKS) for half in precisions]
     forms = [form for form in forms if products(*form) < products(0, False)]
     return sorted(forms, key=lambda form: products(*form))
 
 
-def _formed(vectors: Vectors, factors: Factors, rank: int, half: bool) -> Vectors:
-    found = dict(vectors)
-    for name, several in factors.items():
-        if _is_pair(several, rank):
-            whole = vectors[name]
-            assert isinstance(whole, Tensor)
-            found[name] = low_rank(whole.unflatten(1, several[0].sides), rank)
-    return {name: one.to(torch.bfloat16) for name, one in found.items()} if half else found
+def _dots_by_rank(
+    vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], half: bool, factors: Factors, count: int
+) -> dict[int, Tensor]:
+    """Dot products (count, Q) with the vectors in the forms of all ranks, 0 for as they are."""
+    group = _group(vectors, {}, torch.arange(len(next(iter(vectors.values())))), 0, half)
+    others = group.dots({name: several for name, several in factors.items() if name not in thin}, count)
+    found = {rank: others.clone() for rank in (0, *RANKS)}
+    for name, one in thin.items():
+        (factor,) = factors[name]
+        assert isinstance(factor, Outer)
+        whole = torch.zeros_like(others)
+        _add_dots(whole, factors[name], group.vectors[name])
+        sums = _sums_by_rank(factor, one.to(torch.bfloat16) if half else one, torch.zeros_like(others))
+        for rank, total in found.items():
+            total += sums.get(rank, whole)
+    return found
+
+
+def _sums_by_rank(factor: Outer, vectors: LowRank, total: Tensor) -> dict[int, Tensor]:
+    """Dot products, added to `total` (n, Q), with the leading parts of the vectors, of each of the ranks."""
+    left, right = (side[:, 0, 0].to(vectors.left.dtype) for side in (factor.left, factor.right))
+    found = {}
+    for rank, (one, other) in enumerate(zip(vectors.left, vectors.right, strict=True), start=1):
+        total = total.addcmul((left @ one.T).to(total.dtype), (right @ other.T).to(total.dtype))
+        if rank in RANKS:
+            found[rank] = total
+    return found
 
 
 def _halves_pay(device: torch.device) -> bool:
@@ -156,14 +207,14 @@ def low_rank(matrices: Tensor, rank: int) -> LowRank:
     short = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     generator = torch.Generator().manual_seed(0)
     width = min(rank + OVERSAMPLED, short.shape[1])
-    probes = torch.randn(short.shape[2], width, generator=generator).to(short)
-    gram = short @ short.mT
-    span = torch.linalg.qr(gram @ (short @ probes))[0]
-    span = torch.linalg.qr(gram @ span)[0]
+    span = short @ torch.randn(short.shape[2], width, generator=generator).to(short)
+    span = short @ (short.mT @ torch.linalg.qr(span)[0])
+    span = torch.linalg.qr(span)[0]
+    inside = span.mT @ short
     # Within the span, the leading directions are the eigenvectors of the small Gram matrix.
-    within = torch.linalg.eigh(span.mT @ gram @ span)[1][:, :, -rank:]
-    axes = (span @ within).mT.contiguous()  # (Q, r, short side)
-    other = axes @ short
+    within = torch.linalg.eigh(inside @ inside.mT)[1].flip(2)[:, :, :rank]
+    axes = (span @ within).permute(2, 0, 1).contiguous()  # (r, Q, short side)
+    other = (within.mT @ inside).transpose(0, 1).contiguous()
     return LowRank(axes, other) if short is matrices else LowRank(other, axes)
 
 
@@ -171,30 +222,7 @@ def _add_low_rank_dots(scores: Tensor, factor: Outer, vectors: LowRank) -> None:
     """As `Factor.add_dots`, for a linear layer: two thin products and a sum over the rank."""
     left, right = (side[:, 0, 0].to(vectors.left.dtype) for side in (factor.left, factor.right))
     a, b = left @ vectors.left.flatten(0, 1).T, right @ vectors.right.flatten(0, 1).T
-    scores += a.mul_(b).unflatten(1, vectors.left.shape[:2]).sum(2, dtype=scores.dtype)
-
-
-def _is_pair(several: list[Factor], rank: int) -> TypeGuard[list[Outer]]:
-    """Whether vectors of this rank, other than 0, make the products with a parameter's gradients much cheaper."""
-    one = several[0]
-    return (
-        rank > 0
-        and len(several) == 1
-        and isinstance(one, Outer)
-        and one.groups == one.positions == 1
-        and 2 * rank * sum(one.sides) < one.shape[1]
-    )
-
-
-def _scores(group: Group, factors: Factors) -> Tensor:
-    """Of the group's queries alone: (n, q)."""
-    one = next(iter(group.vectors.values()))
-    like = one.left if isinstance(one, LowRank) else one
-    count = next(iter(factors.values()))[0].shape[0]
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    found = torch.zeros(count, len(group.queries), dtype=dtype, device=like.device)
-    group.add_dots(found, factors)
-    return found
+    scores += a.mul_(b).unflatten(1, vectors.left.shape[:2]).sum(1, dtype=scores.dtype)
 
 
 def _add_dots(scores: Tensor, factors: list[Factor], vectors: Tensor | LowRank) -> None:

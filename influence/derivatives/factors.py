@@ -22,6 +22,10 @@ CACHE = 2**21
 """Bytes of what is made and used up at once: what a processor core's own cache holds."""
 
 
+WORTH = 2**23
+"""Products that are worth the way of picking the examples that take part in them."""
+
+
 class Factor(ABC):
     """Per-example gradients (n, size) of one parameter."""
 
@@ -152,7 +156,9 @@ class Outer(Factor):
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         if self.groups > 1 or self.positions > 1:
             self._add_by_positions(scores, vectors)
-        elif len(vectors) * min(self.sides) < self.shape[1] and vectors.dtype == self.left.dtype:
+        elif self._mostly_idle(len(vectors)):
+            self._add_where_active(scores, vectors)
+        elif len(vectors) < min(max(self.sides), 8 * min(self.sides)) and vectors.dtype == self.left.dtype:
             self._add_contracted(scores, vectors)
         else:
             self._add_blocked(scores, vectors)
@@ -169,16 +175,31 @@ class Outer(Factor):
 
     def _add_contracted(self, scores: Tensor, vectors: Tensor) -> None:
         """Left' V right: the longer side by one matrix product, the shorter by a sum."""
-        left, right = self.left[:, 0, 0], self.right[:, 0, 0]
+        left, right = self.left[:, 0, 0].T, self.right[:, 0, 0].T
         matrices = vectors.reshape(len(vectors), *self.sides)
-        step = max(1, CHUNK // (left.element_size() * len(left) * min(self.sides)))
+        step = max(1, CACHE // (left.element_size() * len(scores) * min(self.sides)))
         for part in range(0, len(vectors), step):
             some = matrices[part : part + step]
             if self.sides[0] > self.sides[1]:
-                inner, short = (left @ some).transpose(0, 1), right
+                inner, short = some.mT @ left, right
             else:
-                inner, short = (right @ some.flatten(0, 1).T).unflatten(1, some.shape[:2]), left
-            scores[:, part : part + step] += torch.bmm(inner, short[:, :, None])[..., 0]
+                inner, short = (some.flatten(0, 1) @ right).unflatten(0, some.shape[:2]), left
+            scores[:, part : part + step] += inner.mul_(short).sum(1).T
+
+    def _mostly_idle(self, queries: int) -> bool:
+        """Whether so many of a layer's units have no gradient, being cut off by a ReLU, that skipping them pays."""
+        if self.left.device.type != "cpu":  # the picking waits for every kernel there
+            return False
+        active = float(self.left.count_nonzero()) / self.left.numel()
+        return active < 0.6 and active * queries * len(self.left) * self.sides[1] > WORTH
+
+    def _add_where_active(self, scores: Tensor, vectors: Tensor) -> None:
+        """Unit by unit, of the examples for which the unit has a gradient."""
+        left, right = self.left[:, 0, 0], self.right[:, 0, 0]
+        for unit, rows in enumerate(vectors.split(self.sides[1], dim=1)):
+            examples = left[:, unit].nonzero().flatten()
+            gradients = right[examples] * left[examples, unit, None]
+            scores.index_add_(0, examples, (gradients.to(rows.dtype) @ rows.T).to(scores.dtype))
 
     def _add_blocked(self, scores: Tensor, vectors: Tensor) -> None:
         """Outer products of a few rows at a time, each used for all queries while it is at hand."""

@@ -19,6 +19,7 @@ from influence.derivatives.objective import (
     plain_kernels,
     ran_out_of_memory,
 )
+from influence.derivatives.pooling import SoonerPooling
 from influence.derivatives.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
 from influence.parameters import Layout
 from influence.study import Loss
@@ -77,19 +78,17 @@ def dots(
             return
         vectors = by_parameter(objective, layout, vectors)
     watch, groups = Watch(objective, layout), [uncompressed(vectors)]
-    queries = len(groups[0].queries)
     if error:
         # The same ones wherever this pass begins: one that is taken up again must do as the first did.
         spread = range(0, len(data), max(1, len(data) // objective.batch_size))[: objective.batch_size]
         _, batch = next(objective.batches(torch.utils.data.Subset(data, spread)))
-        groups, objective.compression = compressed(vectors, watch.factors(batch, len(spread)), error)
+        groups, objective.compression = compressed(vectors, watch.factors(batch, len(spread)), len(spread), error)
+    places = torch.cat([group.queries for group in groups]).argsort().to(objective.device)
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
         factors = watch.factors(batch, count)
-        found = torch.zeros(count, queries, dtype=objective.sum_dtype, device=objective.device)
-        for group in groups:
-            group.add_dots(found, factors)
-        yield positions, found
+        found = [group.dots(factors, count) for group in groups]
+        yield positions, found[0] if len(found) == 1 else torch.cat(found, dim=1)[:, places]
 
 
 def by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[str, Tensor]:
@@ -154,9 +153,10 @@ class Watch:
         """The model's outputs for a batch, and the tape of how it came to them."""
         tape = self._tape(self.parameters, count)
         outputs = tape.forward(lambda: self.objective.outputs(batch))
-        if not self._is_new(tape):
+        self.batches += 1
+        if not self._doubtful(tape):
             return outputs, tape
-        self.factors(batch, count)
+        self._checked(batch, count, *self._taped(batch, count))
         tape = self._tape(self.parameters, count)
         return tape.forward(lambda: self.objective.outputs(batch)), tape
 
@@ -267,7 +267,7 @@ def _tangents(
     tangent = layout.unflatten(vector)
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
-        with plain_kernels(), torch.no_grad():
+        with plain_kernels(), SoonerPooling(), torch.no_grad():
             try:
                 found = jvp(lambda p, b=batch, c=count: objective.losses(b, c, p), (here,), (tangent,))[1]
             except (RuntimeError, NotImplementedError) as error:  # a function without a rule: twice the same vector

@@ -25,7 +25,24 @@ class Fisher:
     def __init__(self, objective: Objective, seed: int = 0):
         self.objective = objective
         self.generator = torch.Generator().manual_seed(seed)
-        stage = objective.stage
+        self.watch = Watch(objective, objective.trained)
+        self.apart: Watch | None = None
+
+    def factors(self, data: Any = None) -> Iterator[tuple[int, Factors]]:
+        """(examples, factors of the trained parameters' random gradients) batch by batch."""
+        for positions, batch in self.objective.batches(self.objective.stage.data if data is None else data):
+            count = positions.stop - positions.start
+            with plain_kernels():
+                outputs, tape = self.watch.recorded(batch, count)
+                sides = draw(self.objective, outputs, batch, count, self.generator)
+                found: Factors = tape.backward(differentiable(outputs)[0], sides)
+            if self.watch.foreign or tape.foreign or tape.unsure:
+                found = self._apart().factors((batch, sides), count)
+            yield count, found
+
+    def _apart(self) -> Watch:
+        """For what the tape cannot tell apart: the sides as a part of the loss."""
+        stage = self.objective.stage
         forward = stage.forward
         assert forward is not None
         sided = dataclasses.replace(
@@ -33,16 +50,8 @@ class Fisher:
             forward=lambda model, batch: forward(model, batch[0]),
             loss=lambda outputs, batch: along(outputs, batch[1]),
         )
-        self.watch = Watch(objective.with_stage(sided), objective.trained)
-
-    def factors(self, data: Any = None) -> Iterator[tuple[int, Factors]]:
-        """(examples, factors of the trained parameters' random gradients) batch by batch."""
-        for positions, batch in self.objective.batches(self.objective.stage.data if data is None else data):
-            count = positions.stop - positions.start
-            with torch.no_grad(), plain_kernels():
-                outputs = self.objective.outputs(batch)
-                sides = draw(self.objective, outputs, batch, count, self.generator)
-            yield count, self.watch.factors((batch, sides), count)
+        self.apart = self.apart or Watch(self.objective.with_stage(sided), self.objective.trained)
+        return self.apart
 
 
 def along(outputs: Any, sides: list[Tensor]) -> Tensor:

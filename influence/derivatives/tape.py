@@ -21,6 +21,7 @@ from influence.derivatives.derived import Derived
 from influence.derivatives.factors import Factor
 from influence.derivatives.layers import RULES, Use, shared
 from influence.derivatives.layers.attention import attention, opened
+from influence.derivatives.pooling import SoonerPooling
 
 LAYOUTS = ("first", "second", "shared")
 """Where a call's output has the examples: in its first dimension (or folded into it), in its second, or nowhere,
@@ -115,8 +116,7 @@ class Tape(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        leaves, spec = pytree.tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        tensors = tensors_in(args, kwargs)
         touched = {self.names[id(tensor)] for tensor in tensors if id(tensor) in self.names}
         if not touched:
             return self._untouched(func(*args, **kwargs), func, args, tensors)
@@ -130,6 +130,7 @@ class Tape(TorchFunctionMode):
             return output
         known = all(id(tensor) in self.names or id(tensor) in self.constants for tensor in tensors)
         if known and isinstance(output, Tensor) and func not in (Tensor.expand, embedding):
+            leaves, spec = pytree.tree_flatten((args, kwargs))
             self._derive(output, func, leaves, lambda new: pytree.tree_unflatten(new, spec))
             return output
         use = RULES[func](self.name, *args, **kwargs) if func in RULES else None
@@ -186,7 +187,7 @@ class Tape(TorchFunctionMode):
 
     def forward(self, call: Callable[[], Any]) -> Any:
         """What `call` returns, watched."""
-        with self, torch.enable_grad():
+        with self, SoonerPooling(), torch.enable_grad():
             return call()
 
     def backward(
@@ -224,6 +225,17 @@ class Tape(TorchFunctionMode):
                 for root, one in carried:
                     found.setdefault(root, []).append(one)
         return {n: f for n, f in found.items() if n not in self.foreign}
+
+
+_PLAIN = Tensor | int | float | str | None | torch.dtype
+
+
+def tensors_in(args: Any, kwargs: Any) -> list[Tensor]:
+    """However deep; pytrees cost more than many a call, so they are only asked where something is nested."""
+    leaves = [*args, *kwargs.values()]
+    if not all(isinstance(leaf, _PLAIN) for leaf in leaves):
+        leaves = pytree.tree_leaves(leaves)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 _PICKING = {

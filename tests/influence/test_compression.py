@@ -21,8 +21,16 @@ def test_matrices_of_low_rank_are_found_again():
     for shape in ((5, 12, 40), (5, 40, 12)):
         matrices = torch.randn(5, shape[1], 3, generator=g) @ torch.randn(5, 3, shape[2], generator=g)
         found = low_rank(matrices, 4)
-        assert found.left.shape == (5, 4, shape[1])
-        torch.testing.assert_close(found.left.mT @ found.right, matrices, rtol=1e-3, atol=1e-3)
+        assert found.left.shape == (4, 5, shape[1])
+        sums = torch.einsum("rql,rqk->qlk", found.left, found.right)
+        torch.testing.assert_close(sums, matrices, rtol=1e-3, atol=1e-3)
+
+
+def test_the_largest_directions_come_first():
+    matrices = torch.randn(5, 12, 40, generator=g)
+    found = low_rank(matrices, 12)
+    sizes = found.left.norm(dim=2) * found.right.norm(dim=2)  # (12, 5)
+    torch.testing.assert_close(sizes.T, torch.linalg.svdvals(matrices), rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +85,11 @@ def test_each_query_gets_a_form_of_its_own():
     matrices = torch.cat([left @ few @ right.mT, many])  # thirty of rank 3, thirty of full rank
     vectors = {"weight": matrices[torch.randperm(60, generator=g)].flatten(1)}
     factors = {"weight": [Outer(*torch.randn(2, 100, 1, 1, 64, generator=g))]}
-    groups, done = compressed(vectors, factors, error=1e-3)
+    groups, done = compressed(vectors, factors, 100, error=1e-3)
     assert [(form["rank"], form["queries"]) for form in done["forms"]] == [(4, 30), (0, 30)]
     found = torch.zeros(100, 60)
     for group in groups:
-        group.add_dots(found, factors)
+        found[:, group.queries] = group.dots(factors, 100)
     exact = factors["weight"][0].gradients() @ vectors["weight"].T
     assert ((found - exact).norm(dim=0) / exact.norm(dim=0)).max() <= 1e-3
 

@@ -322,8 +322,8 @@ def test_interrupted_at_any_step_it_resumes_there(runs, tmp_path, monkeypatch, f
 
 
 STEPS_INSIDE = [
-    "Trainer.fit", "predictions", "projection.embed", "Chain", "fill", "self_influence", "versions", "Draft.write_table",
-    "Draft.write_model", "Draft.create_scores", "Draft.finish", "Draft._write_json", "Path.rename",
+    "Trainer.fit", "predictions", "projection.embed", "Chain", "fill", "self_influence", "versions",
+    "Draft.write_table", "Draft.write_model", "Draft.create_scores", "Draft.finish", "Draft._write_json", "Path.rename",
 ]  # fmt: skip
 
 
