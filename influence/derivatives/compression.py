@@ -20,7 +20,7 @@ from influence.derivatives.factors import Factor, Outer, add_sum_of_dots
 RANKS = (4, 6, 8, 12, 16, 24, 32)
 OVERSAMPLED = 4
 """Random directions beyond the rank that the range is looked for in."""
-MARGIN = 0.4
+MARGIN = 0.3
 """Share of the allowed error that may be measured: on other examples it may be larger."""
 SMALLEST = 0.05
 """Share of the queries from which on they are worth a group of their own."""

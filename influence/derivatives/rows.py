@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Dense, Factor, Outer
+from influence.derivatives.factors import CACHE, Dense, Factor, Outer
 from influence.derivatives.first import Factors, Watch
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels
 from influence.derivatives.outputs import differentiable, roots
@@ -48,24 +48,29 @@ class Block:
         pairs = {place: (a.to(dtype), d.to(dtype)) for place, (a, d) in self.pairs.items()}
         return Block(self.count, self.formed.to(dtype), self.slices, pairs)
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """B V: (Q, T) -> (n, K, Q)."""
-        small = torch.cat([vectors[:, s] for s in self.slices], dim=1) if self.slices else vectors[:, :0]
-        found = (self.formed @ small.T).view(self.count, -1, len(vectors))
+    def add_product(self, total: Tensor, vectors: Tensor) -> None:
+        """Add B'B V to `total`, both (Q, T)."""
+        along = vectors.new_zeros(self.count, len(self.formed) // self.count, len(vectors))  # B V
         for (start, stop), (a, d) in self.pairs.items():
             matrices = vectors[:, start:stop].reshape(-1, a.shape[1])
-            found = found + torch.bmm(d, (a @ matrices.T).view(len(a), len(vectors), -1).transpose(1, 2))
-        return found
-
-    def add_backward(self, total: Tensor, weights: Tensor) -> None:
-        """Add B' W to `total` (Q, T), W (n, K, Q)."""
-        small, place = weights.flatten(0, 1).T @ self.formed, 0
-        for s in self.slices:
-            total[:, s] += small[:, place : place + s.stop - s.start]
-            place += s.stop - s.start
+            along += torch.bmm(d, (a @ matrices.T).view(len(a), len(vectors), -1).transpose(1, 2))
+        self._add_product_of_formed(total, vectors, along.flatten(0, 1))
         for (start, stop), (a, d) in self.pairs.items():
-            inner = torch.bmm(weights.transpose(1, 2), d).flatten(1)
+            inner = torch.bmm(along.transpose(1, 2), d).flatten(1)
             total[:, start:stop] += (inner.T @ a).view(len(total), -1)
+
+    def _add_product_of_formed(self, total: Tensor, vectors: Tensor, along: Tensor) -> None:
+        """Some rows at a time, there and back while they are at hand, for they are most of what is read."""
+        if not self.slices:
+            return
+        small = torch.cat([vectors[:, s] for s in self.slices], dim=1)
+        back = torch.zeros_like(small)
+        step = max(1, CACHE // (self.formed.element_size() * self.formed.shape[1]))
+        for rows, part in zip(self.formed.split(step), along.split(step), strict=True):
+            part.addmm_(rows, small.T)
+            back.addmm_(part.T, rows)
+        for s, found in zip(self.slices, back.split([s.stop - s.start for s in self.slices], dim=1), strict=True):
+            total[:, s] += found
 
     def dense(self, size: int) -> Tensor:
         """B itself: (n K, size)."""
@@ -107,8 +112,7 @@ class GaussNewton:
         rows = vectors.to(dtype or self.objective.sum_dtype)
         total = torch.zeros_like(rows)
         for kept in self.kept:
-            block = kept.to(rows.dtype)
-            block.add_backward(total, block.forward(rows))
+            kept.to(rows.dtype).add_product(total, rows)
         return (total / self.objective.count).to(vectors.dtype)
 
 
