@@ -21,7 +21,7 @@ from influence.study import Forward, Loss, Stage
 BUDGET = 2**28
 """Bytes that one batch's per-example gradients, or one chunk's products, may take."""
 TOGETHER = 256
-"""Examples in a batch, if the budget is not less."""
+"""Examples in a batch of a small network; half as many of a large one, if the budget allows them."""
 
 
 class _Forward(nn.Module):
@@ -66,7 +66,8 @@ class Objective:
         self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
         for name in groups.held:
             self.ridge[self.trained.slices[name]] += 2 * stage.proximity
-        usual = min(TOGETHER, BUDGET // (self.dtype.itemsize * self.all.size))
+        room = BUDGET // (self.dtype.itemsize * self.all.size)
+        usual = max(min(TOGETHER, room // 4), min(TOGETHER // 2, room))
         self.batch_size = max(1, (batch_size or usual) >> halvings)
         self._whole, self._length = stage.data, len(stage.data)
         self.count = self._length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_runs import compute
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,3 +20,11 @@ def quick_map(monkeypatch):
         "influence.precompute.map_of",
         lambda vectors, others, seed: (vectors[:, :2].astype("f4"), others[:, :2].astype("f4"), "two coordinates"),
     )
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """Both variants, computed without interruption; nobody writes to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        return compute(tmp_path_factory.mktemp("runs"))

@@ -1,0 +1,46 @@
+"""Runs of the tiny study, computed and compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from tiny import two_exhibits
+
+from influence import Run
+from influence.precompute import precompute
+from influence.training import Trainer
+
+NAMES = ["tiny-frozen", "tiny-updated"]
+
+
+def compute(root, exhibits=None, names=NAMES):
+    return precompute(exhibits or two_exhibits(), names, root, progress=False)
+
+
+def assert_equal_runs(one: Run, other: Run):
+    for stage, tensors in one.models().items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, other.models()[stage][name]), (stage, name)
+    for record in one.manifest["scores"]:
+        which = record["stage"], record["method"]
+        np.testing.assert_array_equal(one.scores(*which)[:], other.scores(*which)[:])
+    for stage in one.stages:
+        pd.testing.assert_frame_equal(one.examples(stage), other.examples(stage))
+    pd.testing.assert_frame_equal(one.queries(), other.queries())
+    assert one.manifest["files"].keys() == other.manifest["files"].keys()
+    passing = ("created", "timings", "peak_memory", "files", "checksum", "stages", "scores")
+    assert {k: v for k, v in one.manifest.items() if k not in passing} == {
+        k: v for k, v in other.manifest.items() if k not in passing
+    }
+
+
+def counted_fits(monkeypatch):
+    fitted, fit = [], Trainer.fit
+
+    def counted(self, **options):
+        fitted.append(self.stage.name)
+        return fit(self, **options)
+
+    monkeypatch.setattr(Trainer, "fit", counted)
+    return fitted
