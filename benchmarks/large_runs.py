@@ -209,16 +209,16 @@ def stepped(page: Any, before: list[str]) -> float:
     """Steps to the next query until its cards are there; when the key was pressed. A busy page may miss it once."""
     from playwright.sync_api import TimeoutError as TooLate
 
-    for timeout in (20_000, 120_000):
+    def pressed(timeout: int) -> float:
         began = time.perf_counter()
         page.keyboard.press("ArrowRight")
-        try:
-            changed(page, before, 0, timeout)
-            break
-        except TooLate:
-            if timeout == 120_000:
-                raise
-    return began
+        changed(page, before, 0, timeout)
+        return began
+
+    try:
+        return pressed(20_000)
+    except TooLate:
+        return pressed(120_000)
 
 
 def changed(page: Any, before: list[str], place: int, timeout: int = 120_000) -> None:

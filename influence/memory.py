@@ -10,14 +10,14 @@ import psutil
 import torch
 
 from influence.curvature.exact import Exact
-from influence.derivatives.objective import TOGETHER, ran_out_of_memory
+from influence.derivatives.objective import BATCH, ran_out_of_memory
 from influence.errors import MethodError
 from influence.parameters import groups_of
 from influence.study import Study
 
 COPIES = 3
 """Of the queries' vectors that are alive at once: as they come, solved, and pulled back."""
-HALVINGS = TOGETHER.bit_length() - 1
+HALVINGS = BATCH.bit_length() - 1
 """Down to one example at a time."""
 
 Found = TypeVar("Found")

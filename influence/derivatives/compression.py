@@ -177,20 +177,9 @@ def _dots_by_rank(
         assert isinstance(factor, Outer)
         whole = torch.zeros_like(others)
         _add_dots(whole, factors[name], group.vectors[name])
-        sums = _sums_by_rank(factor, one.to(torch.bfloat16) if half else one, torch.zeros_like(others))
+        parts = _dots_by_direction(factor, one.to(torch.bfloat16) if half else one)
         for rank, total in found.items():
-            total += sums.get(rank, whole)
-    return found
-
-
-def _sums_by_rank(factor: Outer, vectors: LowRank, total: Tensor) -> dict[int, Tensor]:
-    """Dot products, added to `total` (n, Q), with the leading parts of the vectors, of each of the ranks."""
-    left, right = (side[:, 0, 0].to(vectors.left.dtype) for side in (factor.left, factor.right))
-    found = {}
-    for rank, (one, other) in enumerate(zip(vectors.left, vectors.right, strict=True), start=1):
-        total = total.addcmul((left @ one.T).to(total.dtype), (right @ other.T).to(total.dtype))
-        if rank in RANKS:
-            found[rank] = total
+            total += parts[:, :rank].sum(1, dtype=total.dtype) if 0 < rank <= one.rank else whole
     return found
 
 
@@ -218,11 +207,11 @@ def low_rank(matrices: Tensor, rank: int) -> LowRank:
     return LowRank(axes, other) if short is matrices else LowRank(other, axes)
 
 
-def _add_low_rank_dots(scores: Tensor, factor: Outer, vectors: LowRank) -> None:
-    """As `Factor.add_dots`, for a linear layer: two thin products and a sum over the rank."""
+def _dots_by_direction(factor: Outer, vectors: LowRank) -> Tensor:
+    """Dot products of a linear layer's gradients with each of the directions, (n, r, Q): two thin products."""
     left, right = (side[:, 0, 0].to(vectors.left.dtype) for side in (factor.left, factor.right))
     a, b = left @ vectors.left.flatten(0, 1).T, right @ vectors.right.flatten(0, 1).T
-    scores += a.mul_(b).unflatten(1, vectors.left.shape[:2]).sum(1, dtype=scores.dtype)
+    return a.mul_(b).unflatten(1, vectors.left.shape[:2])
 
 
 def _add_dots(scores: Tensor, factors: list[Factor], vectors: Tensor | LowRank) -> None:
@@ -230,6 +219,6 @@ def _add_dots(scores: Tensor, factors: list[Factor], vectors: Tensor | LowRank) 
     if isinstance(vectors, LowRank):
         (factor,) = factors
         assert isinstance(factor, Outer)
-        _add_low_rank_dots(scores, factor, vectors)
+        scores += _dots_by_direction(factor, vectors).sum(1, dtype=scores.dtype)
     else:
         add_sum_of_dots(scores, factors, vectors)

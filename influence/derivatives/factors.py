@@ -22,8 +22,8 @@ CACHE = 2**21
 """Bytes of what is made and used up at once: what a processor core's own cache holds."""
 
 
-WORTH = 2**23
-"""Products that are worth the way of picking the examples that take part in them."""
+WORTH_PICKING = 2**23
+"""Products of a unit with all queries from which on it pays to pick the examples that take part in them."""
 
 
 class Factor(ABC):
@@ -158,7 +158,7 @@ class Outer(Factor):
             self._add_by_positions(scores, vectors)
         elif self._mostly_idle(len(vectors)):
             self._add_where_active(scores, vectors)
-        elif len(vectors) < min(max(self.sides), 8 * min(self.sides)) and vectors.dtype == self.left.dtype:
+        elif self._soon_contracted(len(vectors)) and vectors.dtype == self.left.dtype:
             self._add_contracted(scores, vectors)
         else:
             self._add_blocked(scores, vectors)
@@ -186,12 +186,16 @@ class Outer(Factor):
                 inner, short = (some.flatten(0, 1) @ right).unflatten(0, some.shape[:2]), left
             scores[:, part : part + step] += inner.mul_(short).sum(1).T
 
+    def _soon_contracted(self, queries: int) -> bool:
+        """Whether contracting is dearer neither than forming, nor in a product too thin for the hardware."""
+        return queries < min(max(self.sides), 8 * min(self.sides))
+
     def _mostly_idle(self, queries: int) -> bool:
         """Whether so many of a layer's units have no gradient, being cut off by a ReLU, that skipping them pays."""
         if self.left.device.type != "cpu":  # the picking waits for every kernel there
             return False
         active = float(self.left.count_nonzero()) / self.left.numel()
-        return active < 0.6 and active * queries * len(self.left) * self.sides[1] > WORTH
+        return active < 0.6 and active * queries * len(self.left) * self.sides[1] > WORTH_PICKING
 
     def _add_where_active(self, scores: Tensor, vectors: Tensor) -> None:
         """Unit by unit, of the examples for which the unit has a gradient."""

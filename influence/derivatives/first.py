@@ -19,7 +19,7 @@ from influence.derivatives.objective import (
     plain_kernels,
     ran_out_of_memory,
 )
-from influence.derivatives.pooling import SoonerPooling
+from influence.derivatives.pooling import FastPooling
 from influence.derivatives.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
 from influence.parameters import Layout
 from influence.study import Loss
@@ -267,7 +267,7 @@ def _tangents(
     tangent = layout.unflatten(vector)
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
-        with plain_kernels(), SoonerPooling(), torch.no_grad():
+        with plain_kernels(), FastPooling(), torch.no_grad():
             try:
                 found = jvp(lambda p, b=batch, c=count: objective.losses(b, c, p), (here,), (tangent,))[1]
             except (RuntimeError, NotImplementedError) as error:  # a function without a rule: twice the same vector

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,7 +27,6 @@ class Fisher:
         self.objective = objective
         self.generator = torch.Generator().manual_seed(seed)
         self.watch = Watch(objective, objective.trained)
-        self.apart: Watch | None = None
 
     def factors(self, data: Any = None) -> Iterator[tuple[int, Factors]]:
         """(examples, factors of the trained parameters' random gradients) batch by batch."""
@@ -37,9 +37,10 @@ class Fisher:
                 sides = draw(self.objective, outputs, batch, count, self.generator)
                 found: Factors = tape.backward(differentiable(outputs)[0], sides)
             if self.watch.foreign or tape.foreign or tape.unsure:
-                found = self._apart().factors((batch, sides), count)
+                found = self._apart.factors((batch, sides), count)
             yield count, found
 
+    @cached_property
     def _apart(self) -> Watch:
         """For what the tape cannot tell apart: the sides as a part of the loss."""
         stage = self.objective.stage
@@ -50,8 +51,7 @@ class Fisher:
             forward=lambda model, batch: forward(model, batch[0]),
             loss=lambda outputs, batch: along(outputs, batch[1]),
         )
-        self.apart = self.apart or Watch(self.objective.with_stage(sided), self.objective.trained)
-        return self.apart
+        return Watch(self.objective.with_stage(sided), self.objective.trained)
 
 
 def along(outputs: Any, sides: list[Tensor]) -> Tensor:

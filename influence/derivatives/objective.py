@@ -20,7 +20,7 @@ from influence.study import Forward, Loss, Stage
 
 BUDGET = 2**28
 """Bytes that one batch's per-example gradients, or one chunk's products, may take."""
-TOGETHER = 256
+BATCH = 256
 """Examples in a batch of a small network; half as many of a large one, if the budget allows them."""
 
 
@@ -67,7 +67,7 @@ class Objective:
         for name in groups.held:
             self.ridge[self.trained.slices[name]] += 2 * stage.proximity
         room = BUDGET // (self.dtype.itemsize * self.all.size)
-        usual = max(min(TOGETHER, room // 4), min(TOGETHER // 2, room))
+        usual = max(min(BATCH, room // 4), min(BATCH // 2, room))
         self.batch_size = max(1, (batch_size or usual) >> halvings)
         self._whole, self._length = stage.data, len(stage.data)
         self.count = self._length

@@ -1,4 +1,4 @@
-"""Max pooling of pictures on a processor, many times sooner.
+"""Max pooling of pictures on a processor, faster.
 
 Torch's kernel is vectorised only where the channels lie last; elsewhere it takes as long as a small network's
 convolutions. The way back is quick as it is.
@@ -50,7 +50,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """As `torch.nn.functional.max_pool2d`."""
+    """As `torch.nn.functional.max_pool2d`: pictures (n, C, H, W) on a processor here, all others there."""
     if return_indices or input.device.type != "cpu" or input.dim() != 4 or not input.is_contiguous():
         given: Any = (kernel_size, stride, padding, dilation, ceil_mode, return_indices)
         return functional.max_pool2d(input, *given)
@@ -63,9 +63,9 @@ def _pair(value: Any) -> list[int]:
     return several * 2 if len(several) == 1 else several
 
 
-class SoonerPooling(TorchFunctionMode):
+class FastPooling(TorchFunctionMode):
     """Within it torch's `max_pool2d` is this one. Not for `vmap`, nor for second derivatives."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        sooner = max_pool2d if func in (functional.max_pool2d, torch.max_pool2d) else func
-        return sooner(*args, **(kwargs or {}))
+        fast = max_pool2d if func in (functional.max_pool2d, torch.max_pool2d) else func
+        return fast(*args, **(kwargs or {}))

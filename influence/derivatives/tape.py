@@ -21,7 +21,7 @@ from influence.derivatives.derived import Derived
 from influence.derivatives.factors import Factor
 from influence.derivatives.layers import RULES, Use, shared
 from influence.derivatives.layers.attention import attention, opened
-from influence.derivatives.pooling import SoonerPooling
+from influence.derivatives.pooling import FastPooling
 
 LAYOUTS = ("first", "second", "shared")
 """Where a call's output has the examples: in its first dimension (or folded into it), in its second, or nowhere,
@@ -187,7 +187,7 @@ class Tape(TorchFunctionMode):
 
     def forward(self, call: Callable[[], Any]) -> Any:
         """What `call` returns, watched."""
-        with self, SoonerPooling(), torch.enable_grad():
+        with self, FastPooling(), torch.enable_grad():
             return call()
 
     def backward(
@@ -231,7 +231,7 @@ _PLAIN = Tensor | int | float | str | None | torch.dtype
 
 
 def tensors_in(args: Any, kwargs: Any) -> list[Tensor]:
-    """However deep; pytrees cost more than many a call, so they are only asked where something is nested."""
+    """The tensors that a call is given, however deep; pytrees, being slow, only where any is."""
     leaves = [*args, *kwargs.values()]
     if not all(isinstance(leaf, _PLAIN) for leaf in leaves):
         leaves = pytree.tree_leaves(leaves)

@@ -24,7 +24,7 @@ def linear(examples: int, left: int, right: int, idle: float) -> Outer:
 @pytest.mark.parametrize("way", ["_add_contracted", "_add_blocked", "_add_where_active", "add_dots"])
 def test_every_way_gives_the_same(sides, idle, queries, way, monkeypatch):
     monkeypatch.setattr(factors, "CACHE", 2000)  # some queries at a time
-    monkeypatch.setattr(factors, "WORTH", 1)
+    monkeypatch.setattr(factors, "WORTH_PICKING", 1)
     factor = linear(23, *sides, idle)
     vectors = torch.randn(queries, sides[0] * sides[1], dtype=torch.float64, generator=g)
     found = torch.ones(23, queries, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Pooling that is sooner done: the same numbers as torch's, forward, backward and along a direction."""
+"""Fast pooling: the same numbers as torch's, forward, backward and along a direction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import jvp
 from torch.nn import functional
 
-from influence.derivatives.pooling import SoonerPooling, max_pool2d
+from influence.derivatives.pooling import FastPooling, max_pool2d
 from influence.derivatives.tape import Tape
 
 g = torch.Generator().manual_seed(0)
@@ -57,7 +57,7 @@ def test_modules_use_it_where_it_is_asked_for(monkeypatch):
     model, pictures = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), torch.randn(4, 1, 8, 8)
     model(pictures)
     assert not pools
-    with SoonerPooling():
+    with FastPooling():
         model(pictures)
         torch.max_pool2d(pictures, 2)
     Tape(dict(model.named_parameters()), 4).forward(lambda: model(pictures))
