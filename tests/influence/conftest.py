@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+
 import pytest
 import torch
-from tiny_runs import compute
+from tiny import tiny_exhibit
+from tiny_runs import TinyBuilt, compute
+
+from influence import cli
+from influence.precompute import precompute
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,3 +35,37 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
         return compute(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def upstream(monkeypatch, capsys, tmp_path, quick_map):
+    """Run `upstream ...` in this process: exit code, output, errors, the last two with blanks made single."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(cli.STUDIES, "tiny", TinyBuilt)
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(cli.out, "_width", 300)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["upstream", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, errors = capsys.readouterr()
+        assert "Traceback" not in out + errors
+        return stop.value.code or 0, " ".join(out.split()), " ".join(errors.replace("│", " ").split())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        root = tmp_path_factory.mktemp("finished")
+        return precompute([tiny_exhibit()], ["tiny-frozen"], root, progress=False)[0].path
+
+
+@pytest.fixture
+def runs_folder(finished, tmp_path):
+    """A folder of runs, ours to damage, with one run `tiny-frozen`."""
+    shutil.copytree(finished, tmp_path / "runs" / finished.name)
+    return tmp_path / "runs"

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from test_cli import finished, runs, upstream  # noqa: F401 - fixtures
 
-
-def test_bad_budgets_and_runs_are_exit_code_2(upstream, runs):  # noqa: F811
-    code, _, errors = upstream("validate", "tiny-frozen", "--runs", runs, "--budget", "soon")
+def test_bad_budgets_and_runs_are_exit_code_2(upstream, runs_folder):
+    code, _, errors = upstream("validate", "tiny-frozen", "--runs", runs_folder, "--budget", "soon")
     assert (code, errors) == (2, "Error: The budget is 'soon', expected a time such as 90s, 10m or 1h.")
-    code, _, errors = upstream("validate", "nowhere", "--runs", runs)
+    code, _, errors = upstream("validate", "nowhere", "--runs", runs_folder)
     assert code == 2
     assert "There is no run at" in errors
-    code, _, errors = upstream("validate", "tiny-frozen", "--runs", runs, "--check", "luck")
+    code, _, errors = upstream("validate", "tiny-frozen", "--runs", runs_folder, "--check", "luck")
     assert code == 2
     assert "There is no check 'luck'; choose of" in errors
 
 
-def test_a_run_that_was_made_from_python_says_so(upstream, runs):  # noqa: F811
-    code, _, errors = upstream("validate", "tiny-frozen", "--runs", runs)
+def test_a_run_that_was_made_from_python_says_so(upstream, runs_folder):
+    code, _, errors = upstream("validate", "tiny-frozen", "--runs", runs_folder)
     assert code == 2
     assert "was computed from Python and does not say how its study is made" in errors
 
 
-def test_what_was_found_is_told(upstream, tmp_path):  # noqa: F811
+def test_what_was_found_is_told(upstream, tmp_path):
     assert upstream("precompute", "tiny", "--runs", tmp_path, "--quiet")[0] == 0
     arguments = ("validate", "tiny-frozen", "--runs", tmp_path, "--budget", "60s", "--check", "noise")
     code, out, errors = upstream(*arguments)

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from test_cli import TinyBuilt, runs, upstream  # noqa: F401 - fixtures
+from tiny_runs import TinyBuilt
 
 from influence.asked import exhibits_for
 from influence.errors import RunError
@@ -83,7 +83,7 @@ def test_sets_that_cannot_be(run, rows, says):
     assert Run.open(run.path).validations == []
 
 
-def test_by_the_command_line(upstream, run):  # noqa: F811
+def test_by_the_command_line(upstream, run):
     ids = [str(name) for name in run.examples("pretrain")["id"].iloc[:2]]
     code, out, _ = upstream("leave-out", run.path, *ids, "--quiet")
     assert code == 0

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_cli import TinyBuilt
 from tiny import FINETUNE, PRETRAIN, QUERIES
+from tiny_runs import TinyBuilt
 
 from influence.asked import exhibits_for
 from influence.errors import RunError, StudyError, TrainingError

@@ -1,4 +1,4 @@
-"""Runs of the tiny study, computed and compared."""
+"""Runs of the tiny study, computed and compared; the study as a built-in one."""
 
 from __future__ import annotations
 
@@ -44,3 +44,15 @@ def counted_fits(monkeypatch):
 
     monkeypatch.setattr(Trainer, "fit", counted)
     return fitted
+
+
+class TinyBuilt:
+    """The tiny study as a built-in one."""
+
+    name, summary, variants = "tiny", "made for tests", ("frozen", "updated")
+
+    def __init__(self, seed=0):
+        self.exhibits = dict(zip(self.variants, two_exhibits(seed=seed), strict=True))
+
+    def exhibit(self, variant):
+        return self.exhibits[variant]

@@ -1,0 +1,208 @@
+"""`upstream precompute` and `upstream demo`: what they compute, what they say, and how they fail."""
+
+from __future__ import annotations
+
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from tiny import QUERIES
+from tiny_runs import TinyBuilt
+
+from influence import Run, cli
+from influence.draft import Draft
+from influence.errors import StudyError
+from influence.studies.texts import TextOptions, TextStudy
+
+
+def test_precompute_writes_runs_and_says_where(upstream, tmp_path):
+    code, out, _ = upstream("precompute", "tiny", "--name", "mine", "--seed", "3", "--quiet")
+    assert code == 0
+    assert out == (
+        "Finished: data/runs/mine-frozen Finished: data/runs/mine-updated Look at them with `upstream explore`."
+    )
+    for variant in TinyBuilt.variants:
+        run = Run.open(tmp_path / "data/runs" / f"mine-{variant}")
+        assert (run.manifest["seed"], run.manifest["variant"], len(run.queries())) == (3, variant, QUERIES)
+    code, _, errors = upstream("precompute", "tiny", "--name", "mine", "--seed", "4", "--quiet")
+    assert code == 2
+    assert "mine-frozen exists with other settings: seed is 3, asked for 4. Choose another --name" in errors
+
+
+def test_dry_run_says_what_it_would_need_and_writes_nothing(upstream, tmp_path):
+    code, out, _ = upstream("precompute", "tiny", "--dry-run", "--method", "cg")
+    assert code == 0
+    for words in ("tiny-frozen: method cg, 6 queries", "pretrain: 40 examples, 23 of 23 parameters trained", "disk "):
+        assert words in out
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_function_in_a_file_with_a_method_of_ones_own(upstream, tmp_path):
+    (tmp_path / "mine.py").write_text("from tiny import tiny_study\ndef f():\n    return tiny_study()\n")
+    code, out, _ = upstream("precompute", "mine.py:f", "--quiet", "--method", "cg", "--damping", "0.5", "--seed", "3")
+    assert (code, out) == (0, "Finished: data/runs/tiny Look at them with `upstream explore`.")
+    run = Run.open(tmp_path / "data/runs/tiny")
+    record = run.manifest["scores"][0]
+    assert (record["method"], record["report"]["damping"], run.manifest["seed"]) == ("cg", 0.5, 3)
+    assert run.manifest["versions"]["device"] == "cpu"
+    assert {"label", "prediction", "confidence"} <= set(run.queries().columns)
+
+
+def test_folders_of_pictures(upstream, tmp_path):
+    for part, classes in (("pre", ("red", "[bold]")), ("fine", ("cat", "<b>dog")), ("test", ("cat",))):
+        for k, name in enumerate(classes):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(3):
+                Image.new("RGB", (9, 7), (80 * k, 40 * i, 7)).save(tmp_path / part / name / f"{i}.png")
+    arguments = ["precompute", "--images", "pre", "fine", "test", "--epochs", "1", "--image-size", "8", "--quiet"]
+    assert upstream(*arguments, "--method", "identity")[0] == 0
+    frozen, updated = (Run.open(tmp_path / "data/runs" / f"images-{v}") for v in ("frozen", "updated"))
+    assert frozen.stage("finetune")["classes"] == ["<b>dog", "cat"]
+    assert list(frozen.queries()["label"]) == ["cat"] * 3
+    assert frozen.stage("finetune")["training"]["gradient_norm"] < 1e-4  # a last layer goes to its minimum
+    body = frozen.models()["pretrain"]["features.0.weight"]
+    assert torch.equal(frozen.models()["finetune"]["features.0.weight"], body)
+    assert torch.equal(updated.models()["pretrain"]["features.0.weight"], body)
+    assert not torch.equal(updated.models()["finetune"]["features.0.weight"], body)
+    assert any("gradient norm" in warning for warning in updated.manifest["warnings"])
+
+
+@pytest.fixture
+def untrained_texts(monkeypatch):
+    """What `--texts` reads and is told, in place of a language model; the tiny study is computed."""
+    made = []
+    monkeypatch.setattr(
+        TextStudy, "__init__", lambda _, name, subject, parts, options: made.append((name, parts, options))
+    )
+    monkeypatch.setattr(TextStudy, "exhibit", lambda _, variant: TinyBuilt().exhibit(variant))
+    return made
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Names of three files in the current folder."""
+    (tmp_path / "old.txt").write_text("\n".join(f"line {i}" for i in range(60)))
+    (tmp_path / "new.csv").write_text("body,topic,head\na,x,A\n,,\nb,y,B\n")
+    (tmp_path / "test.jsonl").write_text('{"body": "c", "topic": "y", "where": "[bold]"}')
+    return ["old.txt", "new.csv", "test.jsonl"]
+
+
+def test_files_of_texts(upstream, untrained_texts, texts, tmp_path):
+    options = ["--text-column", "body", "--label-column", "topic", "--title-column", "head", "--source-column", "where"]
+    options += [
+        "--sample",
+        "20",
+        "--vocabulary",
+        "300",
+        "--context",
+        "16",
+        "--epochs",
+        "2",
+        "--l2",
+        "0.5",
+        "--queries",
+        "9",
+    ]
+    options += ["--seed", "3", "--finetuning", "frozen", "--method", "cg", "--damping", "0.5", "--quiet"]
+    code, out, _ = upstream("precompute", "--texts", *texts, *options, "--name", "mine")
+    assert (code, out) == (0, "Finished: data/runs/mine-frozen Look at them with `upstream explore`.")
+    ((name, parts, made),) = untrained_texts
+    assert name == "texts"
+    assert made == TextOptions(vocabulary=300, context=16, epochs=2, l2=0.5, queries=9, seed=3)
+    assert len(parts["pretrain"]) == 20
+    assert (parts["finetune"].ids, parts["finetune"].titles) == ((0, 2), ("A", "B"))
+    assert parts["queries"].sources == ("[bold]",)
+    run = Run.open(tmp_path / "data/runs/mine-frozen")
+    assert (run.manifest["scores"][0]["method"], run.manifest["scores"][0]["report"]["damping"]) == ("cg", 0.5)
+    assert run.manifest["warnings"][:2] == [
+        "20 of the 60 texts of old.txt were taken, drawn by the seed.",
+        "Empty texts left out of new.csv: 1, the first at line 3.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "words"),
+    [
+        (["none.csv", "new.csv", "test.jsonl"], [], "none.csv does not exist; expected a file of texts: .csv"),
+        ([".", "new.csv", "test.jsonl"], [], ". is a folder; expected a file of texts"),
+        (["old.txt", "new.csv", "test.jsonl"], [], "new.csv has no column 'text'; it has 'body', 'topic', 'head'."),
+        (["old.txt", "old.txt", "test.jsonl"], [], "old.txt is plain lines, which have no labels"),
+        (["old.txt", "new.csv", "test.jsonl"],
+         ["--text-column", "body", "--label-column", "topic", "--title-column", "[b]"],
+         "--title-column: no file has a column '[b]'; new.csv has 'body', 'topic', 'head'."),
+    ],
+)  # fmt: skip
+def test_files_of_texts_that_are_not_in_order(upstream, texts, files, options, words):
+    code, out, errors = upstream("precompute", "--texts", *files, *options)
+    assert (code, out) == (2, "")
+    assert words in errors
+    assert errors.startswith("Error: ")
+
+
+class TextsBuilt(TinyBuilt):
+    """A built-in study whose constructor takes an option."""
+
+    def __init__(self, seed=0, queries=0):
+        super().__init__(seed)
+        assert queries in (0, 7)
+
+
+def test_a_built_in_study_takes_the_options_of_its_constructor(upstream, monkeypatch, tmp_path):
+    monkeypatch.setitem(cli.STUDIES, "worded", TextsBuilt)
+    assert upstream("precompute", "worded", "--queries", "7", "--finetuning", "updated", "--quiet")[0] == 0
+    assert [path.name for path in (tmp_path / "data/runs").glob("tiny-*")] == ["tiny-updated"]
+    code, _, errors = upstream("precompute", "worded", "--vocabulary", "7")
+    assert (code, "--vocabulary means nothing for worded; it is for --texts." in errors) == (2, True)
+
+
+def test_demo_of_another_study(upstream, monkeypatch):
+    calls = []
+    monkeypatch.setattr(subprocess, "run", lambda call, check: calls.append(call) or SimpleNamespace(returncode=0))
+    assert upstream("demo", "--study", "tiny", "--no-browser")[0] == 0
+    assert calls[0][-3:] == ["--run", "data/runs/tiny-frozen", "--no-browser"]
+
+
+def test_interrupt_says_that_nothing_finished_is_lost(upstream, tmp_path, monkeypatch):
+    mark = Draft.mark
+
+    def interrupted(self, step, record=None):
+        mark(self, step, record)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Draft, "mark", interrupted)
+        code, _, errors = upstream("precompute", "tiny", "--quiet")
+    assert (code, errors) == (130, "Interrupted. Finished steps are kept: the same command resumes.")
+    code, _, errors = upstream("check", "tiny-frozen")
+    assert (code, "is not finished" in errors) == (2, True)
+    assert upstream("precompute", "tiny", "--quiet")[0] == 0
+
+
+def test_folder_that_cannot_be_written(upstream, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, errors = upstream("precompute", "tiny", "--runs", tmp_path / "file" / "runs")
+    assert code == 2
+    assert f"Cannot write runs to {tmp_path}/file/runs: Not a directory. Choose another folder with --runs." in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            PermissionError(13, "Permission denied", "runs/x"),
+            "Error: Permission denied (runs/x). Finished steps are kept",
+        ),
+        (OSError(28, "No space left on device"), "Error: No space left on device. Finished steps are kept"),
+        (StudyError("Stage 'a[b]': [bold]"), "Error: Stage 'a[b]': [bold]"),  # not taken for markup
+    ],
+)
+def test_failures_under_way(upstream, monkeypatch, error, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("influence.precompute.precompute", fail)
+    code, _, errors = upstream("precompute", "tiny")
+    assert code == 2
+    assert words in errors
