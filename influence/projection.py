@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,10 +72,20 @@ def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarr
         flat[:, : len(directions[:2])] = directions[:2].T
         return (vectors - mean) @ flat, (others - mean) @ flat, "PCA"
     count = min(NEIGHBOURS, len(vectors) - 1)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _same_threads():
         warnings.simplefilter("ignore")  # that a seed means one thread, and numba's own deprecations
         places, projected = (_compared if len(vectors) <= COMPARED else _searched)(vectors, others, count, seed)
     return places.astype(np.float32), projected.astype(np.float32), f"UMAP, {count} neighbours"
+
+
+@contextmanager
+def _same_threads() -> Iterator[None]:
+    """Afterwards PyTorch has the caller's number of threads again: numba, under UMAP's search, sets its own."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _compared(vectors: np.ndarray, others: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from influence import projection
 from influence.projection import map_of
+
+ROOTS = [Path(__file__).parent, Path(projection.__file__).parents[1]]
 
 
 def clouds(each: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,6 +37,20 @@ def test_clouds_stay_apart_and_queries_lie_in_their_own(compared, monkeypatch):
         nearest = np.linalg.norm(points[:, None] - middles, axis=2).argmin(1)
         assert (nearest == labels).all()
     np.testing.assert_array_equal(map_of(vectors, others, seed=0)[0], places)
+
+
+def test_number_of_threads_stays_the_callers():
+    """In a process of its own: numba sets it when its first loop runs. PyTorch only notices once it has counted."""
+    program = (
+        "import torch; torch.set_num_threads(1); assert torch.get_num_threads() == 1\n"
+        "from influence import projection\n"
+        "from test_projection import clouds\n"
+        "projection.map_of(clouds(40)[0], clouds(5)[0], seed=0)\n"
+        "print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, ROOTS)), "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 def test_few_vectors_are_put_along_their_main_directions():
