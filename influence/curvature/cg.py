@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from influence.curvature.method import Method
+from influence.curvature.preconditioner import ROWS, Preconditioner, preconditioner
 from influence.derivatives import Objective
 from influence.derivatives.rows import MEMORY, GaussNewton
 from influence.derivatives.second import hessian_product
@@ -17,13 +19,16 @@ from influence.errors import CurvatureError, MethodError
 
 TOGETHER = 256
 """Queries in a block: more share their directions, but orthogonalising them costs the square."""
+FEW = 100
+"""Rows of a preconditioner to a query from which it pays: many queries together take hardly fewer iterations by it."""
 
 
 class ConjugateGradients(Method):
     """Block conjugate gradients: every curvature product serves all queries (O'Leary 1980; Dubrulle 2001).
 
     The Gauss-Newton matrix is kept as factored rows where they fit into `memory`, which makes a product many times
-    cheaper; else, and for the Hessian, each product is differentiated anew.
+    cheaper; else, and for the Hessian, each product is differentiated anew. Few queries are preconditioned by the exact
+    inverse for some hundred of the examples.
 
     Args:
         tolerance: stop when every query's residual |q - A v| is this share of |q|.
@@ -32,7 +37,8 @@ class ConjugateGradients(Method):
             eq. 16, with lambda = damping^2 so that damping keeps its unit). Two products an iteration.
         memory: bytes that the rows may take.
 
-    The report has `residuals`, measured with the solution, and `iterations`, both a value a query.
+    The report has `preconditioned`, the examples of the preconditioner (0: none), `residuals`, measured with the
+    solution, and `iterations`, these two a value a query.
     """
 
     name = "cg"
@@ -76,7 +82,7 @@ class ConjugateGradients(Method):
                 self.refuse_negative(smallest)
 
     def solve(self, queries: Tensor) -> Tensor:
-        self.report["residuals"], self.report["iterations"] = [], []
+        self.report |= {"residuals": [], "iterations": [], "preconditioned": 0}
         blocks = [self._solve_block(block) for block in queries.split(TOGETHER)] if len(queries) else [queries]
         return torch.cat(blocks)
 
@@ -85,9 +91,11 @@ class ConjugateGradients(Method):
         sides = queries.double()
         if self.squared:
             sides = self._product(sides)
+        near = self._near_inverse(len(queries))
+        self.report["preconditioned"] = near.examples if near else 0
         try:
             solution, residuals, iterations = refined(
-                self._operator, self._precisely, sides, self.tolerance, self.iterations
+                self._operator, self._precisely, sides, self.tolerance, self.iterations, near.solve if near else None
             )
         except FloatingPointError as error:
             advice = (
@@ -101,6 +109,17 @@ class ConjugateGradients(Method):
         self.report["residuals"] += residuals.tolist()
         self.report["iterations"] += iterations.tolist()
         return solution.to(queries.dtype)
+
+    @cached_property
+    def _preconditioner(self) -> Preconditioner | None:
+        return preconditioner(self.objective, self.objective.ridge.double() + self.damping, self.memory)
+
+    def _near_inverse(self, count: int) -> Preconditioner | None:
+        """The preconditioner if it pays for so many queries."""
+        if self.squared or count * FEW > ROWS:
+            return None
+        found = self._preconditioner
+        return found if found and count * FEW <= found.rows else None
 
     def _operator(self, vectors: Tensor) -> Tensor:
         if self.squared:
@@ -148,6 +167,7 @@ def refined(
     sides: Tensor,
     tolerance: float,
     iterations: int,
+    precondition: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Solve A x = b for every row b of `sides` (Q, P): conjugate gradients, again on what they left.
 
@@ -168,7 +188,9 @@ def refined(
         if worst <= tolerance:
             break
         # Half of what is asked for, since the iterations believe a little less than is left.
-        step, done = conjugate_gradients(operator, left, tolerance / 2 * scale, iterations - int(counts.max()))
+        step, done = conjugate_gradients(
+            operator, left, tolerance / 2 * scale, iterations - int(counts.max()), precondition
+        )
         counts += done
         after = sides - precise(solution + step)
         improved = after.norm(dim=1) / scale
@@ -180,12 +202,18 @@ def refined(
 
 
 def conjugate_gradients(
-    operator: Callable[[Tensor], Tensor], sides: Tensor, bounds: Tensor, iterations: int
+    operator: Callable[[Tensor], Tensor],
+    sides: Tensor,
+    bounds: Tensor,
+    iterations: int,
+    precondition: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Approximate A x = b for every row b of `sides` (Q, P), A symmetric positive definite, in one Krylov space.
 
-    Dubrulle's variant: the residuals are kept as an orthonormal block times a small matrix, so that equal, dependent
-    or converged right-hand sides do no harm. A row is done when its residual's norm is below its one of `bounds` (Q,).
+    Dubrulle's variant: the residuals are kept as a block, orthonormal in the inner product of the preconditioner (by
+    default the plain one), times a small matrix, so that equal, dependent or converged right-hand sides do no harm.
+    A row is done when its residual's norm is below its one of `bounds` (Q,). `precondition` is a symmetric positive
+    definite map of rows, near the inverse of A.
 
     Returns:
         solutions (Q, P); the iteration at which each was done (Q,).
@@ -196,8 +224,8 @@ def conjugate_gradients(
     columns = sides.T
     norms = columns.norm(dim=0)
     scale = norms.clamp(min=torch.finfo(norms.dtype).tiny)
-    basis, mix = torch.linalg.qr(columns / scale)
-    directions, solution = basis, torch.zeros_like(basis @ mix)
+    basis, near, mix = _orthonormal(columns / scale, precondition)
+    directions, solution = near, torch.zeros_like(columns)
     counts = torch.zeros(len(sides), dtype=torch.long)
     open_ = norms > bounds
     for done in range(1, iterations + 1):
@@ -206,12 +234,28 @@ def conjugate_gradients(
         image = operator(directions.T).T
         step = _inverse(directions.T @ image)
         solution = solution + directions @ (step @ mix)
-        basis, change = torch.linalg.qr(basis - image @ step)
-        directions = basis + directions @ change.T
+        basis, near, change = _orthonormal(basis - image @ step, precondition)
+        directions = near + directions @ change.T
         mix = change @ mix
         counts[open_.cpu()] = done
-        open_ = open_ & (mix.norm(dim=0) * norms > bounds)
+        left = mix if precondition is None else basis @ mix
+        open_ = open_ & (left.norm(dim=0) * norms > bounds)
     return (solution * scale).T, counts
+
+
+def _orthonormal(columns: Tensor, precondition: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+    """B, M B and C with columns = B C and B'M B = I, M being the preconditioner."""
+    basis, mix = torch.linalg.qr(columns)
+    if precondition is None:
+        return basis, basis, mix
+    near = precondition(basis.T).T
+    energy = basis.T @ near
+    factor = torch.linalg.cholesky((energy + energy.T) / 2, upper=True)
+    return (
+        torch.linalg.solve_triangular(factor, basis, upper=True, left=False),
+        torch.linalg.solve_triangular(factor, near, upper=True, left=False),
+        factor @ mix,
+    )
 
 
 def _inverse(energy: Tensor) -> Tensor:

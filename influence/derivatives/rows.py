@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,27 +51,52 @@ class Block:
 
     def add_product(self, total: Tensor, vectors: Tensor) -> None:
         """Add B'B V to `total`, both (Q, T)."""
-        along = vectors.new_zeros(self.count, len(self.formed) // self.count, len(vectors))  # B V
+        along = self._along_pairs(vectors).flatten(0, 1)  # B V
+        self._add_product_of_formed(total, vectors, along)
+        self._add_back_pairs(total, along)
+
+    def times(self, vectors: Tensor) -> Tensor:
+        """B V: (Q, T) -> (n K, Q)."""
+        along = self._along_pairs(vectors).flatten(0, 1)
+        return along.addmm_(self.formed, self._small(vectors).T) if self.slices else along
+
+    def add_back(self, total: Tensor, along: Tensor) -> None:
+        """Add B'A to `total` (Q, T), of `along` (n K, Q)."""
+        self._add_back_pairs(total, along)
+        if self.slices:
+            self._add_small(total, along.T @ self.formed)
+
+    def _along_pairs(self, vectors: Tensor) -> Tensor:
+        along = vectors.new_zeros(self.count, len(self.formed) // self.count, len(vectors))
         for (start, stop), (a, d) in self.pairs.items():
             matrices = vectors[:, start:stop].reshape(-1, a.shape[1])
             along += torch.bmm(d, (a @ matrices.T).view(len(a), len(vectors), -1).transpose(1, 2))
-        self._add_product_of_formed(total, vectors, along.flatten(0, 1))
+        return along
+
+    def _add_back_pairs(self, total: Tensor, along: Tensor) -> None:
+        each = along.view(self.count, -1, len(total))
         for (start, stop), (a, d) in self.pairs.items():
-            inner = torch.bmm(along.transpose(1, 2), d).flatten(1)
+            inner = torch.bmm(each.transpose(1, 2), d).flatten(1)
             total[:, start:stop] += (inner.T @ a).view(len(total), -1)
+
+    def _small(self, vectors: Tensor) -> Tensor:
+        return torch.cat([vectors[:, s] for s in self.slices], dim=1)
+
+    def _add_small(self, total: Tensor, small: Tensor) -> None:
+        for s, found in zip(self.slices, small.split([s.stop - s.start for s in self.slices], dim=1), strict=True):
+            total[:, s] += found
 
     def _add_product_of_formed(self, total: Tensor, vectors: Tensor, along: Tensor) -> None:
         """Some rows at a time, there and back while they are at hand, for they are most of what is read."""
         if not self.slices:
             return
-        small = torch.cat([vectors[:, s] for s in self.slices], dim=1)
+        small = self._small(vectors)
         back = torch.zeros_like(small)
         step = max(1, CACHE // (self.formed.element_size() * self.formed.shape[1]))
         for rows, part in zip(self.formed.split(step), along.split(step), strict=True):
             part.addmm_(rows, small.T)
             back.addmm_(part.T, rows)
-        for s, found in zip(self.slices, back.split([s.stop - s.start for s in self.slices], dim=1), strict=True):
-            total[:, s] += found
+        self._add_small(total, back)
 
     def dense(self, size: int) -> Tensor:
         """B itself: (n K, size)."""
@@ -116,10 +142,13 @@ class GaussNewton:
         return (total / self.objective.count).to(vectors.dtype)
 
 
-def blocks(objective: Objective, room: int = MEMORY) -> Iterator[Block | None]:
-    """The rows batch by batch; None, and no more, where a batch's take more than `room` or cannot be had."""
+def blocks(objective: Objective, room: int = MEMORY, data: Any = None) -> Iterator[Block | None]:
+    """The rows batch by batch, of other `data` if given.
+
+    None, and no more, where those of a batch take more than `room` or cannot be had.
+    """
     watch = Watch(objective, objective.trained)
-    for positions, batch in objective.batches(objective.stage.data):
+    for positions, batch in objective.batches(objective.stage.data if data is None else data):
         block = block_of(watch, batch, positions.stop - positions.start, room)
         yield block
         if block is None:

@@ -1,0 +1,83 @@
+"""What makes conjugate gradients converge in few products: the exact inverse of some examples' curvature.
+
+The damped Gauss-Newton matrix of a few hundred examples, drawn at random, has most of what is large in that of all of
+them. Its inverse is had by decomposing the matrix of its rows (Woodbury), which costs little beside one product with
+the curvature of all examples.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+from influence.derivatives import Objective
+from influence.derivatives.rows import Block, blocks
+
+ROWS = 4500
+"""Rows, examples times directions of their outputs, that are decomposed at most."""
+SHARE = 10
+"""One of so many examples at most: decomposing more costs more than the products that it saves."""
+
+
+class Preconditioner:
+    """(B'B / s + D)^-1, with the rows B of `s` of a stage's examples and D, ridge plus damping, (T,), float64."""
+
+    def __init__(self, parts: list[Block], diagonal: Tensor):
+        self.parts, self.diagonal = parts, diagonal
+        self.examples, self.rows = sum(part.count for part in parts), sum(len(part.formed) for part in parts)
+        self.factor = torch.linalg.cholesky(_kernel(parts, diagonal))
+
+    def solve(self, vectors: Tensor) -> Tensor:
+        """(Q, T) -> (Q, T), in float64; products with the rows are in their own precision."""
+        scaled = vectors / self.diagonal
+        lower = scaled.to(self.factor.dtype)
+        along = torch.cat([part.times(lower) for part in self.parts])
+        inner = torch.cholesky_solve(along, self.factor) / self.examples
+        total = torch.zeros_like(lower)
+        for part, back in zip(self.parts, inner.split([len(part.formed) for part in self.parts]), strict=True):
+            part.add_back(total, back)
+        return scaled - total / self.diagonal
+
+
+def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Preconditioner | None:
+    """Of as many examples as have `ROWS` rows, or half as many as parameters, and at most one of `SHARE`.
+
+    None where these are less than two, where rows cannot be had example by example or would take more than `room`
+    bytes, or where D is not positive.
+    """
+    if float(diagonal.min()) <= 0:
+        return None
+    data = objective.stage.data
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
+    first = next(blocks(objective, room, Subset(data, order[:1])), None)
+    if first is None:
+        return None
+    examples = min(min(ROWS, objective.trained.size // 2) // len(first.formed), len(data) // SHARE)
+    if examples < 2 or examples * first.nbytes > room:
+        return None
+    parts = list(blocks(objective, room, Subset(data, sorted(order[:examples]))))
+    whole = [part.to(objective.sum_dtype) for part in parts if part is not None]
+    alike = {(tuple(part.pairs), tuple((s.start, s.stop) for s in part.slices)) for part in whole}
+    if len(whole) < len(parts) or len(alike) > 1:
+        return None
+    return Preconditioner(whole, diagonal)
+
+
+def _kernel(parts: list[Block], diagonal: Tensor) -> Tensor:
+    """B D^-1 B' / s + I. Of a linear layer's rows, d (outer) a, by the products of their two sides."""
+    examples, formed = sum(part.count for part in parts), torch.cat([part.formed for part in parts])
+    kernel = formed.new_zeros(len(formed), len(formed))
+    if parts[0].slices:
+        small = torch.cat([diagonal[s] for s in parts[0].slices]).to(formed.dtype)
+        kernel.addmm_(formed / small, formed.T)
+    each = len(formed) // examples
+    for start, stop in parts[0].pairs:
+        a, d = (torch.cat([part.pairs[start, stop][side] for part in parts]) for side in (0, 1))
+        products = d.flatten(0, 1) @ d.flatten(0, 1).T
+        shared = a @ a.T / diagonal[start].to(a.dtype)  # ridge is the same all over a parameter
+        products.view(examples, each, examples, each).mul_(shared[:, None, :, None])
+        kernel += products
+    kernel /= examples
+    kernel.diagonal().add_(1)
+    return kernel
