@@ -49,12 +49,17 @@ def facts(run: Run, stage: Mapping[str, Any]) -> dict[str, str]:
         "skipped: neither trained nor inherited": listed(groups.get("constant", [])),
         "method, curvature": ", ".join(filter(None, [run.manifest["default_method"], report.get("curvature")])),
         "damping": _number(report.get("damping")),
-        "worst residual of a solve": _number(max(residuals)) if residuals else "none: solved directly",
+        "worst residual of a solve": _number(max(residuals)) if residuals else _unsolved(run),
         "smallest curvature": _number(stage.get("smallest_curvature")),
         "gradient norm after training": _number(training.get("gradient_norm")),
         "converged": {"True": "yes", "False": "no"}.get(str(training.get("converged")), "not known"),
         "error of compressed vectors": _number((report.get("compression") or {}).get("error"), "none, not compressed"),
     }
+
+
+def _unsolved(run: Run) -> str:
+    """Why there is no residual."""
+    return "none: solved directly" if run.manifest["default_method"] == "exact" else "not measured: an approximation"
 
 
 def report_of(run: Run, stage: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def case(run: Run) -> str:
     frozen, trained = groups.get("frozen"), groups.get("proximity")
     if frozen and trained:
         return "partly frozen"
-    return "case 1" if frozen else "case 2" if trained else ""
+    return "the paper's case 1" if frozen else "the paper's case 2" if trained else ""
 
 
 def _date(created: str) -> str:

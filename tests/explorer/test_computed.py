@@ -1,0 +1,31 @@
+"""What Trust tells of how scores were computed."""
+
+from __future__ import annotations
+
+import pytest
+
+from explorer.panels import computed
+
+
+@pytest.mark.parametrize(
+    ("method", "residuals", "said"),
+    [
+        ("exact", [], "none: solved directly"),
+        ("ekfac", [], "not measured: an approximation"),
+        ("cg", [1e-7, 2e-4], "0.0002"),
+    ],
+)
+def test_the_residual_or_why_there_is_none(small, tmp_path, method, residuals, said):
+    run = small.write_run(tmp_path, "small")
+    run.manifest["default_method"] = method
+    for record in run.manifest["scores"]:
+        record |= {"method": method, "report": {"residuals": residuals}}
+    table = computed.table(run)
+    assert table.columns.tolist() == ["pretraining", "finetuning"]
+    assert table.loc["worst residual of a solve"].tolist() == [said, said]
+
+
+def test_names_are_text_and_may_be_broken_at_their_dots(small, tmp_path):
+    run = small.write_run(tmp_path, "small")
+    run.manifest["stages"][0]["parameters"]["new"] = ["body.<b>0</b>.weight"]
+    assert "body.<wbr>&lt;b&gt;0&lt;/b&gt;.<wbr>weight" in computed.html(computed.table(run))
