@@ -37,7 +37,7 @@ def html(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Uni
 
 
 def of(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit) -> Badge:
-    """What is known of one query's list: how many stay under other choices, which were really left out."""
+    """What is known of one query's list: how many stay under other settings and seeds, which were really left out."""
     own, tried = evidence.stays(run, stage, position), really(run, stage, position, shown, unit)
     where = UNSETTLED if evidence.unsettled(run) else ""
     left_out = f"{len(tried)} of those shown {'was' if len(tried) == 1 else 'were'} really left out" if tried else ""
@@ -48,7 +48,7 @@ def of(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit)
         )
     symbol, word = STEADY[verdict.graded(own.fewest / own.k, verdict.STAYS)]
     kept = f"{own.fewest}" if own.fewest == own.most else f"{own.fewest} to {own.most}"
-    words = f"{word}: {kept} of {own.k} stay under other choices" + (f"; {left_out}" if left_out else "")
+    words = f"{word}: {kept} of {own.k} stay under other settings" + (f"; {left_out}" if left_out else "")
     detail = f"Of the {own.k} strongest of either sign stay, with {own.words()}."
     return Badge(symbol, words + where, " ".join([detail, *tried]), True)
 

@@ -39,7 +39,7 @@ def test_a_training_that_did_not_end_at_a_minimum_is_told(monkeypatch, run):
 
 def test_symbol_and_word_go_by_the_fewest(monkeypatch, run):
     for share, word in ((0.9, "Steady"), (0.5, "Partly steady"), (0.1, "Unsteady")):
-        stays = evidence.Stays(10, {"damping": 1.0, "method": share})
+        stays = evidence.Stays(10, {"damping": 1.0, "curvature": share})
         monkeypatch.setattr(evidence, "stays", lambda *_, stays=stays: stays)
         found = badge.of(run, "pretrain", 0, np.array([], int), UNIT)
         assert found.words.startswith(word)
@@ -64,3 +64,11 @@ def test_without_checks_it_is_honest_and_grey(tmp_path):
 
 def test_another_stages_lists_were_not_checked(run):
     assert badge.of(run, "finetune", 7, np.array([1]), UNIT).words == badge.UNKNOWN
+
+
+def test_another_method_does_not_make_a_list_unsteady_but_is_told(run):
+    shares = {"damping": 0.8, "training seed": 1.0}
+    with_method = evidence.Stays(10, {**shares, "method": 0.2})
+    assert (with_method.fewest, with_method.most) == (8, 10)
+    assert "another method: 2 of 10" in with_method.words()
+    assert evidence.Stays(10, {"method": 0.2}).fewest == 2

@@ -22,7 +22,12 @@ def test_the_line_says_study_method_damping_sizes_seed_and_date(run):
 
 @pytest.mark.parametrize(
     ("frozen", "trained", "said"),
-    [(["w"], [], "the paper's case 1"), ([], ["w"], "the paper's case 2"), (["w"], ["v"], "partly frozen"), ([], [], "")],
+    [
+        (["w"], [], "the paper's case 1"),
+        ([], ["w"], "the paper's case 2"),
+        (["w"], ["v"], "partly frozen"),
+        ([], [], ""),
+    ],
 )
 def test_the_case_is_told_from_what_became_of_inherited_parameters(run, frozen, trained, said):
     run.manifest["stages"][-1]["parameters"] |= {"frozen": frozen, "proximity": trained}

@@ -207,7 +207,7 @@ def test_explore_shows_what_the_ringed_example_really_did(open_app, root):
     assert not app.exception
     text = says(app)
     assert "Really trained on from the solution without it" in text
-    assert "of 10 stay under other choices" in text
+    assert "of 10 stay under other settings" in text
 
 
 def test_effects_add_up_over_a_slice(root, tmp_path):
