@@ -16,6 +16,8 @@ from influence.derivatives.rows import Block, blocks
 
 ROWS = 4500
 """Rows, examples times directions of their outputs, that are decomposed at most."""
+ROUNDING = 0.01
+"""Largest curvature over the smallest of D, times the precision, up to which the inverse is sure to stay positive."""
 SHARE = 10
 """One of so many examples at most: decomposing more costs more than the products that it saves."""
 
@@ -23,10 +25,9 @@ SHARE = 10
 class Preconditioner:
     """(B'B / s + D)^-1, with the rows B of `s` of a stage's examples and D, ridge plus damping, (T,), float64."""
 
-    def __init__(self, parts: list[Block], diagonal: Tensor):
-        self.parts, self.diagonal = parts, diagonal
-        self.examples, self.rows = sum(part.count for part in parts), sum(len(part.formed) for part in parts)
-        self.factor = torch.linalg.cholesky(_kernel(parts, diagonal))
+    def __init__(self, parts: list[Block], diagonal: Tensor, factor: Tensor):
+        self.parts, self.diagonal, self.factor = parts, diagonal, factor
+        self.examples, self.rows = sum(part.count for part in parts), len(factor)
 
     def solve(self, vectors: Tensor) -> Tensor:
         """(Q, T) -> (Q, T), in float64; products with the rows are in their own precision."""
@@ -44,7 +45,7 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
     """Of as many examples as have `ROWS` rows, or half as many as parameters, and at most one of `SHARE`.
 
     None where these are less than two, where rows cannot be had example by example or would take more than `room`
-    bytes, or where D is not positive.
+    bytes, where D is not positive, or so small that rounding would leave an inverse that is not.
     """
     if float(diagonal.min()) <= 0:
         return None
@@ -61,7 +62,10 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
     alike = {(tuple(part.pairs), tuple((s.start, s.stop) for s in part.slices)) for part in whole}
     if len(whole) < len(parts) or len(alike) > 1:
         return None
-    return Preconditioner(whole, diagonal)
+    kernel = _kernel(whole, diagonal)
+    if not float(kernel.abs().sum(1).max()) * torch.finfo(kernel.dtype).eps < ROUNDING:  # also where it is not finite
+        return None
+    return Preconditioner(whole, diagonal, torch.linalg.cholesky(kernel))
 
 
 def _kernel(parts: list[Block], diagonal: Tensor) -> Tensor:

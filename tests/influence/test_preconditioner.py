@@ -148,6 +148,19 @@ def test_without_it_where_it_does_not_pay_or_cannot_be_had(study, objective):
     assert found.report["stages"][0]["preconditioned"] == 0
 
 
+@pytest.mark.parametrize("damping", [1e-2, 1e-9])
+def test_in_float32_with_next_to_no_damping_it_stands_back(study, damping):
+    """Where rounding would make its inverse indefinite; the answer is `cg`'s in any case."""
+    stage = study.stages[0]
+    data = TensorDataset(stage.data.tensors[0].float(), stage.data.tensors[1])
+    part = Stage("part", stage.model.float(), loss, data)
+    (objective,) = objectives_of(Study("part", [part], Subset(data, [0])))
+    found = preconditioner(objective, objective.ridge.double() + damping, 2**30)
+    assert (found is None) == (damping < 1e-6)
+    solver = ConjugateGradients(objective, damping=damping, tolerance=1e-3, iterations=300)
+    assert solver.solve(sides(Study("part", [part], Subset(data, [0])), objective)).isfinite().all()
+
+
 def test_it_may_be_asked_for_any_stage_at_any_point(study):
     """Not at a minimum, several stages: as exact solves."""
     assert gradient(objectives_of(study)[0]).norm() > 1e-3
