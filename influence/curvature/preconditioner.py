@@ -47,15 +47,17 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
     None where these are less than two, where rows cannot be had example by example or would take more than `room`
     bytes, where D is not positive, or so small that rounding would leave an inverse that is not.
     """
-    if float(diagonal.min()) <= 0:
+    data, most = objective.stage.data, len(objective.stage.data) // SHARE
+    if float(diagonal.min()) <= 0 or most < 2:
         return None
-    data = objective.stage.data
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
-    first = next(blocks(objective, room, Subset(data, order[:1])), None)
-    if first is None:
+    two = next(blocks(objective, room, Subset(data, order[:2])), None)  # some models cannot take a batch of one
+    if two is None:
         return None
-    examples = min(min(ROWS, objective.trained.size // 2) // len(first.formed), len(data) // SHARE)
-    if examples < 2 or examples * first.nbytes > room:
+    examples = min(min(ROWS, objective.trained.size // 2) * two.count // len(two.formed), most)
+    if objective.batch_size > 1 and examples % objective.batch_size == 1:
+        examples -= 1
+    if examples < 2 or examples * two.nbytes > room * two.count:
         return None
     parts = list(blocks(objective, room, Subset(data, sorted(order[:examples]))))
     whole = [part.to(objective.sum_dtype) for part in parts if part is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.data import Subset, TensorDataset
 
 from influence import Stage, Study, attribute
@@ -159,6 +159,20 @@ def test_in_float32_with_next_to_no_damping_it_stands_back(study, damping):
     assert (found is None) == (damping < 1e-6)
     solver = ConjugateGradients(objective, damping=damping, tolerance=1e-3, iterations=300)
     assert solver.solve(sides(Study("part", [part], Subset(data, [0])), objective)).isfinite().all()
+
+
+@pytest.mark.parametrize(("batch_size", "examples"), [(2, 2), (256, 3)])
+def test_no_batch_of_one_is_asked_of_a_model_that_squeezes_it_away(batch_size, examples):
+    g = torch.Generator().manual_seed(0)
+    data = TensorDataset(torch.randn(30, 10, generator=g), torch.arange(30.0) % 2)
+    stage = Stage(
+        "squeeze", nn.Linear(10, 1), lambda o, b: binary_cross_entropy_with_logits(o, b[1], reduction="none"), data,
+        l2=0.1, forward=lambda model, batch: model(batch[0]).squeeze(),
+    )  # fmt: skip
+    objective = Objective(stage, groups_of(stage, None), batch_size=batch_size)
+    found = preconditioner(objective, objective.ridge.double() + 0.1, 2**30)
+    assert found is not None
+    assert found.examples == examples
 
 
 def test_it_may_be_asked_for_any_stage_at_any_point(study):
