@@ -15,9 +15,9 @@ from torch import Tensor
 from influence.attribution import Scores, check_options, report_of, usable
 from influence.chain import Chain
 from influence.curvature import Method, method_named
-from influence.curvature.lissa import restricted, without
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients, gradient
+from influence.derivatives.objective import restricted, without
 from influence.derivatives.second import ggn_product
 from influence.errors import MethodError, StudyError
 from influence.progress import Progress

@@ -80,7 +80,7 @@ def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarr
 
 @contextmanager
 def _same_threads() -> Iterator[None]:
-    """Afterwards PyTorch has the caller's number of threads again: numba, under UMAP's search, sets its own."""
+    """Afterwards PyTorch has the caller's number of threads again: numba, under UMAP, sets its own."""
     threads = torch.get_num_threads()
     try:
         yield

@@ -244,7 +244,7 @@ def conjugate_gradients(
 
 
 def _orthonormal(columns: Tensor, precondition: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-    """B, M B and C with columns = B C and B'M B = I, M being the preconditioner."""
+    """B (P, Q), M B and C (Q, Q) with columns (P, Q) = B C and B'M B = I, M being the preconditioner."""
     basis, mix = torch.linalg.qr(columns)
     if precondition is None:
         return basis, basis, mix

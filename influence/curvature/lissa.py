@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from influence.curvature.arnoldi import lanczos
 from influence.curvature.method import Method
 from influence.derivatives import Objective
+from influence.derivatives.objective import restricted
 from influence.derivatives.second import ggn_product, hessian_product
 from influence.errors import CurvatureError, MethodError
 
@@ -177,20 +177,3 @@ class Lissa(Method):
             )
         self.refuse_negative(smallest, largest)
         return smallest + self.damping
-
-
-def restricted(objective: Objective, positions: Sequence[int]) -> Objective:
-    """The objective whose data are only the examples at `positions`: its mean loss is theirs, its ridge the same."""
-    part = copy.copy(objective)
-    part.stage = copy.copy(objective.stage)
-    part.stage.data = torch.utils.data.Subset(objective.stage.data, list(positions))
-    part.count = len(positions)
-    return part
-
-
-def without(objective: Objective, examples: Sequence[int]) -> Objective:
-    """The objective of all other examples; the mean loss keeps its denominator, that is, `examples` get weight 0."""
-    left = set(examples)
-    rest = restricted(objective, [i for i in range(len(objective.stage.data)) if i not in left])
-    rest.count = objective.count
-    return rest

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from influence.derivatives import Objective
+from influence.derivatives.objective import restricted
 from influence.derivatives.rows import Block, blocks
 
 ROWS = 4500
@@ -30,7 +30,7 @@ class Preconditioner:
         self.examples, self.rows = sum(part.count for part in parts), len(factor)
 
     def solve(self, vectors: Tensor) -> Tensor:
-        """(Q, T) -> (Q, T), in float64; products with the rows are in their own precision."""
+        """The inverse times every row of `vectors`: (Q, T) -> (Q, T), float64; the rows B keep their own precision."""
         scaled = vectors / self.diagonal
         lower = scaled.to(self.factor.dtype)
         along = torch.cat([part.times(lower) for part in self.parts])
@@ -44,14 +44,17 @@ class Preconditioner:
 def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Preconditioner | None:
     """Of as many examples as have `ROWS` rows, or half as many as parameters, and at most one of `SHARE`.
 
+    `diagonal` is D, (T,), float64: l2 and proximity of each parameter, plus damping.
+
     None where these are less than two, where rows cannot be had example by example or would take more than `room`
     bytes, where D is not positive, or so small that rounding would leave an inverse that is not.
     """
-    data, most = objective.stage.data, len(objective.stage.data) // SHARE
+    count = len(objective.stage.data)
+    most = count // SHARE
     if float(diagonal.min()) <= 0 or most < 2:
         return None
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
-    two = next(blocks(objective, room, Subset(data, order[:2])), None)  # some models cannot take a batch of one
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
+    two = next(blocks(restricted(objective, order[:2]), room), None)  # some models cannot take a batch of one
     if two is None:
         return None
     examples = min(min(ROWS, objective.trained.size // 2) * two.count // len(two.formed), most)
@@ -59,7 +62,7 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
         examples -= 1
     if examples < 2 or examples * two.nbytes > room * two.count:
         return None
-    parts = list(blocks(objective, room, Subset(data, sorted(order[:examples]))))
+    parts = list(blocks(restricted(objective, sorted(order[:examples])), room))
     whole = [part.to(objective.sum_dtype) for part in parts if part is not None]
     alike = {(tuple(part.pairs), tuple((s.start, s.stop) for s in part.slices)) for part in whole}
     if len(whole) < len(parts) or len(alike) > 1:
@@ -71,7 +74,10 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
 
 
 def _kernel(parts: list[Block], diagonal: Tensor) -> Tensor:
-    """B D^-1 B' / s + I. Of a linear layer's rows, d (outer) a, by the products of their two sides."""
+    """B D^-1 B' / s + I, (s K, s K), with K rows an example.
+
+    Of a linear layer's rows, d (outer) a, by the products of their two sides.
+    """
     examples, formed = sum(part.count for part in parts), torch.cat([part.formed for part in parts])
     kernel = formed.new_zeros(len(formed), len(formed))
     if parts[0].slices:

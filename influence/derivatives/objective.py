@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -278,3 +278,20 @@ def alike(one: Tensor, other: Tensor, size: float | None = None) -> Tensor:
     tolerance = torch.finfo(one.dtype).eps ** 0.5
     size = float(one.abs().max()) if size is None else size
     return torch.isclose(one, other, rtol=tolerance, atol=tolerance * size)
+
+
+def restricted(objective: Objective, positions: Sequence[int]) -> Objective:
+    """The objective whose data are only the examples at `positions`: its mean loss is theirs, its ridge the same."""
+    part = copy.copy(objective)
+    part.stage = copy.copy(objective.stage)
+    part.stage.data = torch.utils.data.Subset(objective.stage.data, list(positions))
+    part.count = len(positions)
+    return part
+
+
+def without(objective: Objective, examples: Sequence[int]) -> Objective:
+    """The objective of all other examples; the mean loss keeps its denominator, that is, `examples` get weight 0."""
+    left = set(examples)
+    rest = restricted(objective, [i for i in range(len(objective.stage.data)) if i not in left])
+    rest.count = objective.count
+    return rest

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,13 +141,10 @@ class GaussNewton:
         return (total / self.objective.count).to(vectors.dtype)
 
 
-def blocks(objective: Objective, room: int = MEMORY, data: Any = None) -> Iterator[Block | None]:
-    """The rows batch by batch, of other `data` if given.
-
-    None, and no more, where those of a batch take more than `room` or cannot be had.
-    """
+def blocks(objective: Objective, room: int = MEMORY) -> Iterator[Block | None]:
+    """The rows batch by batch; None, and no more, where a batch's take more than `room` or cannot be had."""
     watch = Watch(objective, objective.trained)
-    for positions, batch in objective.batches(objective.stage.data if data is None else data):
+    for positions, batch in objective.batches(objective.stage.data):
         block = block_of(watch, batch, positions.stop - positions.start, room)
         yield block
         if block is None:

@@ -9,8 +9,9 @@ from test_arnoldi import dense, gradients, objective_of, solved_densely, study_o
 
 from influence import Stage, attribute
 from influence.curvature import METHODS
-from influence.curvature.lissa import Lissa, restricted
+from influence.curvature.lissa import Lissa
 from influence.derivatives import Objective
+from influence.derivatives.objective import restricted
 from influence.derivatives.rows import ggn
 from influence.derivatives.second import hessian
 from influence.errors import CurvatureError, MethodError

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from minima import loss
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import Subset, TensorDataset
 
 from influence import Stage, Study, attribute
@@ -36,10 +37,6 @@ class Pictures(nn.Module):
 
     def forward(self, x):
         return self.head(self.body(x))
-
-
-def loss(outputs, batch):
-    return cross_entropy(outputs, batch[1], reduction="none")
 
 
 @pytest.fixture
@@ -87,7 +84,7 @@ def test_it_is_the_inverse_of_some_examples_curvature(study, batch_size):
 def test_it_draws_from_all_classes_of_sorted_examples(study, objective, monkeypatch):
     drawn = []
     usual = package.blocks
-    monkeypatch.setattr(package, "blocks", lambda o, room, data: drawn.append(data.indices) or usual(o, room, data))
+    monkeypatch.setattr(package, "blocks", lambda o, room: drawn.append(o.stage.data.indices) or usual(o, room))
     preconditioner(objective, objective.ridge.double() + 0.1, 2**30)
     assert {int(study.stages[0].data[i][1]) for i in drawn[-1]} == {0, 1, 2, 3}
 
