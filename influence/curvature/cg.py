@@ -13,7 +13,8 @@ from torch import Tensor
 from influence.curvature.method import Method
 from influence.curvature.preconditioner import ROWS, Preconditioner, preconditioner
 from influence.derivatives import Objective
-from influence.derivatives.rows import MEMORY, GaussNewton
+from influence.derivatives.gauss_newton import GaussNewton
+from influence.derivatives.rows import MEMORY
 from influence.derivatives.second import hessian_product
 from influence.errors import CurvatureError, MethodError
 

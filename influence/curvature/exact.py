@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from influence.curvature.method import Method
-from influence.derivatives.rows import blocks, ggn
+from influence.derivatives.gauss_newton import ggn
+from influence.derivatives.rows import blocks
 from influence.derivatives.second import hessian
 from influence.errors import CurvatureError
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from influence.derivatives import Objective
 from influence.derivatives.objective import restricted
-from influence.derivatives.rows import Block, blocks
+from influence.derivatives.rows import Block, alike, blocks
 
 ROWS = 4500
 """Rows, examples times directions of their outputs, that are decomposed at most."""
@@ -64,8 +64,7 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
         return None
     parts = list(blocks(restricted(objective, sorted(order[:examples])), room))
     whole = [part.to(objective.sum_dtype) for part in parts if part is not None]
-    alike = {(tuple(part.pairs), tuple((s.start, s.stop) for s in part.slices)) for part in whole}
-    if len(whole) < len(parts) or len(alike) > 1:
+    if len(whole) < len(parts) or not alike(whole):
         return None
     kernel = _kernel(whole, diagonal)
     if not float(kernel.abs().sum(1).max()) * torch.finfo(kernel.dtype).eps < ROUNDING:  # also where it is not finite

@@ -8,17 +8,16 @@ a product at a small part of the price of forward- and reverse-mode differentiat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import CACHE, Dense, Factor, Outer
+from influence.derivatives.factors import CACHE, Dense, Factor, Outer, summed
 from influence.derivatives.first import Factors, Watch
-from influence.derivatives.objective import BUDGET, Objective, plain_kernels
+from influence.derivatives.objective import Objective, plain_kernels
 from influence.derivatives.outputs import differentiable, roots
-from influence.derivatives.second import basis, ggn_product
 
 MEMORY = 2**32
 """Bytes that kept rows may take."""
@@ -108,39 +107,6 @@ class Block:
         return found
 
 
-class GaussNewton:
-    """The Gauss-Newton matrix of a stage's mean loss over its trained parameters, as an operator.
-
-    Args:
-        objective: the stage's.
-        memory: bytes that its rows may take; where they do not fit, or do not exist, each product goes over the data.
-
-    Attributes:
-        kept: the rows, batch by batch; None where products are differentiated each time.
-    """
-
-    def __init__(self, objective: Objective, memory: int = MEMORY):
-        self.objective = objective
-        self.kept: list[Block] | None = []
-        room = memory
-        for block in blocks(objective, memory):
-            if block is None or block.nbytes > room:
-                self.kept = None
-                break
-            self.kept.append(block)
-            room -= block.nbytes
-
-    def product(self, vectors: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """(Q, T) -> (Q, T), without ridge and damping; kept rows are multiplied in `dtype`, default their own."""
-        if self.kept is None:
-            return ggn_product(self.objective, vectors)
-        rows = vectors.to(dtype or self.objective.sum_dtype)
-        total = torch.zeros_like(rows)
-        for kept in self.kept:
-            kept.to(rows.dtype).add_product(total, rows)
-        return (total / self.objective.count).to(vectors.dtype)
-
-
 def blocks(objective: Objective, room: int = MEMORY) -> Iterator[Block | None]:
     """The rows batch by batch; None, and no more, where a batch's take more than `room` or cannot be had."""
     watch = Watch(objective, objective.trained)
@@ -151,18 +117,9 @@ def blocks(objective: Objective, room: int = MEMORY) -> Iterator[Block | None]:
             return
 
 
-def ggn(objective: Objective) -> Tensor:
-    """The dense generalised Gauss-Newton matrix (T, T) of the mean loss, in float64."""
-    size = objective.trained.size
-    total = torch.zeros(size, size, dtype=torch.float64, device=objective.device)
-    for block in blocks(objective):
-        if block is None:
-            return ggn_product(objective, basis(objective)).double()
-        dense = block.dense(size)
-        for part in dense.split(max(1, BUDGET // (8 * size))):
-            rows = part.double()
-            total.addmm_(rows.T, rows)
-    return total / objective.count
+def alike(blocks: Sequence[Block]) -> bool:
+    """Whether there are some, and all are laid out alike."""
+    return len({(tuple(b.pairs), tuple((s.start, s.stop) for s in b.slices)) for b in blocks}) == 1
 
 
 def block_of(watch: Watch, batch: object, count: int, room: int) -> Block | None:
@@ -192,7 +149,7 @@ def _compact(factors: Factors) -> dict[str, list[Factor]]:
         if _is_pair(several):
             found[name] = several
         else:
-            found[name] = [Dense(torch.stack([f.gradients() for f in several]).sum(0))]
+            found[name] = [Dense(summed(several))]
     return found
 
 
@@ -213,9 +170,8 @@ def _shares_input(one: Outer, other: Factor | None) -> bool:
 
 
 def _stacked(rows: list[dict[str, list[Factor]]], slices: dict[str, slice], count: int, objective: Objective) -> Block:
-    names = [name for name in slices if any(name in row for row in rows)]
-    formed, places, pairs = [], [], {}
-    for name in names:
+    formed, pairs = {}, {}
+    for name in (name for name in slices if any(name in row for row in rows)):
         kinds = [row[name][0] if name in row else None for row in rows]
         first = next(kind for kind in kinds if kind is not None)
         if isinstance(first, Outer) and all(_shares_input(first, kind) for kind in kinds):
@@ -223,8 +179,12 @@ def _stacked(rows: list[dict[str, list[Factor]]], slices: dict[str, slice], coun
             came_back = [torch.zeros_like(first.left) if k is None else k.left for k in kinds]  # type: ignore[attr-defined]
             pairs[slices[name].start, slices[name].stop] = (went_in, torch.cat([c[:, 0] for c in came_back], dim=1))
         else:
-            parts = [torch.zeros_like(first.gradients()) if k is None else k.gradients() for k in kinds]
-            formed.append(torch.stack(parts, dim=1).flatten(0, 1))
-            places.append(slices[name])
-    empty = torch.zeros(count * len(rows), 0, dtype=objective.sum_dtype, device=objective.device)
-    return Block(count, torch.cat(formed, dim=1) if formed else empty, places, pairs)
+            formed[name] = kinds
+    places = [slices[name] for name in formed]
+    sizes = [place.stop - place.start for place in places]
+    whole = torch.zeros(count, len(rows), sum(sizes), dtype=objective.sum_dtype, device=objective.device)
+    for part, kinds in zip(whole.split(sizes, dim=2), formed.values(), strict=True):
+        for number, kind in enumerate(kinds):
+            if kind is not None:
+                part[:, number] = kind.gradients()
+    return Block(count, whole.flatten(0, 1), places, pairs)

@@ -13,7 +13,7 @@ from influence.curvature import METHODS
 from influence.curvature.arnoldi import Arnoldi, lanczos
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
-from influence.derivatives.rows import ggn
+from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.second import hessian
 from influence.errors import CurvatureError, MethodError
 

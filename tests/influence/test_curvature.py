@@ -12,7 +12,7 @@ from influence.chain import objectives_of
 from influence.curvature import METHODS, method_named
 from influence.curvature.cg import refined
 from influence.derivatives.first import example_gradients
-from influence.derivatives.rows import ggn
+from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.second import hessian
 from influence.errors import CurvatureError, MethodError
 

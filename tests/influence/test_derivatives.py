@@ -16,7 +16,7 @@ from influence import Stage, Study, attribute
 from influence.chain import objectives_of
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients, gradient
-from influence.derivatives.rows import ggn
+from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.second import ggn_product, hessian, hessian_product
 from influence.errors import LossError
 

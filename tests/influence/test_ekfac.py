@@ -19,8 +19,8 @@ from influence.chain import objectives_of
 from influence.curvature.ekfac import EKFAC
 from influence.derivatives.first import Watch, example_gradients, formed
 from influence.derivatives.fisher import Fisher
+from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.outputs import draw, roots
-from influence.derivatives.rows import ggn
 from influence.errors import CurvatureError, MethodError
 
 g = torch.Generator().manual_seed(0)
