@@ -35,7 +35,8 @@ from influence.chain import objectives_of
 from influence.curvature.cg import ConjugateGradients
 from influence.curvature.ekfac import EKFAC
 from influence.derivatives import Objective
-from influence.derivatives.first import Watch, dots, example_gradients
+from influence.derivatives.first import dots, example_gradients
+from influence.derivatives.watch import Watch
 
 DAMPING, PROBES = 1e-2, 200
 
@@ -216,7 +217,9 @@ def low_rank_remark(objective: Objective, found: Tensor, exact: Tensor) -> str:
         f"{form['queries']} of rank {form['rank'] or 'full'}{' in bfloat16' if form['half'] else ''}"
         for form in objective.compression["forms"]
     )
-    return f"error {worst_error(found, exact):.1e}, Spearman {rank:.4f} or more; {forms}"
+    widths = ", ".join(f"{name} {few} of {all_}" for name, (few, all_) in objective.compression["narrowed"].items())
+    remark = f"error {worst_error(found, exact):.1e}, Spearman {rank:.4f} or more; {forms}"
+    return f"{remark}; directions of {widths}" if widths else remark
 
 
 def exact_dots(model: nn.Module, data: TensorDataset, vectors: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from influence.curvature import Method
 from influence.derivatives import Objective
-from influence.derivatives.first import Watch, example_gradients
+from influence.derivatives.first import example_gradients
+from influence.derivatives.watch import Watch
 from influence.errors import StudyError
 
 SOLVES = 50

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from influence.derivatives import Objective
 from influence.derivatives.factors import Factor
-from influence.derivatives.first import Watch, dots
+from influence.derivatives.first import dots
+from influence.derivatives.watch import Watch
 from influence.errors import RunError
 from influence.packed import Packed, directions, from_tensors, is_wide, packed, tensors_of
 

@@ -8,11 +8,13 @@ and the coordinates of the rest in its main directions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from influence.derivatives.compression import halves_pay
 from influence.derivatives.factors import Factor, Outer, Rows
 
 WIDE = 512
@@ -40,7 +42,7 @@ class Formed:
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         """Add the dot products with `vectors` (Q, size) to `scores` (n, Q)."""
         rows = self.gradients.to(scores.device)
-        scores.index_add_(0, self.example.to(scores.device), (rows @ vectors.to(rows.dtype).T).to(scores.dtype))
+        scores.index_add_(0, self.example.to(scores.device).long(), (rows @ vectors.to(rows.dtype).T).to(scores.dtype))
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,22 @@ class Pairs:
     right: Tensor
     example: Tensor
 
+    @cached_property
+    def _used(self) -> Tensor:
+        """The units that a ReLU does not cut off in all of these examples."""
+        return self.left.flatten(0, 1).any(0).nonzero().flatten()
+
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         groups, sides = self.left.shape[1], (self.left.shape[2], self.right.shape[2])
-        matrices = vectors.to(scores.device, self.right.dtype).view(-1, groups, *sides)
+        # Where bfloat16 has no instructions, its products take several times as long as the change to float32.
+        dtype = self.right.dtype if halves_pay(scores.device) else scores.dtype
+        matrices = vectors.to(scores.device, dtype).view(-1, groups, *sides)
+        used = self._used.to(scores.device)
         for part in _parts(len(self.left)):
-            left, right = self.left[part].to(scores.device), self.right[part].to(scores.device)
-            example = self.example[part].to(scores.device)
-            for q, matrix in enumerate(matrices):
+            left, right = (side[part].to(scores.device, dtype) for side in (self.left, self.right))
+            example = self.example[part].to(scores.device).long()
+            left = left[..., used]
+            for q, matrix in enumerate(matrices[:, :, used]):
                 # The longer side is multiplied away, the shorter one summed.
                 one, other = (_times(left, matrix), right) if sides[0] > sides[1] else (_times(right, matrix.mT), left)
                 scores[:, q].index_add_(0, example, torch.linalg.vecdot(one, other).sum(1).to(scores.dtype))
@@ -95,7 +106,7 @@ class Narrowed:
             index, values, coordinates, right = (
                 each[part].to(scores.device) for each in (self.index, self.values, self.coordinates, self.right)
             )
-            example = self.example[part].to(scores.device)
+            example = self.example[part].to(scores.device).long()
             for q, matrix in enumerate(matrices):
                 rest = torch.linalg.vecdot(right @ (matrix.T @ basis), coordinates)
                 largest = torch.linalg.vecdot((matrix[index.long()] @ right[:, :, None])[..., 0], values)
@@ -118,7 +129,7 @@ class Entries:
 
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         values, index = self.values.to(scores.device), self.index.to(scores.device).long()
-        example = self.example.to(scores.device)
+        example = self.example.to(scores.device).long()
         for q, table in enumerate(vectors.to(values).view(len(vectors), -1, values.shape[1])):
             scores[:, q].index_add_(0, example, torch.linalg.vecdot(table[index], values).to(scores.dtype))
 
@@ -200,7 +211,7 @@ def from_tensors(tensors: Mapping[str, Tensor], bases: Mapping[str, Tensor]) -> 
 
 
 def _named(each: Packed) -> Iterator[tuple[str, Tensor]]:
-    return ((what, tensor) for what, tensor in vars(each).items() if what != "basis")
+    return ((field.name, getattr(each, field.name)) for field in fields(each) if field.name != "basis")
 
 
 def _occupied(sides: Tensor) -> tuple[Tensor, Tensor]:

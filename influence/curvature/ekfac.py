@@ -12,8 +12,8 @@ from influence.curvature.blocks import FORMS, Block, Diagonal, Full, Kronecker
 from influence.curvature.exact import Exact
 from influence.curvature.method import Method
 from influence.derivatives import Objective
-from influence.derivatives.factors import Dense, Factor, Outer, Rows
-from influence.derivatives.first import Factors, formed
+from influence.derivatives.factors import Dense, Factor, Factors, Outer, Rows
+from influence.derivatives.first import formed
 from influence.derivatives.fisher import Fisher
 from influence.errors import CurvatureError, MethodError
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.first import Factors, formed
+from influence.derivatives.factors import Factors
+from influence.derivatives.first import formed
 from influence.derivatives.fisher import Fisher
 from influence.derivatives.objective import BUDGET
 from influence.errors import CurvatureError, MethodError

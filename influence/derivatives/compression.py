@@ -1,27 +1,31 @@
-"""Query vectors of low rank, layer by layer, and of half precision, where a measured error allows it.
+"""Query vectors of low rank, layer by layer, narrowed, and of half precision, where a measured error allows it.
 
 A solved query's part in a linear layer is a matrix (L, R); of rank r it costs r (L + R) instead of L R products an
 example. How small r may be depends on the solve and on the query: 8 may do for most of EK-FAC's vectors, and 32 not for
-exact ones. Vectors may be of half precision too, on hardware that multiplies it faster. So the form is never given but
-measured: each query gets the cheapest whose scores of some examples are as near as asked.
+exact ones. Many vectors are narrowed to the main directions of what goes into a layer (`narrowing.py`). They may be of
+half precision too, on hardware that multiplies it faster. So the form is never given but measured: each query gets the
+cheapest whose scores of some examples are as near as asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Factor, Outer, add_sum_of_dots
+from influence.derivatives.factors import Factor, Factors, Outer, add_sum_of_dots
+from influence.derivatives.narrowing import Bases, narrowed, narrowed_vectors, narrowest
 
 RANKS = (4, 6, 8, 12, 16, 24, 32)
 OVERSAMPLED = 4
 """Random directions beyond the rank that the range is looked for in."""
 MARGIN = 0.3
 """Share of the allowed error that may be measured: on other examples it may be larger."""
+DISORDER = 0.05
+"""What the rank correlation may lack of 1, as a share of the allowed error: small scores have to keep their order."""
 SMALLEST = 0.05
 """Share of the queries from which on they are worth a group of their own."""
 
@@ -49,7 +53,6 @@ class LowRank:
 
 
 Vectors = Mapping[str, Tensor | LowRank]
-Factors = Mapping[str, list[Factor]]
 
 
 @dataclass
@@ -61,12 +64,14 @@ class Group:
         vectors: of these.
         rank: of vectors of linear layers; 0: as they are.
         half: whether they are of half precision.
+        narrow: whether they are narrowed, as the factors must be then.
     """
 
     queries: Tensor
     vectors: Vectors
     rank: int = 0
     half: bool = False
+    narrow: bool = False
 
     def dots(self, factors: Factors, count: int) -> Tensor:
         """Dot products of `count` examples' gradients with its vectors, (count, q), in at least single precision."""
@@ -85,8 +90,8 @@ def uncompressed(vectors: Mapping[str, Tensor]) -> Group:
 
 
 def compressed(
-    vectors: Mapping[str, Tensor], factors: Factors, count: int, error: float
-) -> tuple[list[Group], dict[str, Any]]:
+    vectors: Mapping[str, Tensor], factors: Factors, count: int, error: float, directions: Bases | None = None
+) -> tuple[list[Group], Bases, dict[str, Any]]:
     """Each query's vectors in the cheapest form that `error` allows it, and what was done.
 
     Args:
@@ -94,31 +99,75 @@ def compressed(
         factors: parameter -> factors of the examples on which the error is measured.
         count: of these examples.
         error: largest |found - exact| / |exact| over these examples' scores that a query may have.
+        directions: main directions of some layers, found on other examples.
 
     Returns:
-        the groups; and `forms`: their ranks, whether they are of half precision, and how many queries they have; and
-        the largest `error` that was measured.
+        the groups; the bases of those that are narrowed; and `forms`: their ranks, whether they are narrowed and of
+        half precision, and how many queries they have; `narrowed`: the directions of each layer that are left, of how
+        many; and the largest `error` that was measured.
+    """
+    whole = uncompressed(vectors)
+    exact = whole.dots(factors, count)
+    bases = narrowest(directions, vectors, factors, exact, error) if directions else {}
+    groups, worst, rest = [], 0.0, whole.queries
+    for some in (bases, {}) if bases else ({},):
+        left = vectors if len(rest) == len(whole.queries) else {name: one[rest] for name, one in vectors.items()}
+        found, near, wrong = _cheapest(
+            narrowed_vectors(left, some), narrowed(factors, some), exact[:, rest.to(exact.device)], error, bool(some)
+        )
+        groups += [replace(group, queries=rest[group.queries]) for group in found]
+        worst, rest = max(worst, wrong), rest[~near]
+        if not len(rest):
+            break
+    forms = [{"rank": g.rank, "half": g.half, "narrow": g.narrow, "queries": len(g.queries)} for g in groups]
+    widths = {name: [basis.shape[1], len(basis)] for name, basis in bases.items()}
+    return groups, bases, {"forms": forms, "narrowed": widths, "error": worst}
+
+
+def _cheapest(
+    vectors: Mapping[str, Tensor], factors: Factors, exact: Tensor, error: float, narrow: bool
+) -> tuple[list[Group], Tensor, float]:
+    """Groups of the queries for which a form is near enough, which these are (Q,), and their largest error.
+
+    Vectors that are not narrowed are near enough as they are.
     """
     thin, precisions = _thin(vectors, factors), _precisions(vectors)
-    found = {half: _dots_by_rank(vectors, thin, half, factors, count) for half in precisions}
-    exact = found[False][0]
+    found = {half: _dots_by_rank(vectors, thin, half, factors, len(exact)) for half in precisions}
     groups, worst, rest = [], 0.0, torch.arange(exact.shape[1])
     for rank, half in _forms(vectors, thin, precisions):
-        wrong = ((found[half][rank] - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)).cpu()[rest]
-        near = wrong <= MARGIN * error
+        if (rank, half) == (0, False) and not narrow:
+            wrong, near = torch.zeros(len(rest)), torch.ones(len(rest), dtype=torch.bool)
+        else:
+            left = rest.to(exact.device)
+            one, other = found[half][rank][:, left], exact[:, left]
+            wrong = ((one - other).norm(dim=0) / other.norm(dim=0).clamp(min=1e-30)).cpu()
+            near = (wrong <= MARGIN * error) & (_disorder(one, other).cpu() <= DISORDER * error)
         if not near.all() and near.sum() < max(1, SMALLEST * exact.shape[1]):
             continue
-        groups.append(_group(vectors, thin, rest[near], rank, half))
+        groups.append(_group(vectors, thin, rest[near], rank, half, narrow))
         worst, rest = max(worst, float(wrong[near].max())), rest[~near]
         if not len(rest):
             break
-    else:
-        groups.append(_group(vectors, thin, rest, 0, False))
-    forms = [{"rank": group.rank, "half": group.half, "queries": len(group.queries)} for group in groups]
-    return groups, {"forms": forms, "error": worst}
+    met = torch.ones(exact.shape[1], dtype=torch.bool)
+    met[rest] = False
+    return groups, met, worst
 
 
-def _group(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: Tensor, rank: int, half: bool) -> Group:
+def _disorder(found: Tensor, exact: Tensor) -> Tensor:
+    """What Spearman's rank correlation of the columns of (n, Q) lacks of 1: (Q,)."""
+    count = len(found)
+    one, other = (each.T.argsort(stable=True).argsort().double() for each in (found, exact))
+    return 6 * (one - other).square().sum(1) / max(1, count * (count**2 - 1))
+
+
+def _group(
+    vectors: Mapping[str, Tensor],
+    thin: Mapping[str, LowRank],
+    queries: Tensor,
+    rank: int,
+    half: bool,
+    narrow: bool = False,
+) -> Group:
     """These queries, their vectors in this form."""
     found: dict[str, Tensor | LowRank] = {}
     for name, one in vectors.items():
@@ -128,7 +177,7 @@ def _group(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: 
             found[name] = one if len(queries) == len(one) else one[queries]
     if half:
         found = {name: one.to(torch.bfloat16) for name, one in found.items()}
-    return Group(queries, found, rank, half)
+    return Group(queries, found, rank, half, narrow)
 
 
 def _thin(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, LowRank]:
@@ -146,13 +195,13 @@ def _thin(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, LowRank]
 def _precisions(vectors: Mapping[str, Tensor]) -> tuple[bool, ...]:
     """Whether to halve it: not, or both."""
     one = next(iter(vectors.values()))
-    return (False, True) if one.dtype == torch.float32 and _halves_pay(one.device) else (False,)
+    return (False, True) if one.dtype == torch.float32 and halves_pay(one.device) else (False,)
 
 
 def _forms(
     vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], precisions: tuple[bool, ...]
 ) -> list[tuple[int, bool]]:
-    """(rank, whether half) of all forms that are cheaper than the vectors as they are, the cheapest first."""
+    """(rank, whether half) of the vectors as they are and of all forms that are cheaper, the cheapest first."""
 
     def products(rank: int, half: bool) -> float:
         """An example and query; two of half precision take as long as one, or less."""
@@ -162,7 +211,7 @@ def _forms(
 
     forms = [(rank, half) for rank in (0, *RANKS) for half in precisions]
     forms = [form for form in forms if products(*form) < products(0, False)]
-    return sorted(forms, key=lambda form: products(*form))
+    return [*sorted(forms, key=lambda form: products(*form)), (0, False)]
 
 
 def _dots_by_rank(
@@ -183,7 +232,7 @@ def _dots_by_rank(
     return found
 
 
-def _halves_pay(device: torch.device) -> bool:
+def halves_pay(device: torch.device) -> bool:
     """Whether the hardware has instructions for bfloat16: where it has not, it is slower than single precision."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

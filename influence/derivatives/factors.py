@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import torch
@@ -52,6 +52,10 @@ class Factor(ABC):
 
         Vectors of half precision are multiplied in half precision.
         """
+
+
+Factors = Mapping[str, list[Factor]]
+"""parameter -> factors of a batch's gradients, to be added."""
 
 
 def _add_product(scores: Tensor, gradients: Tensor, vectors: Tensor) -> None:
@@ -140,13 +144,14 @@ class Outer(Factor):
         return torch.matmul(self.left.transpose(2, 3), self.right).flatten(1)
 
     def weighted(self, weights: Tensor) -> Tensor:
-        if self.groups * self.positions > 1 and self._fits:
+        if self.groups * self.positions > 1 and self.fits:
             return weights @ self._formed
         left = (self.left * weights[:, None, None, None]).transpose(0, 1).flatten(1, 2)
         return torch.bmm(left.transpose(1, 2), self.right.transpose(0, 1).flatten(1, 2)).flatten()
 
     @property
-    def _fits(self) -> bool:
+    def fits(self) -> bool:
+        """Whether the gradients may be formed at once."""
         return self.left.element_size() * math.prod(self.shape) <= CHUNK
 
     @cached_property
@@ -165,7 +170,7 @@ class Outer(Factor):
 
     def _add_by_positions(self, scores: Tensor, vectors: Tensor) -> None:
         """The sum over positions is formed, once for all queries where it fits."""
-        if self._fits:
+        if self.fits:
             _add_product(scores, self._formed, vectors)
             return
         rows = max(1, CHUNK // (self.left.element_size() * self.shape[1]))

@@ -68,14 +68,14 @@ def test_it_is_a_share(study):
 def test_half_precision_is_taken_where_it_is_fast_and_near_enough(study, monkeypatch):
     exact = attribute(study, method="cg", progress=False)
     for fast in (True, False):
-        monkeypatch.setattr("influence.derivatives.compression._halves_pay", lambda device, fast=fast: fast)
+        monkeypatch.setattr("influence.derivatives.compression.halves_pay", lambda device, fast=fast: fast)
         found = attribute(study, method="cg", error=0.02, progress=False)
         assert any(form["half"] for form in found.report["compression"]["forms"]) is fast
         apart = np.linalg.norm(found.values - exact.values, axis=1) / np.linalg.norm(exact.values, axis=1)
         assert apart.max() < 0.04
         tiny = attribute(study, method="cg", error=1e-6, progress=False)
-        whole = {"rank": 0, "half": False, "queries": len(exact.values)}
-        assert tiny.report["compression"] == {"forms": [whole], "error": 0.0}
+        whole = {"rank": 0, "half": False, "narrow": False, "queries": len(exact.values)}
+        assert tiny.report["compression"] == {"forms": [whole], "narrowed": {}, "error": 0.0}
         np.testing.assert_array_equal(tiny.values, exact.values)
 
 
@@ -85,7 +85,7 @@ def test_each_query_gets_a_form_of_its_own():
     matrices = torch.cat([left @ few @ right.mT, many])  # thirty of rank 3, thirty of full rank
     vectors = {"weight": matrices[torch.randperm(60, generator=g)].flatten(1)}
     factors = {"weight": [Outer(*torch.randn(2, 100, 1, 1, 64, generator=g))]}
-    groups, done = compressed(vectors, factors, 100, error=1e-3)
+    groups, _, done = compressed(vectors, factors, 100, error=1e-3)
     assert [(form["rank"], form["queries"]) for form in done["forms"]] == [(4, 30), (0, 30)]
     found = torch.zeros(100, 60)
     for group in groups:

@@ -17,10 +17,11 @@ import influence.curvature.ekfac as ekfac
 from influence import Stage, Study, attribute
 from influence.chain import objectives_of
 from influence.curvature.ekfac import EKFAC
-from influence.derivatives.first import Watch, example_gradients, formed
+from influence.derivatives.first import example_gradients, formed
 from influence.derivatives.fisher import Fisher
 from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.outputs import draw, roots
+from influence.derivatives.watch import Watch
 from influence.errors import CurvatureError, MethodError
 
 g = torch.Generator().manual_seed(0)

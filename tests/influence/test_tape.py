@@ -10,7 +10,8 @@ from torch import nn
 
 from influence import Stage
 from influence.derivatives import factors
-from influence.derivatives.first import Watch, dots, example_gradients
+from influence.derivatives.first import dots, example_gradients
+from influence.derivatives.watch import Watch
 
 g = torch.Generator().manual_seed(0)
 
@@ -278,7 +279,8 @@ def test_lower_precision(dtype):
 def test_products_in_chunks_of_any_size(kind, chunk, monkeypatch):
     """One query or a few at a time, one example or a few at a time."""
     monkeypatch.setattr(factors, "CHUNK", chunk)
-    monkeypatch.setattr("influence.derivatives.first.BUDGET", 40 * chunk)
+    for room in ("first", "watch"):
+        monkeypatch.setattr(f"influence.derivatives.{room}.BUDGET", 40 * chunk)
     torch.manual_seed(0)
     model, inputs = {
         "rows": lambda: (nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 6)), noise(N, 4)),

@@ -1,0 +1,193 @@
+"""Per-example gradients in factors, batch after batch, watched: what the tape says must be what autograd says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from influence.derivatives.factors import Dense, Factor, Factors
+from influence.derivatives.objective import (
+    BUDGET,
+    Objective,
+    as_examples,
+    example_dims,
+    plain_kernels,
+    ran_out_of_memory,
+)
+from influence.derivatives.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
+from influence.parameters import Layout
+from influence.study import Loss
+
+
+class Watch:
+    """Gets the per-example gradients of some parameters out of batch after batch.
+
+    What the tape says is compared with plain autograd in the first batch and in every batch whose calls differ from
+    those before; a parameter for which they differ is differentiated by `torch.func` from then on, and noted.
+    """
+
+    def __init__(self, objective: Objective, layout: Layout, loss: Loss | None = None):
+        self.objective, self.loss = objective, loss
+        self.parameters = {n: objective.parameters[n] for n in layout.shapes}
+        self.layouts: dict[Key, str] = {}
+        self.careful = False
+        self.foreign: set[str] = set()
+        self.checked: set[Any] = set()
+        self.batches = 0
+
+    def factors(self, batch: Any, count: int) -> Factors:
+        """{parameter: factors of its per-example gradients, to be added}; a parameter may be absent: all are 0."""
+        with plain_kernels():
+            found, tape = self._taped(batch, count)
+            self.batches += 1
+            if self._doubtful(tape):
+                found = self._checked(batch, count, found, tape)
+            if self.foreign:
+                named = {n: self.parameters[n] for n in self.parameters if n in self.foreign}
+                formed = _batch_gradients(self.objective, named, batch, count, self.loss)
+                dtype = self.objective.sum_dtype
+                found |= {n: [Dense(g.detach().to(dtype))] for n, g in formed.items()}
+        return found
+
+    def recorded(self, batch: Any, count: int) -> tuple[Any, Tape]:
+        """The model's outputs for a batch, and the tape of how it came to them."""
+        tape = self._tape(self.parameters, count)
+        outputs = tape.forward(lambda: self.objective.outputs(batch))
+        self.batches += 1
+        if not self._doubtful(tape):
+            return outputs, tape
+        self._checked(batch, count, *self._taped(batch, count))
+        tape = self._tape(self.parameters, count)
+        return tape.forward(lambda: self.objective.outputs(batch)), tape
+
+    def _tape(self, watched: dict[str, Tensor], count: int) -> Tape:
+        return Tape(watched, count, self.layouts, self.careful, list(self.objective._module.buffers()))
+
+    def _taped(self, batch: Any, count: int) -> tuple[dict[str, list[Factor]], Tape]:
+        watched = {n: p for n, p in self.parameters.items() if n not in self.foreign}
+        tape = self._tape(watched, count)
+        if not watched:
+            return {}, tape
+        try:
+            losses = tape.forward(lambda: self.objective.losses(batch, count, loss=self.loss))
+            found = tape.backward([losses])
+        except ChangedInPlaceError:
+            if self.careful:
+                raise
+            self.careful = True
+            return self._taped(batch, count)
+        self._give_up(tape.foreign)
+        return found, tape
+
+    def _doubtful(self, tape: Tape) -> bool:
+        """Whether to check this batch: it is of a new kind, or it is number 1, 8, 64 ... in case kinds do not tell."""
+        power = self.batches & (self.batches - 1) == 0 and self.batches.bit_length() % 3 == 1
+        return power or self._is_new(tape)
+
+    def _is_new(self, tape: Tape) -> bool:
+        return tape.dynamic or bool(tape.unsure) or tape.pattern() not in self.checked
+
+    def _checked(self, batch: Any, count: int, found: dict[str, list[Factor]], tape: Tape) -> dict[str, list[Factor]]:
+        """After trying the other places where a call's output may have its examples."""
+        weights = torch.randn(count, generator=torch.Generator().manual_seed(count)).to(self.objective.device)
+        expected = self._by_autograd(batch, count, weights)
+        wrong = self._differing(found, expected, weights) | tape.unsure
+        if wrong and not self._is_new(tape):
+            self._note_late()
+        for layout in LAYOUTS:
+            if not wrong:
+                break
+            layouts, self.layouts = self.layouts, dict(self.layouts)
+            self.layouts |= {c.key: layout for c in tape.calls if wrong & tape.roots(c.use.names)}
+            try:
+                found, tape = self._taped(batch, count)
+                wrong = self._differing(found, expected, weights) | tape.unsure
+            except (IndexError, RuntimeError) as error:  # the model cannot take outputs that are laid out so
+                if ran_out_of_memory(error):
+                    raise
+                self.layouts = layouts
+        if wrong:
+            self._give_up(wrong)
+            return self._checked(batch, count, *self._taped(batch, count))  # calls may have other names now
+        self.layouts |= {call.key: call.layout for call in tape.calls}
+        self.checked.add(tape.pattern())
+        return {n: f for n, f in found.items() if n not in self.foreign}
+
+    def _by_autograd(self, batch: Any, count: int, weights: Tensor) -> dict[str, Tensor]:
+        """The gradient of the losses' sum with these weights, which tells every example from every other."""
+        live = {n: p.clone().requires_grad_() for n, p in self.parameters.items() if n not in self.foreign}
+        if not live:
+            return {}
+        with torch.enable_grad():
+            values = self.objective.losses(batch, count, live, self.loss)
+        if not values.requires_grad:
+            return {n: torch.zeros_like(p).flatten() for n, p in self.parameters.items() if n in live}
+        rows = torch.autograd.grad(values, list(live.values()), weights.to(values), allow_unused=True)
+        return {
+            n: (torch.zeros_like(p) if row is None else row).flatten().detach()
+            for row, (n, p) in zip(rows, live.items(), strict=True)
+        }
+
+    def _differing(self, found: Factors, expected: dict[str, Tensor], weights: Tensor) -> set[str]:
+        """Parameters whose gradients differ from what autograd says, beyond rounding."""
+        if not expected:
+            return set()
+        epsilon = torch.finfo(self.objective.dtype).eps
+        whole = torch.stack([row.float().norm() for row in expected.values()]).norm()
+        wrong = set()
+        for name, row in expected.items():
+            mine = row.new_zeros(row.shape, dtype=self.objective.sum_dtype)
+            for factor in found.get(name, []):
+                mine = mine + factor.weighted(weights.to(mine))
+            # Models in double precision may round to single in places, as Llama's norms do.
+            bound = 30 * max(epsilon, 1e-7) ** 0.75 * row.float().norm() + 30 * epsilon * whole
+            if not (mine - row).norm() <= bound:
+                wrong.add(name)
+        return wrong
+
+    def _note_late(self) -> None:
+        """One batch of this kind was right when it was checked, but others may have been handed out since."""
+        self.objective.notes.add(
+            f"{self.objective.stage.name}: the model moves examples to other places within a batch in ways that could "
+            f"not be seen in its calls; scores of examples in the first {self.batches - 1} batches may be those of "
+            "their neighbours. Use `batch_size=1`"
+        )
+
+    def _give_up(self, names: set[str]) -> None:
+        self.foreign |= names
+        if names:
+            self.objective.uncovered |= names
+
+
+def _batch_gradients(
+    objective: Objective, here: dict[str, Tensor], batch: Any, count: int, loss: Loss | None
+) -> dict[str, Tensor]:
+    def one(p: dict[str, Tensor], example: Any) -> Tensor:
+        return objective.losses(example, 1, p, loss)[0]
+
+    if objective.separable(batch, count, loss):
+        size = objective.dtype.itemsize * sum(p.numel() for p in here.values())
+        at_once = max(1, min(count, BUDGET // size))
+        try:
+            each = vmap(grad(one), in_dims=(None, example_dims(batch, count)), chunk_size=at_once)
+            return each(here, as_examples(batch, count))
+        except RuntimeError as error:
+            if ran_out_of_memory(error):
+                raise
+            objective.note_loop()
+    return _looped_gradients(objective, here, batch, count, loss)
+
+
+def _looped_gradients(
+    objective: Objective, here: dict[str, Tensor], batch: Any, count: int, loss: Loss | None
+) -> dict[str, Tensor]:
+    live = {n: p.clone().requires_grad_() for n, p in here.items()}
+    values = objective.losses(batch, count, live, loss)
+    rows = [torch.autograd.grad(value, list(live.values()), retain_graph=True, allow_unused=True) for value in values]
+    return {
+        n: torch.stack([row[i] if row[i] is not None else torch.zeros_like(p) for row in rows])
+        for i, (n, p) in enumerate(live.items())
+    }
