@@ -50,7 +50,10 @@ class Everything(nn.Module):
         return self.head(torch.tanh(self.sweep(hidden.mT)).mean(2))
 
 
-def test_a_large_index_is_kept_in_bfloat16(tmp_path, monkeypatch):
+@pytest.mark.parametrize("instructions", [True, False])
+def test_a_large_index_is_kept_in_bfloat16(tmp_path, monkeypatch, instructions):
+    """Whether the processor multiplies it, or it is turned into single precision first."""
+    monkeypatch.setattr(influence.packed, "halves_pay", lambda device: instructions)
     study, new = tiny_study(), tiny_data(5, 3, seed=9)
     small = Index(study, tmp_path / "small", **QUIET)
     monkeypatch.setattr(influence.gradients, "LARGE", 0)
@@ -59,6 +62,19 @@ def test_a_large_index_is_kept_in_bfloat16(tmp_path, monkeypatch):
     assert small.error < 1e-5 < large.error < 0.05
     error = np.abs(large.query(new).values - expected(study, new)).max() / np.abs(expected(study, new)).max()
     assert error < 0.05
+
+
+def test_units_that_are_cut_off_in_all_examples_change_nothing(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        model[0].bias[[1, 4, 5]] = -100.0
+    data = TensorDataset(torch.randn(30, 20), torch.randint(3, (30,)))
+    loss = lambda outputs, batch: nn.functional.cross_entropy(outputs, batch[1], reduction="none")  # noqa: E731
+    new = TensorDataset(torch.randn(4, 20), torch.randint(3, (4,)))
+    study = Study("idle", [Stage("idle", model, loss, data, l2=0.1)], new)
+    found = Index(study, tmp_path / "index", **QUIET).query(new).values
+    np.testing.assert_allclose(found, expected(study, new), rtol=1e-4, atol=1e-7)
 
 
 def test_every_kind_of_factor_is_kept(tmp_path, monkeypatch):
