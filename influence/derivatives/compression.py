@@ -19,7 +19,7 @@ from torch import Tensor
 from influence.derivatives.factors import Factor, Factors, Outer, add_sum_of_dots
 from influence.derivatives.narrowing import Bases, narrowed, narrowed_vectors, narrowest
 
-RANKS = (4, 6, 8, 12, 16, 24, 32)
+RANKS = (4, 6, 8, 10, 12, 16, 24, 32)
 OVERSAMPLED = 4
 """Random directions beyond the rank that the range is looked for in."""
 MARGIN = 0.3
