@@ -7,7 +7,7 @@ and the coordinates of the rest in its main directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -29,20 +29,23 @@ STEP = 8192
 
 @dataclass(frozen=True)
 class Formed:
-    """Gradients themselves.
+    """Gradients themselves, where any of them has something.
 
     Attributes:
-        gradients: (k, size).
+        gradients: (k, S).
         example: (k,), whose they are.
+        places: in the parameter, (S,).
     """
 
     gradients: Tensor
     example: Tensor
+    places: Tensor
 
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         """Add the dot products with `vectors` (Q, size) to `scores` (n, Q)."""
-        rows = self.gradients.to(scores.device)
-        scores.index_add_(0, self.example.to(scores.device).long(), (rows @ vectors.to(rows.dtype).T).to(scores.dtype))
+        rows, places = self.gradients.to(scores.device), self.places.to(vectors.device)
+        some = vectors[:, places].to(scores.device, rows.dtype)
+        scores.index_add_(0, self.example.to(scores.device).long(), (rows @ some.T).to(scores.dtype))
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,9 @@ def packed(factor: Factor, dtype: torch.dtype, basis: Tensor | None = None) -> P
         values = factor.values[where].to(dtype)
         return Entries(factor.index[where].int(), values, example)
     if not isinstance(factor, Outer) or factor.left[0].numel() + factor.right[0].numel() >= factor.shape[1]:
-        every = torch.arange(factor.shape[0], dtype=torch.int32, device=factor.gradients().device)
-        return Formed(factor.gradients().to(dtype), every)
+        gradients = factor.gradients().to(dtype)
+        every, places = (torch.arange(n, dtype=torch.int32, device=gradients.device) for n in gradients.shape)
+        return Formed(gradients, every, places)
     where, example = _occupied(factor.left)
     left, right = (side.transpose(1, 2)[where] for side in (factor.left, factor.right))  # (T, g, side)
     if basis is None:
@@ -186,7 +190,10 @@ def is_wide(factor: Factor) -> bool:
 
 
 def tensors_of(batches: Sequence[Mapping[str, list[Packed]]], starts: Sequence[int]) -> dict[str, Tensor]:
-    """Packed batches joined, as named tensors; `starts` are the first examples of each."""
+    """Packed batches joined, as named tensors; `starts` are the first examples of each.
+
+    What no example has anything in, as the weights of units that a ReLU cuts off, is left out of formed gradients.
+    """
     found: dict[str, list[Tensor]] = {}
     for start, batch in zip(starts, batches, strict=True):
         for name, several in batch.items():
@@ -194,11 +201,17 @@ def tensors_of(batches: Sequence[Mapping[str, list[Packed]]], starts: Sequence[i
                 for what, tensor in _named(each):
                     shifted = tensor + start if what == "example" else tensor
                     found.setdefault(f"{type(each).__name__}|{what}|{number}|{name}", []).append(shifted)
-    return {key: torch.cat(tensors).cpu().contiguous() for key, tensors in found.items()}
+    whole = {key: torch.cat(tensors).cpu().contiguous() for key, tensors in found.items() if "|places|" not in key}
+    for key in [key for key in whole if key.startswith("Formed|gradients|")]:
+        used = whole[key].any(0).nonzero().flatten()
+        whole[key] = whole[key][:, used]
+        whole[key.replace("gradients", "places", 1)] = used.int()
+    return whole
 
 
 def from_tensors(tensors: Mapping[str, Tensor], bases: Mapping[str, Tensor]) -> Iterator[tuple[str, Packed]]:
     """(parameter, packed) of what `tensors_of` made."""
+    kinds: dict[str, Callable[..., Packed]] = {"Formed": Formed, "Pairs": Pairs, "Entries": Entries}
     parts: dict[tuple[str, str, str], dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         kind, what, number, name = key.split("|", 3)
@@ -207,7 +220,7 @@ def from_tensors(tensors: Mapping[str, Tensor], bases: Mapping[str, Tensor]) -> 
         if kind == "Narrowed":
             yield name, Narrowed(**of, basis=bases[f"{number}|{name}"])
         else:
-            yield name, {"Formed": Formed, "Pairs": Pairs, "Entries": Entries}[kind](**of)
+            yield name, kinds[kind](**of)
 
 
 def _named(each: Packed) -> Iterator[tuple[str, Tensor]]:

@@ -66,13 +66,14 @@ def narrowest(
     allowed = SHARE * error * exact[:, some].norm(dim=0)
     found = {}
     for name, basis in directions.items():
+        if name not in factors:
+            continue
         turned = _turned(vectors[name][some], basis)
-        along = _narrow(factors[name], basis).gradients().view(len(exact), -1, len(basis))
         left, width = torch.zeros_like(exact[:, some]), len(basis)
         step = -(-width // STEPS)
         while width > step:
             part = slice(width - step, width)
-            left += along[..., part].flatten(1) @ turned[..., part].flatten(1).T
+            _narrow(factors[name], basis[:, part]).add_dots(left, turned[..., part].flatten(1))
             if float((left.norm(dim=0) > allowed).double().mean()) > OUTSIDE:
                 break
             width -= step

@@ -14,7 +14,9 @@ from torch.utils.data import TensorDataset
 import influence.gradients
 import influence.packed
 from influence import Index, Stage, Study, attribute
+from influence.derivatives.factors import Dense
 from influence.errors import RunError
+from influence.packed import from_tensors, packed, tensors_of
 
 QUIET = {"method": "exact", "progress": False}
 
@@ -75,6 +77,20 @@ def test_units_that_are_cut_off_in_all_examples_change_nothing(tmp_path):
     study = Study("idle", [Stage("idle", model, loss, data, l2=0.1)], new)
     found = Index(study, tmp_path / "index", **QUIET).query(new).values
     np.testing.assert_allclose(found, expected(study, new), rtol=1e-4, atol=1e-7)
+
+
+def test_formed_gradients_keep_only_the_places_in_which_any_example_has_something():
+    gradients = torch.randn(2, 3, 6)
+    gradients[:, :, 4] = 0
+    gradients[1, :, 2] = 0  # the second batch's only
+    batches = [{"weight": [packed(Dense(batch), torch.float32)]} for batch in gradients]
+    tensors = tensors_of(batches, [0, 3])
+    assert tensors["Formed|gradients|0|weight"].shape == (6, 5)
+    ((name, found),) = from_tensors(tensors, {})
+    scores, vectors = torch.zeros(6, 2), torch.randn(2, 6)
+    found.add_dots(scores, vectors)
+    assert name == "weight"
+    torch.testing.assert_close(scores, gradients.flatten(0, 1) @ vectors.T)
 
 
 def test_every_kind_of_factor_is_kept(tmp_path, monkeypatch):
