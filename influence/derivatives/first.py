@@ -61,8 +61,9 @@ def dots(
         layout: of the parameters.
         vectors: (Q, P), or by parameter (Q, size) each, which may be mapped from files.
         start: the first example.
-        error: how wrong, relatively, any query's products may be for speed: its vectors are then of low rank or of half
-            precision; `objective.compression` says how, and the error on a batch of examples from all over the data.
+        error: how wrong, relatively, any query's products may be for speed: its vectors are then of low rank, narrowed,
+            or of half precision; `objective.compression` says how, and the error on a batch of examples from all over
+            the data.
     """
     if isinstance(vectors, Tensor):
         if len(vectors) == 1:
@@ -85,7 +86,10 @@ def dots(
 def _compressed(
     watch: Watch, data: Any, vectors: Mapping[str, Tensor], error: float
 ) -> tuple[list[Group], Bases, dict[str, Any]]:
-    """By examples from all over the data: the same ones wherever a pass begins, for one that is taken up again."""
+    """As `compression.compressed`, of vectors (Q, size) by parameter, by examples from all over the data.
+
+    They are the same ones wherever a pass begins: one that is taken up again must do as the first did.
+    """
     objective = watch.objective
 
     def some(first: int, count: int) -> Iterator[tuple[Factors, int]]:

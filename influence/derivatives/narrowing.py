@@ -36,7 +36,12 @@ Bases = Mapping[str, Tensor]
 
 
 def main_directions(batches: Iterable[Factors], queries: int) -> dict[str, Tensor]:
-    """Of what goes into every layer for which narrowing so many vectors may pay: (R, R), the largest first."""
+    """Of what goes into the layers for which narrowing may pay: parameter -> orthonormal columns (R, R), largest first.
+
+    Args:
+        batches: parameter -> factors of weights (L, R), of some examples.
+        queries: how many vectors are to be narrowed.
+    """
     moments: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(0)
     for factors in batches:
