@@ -27,7 +27,7 @@ LARGE = 2**28
 """Bytes beyond which gradients are kept in bfloat16, and wide outputs narrowed."""
 PROBES = 512
 """Examples on which the error is measured, and from which main directions are found."""
-FORMAT = 3
+FORMAT = 4
 
 
 class Gradients:

@@ -7,9 +7,9 @@ and the coordinates of the rest in its main directions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -27,59 +27,56 @@ STEP = 8192
 """Positions that are multiplied at once: what processors' caches hold."""
 
 
+WIDTH = 16
+"""Columns of sides are kept in multiples of it: a product with 48 of them takes less time than one with 35."""
+
+
 @dataclass(frozen=True)
 class Formed:
     """Gradients themselves, where any of them has something.
 
     Attributes:
-        gradients: (k, S).
-        example: (k,), whose they are.
+        gradients: (n, S), of every example.
         places: in the parameter, (S,).
     """
 
     gradients: Tensor
-    example: Tensor
     places: Tensor
 
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
         """Add the dot products with `vectors` (Q, size) to `scores` (n, Q)."""
         rows, places = self.gradients.to(scores.device), self.places.to(vectors.device)
-        some = vectors[:, places].to(scores.device, rows.dtype)
-        scores.index_add_(0, self.example.to(scores.device).long(), (rows @ some.T).to(scores.dtype))
+        scores += rows @ vectors[:, places].to(scores.device, rows.dtype).T
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Gradients that are sums over positions t of left[t] (outer) right[t].
+    """Gradients that are sums over positions t of left[t] (outer) right[t], where any of these has something.
 
     Attributes:
         left: (T, g, L).
         right: (T, g, R).
+        places: of their products in a group's part of the parameter, (L, R).
         example: (T,), whose position it is.
     """
 
     left: Tensor
     right: Tensor
+    places: Tensor
     example: Tensor
 
-    @cached_property
-    def _used(self) -> Tensor:
-        """The units that a ReLU does not cut off in all of these examples."""
-        return self.left.flatten(0, 1).any(0).nonzero().flatten()
-
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
-        groups, sides = self.left.shape[1], (self.left.shape[2], self.right.shape[2])
         # Where bfloat16 has no instructions, its products take several times as long as the change to float32.
         dtype = self.right.dtype if halves_pay(scores.device) else scores.dtype
-        matrices = vectors.to(scores.device, dtype).view(-1, groups, *sides)
-        used = self._used.to(scores.device)
+        places = self.places.to(vectors.device)
+        matrices = vectors.view(len(vectors), self.left.shape[1], -1)[:, :, places].to(scores.device, dtype)
         for part in _parts(len(self.left)):
             left, right = (side[part].to(scores.device, dtype) for side in (self.left, self.right))
             example = self.example[part].to(scores.device).long()
-            left = left[..., used]
-            for q, matrix in enumerate(matrices[:, :, used]):
+            for q, matrix in enumerate(matrices):
                 # The longer side is multiplied away, the shorter one summed.
-                one, other = (_times(left, matrix), right) if sides[0] > sides[1] else (_times(right, matrix.mT), left)
+                wide = left.shape[2] > right.shape[2]
+                one, other = (_times(left, matrix), right) if wide else (_times(right, matrix.mT), left)
                 scores[:, q].index_add_(0, example, torch.linalg.vecdot(one, other).sum(1).to(scores.dtype))
 
 
@@ -154,12 +151,11 @@ def packed(factor: Factor, dtype: torch.dtype, basis: Tensor | None = None) -> P
         return Entries(factor.index[where].int(), values, example)
     if not isinstance(factor, Outer) or factor.left[0].numel() + factor.right[0].numel() >= factor.shape[1]:
         gradients = factor.gradients().to(dtype)
-        every, places = (torch.arange(n, dtype=torch.int32, device=gradients.device) for n in gradients.shape)
-        return Formed(gradients, every, places)
+        return Formed(gradients, _places(gradients.shape[1:]))
     where, example = _occupied(factor.left)
     left, right = (side.transpose(1, 2)[where] for side in (factor.left, factor.right))  # (T, g, side)
     if basis is None:
-        return Pairs(left.to(dtype), right.to(dtype), example)
+        return Pairs(left.to(dtype), right.to(dtype), _places((left.shape[2], right.shape[2])), example)
     index, values, rest = _split(left[:, 0])
     coordinates = (rest @ basis.to(rest)).to(dtype)
     return Narrowed(index.int(), values.to(dtype), coordinates, basis, right[:, 0].to(dtype), example)
@@ -192,21 +188,38 @@ def is_wide(factor: Factor) -> bool:
 def tensors_of(batches: Sequence[Mapping[str, list[Packed]]], starts: Sequence[int]) -> dict[str, Tensor]:
     """Packed batches joined, as named tensors; `starts` are the first examples of each.
 
-    What no example has anything in, as the weights of units that a ReLU cuts off, is left out of formed gradients.
+    Where no example has anything, as at units that a ReLU cuts off, gradients and sides of pairs are cut.
     """
-    found: dict[str, list[Tensor]] = {}
+    joined: dict[str, list[Packed]] = {}
     for start, batch in zip(starts, batches, strict=True):
         for name, several in batch.items():
             for number, each in enumerate(several):
-                for what, tensor in _named(each):
-                    shifted = tensor + start if what == "example" else tensor
-                    found.setdefault(f"{type(each).__name__}|{what}|{number}|{name}", []).append(shifted)
-    whole = {key: torch.cat(tensors).cpu().contiguous() for key, tensors in found.items() if "|places|" not in key}
-    for key in [key for key in whole if key.startswith("Formed|gradients|")]:
-        used = whole[key].any(0).nonzero().flatten()
-        whole[key] = whole[key][:, used]
-        whole[key.replace("gradients", "places", 1)] = used.int()
-    return whole
+                moved = each if isinstance(each, Formed) else replace(each, example=each.example + start)
+                joined.setdefault(f"{number}|{name}", []).append(moved)
+    found = {}
+    for key, parts in joined.items():
+        whole = {
+            field.name: torch.cat([getattr(part, field.name) for part in parts])
+            for field in fields(parts[0])
+            if field.name not in ("basis", "places")
+        }
+        if isinstance(parts[0], Formed | Pairs):
+            whole |= _cut(whole, parts[0].places)
+        for what, tensor in whole.items():
+            found[f"{type(parts[0]).__name__}|{what}|{key}"] = tensor.cpu().contiguous()
+    return found
+
+
+def _cut(whole: Mapping[str, Tensor], places: Tensor) -> dict[str, Tensor]:
+    """Gradients or sides of pairs where any has something, and the places of what is left."""
+    found = {}
+    for side, what in enumerate(what for what in ("gradients", "left", "right") if what in whole):
+        empty = ~whole[what].flatten(0, -2).any(0)
+        width = 1 if what == "gradients" else WIDTH
+        count = math.ceil(int((~empty).sum()) / width) * width
+        used = empty.int().argsort(stable=True)[:count].sort().values
+        found[what], places = whole[what][..., used], places.index_select(side, used.to(places.device))
+    return found | {"places": places}
 
 
 def from_tensors(tensors: Mapping[str, Tensor], bases: Mapping[str, Tensor]) -> Iterator[tuple[str, Packed]]:
@@ -223,8 +236,8 @@ def from_tensors(tensors: Mapping[str, Tensor], bases: Mapping[str, Tensor]) -> 
             yield name, kinds[kind](**of)
 
 
-def _named(each: Packed) -> Iterator[tuple[str, Tensor]]:
-    return ((field.name, getattr(each, field.name)) for field in fields(each) if field.name != "basis")
+def _places(shape: Sequence[int]) -> Tensor:
+    return torch.arange(math.prod(shape), dtype=torch.int32).view(*shape)
 
 
 def _occupied(sides: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import influence.gradients
 import influence.packed
 from influence import Index, Stage, Study, attribute
-from influence.derivatives.factors import Dense
+from influence.derivatives.factors import Dense, Outer
 from influence.errors import RunError
 from influence.packed import from_tensors, packed, tensors_of
 
@@ -91,6 +91,23 @@ def test_formed_gradients_keep_only_the_places_in_which_any_example_has_somethin
     found.add_dots(scores, vectors)
     assert name == "weight"
     torch.testing.assert_close(scores, gradients.flatten(0, 1) @ vectors.T)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_pairs_keep_only_the_outputs_and_inputs_in_which_any_example_has_something(groups):
+    left, right = torch.randn(2, 3, groups, 2, 40), torch.randn(2, 3, groups, 2, 50)
+    left[..., 3:30], right[..., 20:49] = 0, 0
+    left[0, 1] = 0  # an example's whole gradient
+    factors = [Outer(*sides) for sides in zip(left, right, strict=True)]
+    tensors = tensors_of([{"weight": [packed(each, torch.float32)]} for each in factors], [0, 3])
+    assert tensors["Pairs|left|0|weight"].shape[1:] == (groups, 16)
+    assert tensors["Pairs|right|0|weight"].shape[1:] == (groups, 32)
+    ((_, found),) = from_tensors(tensors, {})
+    vectors = torch.randn(4, groups * 40 * 50)
+    scores = torch.zeros(6, 4)
+    found.add_dots(scores, vectors)
+    exact = torch.einsum("ngpl,ngpr,qglr->nq", left.flatten(0, 1), right.flatten(0, 1), vectors.view(4, groups, 40, 50))
+    torch.testing.assert_close(scores, exact, rtol=1e-4, atol=1e-4)
 
 
 def test_every_kind_of_factor_is_kept(tmp_path, monkeypatch):
