@@ -10,46 +10,25 @@ cheapest whose scores of some examples are as near as asked.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Factor, Factors, Outer, add_sum_of_dots
+from influence.derivatives.active import Active, active
+from influence.derivatives.factors import Factors, Outer
+from influence.derivatives.low_rank import LowRank, add_dots, dots_by_direction, low_rank
 from influence.derivatives.narrowing import Bases, narrowed, narrowed_vectors, narrowest
+from influence.derivatives.objective import BUDGET
 
 RANKS = (4, 6, 8, 10, 12, 16, 24, 32)
-OVERSAMPLED = 4
-"""Random directions beyond the rank that the range is looked for in."""
 MARGIN = 0.3
 """Share of the allowed error that may be measured: on other examples it may be larger."""
 DISORDER = 0.05
 """What the rank correlation may lack of 1, as a share of the allowed error: small scores have to keep their order."""
 SMALLEST = 0.05
 """Share of the queries from which on they are worth a group of their own."""
-
-
-@dataclass
-class LowRank:
-    """Vectors (Q, L R) as sum_r left[r, q] (outer) right[r, q]: left (r, Q, L), right (r, Q, R), the largest first."""
-
-    left: Tensor
-    right: Tensor
-
-    def __getitem__(self, queries: Tensor) -> LowRank:
-        return LowRank(self.left[:, queries], self.right[:, queries])
-
-    @property
-    def rank(self) -> int:
-        return len(self.left)
-
-    def leading(self, rank: int) -> LowRank:
-        """Of a smaller rank."""
-        return LowRank(self.left[:rank], self.right[:rank])
-
-    def to(self, dtype: torch.dtype) -> LowRank:
-        return LowRank(self.left.to(dtype), self.right.to(dtype))
 
 
 Vectors = Mapping[str, Tensor | LowRank]
@@ -65,6 +44,7 @@ class Group:
         rank: of vectors of linear layers; 0: as they are.
         half: whether they are of half precision.
         narrow: whether they are narrowed, as the factors must be then.
+        active: parameter -> where examples have anything, of those of which much is left out.
     """
 
     queries: Tensor
@@ -72,6 +52,16 @@ class Group:
     rank: int = 0
     half: bool = False
     narrow: bool = False
+    active: dict[str, Active] = field(default_factory=dict)
+
+    def leave_out_idle(self, factors: Factors) -> None:
+        """Leave out of the products what these examples have nothing in."""
+        room = BUDGET
+        for name, several in factors.items():
+            found = active(self.vectors[name], several)
+            if found and found.nbytes <= room:
+                self.active[name] = found
+                room -= found.nbytes
 
     def dots(self, factors: Factors, count: int) -> Tensor:
         """Dot products of `count` examples' gradients with its vectors, (count, q), in at least single precision."""
@@ -80,7 +70,8 @@ class Group:
         dtype = torch.promote_types(like.dtype, torch.float32)
         found = torch.zeros(count, len(self.queries), dtype=dtype, device=like.device)
         for name, several in factors.items():
-            _add_dots(found, several, self.vectors[name])
+            left, vectors = self.active[name].of(several) if name in self.active else (several, self.vectors[name])
+            add_dots(found, left, vectors)
         return found
 
 
@@ -119,6 +110,8 @@ def compressed(
         worst, rest = max(worst, wrong), rest[~near]
         if not len(rest):
             break
+    for group in groups:
+        group.leave_out_idle(narrowed(factors, bases) if group.narrow else factors)
     forms = [{"rank": g.rank, "half": g.half, "narrow": g.narrow, "queries": len(g.queries)} for g in groups]
     widths = {name: [basis.shape[1], len(basis)] for name, basis in bases.items()}
     return groups, bases, {"forms": forms, "narrowed": widths, "error": worst}
@@ -225,8 +218,8 @@ def _dots_by_rank(
         (factor,) = factors[name]
         assert isinstance(factor, Outer)
         whole = torch.zeros_like(others)
-        _add_dots(whole, factors[name], group.vectors[name])
-        parts = _dots_by_direction(factor, one.to(torch.bfloat16) if half else one)
+        add_dots(whole, factors[name], group.vectors[name])
+        parts = dots_by_direction(factor, one.to(torch.bfloat16) if half else one)
         for rank, total in found.items():
             total += parts[:, :rank].sum(1, dtype=total.dtype) if 0 < rank <= one.rank else whole
     return found
@@ -238,36 +231,3 @@ def halves_pay(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = (getattr(torch.cpu, f"_is_{name}_supported", lambda: False) for name in ("avx512_bf16", "amx_tile"))
     return device.type == "cpu" and any(check() for check in known)
-
-
-def low_rank(matrices: Tensor, rank: int) -> LowRank:
-    """The leading `rank` directions of (Q, L, R), by a seeded range finder (Halko et al. 2011)."""
-    short = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
-    generator = torch.Generator().manual_seed(0)
-    width = min(rank + OVERSAMPLED, short.shape[1])
-    span = short @ torch.randn(short.shape[2], width, generator=generator).to(short)
-    span = short @ (short.mT @ torch.linalg.qr(span)[0])
-    span = torch.linalg.qr(span)[0]
-    inside = span.mT @ short
-    # Within the span, the leading directions are the eigenvectors of the small Gram matrix.
-    within = torch.linalg.eigh(inside @ inside.mT)[1].flip(2)[:, :, :rank]
-    axes = (span @ within).permute(2, 0, 1).contiguous()  # (r, Q, short side)
-    other = (within.mT @ inside).transpose(0, 1).contiguous()
-    return LowRank(axes, other) if short is matrices else LowRank(other, axes)
-
-
-def _dots_by_direction(factor: Outer, vectors: LowRank) -> Tensor:
-    """Dot products of a linear layer's gradients with each of the directions, (n, r, Q): two thin products."""
-    left, right = (side[:, 0, 0].to(vectors.left.dtype) for side in (factor.left, factor.right))
-    a, b = left @ vectors.left.flatten(0, 1).T, right @ vectors.right.flatten(0, 1).T
-    return a.mul_(b).unflatten(1, vectors.left.shape[:2])
-
-
-def _add_dots(scores: Tensor, factors: list[Factor], vectors: Tensor | LowRank) -> None:
-    """Add a parameter's dot products, whatever form the vectors have, to `scores` (n, q)."""
-    if isinstance(vectors, LowRank):
-        (factor,) = factors
-        assert isinstance(factor, Outer)
-        scores += _dots_by_direction(factor, vectors).sum(1, dtype=scores.dtype)
-    else:
-        add_sum_of_dots(scores, factors, vectors)

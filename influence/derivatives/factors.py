@@ -145,7 +145,7 @@ class Outer(Factor):
 
     def weighted(self, weights: Tensor) -> Tensor:
         if self.groups * self.positions > 1 and self.fits:
-            return weights @ self._formed
+            return weights @ self.formed
         left = (self.left * weights[:, None, None, None]).transpose(0, 1).flatten(1, 2)
         return torch.bmm(left.transpose(1, 2), self.right.transpose(0, 1).flatten(1, 2)).flatten()
 
@@ -155,7 +155,7 @@ class Outer(Factor):
         return self.left.element_size() * math.prod(self.shape) <= CHUNK
 
     @cached_property
-    def _formed(self) -> Tensor:
+    def formed(self) -> Tensor:
         return self.gradients()
 
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
@@ -171,7 +171,7 @@ class Outer(Factor):
     def _add_by_positions(self, scores: Tensor, vectors: Tensor) -> None:
         """The sum over positions is formed, once for all queries where it fits."""
         if self.fits:
-            _add_product(scores, self._formed, vectors)
+            _add_product(scores, self.formed, vectors)
             return
         rows = max(1, CHUNK // (self.left.element_size() * self.shape[1]))
         for start in range(0, len(scores), rows):

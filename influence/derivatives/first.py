@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp
 
+from influence.derivatives.active import MANY
 from influence.derivatives.compression import Group, compressed, uncompressed
 from influence.derivatives.factors import CACHE, Factors
 from influence.derivatives.narrowing import EXAMPLES, WORTH, Bases, main_directions, narrowed
@@ -74,6 +75,8 @@ def dots(
     bases: Bases = {}
     if error:
         groups, bases, objective.compression = _compressed(watch, data, vectors, error)
+    elif len(groups[0].queries) >= MANY and len(data) >= WORTH:
+        groups[0].leave_out_idle(next(_some(watch, data, 0, objective.batch_size))[0])
     places = torch.cat([group.queries for group in groups]).argsort().to(objective.device)
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
@@ -90,18 +93,18 @@ def _compressed(
 
     They are the same ones wherever a pass begins: one that is taken up again must do as the first did.
     """
-    objective = watch.objective
-
-    def some(first: int, count: int) -> Iterator[tuple[Factors, int]]:
-        places = range(first, len(data), max(1, len(data) // count))[:count]
-        for positions, batch in objective.batches(torch.utils.data.Subset(data, places)):
-            yield watch.factors(batch, positions.stop - positions.start), positions.stop - positions.start
-
     directions = None
     if len(data) >= WORTH:
         queries = len(next(iter(vectors.values())))
-        directions = main_directions((factors for factors, _ in some(1, EXAMPLES)), queries)
-    return compressed(vectors, *next(some(0, objective.batch_size)), error, directions)
+        directions = main_directions((factors for factors, _ in _some(watch, data, 1, EXAMPLES)), queries)
+    return compressed(vectors, *next(_some(watch, data, 0, watch.objective.batch_size)), error, directions)
+
+
+def _some(watch: Watch, data: Any, first: int, count: int) -> Iterator[tuple[Factors, int]]:
+    """Factors of examples from all over the data, and how many these are, a batch at a time."""
+    places = range(first, len(data), max(1, len(data) // count))[:count]
+    for positions, batch in watch.objective.batches(torch.utils.data.Subset(data, places)):
+        yield watch.factors(batch, positions.stop - positions.start), positions.stop - positions.start
 
 
 def by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[str, Tensor]:

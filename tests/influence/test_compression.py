@@ -9,9 +9,10 @@ from minima import data, loss
 from torch import nn
 
 from influence import Stage, Study, attribute
-from influence.derivatives.compression import compressed, low_rank
+from influence.derivatives.compression import compressed
 from influence.derivatives.factors import Outer
 from influence.derivatives.first import without_specks
+from influence.derivatives.low_rank import low_rank
 from influence.errors import MethodError
 
 g = torch.Generator().manual_seed(0)
