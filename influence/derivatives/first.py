@@ -150,13 +150,13 @@ def _tangents(
     tangent = layout.unflatten(vector)
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
-        with plain_kernels(), FastPooling(), torch.no_grad():
-            try:
+        try:
+            with plain_kernels(), FastPooling(), torch.no_grad():
                 found = jvp(lambda p, b=batch, c=count: objective.losses(b, c, p), (here,), (tangent,))[1]
-            except (RuntimeError, NotImplementedError) as error:  # a function without a rule: twice the same vector
-                if ran_out_of_memory(error):
-                    raise
-                twice = dots(objective, data, layout, torch.stack([vector, vector]), positions.start)
-                yield from ((where, block[:, :1]) for where, block in twice)
-                return
+        except (RuntimeError, NotImplementedError) as error:  # a function without a rule: twice the same vector
+            if ran_out_of_memory(error):
+                raise
+            twice = dots(objective, data, layout, torch.stack([vector, vector]), positions.start)
+            yield from ((where, block[:, :1]) for where, block in twice)
+            return
         yield positions, found[:, None].to(objective.sum_dtype)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, TensorDataset
 from influence import Stage, Study, attribute
 from influence.chain import objectives_of
 from influence.derivatives import Objective
-from influence.derivatives.first import example_gradients, gradient
+from influence.derivatives.first import dots, example_gradients, gradient
 from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.second import ggn_product, hessian, hessian_product
 from influence.errors import LossError
@@ -124,6 +124,27 @@ def test_example_gradients_are_those_of_each_example_alone(stage):
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradient(objective), expected.mean(0))
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("start", [0, 4])
+def test_products_with_one_vector_and_with_several(stage, queries, start):
+    objective = objective_of(stage, batch_size=4)
+    vectors = torch.randn(queries, objective.all.size, dtype=torch.float64, generator=g)
+    found = torch.cat([block for _, block in dots(objective, stage.data, objective.all, vectors, start)])
+    expected = torch.stack([flat_gradient(stage, [i]).detach() for i in range(start, 9)]) @ vectors.T
+    torch.testing.assert_close(found, expected)
+
+
+def test_one_vector_where_forward_mode_has_no_rule():
+    """As oneDNN's LSTM in single precision."""
+    torch.manual_seed(1)
+    stage = Stage("stage", Recurrent(), loss, words(9), l2=0.1)
+    objective = objective_of(stage, batch_size=4)
+    vector = torch.randn(1, objective.all.size, generator=g)
+    found = torch.cat([block for _, block in dots(objective, stage.data, objective.all, vector)])
+    expected = torch.stack([flat_gradient(stage, [i]).detach() for i in range(9)]) @ vector.T
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def dense_hessian(stage: Stage) -> torch.Tensor:
