@@ -7,6 +7,7 @@ nothing is lost. Each batch's products depend on its own examples only, wherever
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,59 +25,65 @@ Sides = tuple[Tensor, ...]
 """Of a parameter's gradients: their factors (n, L) and (n, R) where it is a linear layer's, else themselves, formed."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Active:
-    """One parameter's vectors, and where examples have anything.
+    """Where examples have anything in one parameter.
 
     Attributes:
-        whole: (Q, size), or of low rank.
+        vectors: (Q, size), whole.
         places: of each side, masks.
-        vectors: of these places.
+        rows: of the vectors that are meant; None: all.
     """
 
-    whole: Tensor | LowRank
+    vectors: Tensor
     places: Sides
-    vectors: Tensor | LowRank
+    rows: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
         """Of the vectors of these places, which are held beside the whole ones."""
-        several = (self.vectors.left, self.vectors.right) if isinstance(self.vectors, LowRank) else (self.vectors,)
-        return sum(each.nbytes for each in several)
+        left = math.prod(int(mask.sum()) for mask in self.places)
+        return len(self.vectors) * left * self.vectors.element_size()
 
-    def of(self, several: list[Factor]) -> tuple[list[Factor], Tensor | LowRank]:
-        """A batch's factors and the vectors, of the places in which the batch or the first examples have anything."""
+    def there(self) -> Tensor:
+        """The vectors of these places."""
+        return _at(self._whole(), self.places)
+
+    def of(self, several: list[Factor], vectors: Tensor | LowRank) -> tuple[list[Factor], Tensor | LowRank]:
+        """A batch's factors, and vectors, of the places in which the batch or the first examples have anything.
+
+        Args:
+            several: the batch's factors.
+            vectors: those of the first examples' places, or what stands for them; given back unless the batch has
+                something elsewhere.
+        """
         sides = _sides(several)
         if sides is None or len(sides) != len(self.places):  # of another form than the first examples'
-            return several, self.whole
+            return several, self._whole()
         places = tuple(_anywhere(side) | mask for side, mask in zip(sides, self.places, strict=True))
         known = all(torch.equal(one, other) for one, other in zip(places, self.places, strict=True))
         kept = [side.index_select(1, mask.nonzero().flatten()) for side, mask in zip(sides, places, strict=True)]
         factor = Outer(kept[0][:, None, None], kept[1][:, None, None]) if len(kept) == 2 else Dense(kept[0])
-        return [factor], self.vectors if known else _at(self.whole, places)
+        return [factor], vectors if known else _at(self._whole(), places)
+
+    def _whole(self) -> Tensor:
+        return self.vectors if self.rows is None else self.vectors[self.rows]
 
 
-def active(vectors: Tensor | LowRank, several: list[Factor]) -> Active | None:
+def active(vectors: Tensor, several: list[Factor]) -> Active | None:
     """Where these examples have anything; None where leaving out the rest does not pay.
 
     Args:
-        vectors: (Q, size), or of low rank, of one parameter.
+        vectors: (Q, size), of one parameter.
         several: its factors of some examples.
     """
-    count, device = _queries(vectors)
-    sides = _sides(several) if count >= MANY and device.type == "cpu" else None  # elsewhere a look waits for kernels
+    worth = len(vectors) >= MANY and vectors.device.type == "cpu"  # elsewhere a look waits for every kernel
+    sides = _sides(several) if worth else None
     if sides is None:
         return None
     places = tuple(_anywhere(side) for side in sides)
-    left = 1.0
-    for mask in places:
-        left *= float(mask.double().mean())
-    return Active(vectors, places, _at(vectors, places)) if left <= MOST else None
-
-
-def _queries(vectors: Tensor | LowRank) -> tuple[int, torch.device]:
-    one = vectors.left[0] if isinstance(vectors, LowRank) else vectors
-    return len(one), one.device
+    left = math.prod(float(mask.double().mean()) for mask in places)
+    return Active(vectors, places) if left <= MOST else None
 
 
 def _sides(several: list[Factor]) -> Sides | None:
@@ -95,11 +102,8 @@ def _anywhere(side: Tensor) -> Tensor:
     return (side.amax(0) != 0) | (side.amin(0) != 0)
 
 
-def _at(vectors: Tensor | LowRank, places: Sides) -> Tensor | LowRank:
+def _at(vectors: Tensor, places: Sides) -> Tensor:
     where = [mask.nonzero().flatten() for mask in places]
-    if isinstance(vectors, LowRank):
-        left, right = where
-        return LowRank(vectors.left.index_select(2, left), vectors.right.index_select(2, right))
     if len(where) == 1:
         return vectors.index_select(1, where[0])
     matrices = vectors.unflatten(1, [len(mask) for mask in places])

@@ -40,11 +40,11 @@ class Group:
 
     Attributes:
         queries: their rows, (q,).
-        vectors: of these.
+        vectors: of these; of parameters in `active`, of the places there only.
         rank: of vectors of linear layers; 0: as they are.
         half: whether they are of half precision.
         narrow: whether they are narrowed, as the factors must be then.
-        active: parameter -> where examples have anything, of those of which much is left out.
+        active: where examples have anything, of the parameters of which much is left out.
     """
 
     queries: Tensor
@@ -52,16 +52,7 @@ class Group:
     rank: int = 0
     half: bool = False
     narrow: bool = False
-    active: dict[str, Active] = field(default_factory=dict)
-
-    def leave_out_idle(self, factors: Factors) -> None:
-        """Leave out of the products what these examples have nothing in."""
-        room = BUDGET
-        for name, several in factors.items():
-            found = active(self.vectors[name], several)
-            if found and found.nbytes <= room:
-                self.active[name] = found
-                room -= found.nbytes
+    active: Mapping[str, Active] = field(default_factory=dict)
 
     def dots(self, factors: Factors, count: int) -> Tensor:
         """Dot products of `count` examples' gradients with its vectors, (count, q), in at least single precision."""
@@ -70,14 +61,29 @@ class Group:
         dtype = torch.promote_types(like.dtype, torch.float32)
         found = torch.zeros(count, len(self.queries), dtype=dtype, device=like.device)
         for name, several in factors.items():
-            left, vectors = self.active[name].of(several) if name in self.active else (several, self.vectors[name])
+            left, vectors = several, self.vectors[name]
+            if name in self.active:
+                left, vectors = self.active[name].of(several, vectors)
             add_dots(found, left, vectors)
         return found
 
 
-def uncompressed(vectors: Mapping[str, Tensor]) -> Group:
-    """All queries, their vectors (Q, size) by parameter as they are."""
-    return Group(torch.arange(len(next(iter(vectors.values())))), vectors)
+def uncompressed(vectors: Mapping[str, Tensor], factors: Factors | None = None) -> Group:
+    """All queries, their vectors (Q, size) by parameter as they are, but for places in which `factors` have nothing."""
+    found = actives(vectors, factors) if factors else {}
+    kept = {name: found[name].there() if name in found else one for name, one in vectors.items()}
+    return Group(torch.arange(len(next(iter(vectors.values())))), kept, active=found)
+
+
+def actives(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, Active]:
+    """Where these examples have anything, of the parameters of which much may be left out."""
+    room, kept = BUDGET, {}
+    for name, several in factors.items():
+        found = active(vectors[name], several)
+        if found and found.nbytes <= room:
+            kept[name] = found
+            room -= found.nbytes
+    return kept
 
 
 def compressed(
@@ -110,8 +116,6 @@ def compressed(
         worst, rest = max(worst, wrong), rest[~near]
         if not len(rest):
             break
-    for group in groups:
-        group.leave_out_idle(narrowed(factors, bases) if group.narrow else factors)
     forms = [{"rank": g.rank, "half": g.half, "narrow": g.narrow, "queries": len(g.queries)} for g in groups]
     widths = {name: [basis.shape[1], len(basis)] for name, basis in bases.items()}
     return groups, bases, {"forms": forms, "narrowed": widths, "error": worst}
@@ -124,6 +128,9 @@ def _cheapest(
 
     Vectors that are not narrowed are near enough as they are.
     """
+    places = actives(vectors, factors)
+    vectors = {name: places[name].there() if name in places else one for name, one in vectors.items()}
+    factors = {name: places[name].of(one, vectors[name])[0] if name in places else one for name, one in factors.items()}
     thin, precisions = _thin(vectors, factors), _precisions(vectors)
     found = {half: _dots_by_rank(vectors, thin, half, factors, len(exact)) for half in precisions}
     groups, worst, rest = [], 0.0, torch.arange(exact.shape[1])
@@ -137,7 +144,9 @@ def _cheapest(
             near = (wrong <= MARGIN * error) & (_disorder(one, other).cpu() <= DISORDER * error)
         if not near.all() and near.sum() < max(1, SMALLEST * exact.shape[1]):
             continue
-        groups.append(_group(vectors, thin, rest[near], rank, half, narrow))
+        group = _group(vectors, thin, rest[near], rank, half, narrow)
+        there = {name: replace(one, rows=rest[near].to(one.vectors.device)) for name, one in places.items()}
+        groups.append(replace(group, active=there))
         worst, rest = max(worst, float(wrong[near].max())), rest[~near]
         if not len(rest):
             break

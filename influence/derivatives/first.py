@@ -76,7 +76,7 @@ def dots(
     if error:
         groups, bases, objective.compression = _compressed(watch, data, vectors, error)
     elif len(groups[0].queries) >= MANY and len(data) >= WORTH:
-        groups[0].leave_out_idle(next(_some(watch, data, 0, objective.batch_size))[0])
+        groups = [uncompressed(vectors, next(_some(watch, data, 0, objective.batch_size))[0])]
     places = torch.cat([group.queries for group in groups]).argsort().to(objective.device)
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start

@@ -28,7 +28,7 @@ OUTSIDE = 0.03
 STEPS = 8
 """Numbers of directions that are tried: eighths of all."""
 MOST = 0.75
-"""Of the directions that may be left for narrowing to pay."""
+"""Of the inputs in which examples have anything, as many directions may be left for narrowing to pay."""
 SHARE = 0.1
 """Of the allowed error that leaving the other directions out of one layer may make."""
 
@@ -82,7 +82,7 @@ def narrowest(
             if float((left.norm(dim=0) > allowed).double().mean()) > OUTSIDE:
                 break
             width -= step
-        if width <= MOST * len(basis):
+        if width <= MOST * _inputs(factors[name]):
             found[name] = basis[:, :width].contiguous()
     return found
 
@@ -110,6 +110,13 @@ def _narrow(several: list[Factor], basis: Tensor) -> Factor:
     if len(several) == 1 and isinstance(one, Outer) and one.groups == one.positions == 1:
         return Outer(one.left, one.right @ basis)
     return Dense(_turned(summed(several), basis))
+
+
+def _inputs(several: list[Factor]) -> int:
+    """In how many inputs of a layer these examples have anything: the others are left out anyway (`active.py`)."""
+    one = several[0]
+    assert isinstance(one, Outer)
+    return int(one.right.flatten(0, 2).any(0).sum())
 
 
 def _turned(rows: Tensor, basis: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from minima import loss
@@ -14,7 +16,6 @@ from influence.chain import objectives_of
 from influence.derivatives.active import MANY, Active, active
 from influence.derivatives.factors import Dense, Outer, Rows
 from influence.derivatives.first import dots, example_gradients
-from influence.derivatives.low_rank import LowRank, add_dots
 
 COUNT, SIDES = 20, (6, 10)
 
@@ -28,33 +29,35 @@ def factor(positions: int, seed: int, idle: bool = True) -> Outer:
     return Outer(left, right)
 
 
-def random_vectors(rank: int = 0) -> torch.Tensor | LowRank:
+def random_vectors() -> torch.Tensor:
     g = torch.Generator().manual_seed(9)
-    if rank:
-        return LowRank(*(torch.randn(rank, MANY, side, generator=g, dtype=torch.float64) for side in SIDES))
     return torch.randn(MANY, SIDES[0] * SIDES[1], generator=g, dtype=torch.float64)
 
 
-def whole(vectors: torch.Tensor | LowRank) -> torch.Tensor:
-    if isinstance(vectors, LowRank):
-        return torch.einsum("rql,rqk->qlk", vectors.left, vectors.right).flatten(1)
-    return vectors
-
-
-@pytest.mark.parametrize(("positions", "rank"), [(1, 0), (5, 0), (1, 2)])
+@pytest.mark.parametrize("positions", [1, 5])
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_products_are_those_with_everything(positions, rank, elsewhere):
-    vectors, asked = random_vectors(rank), factor(positions, 1)
+def test_products_are_those_with_everything(positions, elsewhere):
+    vectors, asked = random_vectors(), factor(positions, 1)
     found = active(vectors, [factor(positions, 0)])
     assert found is not None
+    assert found.nbytes == found.there().nbytes == 8 * MANY * 4 * 7
     if elsewhere:  # in one example
         asked.left[3, ..., 1], asked.right[3, ..., 8] = 2.0, 3.0
-    scores = torch.zeros(COUNT, MANY, dtype=torch.float64)
-    several, cut = found.of([asked])
-    add_dots(scores, several, cut)
-    torch.testing.assert_close(scores, asked.gradients() @ whole(vectors).T)
+    (cut,), left = found.of([asked], found.there())
+    torch.testing.assert_close(cut.gradients() @ left.T, asked.gradients() @ vectors.T)
     extra = 7 + 4 + 1  # the new output with all inputs, the new input with all outputs
-    assert several[0].shape[1] == 4 * 7 + (extra if elsewhere else 0)
+    assert cut.shape[1] == 4 * 7 + (extra if elsewhere else 0)
+
+
+def test_what_stands_for_the_vectors_does_not_for_other_places():
+    """Of some of them, in a form of their own, which is given back where nothing is elsewhere."""
+    vectors, asked, stands = random_vectors(), factor(1, 1), object()
+    rows = torch.tensor([5, 2, 9])
+    found = replace(active(vectors, [factor(1, 0)]), rows=rows)
+    assert found.of([asked], stands)[1] is stands
+    asked.right[3, ..., 8] = 3.0
+    (cut,), whole = found.of([asked], stands)
+    torch.testing.assert_close(cut.gradients() @ whole.T, asked.gradients() @ vectors[rows].T)
 
 
 def test_formed_gradients_and_forms_that_change():
@@ -62,10 +65,8 @@ def test_formed_gradients_and_forms_that_change():
     found = active(vectors, [Dense(factor(3, 0).gradients())])
     other = factor(1, 1)
     for several in ([Dense(other.gradients())], [other], [other, factor(3, 2)]):
-        scores = torch.zeros(COUNT, MANY, dtype=torch.float64)
-        left, cut = found.of(several)
-        for each in left:
-            add_dots(scores, [each], cut)
+        left, cut = found.of(several, found.there())
+        scores = sum(each.gradients() for each in left) @ cut.T
         torch.testing.assert_close(scores, sum(each.gradients() for each in several) @ vectors.T)
 
 
