@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
-from influence.errors import MethodError
+from influence.derivatives.objective import ran_out_of_memory
+from influence.errors import LossError, MethodError
 from influence.memory import bytes_held, described, refuse_what_is_too_much, size, with_smaller_batches
 from influence.progress import Progress
 from influence.ranking import top
@@ -119,7 +121,7 @@ def attribute(
             chain = Chain(study, first, solver, device=place, batch_size=batch_size, halvings=halvings)
         return _values(chain, error, bars), chain
 
-    with Progress(visible=progress) as bars:
+    with derivatives_named(study), Progress(visible=progress) as bars:
         bars.say(f"Holds {size(sum(held.values()))} of memory: {described(held)}")
         values, chain = with_smaller_batches(scored)
     report = report_of(chain, method) | {"seconds": time.perf_counter() - started}
@@ -171,6 +173,27 @@ def _replayed(
         "seconds": time.perf_counter() - started,
     }
     return Scores(found.scores[stage].float().numpy(), stage, report)
+
+
+@contextmanager
+def derivatives_named(study: Study) -> Iterator[None]:
+    """What torch cannot differentiate in a study's models, as a named error.
+
+    Raises:
+        LossError: in place of torch's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if ran_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise LossError(
+            f"Study {study.name!r}: torch cannot differentiate one of its models or losses ({type(error).__name__}: "
+            f"{reason}). "
+            "Look for operations in place, checkpointing, choices by value (masks that pick examples), and layers "
+            "without second derivatives, as EmbeddingBag: a frozen or updated stage needs those."
+        ) from error
 
 
 def usable(device: torch.device | str) -> torch.device:

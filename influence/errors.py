@@ -10,7 +10,7 @@ class StudyError(UpstreamError):
 
 
 class LossError(UpstreamError):
-    """A loss or measure does not return finite per-example values of shape (B,)."""
+    """A loss or measure does not return finite per-example values of shape (B,), or torch cannot differentiate it."""
 
 
 class CurvatureError(UpstreamError):

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from influence.attribution import Scores, check_options, report_of, usable
+from influence.attribution import Scores, check_options, derivatives_named, report_of, usable
 from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
@@ -151,7 +151,7 @@ def group_effect(
     check_options(chosen.__init__, method, options)
     _check_steps(method, second_order, steps)
     place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
-    with Progress(visible=progress) as bars:
+    with derivatives_named(study), Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(
                 study,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from influence.attribution import Scores, check_options, report_of, usable
+from influence.attribution import Scores, check_options, derivatives_named, report_of, usable
 from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
@@ -68,7 +68,7 @@ class Index:
         def solver(objective: Objective) -> Method:
             return chosen(objective, damping=damping, curvature=curvature, **options)
 
-        with Progress(visible=progress) as bars:
+        with derivatives_named(study), Progress(visible=progress) as bars:
             with bars.step(f"Curvature ({method})"):
                 self.chain = Chain(study, study.position(stage), solver, device=place)
             self.objective = self.chain.objectives[0]
@@ -87,7 +87,8 @@ class Index:
         """
         check_dataset(queries, "queries")
         started = time.perf_counter()
-        solved = self._solved(queries)
+        with derivatives_named(self.chain.study):
+            solved = self._solved(queries)
         solve = time.perf_counter() - started
         values = self.scores(solved)
         times = {"gradient_and_solve": solve, "product": time.perf_counter() - started - solve}

@@ -55,7 +55,7 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
         return None
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
     two = next(blocks(restricted(objective, order[:2]), room), None)  # some models cannot take a batch of one
-    if two is None:
+    if two is None or not len(two.formed):  # no rows: a loss that is linear in the outputs
         return None
     examples = min(min(ROWS, objective.trained.size // 2) * two.count // len(two.formed), most)
     if objective.batch_size > 1 and examples % objective.batch_size == 1:

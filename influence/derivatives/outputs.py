@@ -48,6 +48,7 @@ def roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterato
             return None
         slope = torch.cat([s.reshape(count, -1) for s in slopes if s is not None], dim=1)
         if not slope.requires_grad:  # linear in the outputs
+            _note_linear(objective)
             return iter(())
         matrix = _curvature(slope, [points[i] for i in used])
     eigenvalues, vectors = torch.linalg.eigh(matrix)
@@ -57,7 +58,17 @@ def roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterato
         return None
     scaled = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
     kept = [k for k in reversed(range(width)) if float(eigenvalues[:, k].max()) > float(rounding)]
+    if not kept:
+        _note_linear(objective)
     return (_like(scaled[:, :, k], points, used) for k in kept)
+
+
+def _note_linear(objective: Objective) -> None:
+    objective.notes.add(
+        f"{objective.stage.name}: the loss, of some batches at least, is linear in what the model returns and adds "
+        "nothing to the Gauss-Newton matrix. If these are log-probabilities, let the model return logits and the loss "
+        "be their cross_entropy"
+    )
 
 
 def _curvature(slope: Tensor, points: list[Tensor]) -> Tensor:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from tiny import tiny_data, tiny_loss, tiny_net, tiny_stages, tiny_study
 from torch import nn
+from torch.nn.functional import nll_loss
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from influence import Stage, Study, attribute
+from influence import Index, Stage, Study, attribute, group_effect
 from influence.errors import CurvatureError, LossError, MethodError, StudyError
 from influence.parameters import groups_of
 
@@ -329,3 +330,57 @@ def test_data_that_change_between_passes_are_refused(changing, message):
     fixed = TensorDataset(torch.ones(2, 3), torch.zeros(2, dtype=torch.long))
     with pytest.raises(StudyError, match=f"'moving'.*{message}"):
         attribute(Study("one", [stage], fixed), method="cg", progress=False)
+
+
+# What torch cannot differentiate
+
+
+class Bags(nn.Module):
+    """EmbeddingBag has no second derivative."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.body, self.head = nn.EmbeddingBag(7, 3), nn.Linear(3, classes)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def bags(count: int, classes: int) -> TensorDataset:
+    g = torch.Generator().manual_seed(count)
+    return TensorDataset(torch.randint(7, (count, 4), generator=g), torch.randint(classes, (count,), generator=g))
+
+
+def test_a_layer_without_second_derivatives_is_named(tmp_path):
+    old, new = Bags(2), Bags(3)
+    stages = [Stage("old", old, tiny_loss, bags(9, 2)), Stage("new", new, tiny_loss, bags(8, 3), proximity=0.1)]
+    study = Study("bags", stages, bags(4, 3))
+    message = "Study 'bags': torch cannot differentiate .*_embedding_bag_backward.* EmbeddingBag"
+    with pytest.raises(LossError, match=message):
+        ask(study)
+    with pytest.raises(LossError, match=message):
+        Index(study, tmp_path / "index", method="exact", progress=False)
+    with pytest.raises(LossError, match=message):
+        group_effect(study, "old", [1, 2], method="exact", progress=False)
+
+
+@pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "identity"])
+def test_a_loss_that_is_linear_in_the_outputs_is_told(method):
+    """Of log-probabilities; what is left is solved all the same."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(1)).double()
+
+    def loss(outputs, batch):
+        return nll_loss(outputs, batch[1], reduction="none")
+
+    data = tiny_data(12, 3)
+    found = ask(Study("log", [Stage("log", model, loss, data, l2=0.1)], data), method=method, damping=0.0)
+    assert np.isfinite(found.values).all()
+    if method != "identity":
+        gradients = []
+        for x, y in data:
+            value = loss(model(x[None]), [None, y[None]]).sum()
+            rows = torch.autograd.grad(value, list(model.parameters()))
+            gradients.append(torch.cat([row.flatten() for row in rows]))
+        exact = torch.stack(gradients) @ torch.stack(gradients).T / 0.1 / len(data)
+        np.testing.assert_allclose(found.values, exact.numpy(), rtol=1e-4, atol=1e-6)
+        assert any("linear in what the model returns" in note for note in found.report["notes"])
