@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp
+from torch.func import jvp
 
 from influence.derivatives.active import MANY
 from influence.derivatives.compression import Group, compressed, uncompressed
@@ -132,13 +132,13 @@ def without_specks(vectors: Tensor) -> Tensor:
 def gradient(objective: Objective) -> Tensor:
     """Gradient (P,) of the data term (mean loss) over the trained parameters."""
     total = torch.zeros(objective.trained.size, dtype=objective.sum_dtype, device=objective.device)
-    here = {n: objective.parameters[n] for n in objective.trained.shapes}
-    with plain_kernels():
+    here = {n: objective.parameters[n].detach().clone().requires_grad_() for n in objective.trained.shapes}
+    with plain_kernels(), torch.enable_grad():
         for positions, batch in objective.batches(objective.stage.data):
-            count = positions.stop - positions.start
-            total += objective.trained.flatten(
-                grad(lambda p, b=batch, c=count: objective.losses(b, c, p).sum())(here)
-            ).detach()
+            value = objective.losses(batch, positions.stop - positions.start, here).sum()
+            if value.requires_grad:
+                rows = torch.autograd.grad(value, list(here.values()), allow_unused=True, materialize_grads=True)
+                total += objective.trained.flatten(dict(zip(here, rows, strict=True)))
     return total / objective.count
 
 

@@ -113,7 +113,12 @@ class Objective:
             parts = [tensor[start:].split(self.batch_size) for tensor in data.tensors]
             return (list(batch) for batch in zip(*parts, strict=True))
         rest = torch.utils.data.Subset(data, range(start, len(data))) if start else data
-        return iter(torch.utils.data.DataLoader(rest, batch_size=self.batch_size, collate_fn=self.stage.collate))
+        plain = torch.Generator()  # else the loader draws from the user's random numbers
+        return iter(
+            torch.utils.data.DataLoader(
+                rest, batch_size=self.batch_size, collate_fn=self.stage.collate, generator=plain
+            )
+        )
 
     def outputs(self, batch: Any, parameters: dict[str, Tensor] | None = None) -> Any:
         """The model's outputs for a batch, at other `parameters` if given."""

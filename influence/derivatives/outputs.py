@@ -38,9 +38,11 @@ def roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterato
     leaves, rebuild = differentiable(outputs)
     points = [leaf.detach().requires_grad_() for leaf in leaves]
     with torch.enable_grad():
-        total = objective.stage.loss(rebuild(points), batch).sum()
-        slopes = torch.autograd.grad(total, points, create_graph=True, allow_unused=True)
+        losses = objective.stage.loss(rebuild(points), batch)
+        slopes = torch.autograd.grad(losses.sum(), points, create_graph=True, allow_unused=True)
         if any(p.dim() == 0 or len(p) != count for p, s in zip(points, slopes, strict=True) if s is not None):
+            return None
+        if not _examples_first(losses, points, slopes):
             return None
         used = [i for i, s in enumerate(slopes) if s is not None]
         width = sum(points[i].numel() // count for i in used)
@@ -61,6 +63,18 @@ def roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterato
     if not kept:
         _note_linear(objective)
     return (_like(scaled[:, :, k], points, used) for k in kept)
+
+
+def _examples_first(losses: Tensor, points: list[Tensor], slopes: tuple[Tensor | None, ...]) -> bool:
+    """Whether each example's loss looks at its own rows of the outputs only, not at those of a sequence as long."""
+    weights = torch.arange(1, len(losses) + 1, device=losses.device).to(losses) / len(losses)
+    weighted = torch.autograd.grad(losses, points, weights, retain_graph=True, allow_unused=True)
+    for slope, found in zip(slopes, weighted, strict=True):
+        if slope is not None and found is not None:
+            expected = slope.detach() * weights.to(slope).view(-1, *[1] * (slope.dim() - 1))
+            if not (found - expected).norm() <= torch.finfo(slope.dtype).eps ** 0.5 * expected.norm():
+                return False
+    return True
 
 
 def _note_linear(objective: Objective) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from minima import data, loss
@@ -383,3 +384,69 @@ def test_torchs_settings_are_as_before_while_gradients_are_handed_out():
     next(rows)
     assert torch.backends.mha.get_fastpath_enabled()
     assert torch.backends.cuda.flash_sdp_enabled()
+
+
+class TimeFirst(nn.Module):
+    """Outputs (T, B, C), as recurrent layers give them by default."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(x.transpose(0, 1))
+
+
+@pytest.mark.parametrize("batch_size", [5, 3])
+def test_outputs_whose_examples_are_not_first(batch_size):
+    """Not to be taken for examples first where a batch is as long as a sequence."""
+    torch.manual_seed(0)
+    examples = TensorDataset(torch.randn(10, 5, 4), torch.randint(3, (10,)))
+
+    def mean_loss(outputs, batch):
+        return cross_entropy(outputs.mean(0), batch[1], reduction="none")
+
+    study = Study("one", [Stage("stage", TimeFirst(), mean_loss, examples, l2=0.02)], examples)
+    whole, found = (
+        attribute(study, method="exact", batch_size=size, progress=False).values for size in (10, batch_size)
+    )
+    np.testing.assert_allclose(found, whole, atol=1e-4 * abs(whole).max())
+
+
+class Square(torch.autograd.Function):
+    """In the older style, which `torch.func` does not take."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient * ctx.saved_tensors[0]
+
+
+class Squares(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return Square.apply(self.inner(x))
+
+
+@pytest.mark.parametrize("method", ["identity", "exact"])
+def test_a_function_that_torch_func_does_not_take(method):
+    torch.manual_seed(0)
+    stage = Stage("stage", Squares().double(), loss, data(9, 3, 3, g), l2=0.1)
+    found = attribute(Study("one", [stage], stage.data), method=method, damping=0.0, progress=False).values
+    rows = torch.stack([flat_gradient(stage, [i]).detach() for i in range(9)])
+    curvature = ggn(objective_of(stage)) + 0.1 * torch.eye(12) if method == "exact" else torch.eye(12)
+    expected = rows @ torch.linalg.solve(curvature.double(), rows.T) / 9
+    torch.testing.assert_close(torch.from_numpy(found).double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_torchs_random_numbers_are_left_alone(stage):
+    before = torch.get_rng_state()
+    attribute(Study("one", [stage], stage.data), method="identity", progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
