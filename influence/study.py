@@ -70,6 +70,7 @@ class Stage:
             raise StudyError(
                 f"Stage {self.name!r}: model is a {type(self.model).__name__}, expected a torch.nn.Module."
             )
+        _check_parameters(self.name, self.model)
         _require_callable(self, "loss", self.loss)
         check_dataset(self.data, f"Stage {self.name!r}: data")
         for field in ("l2", "proximity"):
@@ -165,6 +166,17 @@ def check_dataset(data: Any, what: str) -> None:
         raise StudyError(f"{what} is an IterableDataset, expected a map-style one: examples need a fixed order.")
     if len(data) == 0:
         raise StudyError(f"{what} is empty, expected at least one example.")
+
+
+def _check_parameters(stage: str, model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise StudyError(f"Stage {stage!r}: parameter {name!r} has no shape yet. Call the model on a batch first.")
+        if parameter.is_complex():
+            raise StudyError(
+                f"Stage {stage!r}: parameter {name!r} is complex, which influence is not defined for here. Hold its "
+                "real and imaginary parts as parameters of their own, and put them together by torch.complex."
+            )
 
 
 def _require_callable(stage: Stage, field: str, value: Any) -> None:

@@ -82,7 +82,28 @@ def convolutional(*extra: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 3), *extra, nn.Tanh(), nn.Flatten(), nn.Linear(32, 3))
 
 
+class Spectral(nn.Module):
+    """Real parameters that are put together to complex ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.real, self.imaginary = nn.Parameter(torch.randn(2)), nn.Parameter(torch.randn(2))
+
+    def forward(self, x):
+        return torch.fft.irfft(torch.fft.rfft(x) * torch.complex(self.real, self.imaginary), n=3)
+
+
+class InTwoPrecisions(nn.Module):
+    def __init__(self, inner: torch.dtype):
+        super().__init__()
+        self.inner, self.head = nn.Linear(3, 4).to(inner), nn.Linear(4, 3).double()
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.inner(x.to(self.inner.weight.dtype))).double())
+
+
 MODELS = {
+    "complex tensors of real parameters": (Spectral, lambda n: data(n, 3, 3, g)),
     "dense": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), lambda n: data(n, 3, 3, g)),
     "convolutions": (lambda: convolutional(), images),
     "batch norm in evaluation mode, dropout": (lambda: convolutional(nn.BatchNorm2d(2), nn.Dropout(0.5)), images),
@@ -411,6 +432,20 @@ def test_outputs_whose_examples_are_not_first(batch_size):
         attribute(study, method="exact", batch_size=size, progress=False).values for size in (10, batch_size)
     )
     np.testing.assert_allclose(found, whole, atol=1e-4 * abs(whole).max())
+
+
+@pytest.mark.parametrize("method", ["identity", "exact", "cg"])
+def test_parameters_of_two_precisions(method):
+    models = [InTwoPrecisions(torch.float32), InTwoPrecisions(torch.float64)]
+    models[1].load_state_dict(models[0].state_dict())
+    examples = data(9, 3, 3, g)
+    found, expected = (
+        attribute(
+            Study("one", [Stage("stage", model, loss, examples, l2=0.1)], examples), method=method, progress=False
+        ).values
+        for model in models
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5 * abs(expected).max())
 
 
 class Square(torch.autograd.Function):

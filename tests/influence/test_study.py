@@ -335,6 +335,15 @@ def test_data_that_change_between_passes_are_refused(changing, message):
 # What torch cannot differentiate
 
 
+def test_parameters_that_are_complex_or_have_no_shape_are_named():
+    model = nn.Linear(4, 2)
+    model.shift = nn.Parameter(torch.zeros(2, dtype=torch.cfloat))
+    with pytest.raises(StudyError, match="Stage 'pretrain': parameter 'shift' is complex.*torch.complex"):
+        stage(model=model)
+    with pytest.raises(StudyError, match="Stage 'pretrain': parameter 'weight' has no shape yet. Call the model"):
+        stage(model=nn.LazyLinear(2))
+
+
 class Bags(nn.Module):
     """EmbeddingBag has no second derivative."""
 
