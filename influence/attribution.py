@@ -190,9 +190,8 @@ def derivatives_named(study: Study) -> Iterator[None]:
         reason = str(error).splitlines()[0] if str(error) else ""
         raise LossError(
             f"Study {study.name!r}: torch cannot differentiate one of its models or losses ({type(error).__name__}: "
-            f"{reason}). "
-            "Look for operations in place, checkpointing, choices by value (masks that pick examples), and layers "
-            "without second derivatives, as EmbeddingBag: a frozen or updated stage needs those."
+            f"{reason}). Look for operations in place, checkpointing, choices by value (masks that pick examples), and "
+            "layers without second derivatives, as EmbeddingBag: a frozen or updated stage needs those."
         ) from error
 
 

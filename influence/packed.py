@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives.compression import halves_pay
-from influence.derivatives.factors import Factor, Outer, Rows
+from influence.derivatives.factors import Factor, Outer, Rows, anywhere
 
 WIDE = 512
 """Outputs at several positions beyond which they are narrowed, in an index that is not exact anyway."""
@@ -25,8 +25,6 @@ ROWS = 4096
 """Positions from which the main directions are found."""
 STEP = 8192
 """Positions that are multiplied at once: what processors' caches hold."""
-
-
 WIDTH = 16
 """Columns of sides are kept in multiples of it: a product with 48 of them takes less time than one with 35."""
 
@@ -214,7 +212,7 @@ def _cut(whole: Mapping[str, Tensor], places: Tensor) -> dict[str, Tensor]:
     """Gradients or sides of pairs where any has something, and the places of what is left."""
     found = {}
     for side, what in enumerate(what for what in ("gradients", "left", "right") if what in whole):
-        empty = ~whole[what].flatten(0, -2).any(0)
+        empty = ~anywhere(whole[what])
         width = 1 if what == "gradients" else WIDTH
         count = math.ceil(int((~empty).sum()) / width) * width
         used = empty.int().argsort(stable=True)[:count].sort().values

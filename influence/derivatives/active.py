@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Dense, Factor, Outer
+from influence.derivatives.factors import Dense, Factor, Outer, anywhere
 from influence.derivatives.low_rank import LowRank
 
 MANY = 64
@@ -60,7 +60,7 @@ class Active:
         sides = _sides(several)
         if sides is None or len(sides) != len(self.places):  # of another form than the first examples'
             return several, self._whole()
-        places = tuple(_anywhere(side) | mask for side, mask in zip(sides, self.places, strict=True))
+        places = tuple(anywhere(side) | mask for side, mask in zip(sides, self.places, strict=True))
         known = all(torch.equal(one, other) for one, other in zip(places, self.places, strict=True))
         kept = [side.index_select(1, mask.nonzero().flatten()) for side, mask in zip(sides, places, strict=True)]
         factor = Outer(kept[0][:, None, None], kept[1][:, None, None]) if len(kept) == 2 else Dense(kept[0])
@@ -81,7 +81,7 @@ def active(vectors: Tensor, several: list[Factor]) -> Active | None:
     sides = _sides(several) if worth else None
     if sides is None:
         return None
-    places = tuple(_anywhere(side) for side in sides)
+    places = tuple(anywhere(side) for side in sides)
     left = math.prod(float(mask.double().mean()) for mask in places)
     return Active(vectors, places) if left <= MOST else None
 
@@ -95,11 +95,6 @@ def _sides(several: list[Factor]) -> Sides | None:
             return one.left[:, 0, 0], one.right[:, 0, 0]
         return (one.formed,) if one.fits else None
     return (one.gradients(),) if isinstance(one, Dense) else None
-
-
-def _anywhere(side: Tensor) -> Tensor:
-    """In which columns of (n, C) there is anything, (C,)."""
-    return (side.amax(0) != 0) | (side.amin(0) != 0)
 
 
 def _at(vectors: Tensor, places: Sides) -> Tensor:

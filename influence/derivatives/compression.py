@@ -70,20 +70,19 @@ class Group:
 
 def uncompressed(vectors: Mapping[str, Tensor], factors: Factors | None = None) -> Group:
     """All queries, their vectors (Q, size) by parameter as they are, but for places in which `factors` have nothing."""
-    found = actives(vectors, factors) if factors else {}
-    kept = {name: found[name].there() if name in found else one for name, one in vectors.items()}
+    found, kept = _without_idle(vectors, factors or {})
     return Group(torch.arange(len(next(iter(vectors.values())))), kept, active=found)
 
 
-def actives(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, Active]:
-    """Where these examples have anything, of the parameters of which much may be left out."""
+def _without_idle(vectors: Mapping[str, Tensor], factors: Factors) -> tuple[dict[str, Active], dict[str, Tensor]]:
+    """Where these examples have anything, of the parameters of which much may be left out; the vectors (Q, left)."""
     room, kept = BUDGET, {}
     for name, several in factors.items():
         found = active(vectors[name], several)
         if found and found.nbytes <= room:
             kept[name] = found
             room -= found.nbytes
-    return kept
+    return kept, {name: kept[name].there() if name in kept else one for name, one in vectors.items()}
 
 
 def compressed(
@@ -128,8 +127,7 @@ def _cheapest(
 
     Vectors that are not narrowed are near enough as they are.
     """
-    places = actives(vectors, factors)
-    vectors = {name: places[name].there() if name in places else one for name, one in vectors.items()}
+    places, vectors = _without_idle(vectors, factors)
     factors = {name: places[name].of(one, vectors[name])[0] if name in places else one for name, one in factors.items()}
     thin, precisions = _thin(vectors, factors), _precisions(vectors)
     found = {half: _dots_by_rank(vectors, thin, half, factors, len(exact)) for half in precisions}

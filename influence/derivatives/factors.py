@@ -58,6 +58,12 @@ Factors = Mapping[str, list[Factor]]
 """parameter -> factors of a batch's gradients, to be added."""
 
 
+def anywhere(side: Tensor) -> Tensor:
+    """In which places of the last dimension, (..., C), there is anything: a mask (C,)."""
+    rows = side.flatten(0, -2)
+    return (rows.amax(0) != 0) | (rows.amin(0) != 0) if len(rows) else rows.any(0)
+
+
 def _add_product(scores: Tensor, gradients: Tensor, vectors: Tensor) -> None:
     """Add to scores (n, Q): gradients (n, K) vectors (Q, K)', in the precision of the vectors."""
     if vectors.dtype == scores.dtype:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from influence.derivatives.factors import anywhere
 from influence.derivatives.objective import BUDGET, Objective
 from influence.derivatives.rows import MEMORY, Block, alike, blocks
 from influence.derivatives.second import basis, ggn_product
@@ -95,7 +96,7 @@ class Used:
 
 def _anywhere(sides: list[Tensor]) -> Tensor:
     """Which places of the last dimension have anything in any of them."""
-    return torch.stack([(side != 0).flatten(0, -2).any(0) for side in sides]).any(0).nonzero().flatten()
+    return torch.stack([anywhere(side) for side in sides]).any(0).nonzero().flatten()
 
 
 def ggn(objective: Objective) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Dense, Factor, Factors, Outer, summed
+from influence.derivatives.factors import Dense, Factor, Factors, Outer, anywhere, summed
 
 WIDEST = 2048
 """Inputs of a layer up to which their main directions are found."""
@@ -116,7 +116,7 @@ def _inputs(several: list[Factor]) -> int:
     """In how many inputs of a layer these examples have anything: the others are left out anyway (`active.py`)."""
     one = several[0]
     assert isinstance(one, Outer)
-    return int(one.right.flatten(0, 2).any(0).sum())
+    return int(anywhere(one.right).sum())
 
 
 def _turned(rows: Tensor, basis: Tensor) -> Tensor:

@@ -1,0 +1,264 @@
+"""Models, losses and batches that are not as most are: scored as they should be, or refused by name."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from minima import data, loss
+from models import flat_gradient, g, objective_of
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset, TensorDataset
+
+from influence import Stage, Study, attribute
+from influence.derivatives.first import example_gradients
+from influence.derivatives.gauss_newton import ggn
+from influence.errors import LossError
+
+
+class Dicts(Dataset):
+    """Examples as dicts, of several lengths, as a tokenizer gives them."""
+
+    def __init__(self, lengths):
+        self.rows = [torch.randint(7, (n,), generator=g) for n in lengths]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return {"tokens": self.rows[i], "labels": int(self.rows[i].sum()) % 2, "name": f"row {i}"}
+
+
+def pad(rows):
+    return {
+        "tokens": nn.utils.rnn.pad_sequence([r["tokens"] for r in rows], batch_first=True),
+        "mask": nn.utils.rnn.pad_sequence([torch.ones(len(r["tokens"])) for r in rows], batch_first=True),
+        "labels": torch.tensor([r["labels"] for r in rows]),
+        "name": [r["name"] for r in rows],
+    }
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(7, 3), nn.Linear(3, 2)
+
+    def forward(self, tokens, mask, labels, name):
+        pooled = (self.embed(tokens) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return {"logits": self.head(torch.tanh(pooled)), "names": name}
+
+
+def test_dict_batches_with_padding_and_structured_outputs():
+    """What else stands in a batch makes no difference: padding is masked out."""
+    torch.manual_seed(0)
+    study = Study(
+        "dicts",
+        [
+            Stage(
+                "one",
+                Pooled().double(),
+                lambda o, b: cross_entropy(o["logits"], b["labels"], reduction="none"),
+                Dicts([3, 5, 2, 6]),
+                collate=pad,
+                l2=0.1,
+            )
+        ],
+        Dicts([4, 1, 2]),
+    )
+    whole, alone = (
+        attribute(study, method=m, batch_size=b, progress=False).values for m, b in (("exact", 4), ("cg", 1))
+    )
+    torch.testing.assert_close(torch.tensor(whole), torch.tensor(alone), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            lambda o, b: loss(o, b).mean(),
+            r"shape \(\), expected one value per example, shape \(9,\). Use reduction='none'",
+        ),
+        (lambda o, b: torch.stack([loss(o, b)] * 2, 1), r"shape \(9, 2\), expected one value per example"),
+        (lambda o, b: 1.0, "gave a float"),
+        (lambda o, b: torch.where(torch.arange(9) == 4, torch.nan, loss(o, b)), "loss of example 4 is nan"),
+    ],
+)
+def test_losses_that_are_not_one_finite_number_per_example(bad, message):
+    stage = Stage("bad", nn.Linear(3, 3).double(), bad, data(9, 3, 3, g), l2=0.1)
+    with pytest.raises(LossError, match=message):
+        attribute(Study("bad", [stage], stage.data), progress=False)
+
+
+def test_half_precision_models_are_scored_in_float32():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 3).double()
+    examples = data(9, 3, 3, g)
+    exact = attribute(Study("double", [Stage("one", model, loss, examples, l2=0.1)], examples), progress=False).values
+    halves = TensorDataset(examples.tensors[0].bfloat16(), examples.tensors[1])
+    half = Stage("one", copy.deepcopy(model).bfloat16(), loss, halves, l2=0.1)
+    found = attribute(Study("half", [half], halves), progress=False).values
+    assert found.dtype == exact.dtype
+    assert abs(found - exact).max() < 0.05 * abs(exact).max()
+
+
+def test_a_forward_that_calls_another_model_is_found_out():
+    other = nn.Linear(3, 3).double()
+    examples = data(9, 3, 3, g)
+    stage = Stage("one", nn.Linear(3, 3).double(), loss, examples, forward=lambda model, batch: other(batch[0]), l2=0.1)
+    report = attribute(Study("other", [stage], examples), progress=False).report
+    assert any("one: no loss depends on the model's parameters" in note for note in report["notes"])
+
+
+def test_data_that_the_model_cannot_take_is_named():
+    stage = Stage("one", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1)
+    with pytest.raises(LossError, match="'one': its model or loss failed on the queries: RuntimeError: mat1 and mat2"):
+        attribute(Study("wide", [stage], data(4, 5, 3, g)), progress=False)
+    stage = Stage("one", nn.Linear(3, 3).double(), loss, [(torch.ones(3), None)], l2=0.1)
+    with pytest.raises(LossError, match="'one': its model or loss failed on its training examples: TypeError"):
+        attribute(Study("none", [stage], data(4, 3, 3, g)), progress=False)
+
+
+class Steps(nn.Module):
+    """Adds a function of a matrix that all examples share."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x, shared):
+        return self.head(x + torch.tanh(shared).sum(0))
+
+
+@pytest.mark.parametrize("batch_size", [4, 5, 9])
+def test_a_shared_tensor_is_not_taken_for_one_row_an_example(batch_size):
+    """Four rows: as many as the batch of four, or as the last batch, has examples."""
+    shared = torch.randn(4, 3, generator=g, dtype=torch.float64)
+    stage = Stage(
+        "shared", Steps().double(), loss, data(9, 3, 3, g), l2=0.1,
+        forward=lambda model, batch: model(batch[0], batch[2]),
+        collate=lambda rows: [torch.stack([x for x, _ in rows]), torch.stack([y for _, y in rows]), shared],
+    )  # fmt: skip
+    objective = objective_of(stage, batch_size=batch_size)
+    found = torch.cat([rows for _, rows in example_gradients(objective, stage.data, objective.all)])
+    alone = torch.cat(
+        [rows for _, rows in example_gradients(objective_of(stage, batch_size=1), stage.data, objective.all)]
+    )
+    torch.testing.assert_close(found, alone)
+    torch.testing.assert_close(ggn(objective), ggn(objective_of(stage, batch_size=1)))
+
+
+def test_a_model_that_squeezes_a_batch_of_one_away():
+    stage = Stage(
+        "squeeze", nn.Linear(3, 1).double(),
+        lambda o, b: nn.functional.binary_cross_entropy_with_logits(o, (b[1] % 2).double(), reduction="none"),
+        data(9, 3, 3, g), l2=0.1, forward=lambda model, batch: model(batch[0]).squeeze(),
+    )  # fmt: skip
+    study = Study("squeeze", [stage], data(4, 3, 3, g))
+    exact, cg = (attribute(study, method=method, progress=False) for method in ("exact", "cg"))
+    torch.testing.assert_close(torch.tensor(exact.values), torch.tensor(cg.values), rtol=1e-4, atol=1e-7)
+
+
+def test_a_model_that_is_random_in_evaluation_mode_is_refused():
+    stage = Stage(
+        "random", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1,
+        forward=lambda model, batch: nn.functional.dropout(model(batch[0]), 0.5),
+    )  # fmt: skip
+    with pytest.raises(LossError, match="the same batch gave two different losses"):
+        attribute(Study("random", [stage], stage.data), progress=False)
+
+
+def test_a_loss_that_differs_by_rounding_from_time_to_time_is_taken():
+    draw = torch.Generator().manual_seed(0)
+    stage = Stage(
+        "rounding", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1,
+        forward=lambda model, batch: model(batch[0]) + 1e-15 * torch.randn(3, dtype=torch.float64, generator=draw),
+    )  # fmt: skip
+    with torch.no_grad():
+        assert not torch.equal(*(stage.forward(stage.model, stage.data.tensors) for _ in range(2)))
+    assert objective_of(stage).checked_losses(stage.data).isfinite().all()
+
+
+class TimeFirst(nn.Module):
+    """Outputs (T, B, C), as recurrent layers give them by default."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(x.transpose(0, 1))
+
+
+@pytest.mark.parametrize("batch_size", [5, 3])
+def test_outputs_whose_examples_are_not_first(batch_size):
+    """Not to be taken for examples first where a batch is as long as a sequence."""
+    torch.manual_seed(0)
+    examples = TensorDataset(torch.randn(10, 5, 4), torch.randint(3, (10,)))
+
+    def mean_loss(outputs, batch):
+        return cross_entropy(outputs.mean(0), batch[1], reduction="none")
+
+    study = Study("one", [Stage("stage", TimeFirst(), mean_loss, examples, l2=0.02)], examples)
+    whole, found = (
+        attribute(study, method="exact", batch_size=size, progress=False).values for size in (10, batch_size)
+    )
+    np.testing.assert_allclose(found, whole, atol=1e-4 * abs(whole).max())
+
+
+class InTwoPrecisions(nn.Module):
+    def __init__(self, inner: torch.dtype):
+        super().__init__()
+        self.inner, self.head = nn.Linear(3, 4).to(inner), nn.Linear(4, 3).double()
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.inner(x.to(self.inner.weight.dtype))).double())
+
+
+@pytest.mark.parametrize("method", ["identity", "exact", "cg"])
+def test_parameters_of_two_precisions(method):
+    models = [InTwoPrecisions(torch.float32), InTwoPrecisions(torch.float64)]
+    models[1].load_state_dict(models[0].state_dict())
+    examples = data(9, 3, 3, g)
+    found, expected = (
+        attribute(
+            Study("one", [Stage("stage", model, loss, examples, l2=0.1)], examples), method=method, progress=False
+        ).values
+        for model in models
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5 * abs(expected).max())
+
+
+class Square(torch.autograd.Function):
+    """In the older style, which `torch.func` does not take."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient * ctx.saved_tensors[0]
+
+
+class Squares(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return Square.apply(self.inner(x))
+
+
+@pytest.mark.parametrize("method", ["identity", "exact"])
+def test_a_function_that_torch_func_does_not_take(method):
+    torch.manual_seed(0)
+    stage = Stage("stage", Squares().double(), loss, data(9, 3, 3, g), l2=0.1)
+    found = attribute(Study("one", [stage], stage.data), method=method, damping=0.0, progress=False).values
+    rows = torch.stack([flat_gradient(stage, [i]).detach() for i in range(9)])
+    curvature = ggn(objective_of(stage)) + 0.1 * torch.eye(12) if method == "exact" else torch.eye(12)
+    expected = rows @ torch.linalg.solve(curvature.double(), rows.T) / 9
+    torch.testing.assert_close(torch.from_numpy(found).double(), expected, rtol=1e-4, atol=1e-6)
