@@ -183,15 +183,16 @@ def derivatives_named(study: Study) -> Iterator[None]:
         LossError: in place of torch's own error.
     """
     try:
-        yield
+        with torch.inference_mode(False):  # a caller's: nothing made within it could be differentiated
+            yield
     except RuntimeError as error:
         if ran_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else ""
         raise LossError(
             f"Study {study.name!r}: torch cannot differentiate one of its models or losses ({type(error).__name__}: "
-            f"{reason}). Look for operations in place, checkpointing, choices by value (masks that pick examples), and "
-            "layers without second derivatives, as EmbeddingBag: a frozen or updated stage needs those."
+            f"{reason}). Look for operations in place, and for layers or losses without second derivatives: solves "
+            "need those of the loss, the Hessian those of the model."
         ) from error
 
 

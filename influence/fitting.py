@@ -7,7 +7,6 @@ whatever the size of the model. All else is trained by Adam, with the step funct
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from influence.parameters import Groups, groups_of
 from influence.recipe import Recipe
 from influence.recording import Trajectory
 from influence.studies.exhibit import Exhibit
-from influence.study import Stage
+from influence.study import Stage, copied
 from influence.training import Trainer, fit_stage
 
 Report = Callable[[float], None]
@@ -184,7 +183,7 @@ def on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
     None where the model's output is not the layer's, or the batches or the loss are not of a form in which the inputs
     can stand in for the examples.
     """
-    model = copy.deepcopy(stage.model).eval().to(device)
+    model = copied(stage.model).eval().to(device)
     layer, seen = model.get_submodule(name), []
     layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
     objective = Objective(stage, Groups((), (), tuple(dict(stage.model.named_parameters())), ()), device=device)

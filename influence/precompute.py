@@ -13,7 +13,7 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from influence.attribution import peak_memory, usable
+from influence.attribution import derivatives_named, peak_memory, usable
 from influence.chain import objectives_of
 from influence.curvature import Method
 from influence.derivatives import Objective
@@ -149,11 +149,12 @@ class _Precompute:
             self._describe()
             places = self._place()
             scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step)
-            scores, warnings = scorer.score()
-            for stage in self.study.stages:
-                extra, left_out = scorer.self_influence(stage, self.shared.to_itself)
-                self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
-                warnings += left_out
+            with derivatives_named(self.study):
+                scores, warnings = scorer.score()
+                for stage in self.study.stages:
+                    extra, left_out = scorer.self_influence(stage, self.shared.to_itself)
+                    self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
+                    warnings += left_out
             return self._finish(trained, places, scores, warnings)
 
     def _step(self, description: str, total: float | None = None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from influence.derivatives import Objective
+from influence.study import copied
 
 if TYPE_CHECKING:
     from influence.studies.exhibit import Exhibit
@@ -35,7 +35,7 @@ def embed(
     The model is that of `objective`; batches are made as `reader`, by default the same, makes them.
     """
     # As everywhere: in evaluation mode, on a copy, so that the user's model stays as it is.
-    model = copy.deepcopy(objective.stage.model).eval()
+    model = copied(objective.stage.model).eval()
     device = next(model.parameters()).device
     rows = []
     with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from influence.parameters import groups_of
 from influence.recipe import Recipe
 from influence.recording import Trajectory
 from influence.run import Run
-from influence.study import Study
+from influence.study import Study, copied
 from influence.training import Trainer
 
 ENOUGH = 1000
@@ -154,7 +153,7 @@ class Retrainer:
         """The study with copies of its models at such parameters, as an `Outcome` has them."""
         stages = []
         for stage, values in zip(self.study.stages, parameters, strict=True):
-            model = copy.deepcopy(stage.model)
+            model = copied(stage.model)
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
                     parameter.copy_(values[name])
@@ -302,7 +301,7 @@ def _head(objective: Objective, values: Parameters, weights: Tensor | None) -> P
     name = lone_head(stage, groups)
     if not name:
         return None
-    model: nn.Module = copy.deepcopy(stage.model)
+    model: nn.Module = copied(stage.model)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             parameter.copy_(values[parameter_name])

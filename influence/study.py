@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from influence.errors import StudyError
 from influence.parameters import groups_of
@@ -166,6 +168,25 @@ def check_dataset(data: Any, what: str) -> None:
         raise StudyError(f"{what} is an IterableDataset, expected a map-style one: examples need a fixed order.")
     if len(data) == 0:
         raise StudyError(f"{what} is empty, expected at least one example.")
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model; what it keeps of its last call, as activations, comes without its history.
+
+    Raises:
+        StudyError: it cannot be copied.
+    """
+    kept = [leaf for module in model.modules() for leaf in pytree.tree_leaves(vars(module)) if isinstance(leaf, Tensor)]
+    memo = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
+    try:
+        return copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError) as error:
+        if isinstance(error, RuntimeError) and "deepcopy" not in str(error):
+            raise
+        raise StudyError(
+            f"The model {type(model).__name__} cannot be copied ({str(error).splitlines()[0]}), and influence is "
+            "computed on a copy. Keep tensors with a history, locks, open files and the like outside of it."
+        ) from error
 
 
 def _check_parameters(stage: str, model: nn.Module) -> None:

@@ -36,7 +36,7 @@ class Fisher:
             with plain_kernels():
                 outputs, tape = self.watch.recorded(batch, count)
                 sides = draw(self.objective, outputs, batch, count, self.generator)
-                found: Factors = tape.backward(differentiable(outputs)[0], sides)
+                found: Factors = tape.backward(differentiable(self.objective, outputs)[0], sides)
             if self.watch.foreign or tape.foreign or tape.unsure:
                 found = self._apart.factors((batch, sides), count)
             yield count, found
@@ -50,15 +50,15 @@ class Fisher:
         sided = dataclasses.replace(
             stage,
             forward=lambda model, batch: forward(model, batch[0]),
-            loss=lambda outputs, batch: along(outputs, batch[1]),
+            loss=lambda outputs, batch: along(differentiable(self.objective, outputs)[0], batch[1]),
         )
         return Watch(self.objective.with_stage(sided), self.objective.trained)
 
 
-def along(outputs: Any, sides: list[Tensor]) -> Tensor:
+def along(outputs: list[Tensor], sides: list[Tensor]) -> Tensor:
     """Dot product of each example's outputs with its sides: (n,)."""
     parts = [
-        (leaf * side).flatten(1).sum(1) if leaf.dim() > 1 else leaf * side
-        for leaf, side in zip(differentiable(outputs)[0], sides, strict=True)
+        (output * side).flatten(1).sum(1) if output.dim() > 1 else output * side
+        for output, side in zip(outputs, sides, strict=True)
     ]
     return torch.stack(parts).sum(0)

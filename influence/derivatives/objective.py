@@ -14,9 +14,10 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
+from influence.derivatives.bags import OpenBags
 from influence.errors import LossError, StudyError
 from influence.parameters import Groups, Layout
-from influence.study import Forward, Loss, Stage
+from influence.study import Forward, Loss, Stage, copied
 
 BUDGET = 2**28
 """Bytes that one batch's per-example gradients, or one chunk's products, may take."""
@@ -55,13 +56,14 @@ class Objective:
         # glibc gives what a batch has freed back to the system, and every batch faults it in anew, unless a block as
         # large as this has been freed once: up to half of the time of a pass.
         torch.empty(2**25 - 2**15, dtype=torch.uint8)
-        self._module = _Forward(copy.deepcopy(stage.model).to(self.device).eval(), stage.forward)  # type: ignore[arg-type]
+        self._module = _Forward(copied(stage.model).to(self.device).eval(), stage.forward)  # type: ignore[arg-type]
         self.parameters = {n: p.detach() for n, p in self._module.model.named_parameters()}
         self.trained = Layout(self.parameters, (n for n in self.parameters if n in {*groups.held, *groups.new}))
         self.frozen = Layout(self.parameters, groups.frozen)
         self.all = Layout(self.parameters, self.parameters)
         self.dtype = self.trained.flatten(self.parameters).dtype
         self.sum_dtype = torch.promote_types(self.dtype, torch.float32)
+        self.epsilon = max(torch.finfo(p.dtype).eps for p in self.parameters.values())
         # Diagonal of the terms that are not data: l2 on all trained parameters, 2 alpha on the inherited ones.
         self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
         for name in groups.held:
@@ -104,8 +106,12 @@ class Objective:
             )
         stops = [*range(start + self.batch_size, len(data), self.batch_size), len(data)]
         for stop, batch in zip(stops, self._collated(data, start), strict=True):
-            yield slice(start, stop), pytree.tree_map_only(Tensor, lambda t: t.to(self.device), batch)
+            yield slice(start, stop), pytree.tree_map_only(Tensor, self._here, batch)
             start = stop
+
+    def _here(self, tensor: Tensor) -> Tensor:
+        # What was made in inference mode cannot take part in a derivative, but its copy can.
+        return (tensor.clone() if tensor.is_inference() else tensor).to(self.device)
 
     def _collated(self, data: Any, start: int) -> Iterator[Any]:
         if type(data) is torch.utils.data.TensorDataset and self.stage.collate is None:
@@ -123,7 +129,8 @@ class Objective:
     def outputs(self, batch: Any, parameters: dict[str, Tensor] | None = None) -> Any:
         """The model's outputs for a batch, at other `parameters` if given."""
         named = {f"model.{n}": p for n, p in {**self.parameters, **(parameters or {})}.items()}
-        return functional_call(self._module, named, (batch,))
+        with OpenBags():
+            return functional_call(self._module, named, (batch,))
 
     def losses(
         self, batch: Any, count: int, parameters: dict[str, Tensor] | None = None, loss: Loss | None = None
@@ -157,7 +164,7 @@ class Objective:
                     count = positions.stop - positions.start
                     values = self.losses(batch, count, loss=loss)
                     self._refuse_not_finite(values, positions.start)
-                    if not positions.start and not alike(values, self.losses(batch, count, loss=loss)).all():
+                    if not positions.start and not self._same(values, self.losses(batch, count, loss=loss)):
                         raise LossError(
                             f"Stage {self.stage.name!r}: the same batch gave two different losses. Something in the "
                             "model is random in evaluation mode too; influence needs a fixed function."
@@ -174,17 +181,34 @@ class Objective:
         return torch.cat(found)
 
     def refuse_changing(self, losses: Tensor) -> None:
-        """Raise StudyError if the data's ends, read again, do not have their losses (n,) of the first time."""
+        """Refuse what gives the data's ends, read again in other batches, other losses than (n,) of the first time.
+
+        Raises:
+            StudyError: the data change from one reading to the next.
+            LossError: an example's loss depends on which others are in its batch.
+        """
         ends = sorted({*range(min(8, self.count)), *range(max(0, self.count - 8), self.count)})
-        again = self.checked_losses(torch.utils.data.Subset(self.stage.data, ends))
-        close = alike(again, losses[ends], float(losses.abs().max()))
-        if not close.all():
-            first = int((~close).nonzero()[0])
+        for part in filter(None, (ends[::2], ends[1::2])):
+            some = torch.utils.data.Subset(self.stage.data, part)
+            again = self.checked_losses(some)
+            close = alike(again, losses[part], float(losses.abs().max()), self.epsilon)
+            if close.all():
+                continue
+            place = int((~close).nonzero()[0])
+            example, then, now = part[place], float(losses[part[place]]), float(again[place])
+            if self._same(again, self.checked_losses(some)):
+                raise LossError(
+                    f"Stage {self.stage.name!r}: example {example} has the loss {then:.6g} among some examples and "
+                    f"{now:.6g} among others. A loss must not depend on the rest of its batch: give batch "
+                    "normalisation running statistics, and mask what `collate` pads."
+                )
             raise StudyError(
-                f"Stage {self.stage.name!r}: example {ends[first]} had the loss {losses[ends[first]]:.6g}, and read "
-                f"again {again[first]:.6g}. Its data change from one reading to the next: switch random augmentation "
-                "and shuffling off."
+                f"Stage {self.stage.name!r}: example {example} had the loss {then:.6g}, and read again {now:.6g}. Its "
+                "data change from one reading to the next: switch random augmentation and shuffling off."
             )
+
+    def _same(self, one: Tensor, other: Tensor) -> bool:
+        return bool(alike(one, other, epsilon=self.epsilon).all())
 
     def _refuse_not_finite(self, values: Tensor, start: int) -> None:
         bad = (~values.isfinite()).nonzero().flatten()
@@ -211,13 +235,12 @@ class Objective:
                 alone = vmap(lambda example: self.losses(example, 1, loss=loss)[0], in_dims=dims)(
                     as_examples(batch, count)
                 )
-            except (LossError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            except (AssertionError, LossError, LookupError, RuntimeError, TypeError, ValueError) as error:
                 if ran_out_of_memory(error):
                     raise
                 self.note_loop()
                 return False
-        tolerance = torch.finfo(whole.dtype).eps ** 0.5
-        if not torch.allclose(alone, whole, rtol=tolerance, atol=tolerance * float(whole.abs().max())):
+        if not self._same(whole, alone):
             self.note_loop()
         return not self._looping
 
@@ -273,14 +296,15 @@ def example_dims(batch: Any, count: int) -> Any:
     return pytree.tree_map(lambda v: 0 if _is_per_example(v, count) else None, batch)
 
 
-def alike(one: Tensor, other: Tensor, size: float | None = None) -> Tensor:
+def alike(one: Tensor, other: Tensor, size: float | None = None, epsilon: float = 0.0) -> Tensor:
     """Which entries of two tensors agree up to rounding, bool in their shape.
 
-    `size` is that of values, by default of the largest of `one`.
+    `size` is that of values, by default of the largest of `one`; `epsilon` the rounding of what they were made with,
+    where that is coarser than theirs.
 
     The same sum is not always the same to the last bit: libraries split it by the threads that happen to be free.
     """
-    tolerance = torch.finfo(one.dtype).eps ** 0.5
+    tolerance = max(torch.finfo(one.dtype).eps, epsilon) ** 0.5
     size = float(one.abs().max()) if size is None else size
     return torch.isclose(one, other, rtol=tolerance, atol=tolerance * size)
 

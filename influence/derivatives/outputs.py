@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,22 +10,37 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from influence.derivatives.graph import refuse_once_differentiable
 from influence.derivatives.objective import Objective
+from influence.errors import LossError
 
 WIDEST = 128
 """Output numbers of an example up to which their curvature is decomposed."""
 
 
-def differentiable(outputs: Any) -> tuple[list[Tensor], Callable[[Any], Any]]:
-    """The floating-point tensors among `outputs`, and the way back from such tensors to what `loss` expects."""
-    values, spec = pytree.tree_flatten(outputs)
+def differentiable(objective: Objective, outputs: Any) -> tuple[list[Tensor], Callable[[Any], Any]]:
+    """The floating-point tensors among `outputs`, and the way back from such tensors to what `loss` expects.
+
+    Raises:
+        LossError: there are none.
+    """
+    # Dataclasses that torch does not know are taken by their fields.
+    apart = dataclasses.is_dataclass(outputs) and pytree.tree_is_leaf(outputs)
+    fields = {f.name: getattr(outputs, f.name) for f in dataclasses.fields(outputs)} if apart else outputs
+    values, spec = pytree.tree_flatten(fields)
     real = [i for i, value in enumerate(values) if isinstance(value, Tensor) and value.is_floating_point()]
+    if not real:
+        raise LossError(
+            f"Stage {objective.stage.name!r}: `forward` returns a {type(outputs).__name__}, in which no tensor of real "
+            "numbers is found. Return a tensor, or a tuple, list, dict or dataclass of some."
+        )
 
     def rebuild(leaves: Any) -> Any:
         filled = list(values)
         for i, leaf in zip(real, leaves, strict=True):
             filled[i] = leaf
-        return pytree.tree_unflatten(filled, spec)
+        made = pytree.tree_unflatten(filled, spec)
+        return dataclasses.replace(outputs, **made) if apart else made
 
     return [values[i] for i in real], rebuild
 
@@ -35,11 +51,12 @@ def roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterato
     None where there is no such decomposition: outputs that are not (B, ...), too many of them, or a loss that is not
     convex in them.
     """
-    leaves, rebuild = differentiable(outputs)
+    leaves, rebuild = differentiable(objective, outputs)
     points = [leaf.detach().requires_grad_() for leaf in leaves]
     with torch.enable_grad():
         losses = objective.stage.loss(rebuild(points), batch)
         slopes = torch.autograd.grad(losses.sum(), points, create_graph=True, allow_unused=True)
+        refuse_once_differentiable(objective.stage.name, slopes)
         if any(p.dim() == 0 or len(p) != count for p, s in zip(points, slopes, strict=True) if s is not None):
             return None
         if not _examples_first(losses, points, slopes):
@@ -110,7 +127,7 @@ def draw(objective: Objective, outputs: Any, batch: Any, count: int, generator: 
     Fisher), which is noted.
     """
     directions = roots(objective, outputs, batch, count)
-    leaves, rebuild = differentiable(outputs)
+    leaves, rebuild = differentiable(objective, outputs)
     if directions is not None:
         total = [torch.zeros_like(leaf) for leaf in leaves]
         for direction in directions:
@@ -143,6 +160,7 @@ def _drawn_labels(
         slopes = torch.autograd.grad(
             objective.stage.loss(rebuild(points), batch).sum(), points, create_graph=True, allow_unused=True
         )
+        refuse_once_differentiable(objective.stage.name, slopes)
         used = [i for i, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
         if len(used) != 1 or points[used[0]].dim() < 2:
             return None

@@ -132,7 +132,7 @@ def block_of(watch: Watch, batch: object, count: int, room: int) -> Block | None
         directions = roots(objective, outputs, batch, count)
         if directions is None:
             return None
-        leaves, rows, taken = differentiable(outputs)[0], [], 0
+        leaves, rows, taken = differentiable(objective, outputs)[0], [], 0
         for direction in directions:
             factors = tape.backward(leaves, direction, again=True)
             taken += sum(_bytes(several, objective.sum_dtype.itemsize) for several in factors.values())

@@ -1,20 +1,24 @@
 """Second derivatives of a stage's mean loss, by reverse mode only: products with vectors, and the dense Hessian.
 
+By autograd as it stands, not by `torch.func`: only the ways back are vectorised, so that a model need not be.
 The terms that are not data, l2 and proximity, are the objective's `ridge`, for the solver to add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp, vmap
-from torch.utils import _pytree as pytree
 
+from influence.derivatives.graph import refuse_once_differentiable
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
+from influence.derivatives.outputs import differentiable
 from influence.parameters import Layout
+
+Product = Callable[[Tensor], Tensor]
+"""Of a batch: one vector (T,), or several at once (n, T), to as many over the rows."""
 
 
 def hessian_product(objective: Objective, vectors: Tensor) -> Tensor:
@@ -34,86 +38,97 @@ def _second(objective: Objective, vectors: Tensor, rows: Layout) -> Tensor:
     if len(vectors) > objective.trained.size:
         # More vectors than dimensions: apply the map to the basis once, then multiply.
         return vectors @ _second(objective, basis(objective), rows).to(vectors)
-    point = {n: objective.parameters[n] for n in {**objective.trained.shapes, **rows.shapes}}
 
-    def products(batch: Any, count: int) -> Callable[[Tensor], Tensor]:
-        def total(p: dict[str, Tensor]) -> Tensor:
-            return objective.losses(batch, count, p).sum()
+    def product(batch: Any, count: int) -> Product:
+        live = _live(objective, {**objective.trained.shapes, **rows.shapes})
+        total = objective.losses(batch, count, live).sum()
+        slopes = _back([total], [live[n] for n in objective.trained.shapes], create_graph=True)
+        refuse_once_differentiable(objective.stage.name, slopes)
+        sides = [live[n] for n in rows.shapes]
 
-        pull = vjp(lambda p: objective.trained.flatten(grad(total)(p)), point)[1]
-        return lambda v: rows.flatten(pull(v)[0])
+        def along(vectors: Tensor) -> Tensor:
+            given = list(objective.trained.unflatten(vectors).values())
+            return _joined(rows, _back(slopes, sides, given), vectors)
 
-    return _summed(objective, point, products, vectors, rows.size) / objective.count
+        return along
+
+    return _summed(objective, product, vectors, rows) / objective.count
 
 
 def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
     """Generalised Gauss-Newton product of the mean loss, J' (d2 loss / d outputs2) J V: (Q, T) -> (Q, T)."""
-    point = {n: objective.parameters[n] for n in objective.trained.shapes}
 
-    def products(batch: Any, count: int) -> Callable[[Tensor], Tensor]:
-        leaves, rebuild = _differentiable_outputs(objective, batch)
-        outputs, pull = vjp(leaves, point)[:2]
+    def product(batch: Any, count: int) -> Product:
+        live = _live(objective, objective.trained.shapes)
+        parameters = list(live.values())
+        outputs, rebuild = differentiable(objective, objective.outputs(batch, live))
+        points = [output.detach().requires_grad_() for output in outputs]
+        slopes = _back([objective.stage.loss(rebuild(points), batch).sum()], points, create_graph=True)
+        refuse_once_differentiable(objective.stage.name, slopes)
+        # The way back is linear in where it begins, so that its own way back is J v: forward mode without its rules.
+        starts = [torch.zeros_like(output).requires_grad_() for output in points]
+        pulled = _back(outputs, parameters, starts, create_graph=True)
 
-        def transposed(*sides: Tensor) -> Tensor:
-            return objective.trained.flatten(pull(sides)[0])
+        def along(vectors: Tensor) -> Tensor:
+            given = list(objective.trained.unflatten(vectors).values())
+            pushed = _back(pulled, starts, given)
+            curved = _back(slopes, points, pushed)
+            return _joined(objective.trained, _back(outputs, parameters, curved), vectors)
 
-        def total_loss(o: tuple[Tensor, ...]) -> Tensor:
-            return objective.stage.loss(rebuild(o), batch).sum()
+        return along
 
-        # `transposed` is linear, so that its own pull-back is J v: forward mode without forward-mode rules.
-        push = vjp(transposed, *(torch.zeros_like(o) for o in outputs))[1]
-        curve = vjp(grad(total_loss), outputs)[1]
-
-        def product(vector: Tensor) -> Tensor:
-            return objective.trained.flatten(pull(curve(push(vector))[0])[0])
-
-        return product
-
-    return _summed(objective, point, products, vectors, objective.trained.size) / objective.count
-
-
-def _differentiable_outputs(
-    objective: Objective, batch: Any
-) -> tuple[Callable[..., tuple[Tensor, ...]], Callable[..., Any]]:
-    """Outputs as a tuple of floating-point tensors, and the way back to what `loss` expects."""
-    with torch.no_grad():
-        values, spec = pytree.tree_flatten(objective.outputs(batch))
-    real = [i for i, value in enumerate(values) if isinstance(value, Tensor) and value.is_floating_point()]
-
-    def leaves(p: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        found = pytree.tree_leaves(objective.outputs(batch, p))
-        return tuple(found[i] for i in real)
-
-    def rebuild(outputs: tuple[Tensor, ...]) -> Any:
-        filled = list(values)
-        for i, value in zip(real, outputs, strict=True):
-            filled[i] = value
-        return pytree.tree_unflatten(filled, spec)
-
-    return leaves, rebuild
+    return _summed(objective, product, vectors, objective.trained) / objective.count
 
 
-def _summed(
-    objective: Objective,
-    point: dict[str, Tensor],
-    products: Callable[[Any, int], Callable[[Tensor], Tensor]],
-    vectors: Tensor,
-    width: int,
-) -> Tensor:
-    """Sum over batches of a linear map, applied to chunks of rows so that memory stays bounded."""
-    rows = vectors.to(objective.dtype)
-    total = torch.zeros(len(rows), width, dtype=objective.sum_dtype, device=objective.device)
-    step = _rows_at_once(objective, point)
-    with plain_kernels():
+def _live(objective: Objective, names: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {n: objective.parameters[n].detach().requires_grad_() for n in names}
+
+
+def _back(
+    outputs: Sequence[Tensor | None],
+    inputs: Sequence[Tensor],
+    sides: Sequence[Tensor | None] | None = None,
+    create_graph: bool = False,
+) -> list[Tensor | None]:
+    """Derivatives of the outputs in each of the inputs, summed with `sides` (by default ones); None where all are 0.
+
+    Outputs and sides may be None, which counts as 0. Several sides at once have a first dimension more than the
+    outputs, and so has the result.
+    """
+    pairs = [(o, None if sides is None else sides[i]) for i, o in enumerate(outputs) if o is not None]
+    pairs = [(o, s) for o, s in pairs if o.requires_grad and (sides is None or s is not None)]
+    if not pairs or not inputs:
+        return [None] * len(inputs)
+    several = any(s is not None and s.dim() > o.dim() for o, s in pairs)
+    found = torch.autograd.grad(
+        [o for o, _ in pairs], inputs, [s for _, s in pairs], retain_graph=True, create_graph=create_graph,
+        allow_unused=True, is_grads_batched=several,
+    )  # fmt: skip
+    return list(found)
+
+
+def _joined(layout: Layout, found: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """Derivatives in the parameters of `layout`, in its order, as vectors with the leading dimensions of `like`."""
+    lead = like.shape[:-1]
+    parts = zip(layout.shapes.items(), found, strict=True)
+    return layout.flatten({n: like.new_zeros(*lead, *s) if f is None else f.detach() for (n, s), f in parts})
+
+
+def _summed(objective: Objective, product: Callable[[Any, int], Product], vectors: Tensor, rows: Layout) -> Tensor:
+    """Sum over batches of a linear map to vectors over `rows`, applied to some vectors at a time to bound memory."""
+    given = vectors.to(objective.dtype)
+    total = torch.zeros(len(given), rows.size, dtype=objective.sum_dtype, device=objective.device)
+    step = _vectors_at_once(objective, {**objective.trained.shapes, **rows.shapes})
+    with plain_kernels(), torch.enable_grad():
         for positions, batch in objective.batches(objective.stage.data):
-            product = products(batch, positions.stop - positions.start)
-            for part in range(0, len(rows), step):
-                chunk = slice(part, part + step)
-                total[chunk] += _over_rows(objective, product, rows[chunk])
+            along = product(batch, positions.stop - positions.start)
+            for start in range(0, len(given), step):
+                part = slice(start, start + step)
+                total[part] += _over_vectors(objective, along, given[part])
     return total.to(vectors.dtype)
 
 
-def _rows_at_once(objective: Objective, point: dict[str, Tensor]) -> int:
+def _vectors_at_once(objective: Objective, names: Mapping[str, Any]) -> int:
     """How many products of a batch fit the budget, by what autograd keeps of one forward pass at the parameters."""
     kept = 1
 
@@ -123,22 +138,21 @@ def _rows_at_once(objective: Objective, point: dict[str, Tensor]) -> int:
         return tensor
 
     positions, batch = next(objective.batches(objective.stage.data))
-    live = {n: p.clone().requires_grad_() for n, p in point.items()}
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        objective.losses(batch, positions.stop - positions.start, live)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
+        objective.losses(batch, positions.stop - positions.start, _live(objective, names))
     return max(1, min(64, BUDGET // kept))
 
 
-def _over_rows(objective: Objective, product: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+def _over_vectors(objective: Objective, along: Product, vectors: Tensor) -> Tensor:
     try:
-        return vmap(product)(rows).detach()
+        return along(vectors)
     except RuntimeError as error:
         if ran_out_of_memory(error):
             raise
         objective.notes.add(
             f"{objective.stage.name}: curvature products one at a time (the model cannot be vectorised)"
         )
-        return torch.stack([product(row).detach() for row in rows])
+        return torch.stack([along(vector) for vector in vectors])
 
 
 def basis(objective: Objective) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
+from torch.utils.checkpoint import CheckpointError
 
 from influence.derivatives.factors import Dense, Factor, Factors
+from influence.derivatives.graph import refuse_reentrant
 from influence.derivatives.objective import (
     BUDGET,
     Objective,
@@ -54,30 +57,40 @@ class Watch:
 
     def recorded(self, batch: Any, count: int) -> tuple[Any, Tape]:
         """The model's outputs for a batch, and the tape of how it came to them."""
-        tape = self._tape(self.parameters, count)
-        outputs = tape.forward(lambda: self.objective.outputs(batch))
+        outputs, tape = self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
         self.batches += 1
         if not self._doubtful(tape):
             return outputs, tape
         self._checked(batch, count, *self._taped(batch, count))
-        tape = self._tape(self.parameters, count)
-        return tape.forward(lambda: self.objective.outputs(batch)), tape
+        return self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
 
-    def _tape(self, watched: dict[str, Tensor], count: int) -> Tape:
-        return Tape(watched, count, self.layouts, self.careful, list(self.objective._module.buffers()))
+    def _forward(self, watched: dict[str, Tensor], count: int, call: Callable[[], Any]) -> tuple[Any, Tape]:
+        """What `call` returns, and the tape of it."""
+        tape = Tape(watched, count, self.layouts, self.careful, list(self.objective._module.buffers()))
+        try:
+            return tape.forward(call), tape
+        except (IndexError, RuntimeError) as error:
+            # What had one row was one example's, not all examples', and the model had no use for more rows.
+            guessed = {c.key: "first" for c in tape.calls if c.layout == "shared" and c.key not in self.layouts}
+            if ran_out_of_memory(error) or not guessed:
+                raise
+            self.layouts |= guessed
+            return self._forward(watched, count, call)
 
     def _taped(self, batch: Any, count: int) -> tuple[dict[str, list[Factor]], Tape]:
         watched = {n: p for n, p in self.parameters.items() if n not in self.foreign}
-        tape = self._tape(watched, count)
         if not watched:
-            return {}, tape
+            return {}, Tape({}, count)
         try:
-            losses = tape.forward(lambda: self.objective.losses(batch, count, loss=self.loss))
+            losses, tape = self._forward(watched, count, lambda: self.objective.losses(batch, count, loss=self.loss))
             found = tape.backward([losses])
         except ChangedInPlaceError:
             if self.careful:
                 raise
             self.careful = True
+            return self._taped(batch, count)
+        except CheckpointError:  # what was not kept is computed again where nothing is watched
+            self._give_up(set(watched))
             return self._taped(batch, count)
         self._give_up(tape.foreign)
         return found, tape
@@ -125,6 +138,7 @@ class Watch:
             values = self.objective.losses(batch, count, live, self.loss)
         if not values.requires_grad:
             return {n: torch.zeros_like(p).flatten() for n, p in self.parameters.items() if n in live}
+        refuse_reentrant(self.objective.stage.name, values)
         rows = torch.autograd.grad(values, list(live.values()), weights.to(values), allow_unused=True)
         return {
             n: (torch.zeros_like(p) if row is None else row).flatten().detach()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,12 +13,13 @@ from minima import data, loss
 from models import flat_gradient, g, objective_of
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset, TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.derivatives.first import example_gradients
 from influence.derivatives.gauss_newton import ggn
-from influence.errors import LossError
+from influence.errors import LossError, StudyError
 
 
 class Dicts(Dataset):
@@ -262,3 +265,139 @@ def test_a_function_that_torch_func_does_not_take(method):
     curvature = ggn(objective_of(stage)) + 0.1 * torch.eye(12) if method == "exact" else torch.eye(12)
     expected = rows @ torch.linalg.solve(curvature.double(), rows.T) / 9
     torch.testing.assert_close(torch.from_numpy(found).double(), expected, rtol=1e-4, atol=1e-6)
+
+
+@dataclass
+class Answer:
+    logits: torch.Tensor
+    note: str = ""
+
+
+class Answers(nn.Linear):
+    def forward(self, x):
+        return Answer(super().forward(x), "not a tensor")
+
+
+def plain(model: nn.Module, **options) -> np.ndarray:
+    """The scores of a linear layer, or of what should be as good as one."""
+    examples = data(9, 3, 3, torch.Generator().manual_seed(0))
+    return attribute(
+        Study("one", [Stage("stage", model, loss, examples, l2=0.1)], examples), progress=False, **options
+    ).values
+
+
+@pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "identity"])
+def test_outputs_in_a_dataclass(method):
+    torch.manual_seed(0)
+    model = Answers(3, 3).double()
+    examples = data(9, 3, 3, torch.Generator().manual_seed(0))
+    stage = Stage("stage", model, lambda o, b: loss(o.logits, b), examples, l2=0.1)
+    found = attribute(Study("one", [stage], examples), method=method, progress=False).values
+    expected = nn.Linear(3, 3).double()
+    expected.load_state_dict(model.state_dict())
+    np.testing.assert_allclose(found, plain(expected, method=method), rtol=1e-5)
+
+
+def test_outputs_without_tensors_are_named():
+    class Hidden:
+        def __init__(self, logits):
+            self.logits = logits
+
+    stage = Stage(
+        "stage", nn.Linear(3, 3).double(), lambda o, b: loss(o.logits, b), data(9, 3, 3, g), l2=0.1,
+        forward=lambda model, batch: Hidden(model(batch[0])),
+    )  # fmt: skip
+    with pytest.raises(LossError, match="'stage': `forward` returns a Hidden, in which no tensor"):
+        attribute(Study("one", [stage], stage.data), method="exact", progress=False)
+
+
+class Keeping(nn.Module):
+    """Holds on to an activation, as those do whose authors want to look at it."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.seen = nn.Linear(3, 4), nn.Linear(4, 3), {}
+
+    def forward(self, x):
+        self.seen["hidden"] = torch.tanh(self.one(x))
+        return self.two(self.seen["hidden"])
+
+
+@pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "identity"])
+def test_a_model_that_keeps_an_activation(method):
+    torch.manual_seed(0)
+    model = Keeping().double()
+    expected = plain(model, method=method)
+    model(torch.ones(2, 3, dtype=torch.float64))
+    kept = model.seen["hidden"]
+    np.testing.assert_allclose(plain(model, method=method), expected, rtol=1e-5)
+    assert model.seen["hidden"] is kept
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+def test_weight_normalisation_in_the_older_style():
+    torch.manual_seed(0)
+    old, new = (
+        nn.Sequential(norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 3)).double()
+        for norm in (nn.utils.weight_norm, nn.utils.parametrizations.weight_norm)
+    )
+    within = {"0.weight_g": "original0", "0.weight_v": "original1"}
+    names = {name: f"0.parametrizations.weight.{within[name]}" if name in within else name for name in old.state_dict()}
+    new.load_state_dict({there: old.state_dict()[here] for here, there in names.items()})
+    old(torch.ones(2, 3, dtype=torch.float64))
+    np.testing.assert_allclose(plain(old, method="exact"), plain(new, method="exact"), rtol=1e-5)
+
+
+def test_a_model_that_cannot_be_copied_is_named():
+    model = nn.Linear(3, 3).double()
+    model.lock = threading.Lock()
+    with pytest.raises(StudyError, match=r"The model Linear cannot be copied \(cannot pickle '_thread.lock' object"):
+        plain(model)
+
+
+class Checkpointed(nn.Module):
+    """Pooling within, which the first pass does in another way than the second."""
+
+    def __init__(self, reentrant: bool):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 2, 2), nn.MaxPool2d(2), nn.Tanh(), nn.Conv2d(2, 2, 1))
+        self.head, self.reentrant = nn.Linear(2, 3), reentrant
+
+    def forward(self, x):
+        x = x.new_ones(()) * x.unflatten(1, (1, 3, 3)).requires_grad_()
+        return self.head(checkpoint(self.body, x, use_reentrant=self.reentrant).flatten(1))
+
+
+@pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "identity"])
+def test_checkpoints(method):
+    torch.manual_seed(0)
+    model = Checkpointed(False).double()
+    examples = data(7, 9, 3, torch.Generator().manual_seed(0))
+    found, expected = (
+        attribute(
+            Study("one", [Stage("stage", model, loss, examples, forward=forward, l2=0.1)], examples),
+            method=method, progress=False,
+        ).values
+        for forward in (None, lambda m, batch: m.head(m.body(batch[0].unflatten(1, (1, 3, 3))).flatten(1)))
+    )  # fmt: skip
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * abs(expected).max())
+
+
+def test_reentrant_checkpoints_are_named():
+    """They leave no trace of their parameters in autograd's graph, which would then be scored as if constant."""
+    examples = data(7, 9, 3, torch.Generator().manual_seed(0))
+    stage = Stage("stage", Checkpointed(True).double(), loss, examples, l2=0.1)
+    with pytest.raises(LossError, match="'stage': its model uses reentrant checkpointing.*use_reentrant=False"):
+        attribute(Study("one", [stage], examples), progress=False)
+
+
+@pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "identity"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_within_inference_mode(method, inside):
+    def model():
+        torch.manual_seed(0)
+        return nn.Linear(3, 3).double()
+
+    expected, outside = plain(model(), method=method), model()
+    with torch.inference_mode():
+        np.testing.assert_array_equal(plain(model() if inside else outside, method=method), expected)
