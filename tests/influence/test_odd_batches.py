@@ -108,17 +108,15 @@ def test_packed_sequences(method, kind, collate):
     np.testing.assert_allclose(found, alone, atol=1e-4 * abs(alone).max())
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_targets_of_a_finer_precision_than_the_model(seed):
-    """The losses then are in double precision, but no more precise than the model."""
-    torch.manual_seed(seed)
-    cell = nn.GRU(3, 8, batch_first=True)
+def test_targets_of_a_finer_precision_than_the_model():
+    """The losses then are in double precision, but no more precise than the model, which rounds as it happens."""
+    draw = torch.Generator().manual_seed(0)
     stage = Stage(
-        "stage", nn.ModuleDict({"cell": cell, "head": nn.Linear(8, 1)}), lambda o, b: (o - b[1]) ** 2,
-        TensorDataset(1e3 * torch.randn(300, 7, 3), torch.randn(300, dtype=torch.float64)), l2=0.1,
-        forward=lambda m, batch: m["head"](m["cell"](batch[0])[0].mean(1))[:, 0],
+        "stage", nn.Linear(3, 1), lambda o, b: (o - b[1]) ** 2,
+        TensorDataset(torch.randn(30, 3), torch.randn(30, dtype=torch.float64)), l2=0.1,
+        forward=lambda m, batch: m(batch[0])[:, 0] * (1 + 1e-7 * torch.randn(len(batch[0]), generator=draw)),
     )  # fmt: skip
-    assert np.isfinite(scores(stage, method="identity")).all()
+    assert np.isfinite(scores(stage)).all()
 
 
 class OverTheBatch(nn.Module):
