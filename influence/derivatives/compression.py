@@ -10,84 +10,29 @@ cheapest whose scores of some examples are as near as asked.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from influence.derivatives.active import Active, active
+from influence.derivatives.active import Places, there
 from influence.derivatives.factors import Factors, Outer
+from influence.derivatives.forms import Family, Group, without_idle
 from influence.derivatives.low_rank import LowRank, add_dots, dots_by_direction, low_rank
 from influence.derivatives.narrowing import Bases, narrowed, narrowed_vectors, narrowest
-from influence.derivatives.objective import BUDGET
 
 RANKS = (4, 6, 8, 10, 12, 16, 24, 32)
 MARGIN = 0.3
 """Share of the allowed error that may be measured: on other examples it may be larger."""
 DISORDER = 0.05
 """What the rank correlation may lack of 1, as a share of the allowed error: small scores have to keep their order."""
-SMALLEST = 0.05
-"""Share of the queries from which on they are worth a group of their own."""
-
-
-Vectors = Mapping[str, Tensor | LowRank]
-
-
-@dataclass
-class Group:
-    """Queries whose vectors have one form.
-
-    Attributes:
-        queries: their rows, (q,).
-        vectors: of these; of parameters in `active`, of the places there only.
-        rank: of vectors of linear layers; 0: as they are.
-        half: whether they are of half precision.
-        narrow: whether they are narrowed, as the factors must be then.
-        active: where examples have anything, of the parameters of which much is left out.
-    """
-
-    queries: Tensor
-    vectors: Vectors
-    rank: int = 0
-    half: bool = False
-    narrow: bool = False
-    active: Mapping[str, Active] = field(default_factory=dict)
-
-    def dots(self, factors: Factors, count: int) -> Tensor:
-        """Dot products of `count` examples' gradients with its vectors, (count, q), in at least single precision."""
-        one = next(iter(self.vectors.values()))
-        like = one.left if isinstance(one, LowRank) else one
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        found = torch.zeros(count, len(self.queries), dtype=dtype, device=like.device)
-        for name, several in factors.items():
-            left, vectors = several, self.vectors[name]
-            if name in self.active:
-                left, vectors = self.active[name].of(several, vectors)
-            add_dots(found, left, vectors)
-        return found
-
-
-def uncompressed(vectors: Mapping[str, Tensor], factors: Factors | None = None) -> Group:
-    """All queries, their vectors (Q, size) by parameter as they are, but for places in which `factors` have nothing."""
-    found, kept = _without_idle(vectors, factors or {})
-    return Group(torch.arange(len(next(iter(vectors.values())))), kept, active=found)
-
-
-def _without_idle(vectors: Mapping[str, Tensor], factors: Factors) -> tuple[dict[str, Active], dict[str, Tensor]]:
-    """Where these examples have anything, of the parameters of which much may be left out; the vectors (Q, left)."""
-    room, kept = BUDGET, {}
-    for name, several in factors.items():
-        found = active(vectors[name], several)
-        if found and found.nbytes <= room:
-            kept[name] = found
-            room -= found.nbytes
-    return kept, {name: kept[name].there() if name in kept else one for name, one in vectors.items()}
+GROUP = 16
+"""What a group costs beside its products, in those of queries whose vectors are as they are."""
 
 
 def compressed(
     vectors: Mapping[str, Tensor], factors: Factors, count: int, error: float, directions: Bases | None = None
-) -> tuple[list[Group], Bases, dict[str, Any]]:
+) -> tuple[list[Family], dict[str, Any]]:
     """Each query's vectors in the cheapest form that `error` allows it, and what was done.
 
     Args:
@@ -98,76 +43,146 @@ def compressed(
         directions: main directions of some layers, found on other examples.
 
     Returns:
-        the groups; the bases of those that are narrowed; and `forms`: their ranks, whether they are narrowed and of
-        half precision, and how many queries they have; `narrowed`: the directions of each layer that are left, of how
-        many; and the largest `error` that was measured.
+        the queries in these forms, those that are narrowed first; and `forms`: their ranks, whether they are narrowed
+        and of half precision, and how many queries they have; `narrowed`: the directions of each layer that are left,
+        of how many; and the largest `error` that was measured.
     """
-    whole = uncompressed(vectors)
-    exact = whole.dots(factors, count)
+    every = torch.arange(len(next(iter(vectors.values()))))
+    whole = Family(every, vectors)
+    whole.places, left = without_idle(vectors, factors)
+    exact, price = Group(every, left).dots(_there(factors, whole.places), count), _price(left)
     bases = narrowest(directions, vectors, factors, exact, error) if directions else {}
-    groups, worst, rest = [], 0.0, whole.queries
+    families, worst, rest = [], 0.0, every
     for some in (bases, {}) if bases else ({},):
-        left = vectors if len(rest) == len(whole.queries) else {name: one[rest] for name, one in vectors.items()}
-        found, near, wrong = _cheapest(
-            narrowed_vectors(left, some), narrowed(factors, some), exact[:, rest.to(exact.device)], error, bool(some)
-        )
-        groups += [replace(group, queries=rest[group.queries]) for group in found]
-        worst, rest = max(worst, wrong), rest[~near]
+        family, cut = _narrow(whole, left, rest, factors, some)
+        met, wrong = _fill(family, cut, narrowed(factors, some), exact[:, rest.to(exact.device)], error, price)
+        worst, rest = max(worst, wrong), rest[~met]
+        families += [family] if family.groups else []
         if not len(rest):
             break
-    forms = [{"rank": g.rank, "half": g.half, "narrow": g.narrow, "queries": len(g.queries)} for g in groups]
-    widths = {name: [basis.shape[1], len(basis)] for name, basis in bases.items()}
-    return groups, bases, {"forms": forms, "narrowed": widths, "error": worst}
+    forms = [
+        {"rank": group.rank, "half": group.half, "narrow": bool(family.bases), "queries": len(group.queries)}
+        for family in families
+        for group in family.groups
+    ]
+    widths = {n: [basis.shape[1], len(basis)] for family in families for n, basis in family.bases.items()}
+    return families, {"forms": forms, "narrowed": widths, "error": worst}
 
 
-def _cheapest(
-    vectors: Mapping[str, Tensor], factors: Factors, exact: Tensor, error: float, narrow: bool
-) -> tuple[list[Group], Tensor, float]:
-    """Groups of the queries for which a form is near enough, which these are (Q,), and their largest error.
+def _price(vectors: Mapping[str, Tensor]) -> int:
+    """Products of an example and a query."""
+    return sum(one.shape[1] for one in vectors.values())
 
-    Vectors that are not narrowed are near enough as they are.
+
+def _there(factors: Factors, places: Mapping[str, Places]) -> Factors:
+    return {name: there(one, places.get(name, ()))[0] for name, one in factors.items()}
+
+
+def _narrow(
+    whole: Family, left: Mapping[str, Tensor], queries: Tensor, factors: Factors, bases: Bases
+) -> tuple[Family, dict[str, Tensor]]:
+    """Some queries in these bases, without groups; their vectors of the places in which the factors have anything.
+
+    Args:
+        whole: all queries as they are.
+        left: their vectors of its places.
+        queries: rows of these, (q,).
+        factors: of the examples by which places are found.
+        bases: of the layers to be narrowed.
     """
-    places, vectors = _without_idle(vectors, factors)
-    factors = {name: places[name].of(one, vectors[name])[0] if name in places else one for name, one in factors.items()}
-    thin, precisions = _thin(vectors, factors), _precisions(vectors)
-    found = {half: _dots_by_rank(vectors, thin, half, factors, len(exact)) for half in precisions}
-    groups, worst, rest = [], 0.0, torch.arange(exact.shape[1])
-    for rank, half in _forms(vectors, thin, precisions):
-        if (rank, half) == (0, False) and not narrow:
-            wrong, near = torch.zeros(len(rest)), torch.ones(len(rest), dtype=torch.bool)
-        else:
-            left = rest.to(exact.device)
-            one, other = found[half][rank][:, left], exact[:, left]
-            wrong = ((one - other).norm(dim=0) / other.norm(dim=0).clamp(min=1e-30)).cpu()
-            near = (wrong <= MARGIN * error) & (_disorder(one, other).cpu() <= DISORDER * error)
-        if not near.all() and near.sum() < max(1, SMALLEST * exact.shape[1]):
+
+    def some(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        every = len(queries) == len(whole.queries)
+        return {name: one if every else one[queries] for name, one in given.items()}
+
+    turned = narrowed_vectors(some({name: whole.vectors[name] for name in bases}), bases)
+    places, cut = without_idle(turned, narrowed({name: factors[name] for name in bases}, bases))
+    family = Family(queries, some(whole.vectors) | turned, bases)
+    family.places = {name: one for name, one in whole.places.items() if name not in bases} | places
+    return family, some(left) | cut
+
+
+def _fill(
+    family: Family, vectors: dict[str, Tensor], factors: Factors, exact: Tensor, error: float, price: float
+) -> tuple[Tensor, float]:
+    """Give a family its groups, of the forms that are near enough; which queries these have (Q,), their largest error.
+
+    Args:
+        family: queries without groups.
+        vectors: theirs, of its places.
+        factors: of the examples on which the error is measured, in its bases.
+        exact: these examples' products with the queries as they are, (n, Q).
+        error: as in `compressed`.
+        price: of a query as it is. In a family that is not narrowed all can be had at that.
+    """
+    ready = {
+        name: there(one, family.places[name])[0] if name in family.places else one for name, one in factors.items()
+    }
+    thin, precisions = _thin(vectors, ready), _precisions(vectors)
+    found = {half: _dots_by_rank(vectors, thin, half, ready, len(exact)) for half in precisions}
+    forms, wrong, ranks = _forms(vectors, thin, precisions), [], _ranks(exact)
+    for rank, half in forms:
+        if (rank, half) == (0, False) and not family.bases:
+            wrong.append(torch.zeros(exact.shape[1]))
             continue
-        group = _group(vectors, thin, rest[near], rank, half, narrow)
-        there = {name: replace(one, rows=rest[near].to(one.vectors.device)) for name, one in places.items()}
-        groups.append(replace(group, active=there))
-        worst, rest = max(worst, float(wrong[near].max())), rest[~near]
-        if not len(rest):
+        apart = (found[half][rank] - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)
+        near = (apart <= MARGIN * error).nonzero().flatten()
+        near = near[_disorder(_ranks(found[half][rank][:, near]), ranks[near]) <= DISORDER * error]
+        wrong.append(torch.full_like(apart, torch.inf).index_copy_(0, near, apart[near]).cpu())
+    errors = torch.stack(wrong)
+    prices = [_products(vectors, thin, *form) for form in forms]
+    chosen = _chosen(errors.isfinite(), prices, price, every=not family.bases)
+    for form in chosen.unique().tolist():
+        if form >= 0:
+            family.groups.append(_group(vectors, thin, (chosen == form).nonzero().flatten(), *forms[form]))
+    met = chosen >= 0
+    worst = errors.gather(0, chosen.clamp(min=0)[None])[0][met]
+    return met, float(worst.max()) if len(worst) else 0.0
+
+
+def _chosen(near: Tensor, prices: list[float], price: float, every: bool) -> Tensor:
+    """The form of each query, or -1: (Q,).
+
+    Forms are given up one after the other, as long as what is left is cheaper altogether.
+
+    Args:
+        near: which forms are near enough for which queries, (forms, Q).
+        prices: of the forms, products an example and query, the cheapest first.
+        price: of a query as it is, which those without a form will cost.
+        every: whether all must have one.
+    """
+
+    def assigned(kept: list[int]) -> tuple[float, Tensor]:
+        given = torch.full((near.shape[1],), -1)
+        for form in reversed(kept):
+            given[near[form]] = form
+        each = torch.tensor([*prices, torch.inf if every else price])[given].sum()
+        return float(each) + GROUP * price * len(given.unique()), given
+
+    kept = list(range(len(prices)))
+    best, chosen = assigned(kept)
+    while kept:
+        tried = [(*assigned([other for other in kept if other != form]), form) for form in kept]
+        total, given, form = min(tried, key=lambda one: one[0])
+        if total > best:
             break
-    met = torch.ones(exact.shape[1], dtype=torch.bool)
-    met[rest] = False
-    return groups, met, worst
+        best, chosen = total, given
+        kept.remove(form)
+    return chosen
 
 
-def _disorder(found: Tensor, exact: Tensor) -> Tensor:
-    """What Spearman's rank correlation of the columns of (n, Q) lacks of 1: (Q,)."""
-    count = len(found)
-    one, other = (each.T.argsort(stable=True).argsort().double() for each in (found, exact))
+def _ranks(dots: Tensor) -> Tensor:
+    """Of each column of (n, Q): (Q, n)."""
+    return dots.T.argsort(stable=True).argsort().double()
+
+
+def _disorder(one: Tensor, other: Tensor) -> Tensor:
+    """What the rank correlation (Spearman's) of two (Q, n) of ranks lacks of 1: (Q,)."""
+    count = one.shape[1]
     return 6 * (one - other).square().sum(1) / max(1, count * (count**2 - 1))
 
 
-def _group(
-    vectors: Mapping[str, Tensor],
-    thin: Mapping[str, LowRank],
-    queries: Tensor,
-    rank: int,
-    half: bool,
-    narrow: bool = False,
-) -> Group:
+def _group(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: Tensor, rank: int, half: bool) -> Group:
     """These queries, their vectors in this form."""
     found: dict[str, Tensor | LowRank] = {}
     for name, one in vectors.items():
@@ -177,7 +192,7 @@ def _group(
             found[name] = one if len(queries) == len(one) else one[queries]
     if half:
         found = {name: one.to(torch.bfloat16) for name, one in found.items()}
-    return Group(queries, found, rank, half, narrow)
+    return Group(queries, found, rank, half)
 
 
 def _thin(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, LowRank]:
@@ -202,16 +217,17 @@ def _forms(
     vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], precisions: tuple[bool, ...]
 ) -> list[tuple[int, bool]]:
     """(rank, whether half) of the vectors as they are and of all forms that are cheaper, the cheapest first."""
-
-    def products(rank: int, half: bool) -> float:
-        """An example and query; two of half precision take as long as one, or less."""
-        sizes = {name: one.shape[1] for name, one in vectors.items()}
-        sizes |= {n: rank * (t.left.shape[2] + t.right.shape[2]) for n, t in thin.items() if 0 < rank <= t.rank}
-        return sum(sizes.values()) / (1 + half)
-
     forms = [(rank, half) for rank in (0, *RANKS) for half in precisions]
-    forms = [form for form in forms if products(*form) < products(0, False)]
-    return [*sorted(forms, key=lambda form: products(*form)), (0, False)]
+    prices = {form: _products(vectors, thin, *form) for form in [*forms, (0, False)]}
+    cheaper = [form for form in forms if prices[form] < prices[0, False]]
+    return [*sorted(cheaper, key=lambda form: prices[form]), (0, False)]
+
+
+def _products(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], rank: int, half: bool) -> float:
+    """An example and query; two of half precision take as long as one, or less."""
+    sizes = {name: one.shape[1] for name, one in vectors.items()}
+    sizes |= {n: rank * (t.left.shape[2] + t.right.shape[2]) for n, t in thin.items() if 0 < rank <= t.rank}
+    return sum(sizes.values()) / (1 + half)
 
 
 def _dots_by_rank(

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.func import jvp
 
 from influence.derivatives.active import MANY
-from influence.derivatives.compression import Group, compressed, uncompressed
+from influence.derivatives.compression import compressed
 from influence.derivatives.factors import CACHE, Factors
-from influence.derivatives.narrowing import EXAMPLES, WORTH, Bases, main_directions, narrowed
+from influence.derivatives.forms import Family, products, uncompressed
+from influence.derivatives.narrowing import EXAMPLES, WORTH, main_directions
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
 from influence.derivatives.pooling import FastPooling
 from influence.derivatives.watch import Watch
@@ -71,24 +72,20 @@ def dots(
             yield from _tangents(objective, data, layout, vectors[0], start)
             return
         vectors = by_parameter(objective, layout, vectors)
-    watch, groups = Watch(objective, layout), [uncompressed(vectors)]
-    bases: Bases = {}
+    watch = Watch(objective, layout)
     if error:
-        groups, bases, objective.compression = _compressed(watch, data, vectors, error)
-    elif len(groups[0].queries) >= MANY and len(data) >= WORTH:
-        groups = [uncompressed(vectors, next(_some(watch, data, 0, objective.batch_size))[0])]
-    places = torch.cat([group.queries for group in groups]).argsort().to(objective.device)
+        families, objective.compression = _compressed(watch, data, vectors, error)
+    else:
+        worth = len(next(iter(vectors.values()))) >= MANY and len(data) >= WORTH
+        families = [uncompressed(vectors, next(_some(watch, data, 0, objective.batch_size))[0] if worth else None)]
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
-        factors = watch.factors(batch, count)
-        narrow = narrowed(factors, bases)
-        found = [group.dots(narrow if group.narrow else factors, count) for group in groups]
-        yield positions, found[0] if len(found) == 1 else torch.cat(found, dim=1)[:, places]
+        yield positions, products(families, watch.factors(batch, count), count)
 
 
 def _compressed(
     watch: Watch, data: Any, vectors: Mapping[str, Tensor], error: float
-) -> tuple[list[Group], Bases, dict[str, Any]]:
+) -> tuple[list[Family], dict[str, Any]]:
     """As `compression.compressed`, of vectors (Q, size) by parameter, by examples from all over the data.
 
     They are the same ones wherever a pass begins: one that is taken up again must do as the first did.

@@ -52,6 +52,8 @@ def main_directions(batches: Iterable[Factors], queries: int) -> dict[str, Tenso
                 mixed = one.left[:, 0] @ torch.randn(one.sides[0], DRAWS, generator=generator).to(one.left)
                 rows = (mixed.mT @ one.right[:, 0]).flatten(0, 1)
                 moments[name] = moments.get(name, 0) + rows.T @ rows
+        if not moments:
+            break
     return {name: torch.linalg.eigh(moment)[1].flip(1) for name, moment in moments.items()}
 
 

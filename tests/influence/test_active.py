@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from minima import loss
@@ -11,11 +9,14 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import influence.derivatives.first as first
+import influence.derivatives.forms as forms
 from influence import Stage, Study
 from influence.chain import objectives_of
-from influence.derivatives.active import MANY, Active, active
+from influence.derivatives.active import MANY, active, at, size_of, there
 from influence.derivatives.factors import Dense, Outer, Rows
 from influence.derivatives.first import dots, example_gradients
+from influence.derivatives.forms import uncompressed
+from influence.derivatives.low_rank import low_rank
 
 COUNT, SIDES = 20, (6, 10)
 
@@ -38,47 +39,48 @@ def random_vectors() -> torch.Tensor:
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_products_are_those_with_everything(positions, elsewhere):
     vectors, asked = random_vectors(), factor(positions, 1)
-    found = active(vectors, [factor(positions, 0)])
-    assert found is not None
-    assert found.nbytes == found.there().nbytes == 8 * MANY * 4 * 7
+    places = active(vectors, [factor(positions, 0)])
+    assert size_of(places) == at(vectors, places).shape[1] == 4 * 7
     if elsewhere:  # in one example
         asked.left[3, ..., 1], asked.right[3, ..., 8] = 2.0, 3.0
-    (cut,), left = found.of([asked], found.there())
-    torch.testing.assert_close(cut.gradients() @ left.T, asked.gradients() @ vectors.T)
+    (cut,), met = there([asked], places)
+    assert (met is places) is not elsewhere
+    torch.testing.assert_close(cut.gradients() @ at(vectors, met).T, asked.gradients() @ vectors.T)
     extra = 7 + 4 + 1  # the new output with all inputs, the new input with all outputs
     assert cut.shape[1] == 4 * 7 + (extra if elsewhere else 0)
 
 
-def test_what_stands_for_the_vectors_does_not_for_other_places():
-    """Of some of them, in a form of their own, which is given back where nothing is elsewhere."""
-    vectors, asked, stands = random_vectors(), factor(1, 1), object()
-    rows = torch.tensor([5, 2, 9])
-    found = replace(active(vectors, [factor(1, 0)]), rows=rows)
-    assert found.of([asked], stands)[1] is stands
-    asked.right[3, ..., 8] = 3.0
-    (cut,), whole = found.of([asked], stands)
-    torch.testing.assert_close(cut.gradients() @ whole.T, asked.gradients() @ vectors[rows].T)
+def test_vectors_of_another_form_give_way_where_a_batch_has_something_elsewhere():
+    vectors, rows = {"weight": random_vectors()}, torch.tensor([5, 2, 9])
+    family = uncompressed(vectors, {"weight": [factor(1, 0)]})
+    (group,) = family.groups
+    group.queries, thin = rows, low_rank(group.vectors["weight"][rows].unflatten(1, (4, 7)), 4)
+    group.vectors = {"weight": thin}
+    for value in (0.0, 3.0):
+        asked = factor(1, 1)
+        asked.right[3, ..., 8] = value
+        queries, found = family.dots({"weight": [asked]}, COUNT)
+        assert queries.tolist() == rows.tolist()
+        torch.testing.assert_close(found, asked.gradients() @ vectors["weight"][rows].T)
 
 
 def test_formed_gradients_and_forms_that_change():
     vectors = random_vectors()
-    found = active(vectors, [Dense(factor(3, 0).gradients())])
+    places = active(vectors, [Dense(factor(3, 0).gradients())])
     other = factor(1, 1)
     for several in ([Dense(other.gradients())], [other], [other, factor(3, 2)]):
-        left, cut = found.of(several, found.there())
-        scores = sum(each.gradients() for each in left) @ cut.T
+        left, met = there(several, places)
+        scores = sum(each.gradients() for each in left) @ at(vectors, met).T
         torch.testing.assert_close(scores, sum(each.gradients() for each in several) @ vectors.T)
 
 
 def test_not_where_it_does_not_pay():
     few, every = factor(1, 0), factor(1, 0, idle=False)
-    assert active(random_vectors()[: MANY - 1], [few]) is None
-    assert active(random_vectors(), [every]) is None
-    assert active(random_vectors(), [few, few]) is None
-    assert (
-        active(random_vectors(), [Rows(torch.zeros(COUNT, 1, dtype=torch.long), torch.ones(COUNT, 1, 10), 6)]) is None
-    )
-    assert active(random_vectors(), [few]) is not None
+    assert active(random_vectors()[: MANY - 1], [few]) == ()
+    assert active(random_vectors(), [every]) == ()
+    assert active(random_vectors(), [few, few]) == ()
+    assert active(random_vectors(), [Rows(torch.zeros(COUNT, 1, dtype=torch.long), torch.ones(COUNT, 1, 10), 6)]) == ()
+    assert len(active(random_vectors(), [few])) == 2
 
 
 class Idle(nn.Module):
@@ -117,8 +119,7 @@ def scored(objective, vectors, start=0):
 def test_a_pass_over_a_network_with_idle_units(objective, monkeypatch):
     monkeypatch.setattr(first, "WORTH", 500)
     left = []
-    plain = Active.of
-    monkeypatch.setattr(Active, "of", lambda *given: left.append(plain(*given)) or left[-1])
+    monkeypatch.setattr(forms, "there", lambda *given: left.append(there(*given)) or left[-1])
     data, layout = objective.stage.data, objective.trained
     vectors = torch.randn(MANY + 3, layout.size)
     gradients = torch.cat([rows for _, rows in example_gradients(objective, data, layout)])

@@ -9,9 +9,10 @@ from minima import data, loss
 from torch import nn
 
 from influence import Stage, Study, attribute
-from influence.derivatives.compression import compressed
+from influence.derivatives.compression import _chosen, compressed
 from influence.derivatives.factors import Outer
 from influence.derivatives.first import without_specks
+from influence.derivatives.forms import products
 from influence.derivatives.low_rank import low_rank
 from influence.errors import MethodError
 
@@ -86,13 +87,25 @@ def test_each_query_gets_a_form_of_its_own():
     matrices = torch.cat([left @ few @ right.mT, many])  # thirty of rank 3, thirty of full rank
     vectors = {"weight": matrices[torch.randperm(60, generator=g)].flatten(1)}
     factors = {"weight": [Outer(*torch.randn(2, 100, 1, 1, 64, generator=g))]}
-    groups, _, done = compressed(vectors, factors, 100, error=1e-3)
+    families, done = compressed(vectors, factors, 100, error=1e-3)
     assert [(form["rank"], form["queries"]) for form in done["forms"]] == [(4, 30), (0, 30)]
-    found = torch.zeros(100, 60)
-    for group in groups:
-        found[:, group.queries] = group.dots(factors, 100)
+    found = products(families, factors, 100)
     exact = factors["weight"][0].gradients() @ vectors["weight"].T
     assert ((found - exact).norm(dim=0) / exact.norm(dim=0)).max() <= 1e-3
+
+
+def test_a_form_for_few_queries_is_given_up_where_another_will_do():
+    """A group costs as much as some queries do."""
+    near = torch.zeros(3, 200, dtype=torch.bool)
+    near[2] = True  # as they are
+    near[1, :150], near[0, :5] = True, True
+    prices = [200.0, 300.0, 1000.0]
+    assert _chosen(near, prices, 1000.0, every=True).tolist() == 150 * [1] + 50 * [2]
+    near[1, 5:] = False  # five queries are not worth a group
+    assert _chosen(near, prices, 1000.0, every=True).tolist() == 200 * [2]
+    near[2, :] = False  # narrowed vectors: those without a form are left to others
+    near[0, :150] = True
+    assert _chosen(near, prices, 1000.0, every=False).tolist() == 150 * [0] + 50 * [-1]
 
 
 def test_specks_are_left_out_and_change_no_product():

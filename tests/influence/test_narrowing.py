@@ -15,6 +15,7 @@ from influence.chain import objectives_of
 from influence.derivatives.compression import compressed
 from influence.derivatives.factors import Dense, Outer
 from influence.derivatives.first import dots, example_gradients
+from influence.derivatives.forms import products
 from influence.derivatives.narrowing import main_directions, narrowed, narrowed_vectors, narrowest
 
 SIDES, INNER, PROBES, QUERIES = (5, 40), 6, 50, 80
@@ -71,13 +72,10 @@ def test_a_query_that_looks_at_the_other_directions_is_left_as_it_is(vectors):
     vectors["weight"][odd] = (vectors["weight"][odd].view(SIDES) @ rest @ rest.T).flatten()
     probes = factor(1, 2)
     exact = probes["weight"][0].gradients() @ vectors["weight"].T
-    groups, bases, report = compressed(vectors, probes, PROBES, 0.1, directions)
+    families, report = compressed(vectors, probes, PROBES, 0.1, directions)
     assert report["narrowed"] == {"weight": [10, 40]}
-    (left,) = (group for group in groups if not group.narrow)
-    assert left.queries.tolist() == [odd]
-    found = torch.zeros_like(exact)
-    for group in groups:
-        found[:, group.queries] = group.dots(narrowed(probes, bases) if group.narrow else probes, PROBES)
+    assert [family.queries.tolist() for family in families if not family.bases] == [[odd]]
+    found = products(families, probes, PROBES)
     assert float(((found - exact).norm(dim=0) / exact.norm(dim=0)).max()) < 0.1
 
 
