@@ -271,3 +271,11 @@ def test_models_that_are_not_to_be_trained_stay_as_they_are(tmp_path):
     for stage, classes in (("pretrain", 2), ("finetune", 3)):
         for name, tensor in tiny_net(classes).state_dict().items():
             assert torch.equal(run.models()[stage][name], tensor)
+
+
+def test_what_torch_cannot_differentiate_is_named(tmp_path):
+    exhibit = tiny_exhibit(train=False, curvature="ggn")
+    for stage in exhibit.study.stages:
+        stage.loss = lambda o, b: torch.nn.functional.multi_margin_loss(o, b[1], reduction="none")
+    with pytest.raises(LossError, match="Study 'tiny': torch cannot differentiate .*multi_margin_loss_backward"):
+        compute(tmp_path, [exhibit], ["one"])
