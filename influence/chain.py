@@ -21,6 +21,7 @@ from torch import Tensor
 from influence.curvature import Method
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients, gradient
+from influence.derivatives.losses import checked_losses, refuse_changing
 from influence.derivatives.second import mixed_product
 from influence.parameters import groups_of
 from influence.study import Study
@@ -50,9 +51,9 @@ class Chain:
         self.objectives = objectives_of(study, device=device, batch_size=batch_size, halvings=halvings)[first:]
         for objective in self.objectives if halvings else ():
             objective.notes.add(f"{objective.stage.name}: memory ran out; {objective.batch_size} examples at a time")
-        self.last.checked_losses(study.queries, study.measure)
+        checked_losses(self.last, study.queries, study.measure)
         for objective in self.objectives:
-            objective.refuse_changing(objective.checked_losses(objective.stage.data))
+            refuse_changing(objective, checked_losses(objective, objective.stage.data))
             _, gradients = next(example_gradients(objective, objective.stage.data, objective.trained))
             objective.note_if_constant(gradients.any())
         self.solvers = [solver(objective) for objective in self.objectives]

@@ -13,6 +13,7 @@ from torch import Tensor
 from influence.curvature import Method
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
+from influence.derivatives.losses import checked_losses
 from influence.derivatives.watch import Watch
 from influence.errors import StudyError
 
@@ -39,7 +40,7 @@ def predictions(
         raise StudyError(f"Stage {objective.stage.name!r}: the table has {len(shown)} rows for {len(data)} examples.")
     if len(set(classes)) < len(classes):
         raise StudyError(f"Stage {objective.stage.name!r}: two classes have one name in {', '.join(classes)}.")
-    losses = objective.checked_losses(data, measure)
+    losses = checked_losses(objective, data, measure)
     if not len(classes):
         return shown.assign(loss=losses.float().numpy())
     with torch.no_grad():

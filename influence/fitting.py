@@ -20,6 +20,7 @@ from torch.utils.data import TensorDataset
 
 from influence.derivatives import Objective
 from influence.derivatives.first import gradient
+from influence.derivatives.losses import checked_losses
 from influence.errors import TrainingError
 from influence.parameters import Groups, groups_of
 from influence.recipe import Recipe
@@ -76,7 +77,7 @@ def standing(stage: Stage, previous: Stage | None, device: torch.device, halving
     point = objective.trained.flatten(objective.parameters)
     before = dict(previous.model.named_parameters()) if previous else {}
     slope = gradient(objective) + stage.l2 * point
-    value = float(objective.checked_losses(stage.data).double().mean()) + stage.l2 / 2 * float(point.square().sum())
+    value = float(checked_losses(objective, stage.data).double().mean()) + stage.l2 / 2 * float(point.square().sum())
     for name in objective.groups.held:
         origin = before[objective.groups.inherited[name]].detach().to(objective.device)
         moved = (objective.parameters[name] - origin).flatten()

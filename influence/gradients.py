@@ -17,6 +17,7 @@ from torch import Tensor
 from influence.derivatives import Objective
 from influence.derivatives.factors import Factor
 from influence.derivatives.first import dots
+from influence.derivatives.losses import checked_losses
 from influence.derivatives.watch import Watch
 from influence.errors import RunError
 from influence.packed import Packed, directions, from_tensors, is_wide, packed, tensors_of
@@ -162,7 +163,7 @@ def _fingerprint(objective: Objective) -> str:
     digest = hashlib.sha256(f"{objective.count} {list(objective.trained.shapes)}".encode())
     digest.update(objective.all.flatten(objective.parameters).double().cpu().numpy().tobytes())
     ends = torch.utils.data.Subset(objective.stage.data, sorted({0, objective.count // 2, objective.count - 1}))
-    losses = objective.checked_losses(ends)
+    losses = checked_losses(objective, ends)
     digest.update(np.round(losses.double().numpy(), 4).tobytes())
     return digest.hexdigest()
 

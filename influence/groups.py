@@ -17,6 +17,7 @@ from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients, gradient
+from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import restricted, without
 from influence.derivatives.second import ggn_product
 from influence.errors import MethodError, StudyError
@@ -197,7 +198,7 @@ def _interaction(chain: Chain, left_out: Sequence[int], solved: Tensor, steps: i
 
 def _readjusted(chain: Chain, left_out: Sequence[int], steps: int) -> tuple[Tensor, dict[str, list[float]]]:
     """(change of the measure (Q,), by stage what was left before each step) once every stage has made its steps."""
-    base = chain.last.checked_losses(chain.study.queries, chain.study.measure)
+    base = checked_losses(chain.last, chain.study.queries, chain.study.measure)
     moved: dict[str, Tensor] = {}
     taken = {}
     for i, (objective, solver) in enumerate(zip(chain.objectives, chain.solvers, strict=True)):
@@ -205,7 +206,7 @@ def _readjusted(chain: Chain, left_out: Sequence[int], steps: int) -> tuple[Tens
         shift = {h: moved[t] - before[t] for h, t in objective.groups.inherited.items()} if i else {}
         remaining = objective if i else without(objective, left_out)
         moved, taken[objective.stage.name] = _minimum_near(objective, remaining, solver, shift, steps)
-    return chain.last.at(moved).checked_losses(chain.study.queries, chain.study.measure) - base, taken
+    return checked_losses(chain.last.at(moved), chain.study.queries, chain.study.measure) - base, taken
 
 
 def _minimum_near(

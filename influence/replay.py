@@ -20,6 +20,7 @@ from torch import Tensor
 from influence.chain import objectives_of
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
+from influence.derivatives.losses import checked_losses
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.recording import Recording
@@ -139,7 +140,7 @@ def _require_equal(study: Study, position: int, expected: dict[str, Tensor], wha
 
 def _query_gradients(study: Study, last: Objective, queries: Sequence[int | Sequence[int]] | None) -> Tensor:
     """Gradients of the measure over all parameters of the last stage, (Q, P): of single queries and sums of groups."""
-    last.checked_losses(study.queries, study.measure)
+    checked_losses(last, study.queries, study.measure)
     count = len(study.queries)
     rows = range(count) if queries is None else queries
     groups = [np.ravel(row).tolist() for row in rows]

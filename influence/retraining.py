@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from influence.chain import objectives_of
 from influence.derivatives import Objective
+from influence.derivatives.losses import checked_losses
 from influence.errors import StudyError, TrainingError
 from influence.fitting import COARSE, TOLERANCE, lone_head, on_features, recipe_of
 from influence.origin import exhibit_of, untrained_exhibit_of
@@ -134,7 +135,7 @@ class Retrainer:
 
     def _outcome(self, trained: list[Parameters], seconds: float) -> Outcome:
         last = self.objectives[-1].at(trained[-1])
-        losses = last.checked_losses(self.study.queries, self.study.measure).double().cpu().numpy()
+        losses = checked_losses(last, self.study.queries, self.study.measure).double().cpu().numpy()
         return Outcome(losses, _classes(last, self.study.queries), trained, seconds)
 
     def finetuned(self, seed: int) -> Outcome:

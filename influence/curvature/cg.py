@@ -99,11 +99,12 @@ class ConjugateGradients(Method):
                 self._operator, self._precisely, sides, self.tolerance, self.iterations, near.solve if near else None
             )
         except FloatingPointError as error:
-            advice = (
-                "or curvature='ggn'."
-                if self.curvature == "hessian"
-                else "for the loss is not convex in the model's outputs."
-            )
+            if self.curvature == "hessian":
+                advice = "or curvature='ggn'."
+            elif float(self.objective.ridge.min()) + self.damping <= 0:
+                advice = "since without l2 and damping the curvature is singular where no example looks."
+            else:
+                advice = "for the loss is not convex in the model's outputs."
             raise CurvatureError(
                 f"Stage {self.objective.stage.name!r}: {error} Use a larger damping, {advice}"
             ) from error

@@ -115,15 +115,13 @@ def _fill(
         error: as in `compressed`.
         price: of a query as it is. In a family that is not narrowed all can be had at that.
     """
-    ready = {
-        name: there(one, family.places[name])[0] if name in family.places else one for name, one in factors.items()
-    }
+    ready = _there(factors, family.places)
     thin, precisions = _thin(vectors, ready), _precisions(vectors)
     found = {half: _dots_by_rank(vectors, thin, half, ready, len(exact)) for half in precisions}
     forms, wrong, ranks = _forms(vectors, thin, precisions), [], _ranks(exact)
     for rank, half in forms:
         if (rank, half) == (0, False) and not family.bases:
-            wrong.append(torch.zeros(exact.shape[1]))
+            wrong.append(torch.zeros(exact.shape[1], dtype=exact.dtype))
             continue
         apart = (found[half][rank] - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)
         near = (apart <= MARGIN * error).nonzero().flatten()

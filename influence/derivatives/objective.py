@@ -63,7 +63,8 @@ class Objective:
         self.all = Layout(self.parameters, self.parameters)
         self.dtype = self.trained.flatten(self.parameters).dtype
         self.sum_dtype = torch.promote_types(self.dtype, torch.float32)
-        self.epsilon = max(torch.finfo(p.dtype).eps for p in self.parameters.values())
+        real = (p.dtype for p in self.parameters.values() if p.is_floating_point())
+        self.epsilon = max(torch.finfo(dtype).eps for dtype in real)  # the coarsest rounding in the model
         # Diagonal of the terms that are not data: l2 on all trained parameters, 2 alpha on the inherited ones.
         self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
         for name in groups.held:
@@ -150,74 +151,6 @@ class Objective:
             )
         return values
 
-    def checked_losses(self, data: Any, loss: Loss | None = None) -> Tensor:
-        """Losses of all examples (n,) on the CPU.
-
-        Raises:
-            LossError: the model or the loss cannot take the data, does not give one value per example, or gives one
-                that is not finite.
-        """
-        found = []
-        try:
-            with torch.no_grad(), plain_kernels():
-                for positions, batch in self.batches(data):
-                    count = positions.stop - positions.start
-                    values = self.losses(batch, count, loss=loss)
-                    self._refuse_not_finite(values, positions.start)
-                    if not positions.start and not self._same(values, self.losses(batch, count, loss=loss)):
-                        raise LossError(
-                            f"Stage {self.stage.name!r}: the same batch gave two different losses. Something in the "
-                            "model is random in evaluation mode too; influence needs a fixed function."
-                        )
-                    found.append(values.cpu())
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            if ran_out_of_memory(error):
-                raise
-            whose = "its training examples" if data is self.stage.data else "the queries"
-            raise LossError(
-                f"Stage {self.stage.name!r}: its model or loss failed on {whose}: {type(error).__name__}: {error}. "
-                "Try forward, loss and collate on one batch by hand."
-            ) from error
-        return torch.cat(found)
-
-    def refuse_changing(self, losses: Tensor) -> None:
-        """Refuse what gives the data's ends, read again in other batches, other losses than (n,) of the first time.
-
-        Raises:
-            StudyError: the data change from one reading to the next.
-            LossError: an example's loss depends on which others are in its batch.
-        """
-        ends = sorted({*range(min(8, self.count)), *range(max(0, self.count - 8), self.count)})
-        for part in filter(None, (ends[::2], ends[1::2])):
-            some = torch.utils.data.Subset(self.stage.data, part)
-            again = self.checked_losses(some)
-            close = alike(again, losses[part], float(losses.abs().max()), self.epsilon)
-            if close.all():
-                continue
-            place = int((~close).nonzero()[0])
-            example, then, now = part[place], float(losses[part[place]]), float(again[place])
-            if self._same(again, self.checked_losses(some)):
-                raise LossError(
-                    f"Stage {self.stage.name!r}: example {example} has the loss {then:.6g} among some examples and "
-                    f"{now:.6g} among others. A loss must not depend on the rest of its batch: give batch "
-                    "normalisation running statistics, and mask what `collate` pads."
-                )
-            raise StudyError(
-                f"Stage {self.stage.name!r}: example {example} had the loss {then:.6g}, and read again {now:.6g}. Its "
-                "data change from one reading to the next: switch random augmentation and shuffling off."
-            )
-
-    def _same(self, one: Tensor, other: Tensor) -> bool:
-        return bool(alike(one, other, epsilon=self.epsilon).all())
-
-    def _refuse_not_finite(self, values: Tensor, start: int) -> None:
-        bad = (~values.isfinite()).nonzero().flatten()
-        if len(bad):
-            raise LossError(
-                f"Stage {self.stage.name!r}: the loss of example {start + int(bad[0])} is {values[bad[0]].item()}, "
-                "expected a finite number. Check this example and the trained parameters."
-            )
-
     # Whether examples can be told apart
 
     def separable(self, batch: Any, count: int, loss: Loss | None = None) -> bool:
@@ -240,7 +173,7 @@ class Objective:
                     raise
                 self.note_loop()
                 return False
-        if not self._same(whole, alone):
+        if not alike(whole, alone, epsilon=self.epsilon).all():
             self.note_loop()
         return not self._looping
 

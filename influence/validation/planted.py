@@ -14,6 +14,7 @@ from torch import Tensor
 from influence.chain import objectives_of
 from influence.curvature import method_named
 from influence.derivatives import Objective
+from influence.derivatives.losses import checked_losses
 from influence.description import SOLVES, self_influence
 from influence.projection import embed
 from influence.retraining import Retrainer
@@ -139,7 +140,7 @@ def _orders(bench: Bench, study: Study, given: np.ndarray) -> dict[str, np.ndarr
     own = _self_influence(bench, objective)
     if own is not None:
         found["self-influence"] = -own
-    found["loss"] = -objective.checked_losses(objective.stage.data).double().numpy()
+    found["loss"] = -checked_losses(objective, objective.stage.data).double().numpy()
     if study.position(bench.stage) == 0 and bench.exhibit.embedding is not None:
         found["neighbours"] = -_strangers(embed(objective, objective.stage.data, bench.exhibit.embedding), given)
     return {finder: np.argsort(values, kind="stable") for finder, values in found.items()}

@@ -150,6 +150,17 @@ def test_a_singular_matrix_is_refused_whatever_rounding_makes_of_it():
             attribute(Study("flat", [stage], stage.data), method="exact", damping=0.0, progress=False)
 
 
+def test_conjugate_gradients_tell_a_singular_matrix_from_a_loss_that_is_not_convex():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2, bias=False).double()
+    inputs = torch.randn(9, 3, dtype=torch.float64)
+    stage = Stage("flat", model, loss, torch.utils.data.TensorDataset(inputs, torch.arange(9) % 2))
+    (objective,) = objectives_of(Study("flat", [stage], stage.data))
+    queries = torch.ones(1, 6, dtype=torch.float64)  # equal for both classes: no loss looks there
+    with pytest.raises(CurvatureError, match="'flat'.*Use a larger damping, since without l2 and damping"):
+        method_named("cg")(objective, damping=0.0).solve(queries)
+
+
 def test_the_tolerance_holds_in_single_precision():
     """Rows in float32 of an ill-conditioned matrix: the residual that the iterations believe is not the true one."""
     torch.manual_seed(0)

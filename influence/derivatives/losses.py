@@ -1,0 +1,85 @@
+"""The losses of a stage's data, looked at before anything is built on them: finite, fixed, each its example's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+from influence.derivatives.objective import Objective, alike, plain_kernels, ran_out_of_memory
+from influence.errors import LossError, StudyError
+from influence.study import Loss
+
+
+def checked_losses(objective: Objective, data: Any, loss: Loss | None = None) -> Tensor:
+    """Losses of all examples (n,) on the CPU.
+
+    Raises:
+        LossError: the model or the loss cannot take the data, does not give one value per example, or gives one
+            that is not finite.
+    """
+    found = []
+    try:
+        with torch.no_grad(), plain_kernels():
+            for positions, batch in objective.batches(data):
+                count = positions.stop - positions.start
+                values = objective.losses(batch, count, loss=loss)
+                _refuse_not_finite(objective.stage.name, values, positions.start)
+                if not positions.start and not _same(objective, values, objective.losses(batch, count, loss=loss)):
+                    raise LossError(
+                        f"Stage {objective.stage.name!r}: the same batch gave two different losses. Something in the "
+                        "model is random in evaluation mode too; influence needs a fixed function."
+                    )
+                found.append(values.cpu())
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if ran_out_of_memory(error):
+            raise
+        whose = "the queries" if loss else "its training examples"
+        raise LossError(
+            f"Stage {objective.stage.name!r}: its model or loss failed on {whose}: {type(error).__name__}: {error}. "
+            "Try forward, loss and collate on one batch by hand."
+        ) from error
+    return torch.cat(found)
+
+
+def refuse_changing(objective: Objective, losses: Tensor) -> None:
+    """Refuse what gives the data's ends, read again in other batches, other losses than (n,) of the first time.
+
+    Raises:
+        StudyError: the data change from one reading to the next.
+        LossError: an example's loss depends on which others are in its batch.
+    """
+    ends = sorted({*range(min(8, objective.count)), *range(max(0, objective.count - 8), objective.count)})
+    for part in filter(None, (ends[::2], ends[1::2])):
+        some = Subset(objective.stage.data, part)
+        again = checked_losses(objective, some)
+        close = alike(again, losses[part], float(losses.abs().max()), objective.epsilon)
+        if close.all():
+            continue
+        place = int((~close).nonzero()[0])
+        example, then, now = part[place], float(losses[part[place]]), float(again[place])
+        if _same(objective, again, checked_losses(objective, some)):
+            raise LossError(
+                f"Stage {objective.stage.name!r}: example {example} has the loss {then:.6g} among some examples and "
+                f"{now:.6g} among others. A loss must not depend on the rest of its batch: give batch "
+                "normalisation running statistics, and mask what `collate` pads."
+            )
+        raise StudyError(
+            f"Stage {objective.stage.name!r}: example {example} had the loss {then:.6g}, and read again {now:.6g}. Its "
+            "data change from one reading to the next: switch random augmentation and shuffling off."
+        )
+
+
+def _same(objective: Objective, one: Tensor, other: Tensor) -> bool:
+    return bool(alike(one, other, epsilon=objective.epsilon).all())
+
+
+def _refuse_not_finite(stage: str, values: Tensor, start: int) -> None:
+    bad = (~values.isfinite()).nonzero().flatten()
+    if len(bad):
+        raise LossError(
+            f"Stage {stage!r}: the loss of example {start + int(bad[0])} is {values[bad[0]].item()}, "
+            "expected a finite number. Check this example and the trained parameters."
+        )
