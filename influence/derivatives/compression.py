@@ -50,7 +50,7 @@ def compressed(
     every = torch.arange(len(next(iter(vectors.values()))))
     whole = Family(every, vectors)
     whole.places, left = without_idle(vectors, factors)
-    exact, price = Group(every, left).dots(_there(factors, whole.places), count), _price(left)
+    exact, price = Group(every, left).dots(_there(factors, whole.places), count), _price(left, {}, 0, False)
     bases = narrowest(directions, vectors, factors, exact, error) if directions else {}
     families, worst, rest = [], 0.0, every
     for some in (bases, {}) if bases else ({},):
@@ -67,11 +67,6 @@ def compressed(
     ]
     widths = {n: [basis.shape[1], len(basis)] for family in families for n, basis in family.bases.items()}
     return families, {"forms": forms, "narrowed": widths, "error": worst}
-
-
-def _price(vectors: Mapping[str, Tensor]) -> int:
-    """Products of an example and a query."""
-    return sum(one.shape[1] for one in vectors.values())
 
 
 def _there(factors: Factors, places: Mapping[str, Places]) -> Factors:
@@ -128,7 +123,7 @@ def _fill(
         near = near[_disorder(_ranks(found[half][rank][:, near]), ranks[near]) <= DISORDER * error]
         wrong.append(torch.full_like(apart, torch.inf).index_copy_(0, near, apart[near]).cpu())
     errors = torch.stack(wrong)
-    prices = [_products(vectors, thin, *form) for form in forms]
+    prices = [_price(vectors, thin, *form) for form in forms]
     chosen = _chosen(errors.isfinite(), prices, price, every=not family.bases)
     for form in chosen.unique().tolist():
         if form >= 0:
@@ -216,13 +211,13 @@ def _forms(
 ) -> list[tuple[int, bool]]:
     """(rank, whether half) of the vectors as they are and of all forms that are cheaper, the cheapest first."""
     forms = [(rank, half) for rank in (0, *RANKS) for half in precisions]
-    prices = {form: _products(vectors, thin, *form) for form in [*forms, (0, False)]}
+    prices = {form: _price(vectors, thin, *form) for form in [*forms, (0, False)]}
     cheaper = [form for form in forms if prices[form] < prices[0, False]]
     return [*sorted(cheaper, key=lambda form: prices[form]), (0, False)]
 
 
-def _products(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], rank: int, half: bool) -> float:
-    """An example and query; two of half precision take as long as one, or less."""
+def _price(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], rank: int, half: bool) -> float:
+    """Products of an example and a query in this form; two of half precision take as long as one, or less."""
     sizes = {name: one.shape[1] for name, one in vectors.items()}
     sizes |= {n: rank * (t.left.shape[2] + t.right.shape[2]) for n, t in thin.items() if 0 < rank <= t.rank}
     return sum(sizes.values()) / (1 + half)

@@ -1,4 +1,4 @@
-"""Batches that models treat in ways of their own: routed, packed, of other precision, or normalised as a whole."""
+"""Batches that models treat in ways of their own: routed or packed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import torch
 from minima import data, loss
 from models import g
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset
 
 from influence import Stage, Study, attribute
-from influence.errors import LossError, StudyError
 
 
 def scores(stage: Stage, **options) -> np.ndarray:
@@ -106,48 +105,3 @@ def test_packed_sequences(method, kind, collate):
     )  # fmt: skip
     alone = scores(plain, method=method, batch_size=1)
     np.testing.assert_allclose(found, alone, atol=1e-4 * abs(alone).max())
-
-
-def test_targets_of_a_finer_precision_than_the_model():
-    """The losses then are in double precision, but no more precise than the model, which rounds as it happens."""
-    draw = torch.Generator().manual_seed(0)
-    stage = Stage(
-        "stage", nn.Linear(3, 1), lambda o, b: (o - b[1]) ** 2,
-        TensorDataset(torch.randn(30, 3), torch.randn(30, dtype=torch.float64)), l2=0.1,
-        forward=lambda m, batch: m(batch[0])[:, 0] * (1 + 1e-7 * torch.randn(len(batch[0]), generator=draw)),
-    )  # fmt: skip
-    assert np.isfinite(scores(stage)).all()
-
-
-class OverTheBatch(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(3, 3)
-
-    def forward(self, x):
-        return self.head(x - x.mean(0))
-
-
-@pytest.mark.parametrize("count", [5, 16, 40, 600])
-def test_a_loss_that_depends_on_the_rest_of_the_batch_is_told(count):
-    stage = Stage("stage", OverTheBatch().double(), loss, data(count, 3, 3, g), l2=0.1)
-    with pytest.raises(LossError, match=r"example \d+ has the loss .* among some examples and .* among others"):
-        scores(stage)
-
-
-def test_batch_normalisation_without_running_statistics_is_told():
-    model = nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), nn.Linear(3, 3)).double()
-    with pytest.raises(LossError, match="give batch normalisation running statistics"):
-        scores(Stage("stage", model, loss, data(40, 3, 3, g), l2=0.1))
-
-
-@pytest.mark.parametrize("count", [5, 40])
-def test_data_that_change_are_told_from_it(count):
-    class Noisy(TensorDataset):
-        def __getitem__(self, i):
-            x, y = super().__getitem__(i)
-            return x + torch.randn(3, dtype=torch.float64), y
-
-    stage = Stage("stage", nn.Linear(3, 3).double(), loss, Noisy(*data(count, 3, 3, g).tensors), l2=0.1)
-    with pytest.raises(StudyError, match="Its data change from one reading to the next"):
-        scores(stage)

@@ -13,13 +13,11 @@ from minima import data, loss
 from models import flat_gradient, g, objective_of
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset, TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.derivatives.first import example_gradients
 from influence.derivatives.gauss_newton import ggn
-from influence.derivatives.losses import checked_losses
 from influence.errors import LossError, StudyError
 
 
@@ -78,24 +76,6 @@ def test_dict_batches_with_padding_and_structured_outputs():
     torch.testing.assert_close(torch.tensor(whole), torch.tensor(alone), rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        (
-            lambda o, b: loss(o, b).mean(),
-            r"shape \(\), expected one value per example, shape \(9,\). Use reduction='none'",
-        ),
-        (lambda o, b: torch.stack([loss(o, b)] * 2, 1), r"shape \(9, 2\), expected one value per example"),
-        (lambda o, b: 1.0, "gave a float"),
-        (lambda o, b: torch.where(torch.arange(9) == 4, torch.nan, loss(o, b)), "loss of example 4 is nan"),
-    ],
-)
-def test_losses_that_are_not_one_finite_number_per_example(bad, message):
-    stage = Stage("bad", nn.Linear(3, 3).double(), bad, data(9, 3, 3, g), l2=0.1)
-    with pytest.raises(LossError, match=message):
-        attribute(Study("bad", [stage], stage.data), progress=False)
-
-
 def test_half_precision_models_are_scored_in_float32():
     torch.manual_seed(0)
     model = nn.Linear(3, 3).double()
@@ -114,15 +94,6 @@ def test_a_forward_that_calls_another_model_is_found_out():
     stage = Stage("one", nn.Linear(3, 3).double(), loss, examples, forward=lambda model, batch: other(batch[0]), l2=0.1)
     report = attribute(Study("other", [stage], examples), progress=False).report
     assert any("one: no loss depends on the model's parameters" in note for note in report["notes"])
-
-
-def test_data_that_the_model_cannot_take_is_named():
-    stage = Stage("one", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1)
-    with pytest.raises(LossError, match="'one': its model or loss failed on the queries: RuntimeError: mat1 and mat2"):
-        attribute(Study("wide", [stage], data(4, 5, 3, g)), progress=False)
-    stage = Stage("one", nn.Linear(3, 3).double(), loss, [(torch.ones(3), None)], l2=0.1)
-    with pytest.raises(LossError, match="'one': its model or loss failed on its training examples: TypeError"):
-        attribute(Study("none", [stage], data(4, 3, 3, g)), progress=False)
 
 
 class Steps(nn.Module):
@@ -163,26 +134,6 @@ def test_a_model_that_squeezes_a_batch_of_one_away():
     study = Study("squeeze", [stage], data(4, 3, 3, g))
     exact, cg = (attribute(study, method=method, progress=False) for method in ("exact", "cg"))
     torch.testing.assert_close(torch.tensor(exact.values), torch.tensor(cg.values), rtol=1e-4, atol=1e-7)
-
-
-def test_a_model_that_is_random_in_evaluation_mode_is_refused():
-    stage = Stage(
-        "random", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1,
-        forward=lambda model, batch: nn.functional.dropout(model(batch[0]), 0.5),
-    )  # fmt: skip
-    with pytest.raises(LossError, match="the same batch gave two different losses"):
-        attribute(Study("random", [stage], stage.data), progress=False)
-
-
-def test_a_loss_that_differs_by_rounding_from_time_to_time_is_taken():
-    draw = torch.Generator().manual_seed(0)
-    stage = Stage(
-        "rounding", nn.Linear(3, 3).double(), loss, data(9, 3, 3, g), l2=0.1,
-        forward=lambda model, batch: model(batch[0]) + 1e-15 * torch.randn(3, dtype=torch.float64, generator=draw),
-    )  # fmt: skip
-    with torch.no_grad():
-        assert not torch.equal(*(stage.forward(stage.model, stage.data.tensors) for _ in range(2)))
-    assert checked_losses(objective_of(stage), stage.data).isfinite().all()
 
 
 class TimeFirst(nn.Module):
@@ -354,42 +305,6 @@ def test_a_model_that_cannot_be_copied_is_named():
     model.lock = threading.Lock()
     with pytest.raises(StudyError, match=r"The model Linear cannot be copied \(cannot pickle '_thread.lock' object"):
         plain(model)
-
-
-class Checkpointed(nn.Module):
-    """Pooling within, which the first pass does in another way than the second."""
-
-    def __init__(self, reentrant: bool):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 2, 2), nn.MaxPool2d(2), nn.Tanh(), nn.Conv2d(2, 2, 1))
-        self.head, self.reentrant = nn.Linear(2, 3), reentrant
-
-    def forward(self, x):
-        x = x.new_ones(()) * x.unflatten(1, (1, 3, 3)).requires_grad_()
-        return self.head(checkpoint(self.body, x, use_reentrant=self.reentrant).flatten(1))
-
-
-@pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "identity"])
-def test_checkpoints(method):
-    torch.manual_seed(0)
-    model = Checkpointed(False).double()
-    examples = data(7, 9, 3, torch.Generator().manual_seed(0))
-    found, expected = (
-        attribute(
-            Study("one", [Stage("stage", model, loss, examples, forward=forward, l2=0.1)], examples),
-            method=method, progress=False,
-        ).values
-        for forward in (None, lambda m, batch: m.head(m.body(batch[0].unflatten(1, (1, 3, 3))).flatten(1)))
-    )  # fmt: skip
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * abs(expected).max())
-
-
-def test_reentrant_checkpoints_are_named():
-    """They leave no trace of their parameters in autograd's graph, which would then be scored as if constant."""
-    examples = data(7, 9, 3, torch.Generator().manual_seed(0))
-    stage = Stage("stage", Checkpointed(True).double(), loss, examples, l2=0.1)
-    with pytest.raises(LossError, match="'stage': its model uses reentrant checkpointing.*use_reentrant=False"):
-        attribute(Study("one", [stage], examples), progress=False)
 
 
 @pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "identity"])

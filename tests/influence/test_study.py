@@ -7,11 +7,10 @@ import pytest
 import torch
 from tiny import tiny_data, tiny_loss, tiny_net, tiny_stages, tiny_study
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import nll_loss
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from influence import Index, Stage, Study, attribute, group_effect
+from influence import Stage, Study, attribute
 from influence.errors import CurvatureError, LossError, MethodError, StudyError
 from influence.parameters import groups_of
 
@@ -343,59 +342,6 @@ def test_parameters_that_are_complex_or_have_no_shape_are_named():
         stage(model=model)
     with pytest.raises(StudyError, match="Stage 'pretrain': parameter 'weight' has no shape yet. Call the model"):
         stage(model=nn.LazyLinear(2))
-
-
-class Once(torch.autograd.Function):
-    """A function without second derivatives."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x.tanh()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        return gradient * (1 - ctx.saved_tensors[0].tanh() ** 2)
-
-
-class Bent(nn.Module):
-    def __init__(self, classes: int):
-        super().__init__()
-        self.body, self.head = nn.Linear(4, 3), nn.Linear(3, classes)
-        self.double()
-
-    def forward(self, x):
-        return self.head(Once.apply(self.body(x)))
-
-
-def test_a_layer_without_second_derivatives_is_named(tmp_path):
-    stages = [
-        Stage("old", Bent(2), tiny_loss, tiny_data(9, 2)),
-        Stage("new", Bent(3), tiny_loss, tiny_data(8, 3), proximity=0.1),
-    ]
-    study = Study("bent", stages, tiny_data(4, 3))
-    message = "Stage '(old|new)': its model or loss has a function that is marked `once_differentiable`"
-    options = {"method": "exact", "curvature": "hessian", "progress": False}
-    with pytest.raises(LossError, match=message):
-        attribute(study, **options)
-    with pytest.raises(LossError, match=message):
-        Index(study, tmp_path / "index", **options)
-    with pytest.raises(LossError, match=message):
-        group_effect(study, "old", [1, 2], **options)
-
-
-@pytest.mark.parametrize("method", ["exact", "cg", "ekfac"])
-def test_a_loss_without_second_derivatives_is_named(method):
-    """Which autograd would give as 0, and the loss as linear."""
-    model = nn.Linear(4, 3).double()
-
-    def once(outputs, batch):
-        return tiny_loss(Once.apply(outputs), batch)
-
-    study = Study("once", [Stage("one", model, once, tiny_data(8, 3))], tiny_data(4, 3))
-    with pytest.raises(LossError, match="Stage 'one': its model or loss has a function .* `once_differentiable`"):
-        attribute(study, method=method, progress=False)
 
 
 @pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "identity"])
