@@ -28,7 +28,7 @@ from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from influence import Index, Stage, Study
 from influence.chain import objectives_of
@@ -124,14 +124,14 @@ def main() -> None:
         scores = report.measure(
             f"scores of {count} queries",
             lambda v=vectors: torch.cat([block for _, block in dots(objective, data, objective.trained, v)]),
-            lambda found, n=count: f"error {worst_error(found, exact[:, :n]):.0e}",  # type: ignore[arg-type]
+            lambda found, n=count: f"error {worst_error(found, exact[:, :n]):.0e}",
         )
     for count in queries[2:]:
         vectors = solved[:count]
         report.measure(
             f"scores of {count} queries, error 1 % allowed",
             lambda v=vectors: torch.cat([b for _, b in dots(objective, data, objective.trained, v, error=0.01)]),
-            lambda found, n=count: low_rank_remark(objective, found, scores[:, :n]),  # type: ignore[arg-type]
+            lambda found, n=count: low_rank_remark(objective, found, scores[:, :n]),
         )
     for examples in (300,) if given.smoke else (2_000, 20_000):
         solves(report, study, sides, (2,) if given.smoke else (10, 100), examples)
@@ -227,7 +227,7 @@ def exact_dots(model: nn.Module, data: TensorDataset, vectors: Tensor) -> Tensor
     rows = []
     double = network().double()
     double.load_state_dict(model.state_dict())
-    for x, y in Subset(data, range(PROBES)):
+    for x, y in zip(*data[:PROBES], strict=True):
         found = torch.autograd.grad(cross_entropy(double(x[None].double()), y[None]), list(double.parameters()))
         rows.append(torch.cat([g.flatten() for g in found]))
     return torch.stack(rows) @ vectors.double().T

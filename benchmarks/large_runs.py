@@ -128,7 +128,7 @@ def measured(root: Path, run: str, steps: int) -> list[float]:
             page.close()
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
             page.on("websocket", lambda socket: socket.on("framereceived", lambda data: received.append(len(data))))
-            first = seconds(lambda: (page.goto(f"http://localhost:{PORT}/?run={run}"), drawn(page, None)))
+            first = seconds(lambda: opened(page, f"http://localhost:{PORT}/?run={run}"))
             cards, maps, sent = [], [], []
             for _ in range(steps):
                 received.clear()
@@ -223,6 +223,11 @@ def stepped(page: Any, before: list[str]) -> float:
 
 def changed(page: Any, before: list[str], place: int, timeout: int = 120_000) -> None:
     _wait(page, f"(before) => ({READ})()[{place}] !== before", before[place], timeout)
+
+
+def opened(page: Any, address: str) -> None:
+    page.goto(address)
+    drawn(page, None)
 
 
 def drawn(page: Any, _: None) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from influence import Study, attribute
 from influence.chain import objectives_of
+from influence.derivatives.losses import checked_losses
 from influence.recording import Recording, record
 from influence.retraining import Retrainer
 from influence.together import retrain_together
@@ -62,7 +63,7 @@ class Again:
     def losses(self) -> np.ndarray:
         """Of every query, (Q,), nats, after the steps from scratch."""
         last = objectives_of(self.study)[-1]
-        return last.checked_losses(self.study.queries, self.study.measure).double().numpy()
+        return checked_losses(last, self.study.queries, self.study.measure).double().numpy()
 
     def without(self, left_out: list[list[int]]) -> Tensor:
         """Weights of pretraining examples, a row a list of those that are left out: (R, m)."""
@@ -106,7 +107,7 @@ class Again:
         losses, right = [], []
         for row in range(len(weights)):
             at = last.at({name: values[row] for name, values in ends.items()})
-            losses.append(at.checked_losses(self.study.queries, self.study.measure).double().numpy())
+            losses.append(checked_losses(at, self.study.queries, self.study.measure).double().numpy())
             with torch.no_grad():
                 found = torch.cat([at.outputs(batch).argmax(1) for _, batch in at.batches(self.study.queries)])
             right.append((found == truth).numpy())

@@ -18,6 +18,7 @@ from influence import Study
 from influence.chain import objectives_of
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
+from influence.derivatives.losses import checked_losses
 from influence.projection import embed
 from influence.study import Loss
 
@@ -42,8 +43,8 @@ def trak(studies: Sequence[Study]) -> np.ndarray:
 def neighbours(study: Study, embedding: object) -> np.ndarray:
     """Cosine of the pretrained model's embeddings of every query and example, (Q, m)."""
     first, last = objectives_of(study)
-    examples = embed(first, study.stages[0].data, embedding)  # type: ignore[arg-type]
-    queries = embed(first, study.queries, embedding, last)  # type: ignore[arg-type]
+    examples = embed(first, study.stages[0].data, embedding)
+    queries = embed(first, study.queries, embedding, last)
     a, b = (normalize(torch.from_numpy(np.asarray(each)).double(), dim=1) for each in (queries, examples))
     return (a @ b.T).numpy()
 
@@ -58,7 +59,7 @@ def _trak(study: Study) -> np.ndarray:
     kernel = examples.T @ examples
     kernel.diagonal().add_(1e-6 * kernel.diagonal().mean())
     first = objectives_of(study)[0]
-    surprise = 1 - (-first.checked_losses(first.stage.data).double()).exp()  # one minus the true class's probability
+    surprise = 1 - (-checked_losses(first, first.stage.data).double()).exp()  # one minus the true class's probability
     return (queries @ torch.linalg.solve(kernel, examples.T) * surprise).numpy()
 
 
