@@ -1,5 +1,5 @@
 # make demo   an environment, the embedded study, the explorer
-# make test   an environment, lint, types, the whole test suite
+# make test   an environment, lint, types, the whole test suite in two processes of one thread each
 # make screenshots   every page of the demo's runs, into build/screenshots
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/upstream demo $(ARGS)
 
 test: $(READY) lint
-	$(BIN)/pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
