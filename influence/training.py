@@ -1,7 +1,7 @@
 """Fits a stage to a small gradient norm: full batch, deterministic, with a weight per example.
 
 The theory speaks of minima, so a stage is optimised until its gradient is small, not for a number of epochs:
-L-BFGS, and where the Hessian can be formed, L-BFGS in the coordinates in which the objective is nearly round, then
+L-BFGS, and where the curvature can be formed, L-BFGS in the coordinates in which the objective is nearly round, then
 Newton steps, which take the gradient to rounding.
 "Left out" is weight 0; the mean keeps its denominator m, as in the scores' definition.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective, plain_kernels
+from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.second import hessian
 from influence.errors import TrainingError
 from influence.parameters import Groups, groups_of
@@ -25,12 +26,13 @@ from influence.study import Stage
 
 ROUND = 10
 """L-BFGS steps between two looks at the gradient."""
-COARSE = 1e-3
-"""Gradient norm at which the Hessian is formed."""
+COARSE = 1e-2
+"""Gradient norm at which the curvature is formed."""
 DENSE = 3000
 """Trained parameters up to which it is."""
-HESSIANS = 5
-"""Hessians that one fit may form."""
+CURVATURES = (*[ggn] * 5, hessian, hessian)
+"""Matrices that one fit may form, one after the other, until it is at its minimum. A Hessian costs some passes over the
+data for every parameter, a Gauss-Newton matrix a few in all, and its coordinates are nearly as good."""
 PATIENCE = 4
 """Rounds without a smaller gradient after which a descent is at its end."""
 
@@ -110,10 +112,10 @@ class Trainer:
         )
         if whitening is None:
             descent.lbfgs(max(COARSE, tolerance) if self.dense else tolerance)
-        for _ in range(HESSIANS if self.dense else 0):
+        for curvature in CURVATURES if self.dense else ():
             if descent.norm <= tolerance or descent.steps >= iterations:
                 break
-            current = self.whitening_at(descent.parameters) if whitening is None else whitening
+            current = self.whitening_at(descent.parameters, curvature) if whitening is None else whitening
             if not descent.newton(current):
                 descent.lbfgs(tolerance, current)
                 descent.newton(current)
@@ -127,10 +129,10 @@ class Trainer:
             time.perf_counter() - began,
         )
 
-    def whitening_at(self, parameters: dict[str, Tensor]) -> Tensor:
+    def whitening_at(self, parameters: dict[str, Tensor], curvature: Callable[[Objective], Tensor] = hessian) -> Tensor:
         """|H|^(-1/2) of the objective's Hessian H at `parameters`, (T, T): eigenvectors over root eigenvalues."""
         objective = self._objective.at(parameters)
-        matrix = hessian(objective)
+        matrix = curvature(objective)
         matrix.diagonal().add_(objective.ridge)
         eigenvalues, vectors = torch.linalg.eigh(matrix)
         size = eigenvalues.abs().clamp(min=1e-6 * float(eigenvalues.abs().max()))

@@ -19,7 +19,7 @@ from influence.chain import objectives_of
 from influence.derivatives.first import example_gradients
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.second import ggn_product, hessian_product
-from influence.retraining import leave_one_out
+from influence.retraining import Retrainer
 from influence.studies.language import (
     COMMON,
     LanguageModel,
@@ -164,17 +164,21 @@ def test_frozen_is_the_limit_of_large_proximity(seed):
 
 
 @pytest.mark.parametrize("variant", ["frozen", "updated"])
-def test_scores_predict_what_leaving_texts_out_really_does(variant):
-    """Whole sentences left out, both stages trained again to their minima."""
+def test_scores_predict_what_a_text_of_less_weight_really_does(variant):
+    """A hundredth of a sentence left out, both stages trained again to their minima.
+
+    A whole one in sixty is not little for these random texts: it may lead over a fold to another minimum.
+    """
     frozen = ["body.*"] if variant == "frozen" else []
-    # Of some other seeds the minimum lies near a fold, where a sentence less leads to another one.
-    study = text_study(4, counts=(60, 30, 12), l2=0.03, frozen=frozen)
+    study = text_study(0, counts=(60, 30, 12), l2=0.03, frozen=frozen)
     for previous, stage in zip((None, *study.stages), study.stages, strict=False):
         assert fit_stage(stage, previous).converged
     scores = attribute(study, method="exact", curvature="hessian", progress=False).values
     examples = np.random.default_rng(0).choice(60, 8, replace=False).tolist()
-    measured = leave_one_out(study, "pretrain", examples).numpy()
+    retrainer = Retrainer(study)
+    weights = torch.ones(60, dtype=torch.float64) - 0.01 * torch.eye(60, dtype=torch.float64)[examples]
+    losses = torch.stack([retrainer.losses_with("pretrain", each) for each in weights])
+    measured = ((losses - retrainer.losses_with("pretrain", torch.ones(60))) / 0.01).numpy()
     predicted = scores[:, examples].T
-    # One sentence in sixty is not little, and a score is a first-order prediction.
-    assert np.corrcoef(predicted.ravel(), measured.ravel())[0, 1] > 0.9
-    assert np.median([np.corrcoef(p, m)[0, 1] for p, m in zip(predicted, measured, strict=True)]) > 0.95
+    assert min(np.corrcoef(p, m)[0, 1] for p, m in zip(predicted, measured, strict=True)) > 0.99
+    assert np.abs(predicted - measured).max() < 0.05 * np.abs(predicted).max()
