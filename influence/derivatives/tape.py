@@ -40,6 +40,7 @@ class Call:
     use: Use
     edge: GradientEdge
     shape: torch.Size
+    dtype: torch.dtype
     layout: str
     versions: list[tuple[Tensor, int]]
 
@@ -178,8 +179,13 @@ class Tape(TorchFunctionMode):
         if self.careful:
             use.keep_copies()
         versions = [(t, t._version) for t in use.kept()]
-        self.calls.append(Call(key, use, edge, output.shape, layout, versions))
+        self.calls.append(Call(key, use, edge, output.shape, output.dtype, layout, versions))
         return output
+
+    @property
+    def epsilon(self) -> float:
+        """The coarsest rounding of what its calls gave: under autocast it is not the parameters'."""
+        return max((torch.finfo(call.dtype).eps for call in self.calls if call.dtype.is_floating_point), default=0.0)
 
     def pattern(self) -> tuple[Any, ...]:
         """The calls of the pass, as far as their being right depends on them."""

@@ -24,6 +24,9 @@ from influence.derivatives.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
 from influence.parameters import Layout
 from influence.study import Loss
 
+REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)
+"""What a model raises that cannot take outputs in another shape."""
+
 
 class Watch:
     """Gets the per-example gradients of some parameters out of batch after batch.
@@ -69,7 +72,7 @@ class Watch:
         tape = Tape(watched, count, self.layouts, self.careful, list(self.objective._module.buffers()))
         try:
             return tape.forward(call), tape
-        except (IndexError, RuntimeError) as error:
+        except REFUSALS as error:
             # What had one row was one example's, not all examples', and the model had no use for more rows.
             guessed = {c.key: "first" for c in tape.calls if c.layout == "shared" and c.key not in self.layouts}
             if ran_out_of_memory(error) or not guessed:
@@ -107,7 +110,7 @@ class Watch:
         """After trying the other places where a call's output may have its examples."""
         weights = torch.randn(count, generator=torch.Generator().manual_seed(count)).to(self.objective.device)
         expected = self._by_autograd(batch, count, weights)
-        wrong = self._differing(found, expected, weights) | tape.unsure
+        wrong = self._differing(found, expected, weights, tape.epsilon) | tape.unsure
         if wrong and not self._is_new(tape):
             self._note_late()
         for layout in LAYOUTS:
@@ -117,8 +120,8 @@ class Watch:
             self.layouts |= {c.key: layout for c in tape.calls if wrong & tape.roots(c.use.names)}
             try:
                 found, tape = self._taped(batch, count)
-                wrong = self._differing(found, expected, weights) | tape.unsure
-            except (IndexError, RuntimeError) as error:  # the model cannot take outputs that are laid out so
+                wrong = self._differing(found, expected, weights, tape.epsilon) | tape.unsure
+            except REFUSALS as error:  # the model cannot take outputs that are laid out so
                 if ran_out_of_memory(error):
                     raise
                 self.layouts = layouts
@@ -145,11 +148,11 @@ class Watch:
             for row, (n, p) in zip(rows, live.items(), strict=True)
         }
 
-    def _differing(self, found: Factors, expected: dict[str, Tensor], weights: Tensor) -> set[str]:
-        """Parameters whose gradients differ from what autograd says, beyond rounding."""
+    def _differing(self, found: Factors, expected: dict[str, Tensor], weights: Tensor, epsilon: float) -> set[str]:
+        """Parameters whose gradients differ from what autograd says, beyond the layers' rounding `epsilon`."""
         if not expected:
             return set()
-        epsilon = torch.finfo(self.objective.dtype).eps
+        epsilon = max(epsilon, torch.finfo(self.objective.dtype).eps)
         whole = torch.stack([row.float().norm() for row in expected.values()]).norm()
         wrong = set()
         for name, row in expected.items():

@@ -250,6 +250,21 @@ def test_batches_of_any_size(batch_size):
     covered(stage_of(Perceiving(), noise(1, 1, 4, 4)), batch_size=batch_size)
 
 
+@pytest.mark.parametrize("error", [AssertionError, ValueError])
+def test_a_model_that_refuses_outputs_in_another_shape(error):
+    """Examples are in another order while a layer has them, so other places of theirs in its output are tried."""
+
+    def forward(m, x):
+        hidden = m.b(torch.tanh(m.a(x)).flip(0)).flip(0)
+        if hidden.dim() != 2:
+            raise error
+        return hidden
+
+    torch.manual_seed(0)
+    found = check(stage_of(Wrapped(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 3)), noise(N, 4)))
+    assert found.uncovered == {"b.weight", "b.bias"}
+
+
 def test_a_part_of_the_parameters():
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -270,6 +285,26 @@ def test_lower_precision(dtype):
     assert objective.uncovered == set()
     assert found.dtype == torch.float32
     assert (found - exact).norm() < 20 * torch.finfo(dtype).eps * exact.norm()
+    products = torch.cat([rows for _, rows in dots(objective, stage.data, objective.all, found[:3])])
+    torch.testing.assert_close(products, found @ found[:3].T)
+
+
+def test_parameters_of_single_precision_in_layers_of_half():
+    """As mixed precision trains them: gradients are those in double precision up to the layers' rounding."""
+    torch.manual_seed(0)
+    stage = stage_of(Decoder(batch_first=True), words())
+    exact = one_by_one(stage)
+    stage.model.float()
+
+    def forward(model, batch):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return model(batch[0]).float()
+
+    stage.forward = forward
+    objective = objective_of(stage, 4)
+    found = torch.cat([rows for _, rows in example_gradients(objective, stage.data, objective.all)])
+    assert objective.uncovered == set()
+    assert (found - exact).norm() < 5 * torch.finfo(torch.bfloat16).eps * exact.norm()
     products = torch.cat([rows for _, rows in dots(objective, stage.data, objective.all, found[:3])])
     torch.testing.assert_close(products, found @ found[:3].T)
 
