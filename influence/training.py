@@ -71,7 +71,7 @@ class Trainer:
         device: where to train.
 
     Attributes:
-        dense: whether the stage is small enough for its Hessian to be formed.
+        dense: whether the stage is small enough for its curvature to be formed.
     """
 
     def __init__(self, stage: Stage, groups: Groups, device: torch.device | str = "cpu"):
@@ -130,7 +130,10 @@ class Trainer:
         )
 
     def whitening_at(self, parameters: dict[str, Tensor], curvature: Callable[[Objective], Tensor] = hessian) -> Tensor:
-        """|H|^(-1/2) of the objective's Hessian H at `parameters`, (T, T): eigenvectors over root eigenvalues."""
+        """|H|^(-1/2) at `parameters`, (T, T), eigenvectors over root eigenvalues, of the objective's H.
+
+        H is its Hessian, or what `curvature` gives of the data term (T, T), nats, with the ridge of l2 and proximity.
+        """
         objective = self._objective.at(parameters)
         matrix = curvature(objective)
         matrix.diagonal().add_(objective.ridge)
