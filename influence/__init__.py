@@ -7,7 +7,8 @@ from influence.recipe import Recipe
 from influence.recording import Recording, record, retrain
 from influence.run import Run
 from influence.studies.exhibit import Exhibit
-from influence.study import Stage, Study
+from influence.study.stage import Stage
+from influence.study.study import Study
 from influence.tokens import token_influence
 from influence.version import VERSION
 

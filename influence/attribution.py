@@ -24,7 +24,7 @@ from influence.ranking import top
 from influence.recording import Recording
 from influence.replay import Replay, replay
 from influence.scoring import score
-from influence.study import Study
+from influence.study.study import Study
 
 
 class Scores:

@@ -23,8 +23,8 @@ from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients, gradient
 from influence.derivatives.losses import checked_losses, refuse_changing
 from influence.derivatives.second import mixed_product
-from influence.parameters import groups_of
-from influence.study import Study
+from influence.study.parameters import groups_of
+from influence.study.study import Study
 
 
 class Chain:

@@ -16,8 +16,8 @@ from influence.curvature.method import CURVATURES
 from influence.draft import chunk_of
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.memory import COPIES, size
-from influence.parameters import groups_of
 from influence.studies.exhibit import Exhibit
+from influence.study.parameters import groups_of
 
 VECTORS = 2**30
 """Bytes of memory that query vectors may take while they are pulled back; those of one query always may."""

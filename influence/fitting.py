@@ -22,11 +22,11 @@ from influence.derivatives import Objective
 from influence.derivatives.first import gradient
 from influence.derivatives.losses import checked_losses
 from influence.errors import TrainingError
-from influence.parameters import Groups, groups_of
 from influence.recipe import Recipe
 from influence.recording import Trajectory
 from influence.studies.exhibit import Exhibit
-from influence.study import Stage, copied
+from influence.study.parameters import Groups, groups_of
+from influence.study.stage import Stage, copied
 from influence.training import Trainer, fit_stage
 
 Report = Callable[[float], None]

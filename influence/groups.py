@@ -22,7 +22,7 @@ from influence.derivatives.objective import restricted, without
 from influence.derivatives.second import ggn_product
 from influence.errors import MethodError, StudyError
 from influence.progress import Progress
-from influence.study import Study
+from influence.study.study import Study
 
 NEGLIGIBLE = 1e-10
 """Share of what was to be solved at first below which steps that lead away are a matter of rounding."""

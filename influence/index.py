@@ -21,7 +21,8 @@ from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.gradients import Gradients
 from influence.progress import Progress
-from influence.study import Study, check_dataset
+from influence.study.stage import check_dataset
+from influence.study.study import Study
 
 QUERIES = 8
 """Of the study, on which the error is measured."""

@@ -12,8 +12,8 @@ import torch
 from influence.curvature.exact import Exact
 from influence.derivatives.objective import BATCH, ran_out_of_memory
 from influence.errors import MethodError
-from influence.parameters import groups_of
-from influence.study import Study
+from influence.study.parameters import groups_of
+from influence.study.study import Study
 
 COPIES = 3
 """Of the queries' vectors that are alive at once: as they come, solved, and pulled back."""

@@ -29,7 +29,7 @@ from influence.projection import embedded, map_of
 from influence.run import Run, read_manifest
 from influence.scorer import Scorer
 from influence.studies.exhibit import Exhibit
-from influence.study import Stage
+from influence.study.stage import Stage
 from influence.tokens import MOST
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from influence.derivatives import Objective
-from influence.study import copied
+from influence.study.stage import copied
 
 if TYPE_CHECKING:
     from influence.studies.exhibit import Exhibit

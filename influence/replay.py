@@ -25,7 +25,7 @@ from influence.errors import MethodError
 from influence.progress import Progress
 from influence.recording import Recording
 from influence.reverse import Reverse
-from influence.study import Study
+from influence.study.study import Study
 
 
 class Replay:

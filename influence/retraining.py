@@ -17,11 +17,12 @@ from influence.derivatives.losses import checked_losses
 from influence.errors import StudyError, TrainingError
 from influence.fitting import COARSE, TOLERANCE, lone_head, on_features, recipe_of
 from influence.origin import exhibit_of, untrained_exhibit_of
-from influence.parameters import groups_of
 from influence.recipe import Recipe
 from influence.recording import Trajectory
 from influence.run import Run
-from influence.study import Study, copied
+from influence.study.parameters import groups_of
+from influence.study.stage import copied
+from influence.study.study import Study
 from influence.training import Trainer
 
 ENOUGH = 1000

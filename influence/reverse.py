@@ -19,8 +19,8 @@ from torch.func import vjp, vmap
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.objective import BUDGET, alike, ran_out_of_memory
 from influence.errors import TrainingError
-from influence.parameters import Layout
 from influence.recording import Recording, Trajectory
+from influence.study.layout import Layout
 
 Pull = Callable[[Tensor], tuple[Tensor, ...]]
 

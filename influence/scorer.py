@@ -24,7 +24,7 @@ from influence.progress import Bar
 from influence.run import read_curvature
 from influence.shards import compressed, fill, filled, scores_file
 from influence.studies.exhibit import Exhibit
-from influence.study import Stage
+from influence.study.stage import Stage
 from influence.tokens import shares_of_strongest
 from influence.vectors import QueryVectors
 

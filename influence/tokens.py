@@ -22,7 +22,7 @@ from influence.derivatives import Objective
 from influence.derivatives.first import dots
 from influence.derivatives.objective import plain_kernels
 from influence.errors import LossError, MethodError
-from influence.study import Study
+from influence.study.study import Study
 from influence.vectors import QueryVectors
 
 MOST = 20

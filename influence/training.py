@@ -21,8 +21,8 @@ from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.second import hessian
 from influence.errors import TrainingError
-from influence.parameters import Groups, groups_of
-from influence.study import Stage
+from influence.study.parameters import Groups, groups_of
+from influence.study.stage import Stage
 
 ROUND = 10
 """L-BFGS steps between two looks at the gradient."""

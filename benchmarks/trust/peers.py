@@ -20,7 +20,7 @@ from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
 from influence.derivatives.losses import checked_losses
 from influence.projection import embed
-from influence.study import Loss
+from influence.study.stage import Loss
 
 DIMENSIONS = 256
 """Of a projection, at most a quarter of the examples."""

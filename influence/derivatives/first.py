@@ -17,8 +17,8 @@ from influence.derivatives.narrowing import EXAMPLES, WORTH, main_directions
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
 from influence.derivatives.pooling import FastPooling
 from influence.derivatives.watch import Watch
-from influence.parameters import Layout
-from influence.study import Loss
+from influence.study.layout import Layout
+from influence.study.stage import Loss
 
 
 def example_gradients(

@@ -10,7 +10,7 @@ from torch.utils.data import Subset
 
 from influence.derivatives.objective import Objective, alike, plain_kernels, ran_out_of_memory
 from influence.errors import LossError, StudyError
-from influence.study import Loss
+from influence.study.stage import Loss
 
 
 def checked_losses(objective: Objective, data: Any, loss: Loss | None = None) -> Tensor:

@@ -16,8 +16,9 @@ from torch.utils import _pytree as pytree
 
 from influence.derivatives.bags import OpenBags
 from influence.errors import LossError, StudyError
-from influence.parameters import Groups, Layout
-from influence.study import Forward, Loss, Stage, copied
+from influence.study.layout import Layout
+from influence.study.parameters import Groups
+from influence.study.stage import Forward, Loss, Stage, copied
 
 BUDGET = 2**28
 """Bytes that one batch's per-example gradients, or one chunk's products, may take."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from influence.derivatives.graph import refuse_once_differentiable
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
 from influence.derivatives.outputs import differentiable
-from influence.parameters import Layout
+from influence.study.layout import Layout
 
 Product = Callable[[Tensor], Tensor]
 """Of a batch: one vector (T,), or several at once (n, T), to as many over the rows."""

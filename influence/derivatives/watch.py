@@ -21,8 +21,8 @@ from influence.derivatives.objective import (
     ran_out_of_memory,
 )
 from influence.derivatives.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
-from influence.parameters import Layout
-from influence.study import Loss
+from influence.study.layout import Layout
+from influence.study.stage import Loss
 
 REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)
 """What a model raises that cannot take outputs in another shape."""

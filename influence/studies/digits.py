@@ -16,7 +16,8 @@ from torch.utils.data import TensorDataset
 from influence.embedded import embedded
 from influence.studies.encoding import DRAWING, digit
 from influence.studies.exhibit import Exhibit
-from influence.study import Stage, Study
+from influence.study.stage import Stage
+from influence.study.study import Study
 
 PRETRAIN, FINETUNE = range(4), range(4, 10)
 FINETUNE_EXAMPLES = 400

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from influence.curvature import METHODS
-from influence.parameters import groups_of
 from influence.recipe import Recipe
 from influence.studies.encoding import Input
 from influence.studies.shown import class_names, penultimate, table_of
-from influence.study import Study
+from influence.study.parameters import groups_of
+from influence.study.study import Study
 from influence.tokens import TokenLosses
 from influence.version import VERSION
 

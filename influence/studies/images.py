@@ -19,7 +19,8 @@ from influence.studies.encoding import PICTURE, picture
 from influence.studies.exhibit import Exhibit, fingerprint
 from influence.studies.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
 from influence.studies.pictures import Pictures, class_folders, printable, read_picture
-from influence.study import Stage, Study
+from influence.study.stage import Stage
+from influence.study.study import Study
 
 VARIANTS = ("frozen", "updated")
 PROXIMITY = 0.01

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from influence.errors import StudyError
 from influence.studies.pictures import plain, png
-from influence.study import Stage
+from influence.study.stage import Stage
 
 LABELS = ("label", "labels", "target", "targets", "y", "class")
 """Keys under which examples that are dicts hold their class."""

@@ -31,7 +31,8 @@ from influence.studies.language import (
 )
 from influence.studies.sentence_model import SentenceModel
 from influence.studies.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
-from influence.study import Stage, Study
+from influence.study.stage import Stage
+from influence.study.study import Study
 
 VARIANTS = ("frozen", "updated")
 PROXIMITY = 0.01

@@ -14,7 +14,7 @@ from typing import Any
 
 from influence.errors import StudyError, UpstreamError
 from influence.studies.exhibit import Exhibit
-from influence.study import Study
+from influence.study.study import Study
 
 _REFERENCE = re.compile(r"(?P<path>.+\.py)(?::(?P<function>.*))?", re.DOTALL)
 

@@ -19,7 +19,7 @@ from influence.progress import Bar
 from influence.retraining import Outcome, Retrainer, Start
 from influence.run import Run
 from influence.studies.exhibit import Exhibit
-from influence.study import Study
+from influence.study.study import Study
 from influence.validation.pieces import Pieces
 
 ROWS = 64

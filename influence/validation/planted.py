@@ -18,7 +18,8 @@ from influence.derivatives.losses import checked_losses
 from influence.description import SOLVES, self_influence
 from influence.projection import embed
 from influence.retraining import Retrainer
-from influence.study import Stage, Study
+from influence.study.stage import Stage
+from influence.study.study import Study
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.statistics import found_by, mean_interval

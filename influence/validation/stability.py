@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from influence.errors import CurvatureError
-from influence.study import Study
+from influence.study.study import Study
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.statistics import mean_interval, overlap, spearman

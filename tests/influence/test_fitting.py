@@ -10,7 +10,8 @@ from influence.chain import Chain
 from influence.curvature import method_named
 from influence.errors import TrainingError
 from influence.fitting import fit, standing, usual_recipe
-from influence.study import Stage, Study
+from influence.study.stage import Stage
+from influence.study.study import Study
 from influence.training import fit_stage
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from influence import Stage
 from influence.derivatives import Objective
 from influence.derivatives.gauss_newton import GaussNewton, ggn
 from influence.derivatives.second import ggn_product
-from influence.parameters import groups_of
+from influence.study.parameters import groups_of
 
 EXAMPLES = 23
 

@@ -17,7 +17,7 @@ from influence.curvature.preconditioner import preconditioner
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients, gradient
 from influence.derivatives.second import ggn_product
-from influence.parameters import groups_of
+from influence.study.parameters import groups_of
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.errors import TrainingError
-from influence.parameters import groups_of
+from influence.study.parameters import groups_of
 from influence.training import Trainer, fit_stage
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.errors import CurvatureError, LossError, MethodError, StudyError
-from influence.parameters import groups_of
+from influence.study.parameters import groups_of
 
 
 class Stream(IterableDataset):

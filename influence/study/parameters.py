@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from influence.errors import StudyError
 
 if TYPE_CHECKING:
-    from influence.study import Stage
+    from influence.study.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -131,36 +129,3 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
-
-
-class Layout:
-    """The order of some named parameters within a flat vector."""
-
-    def __init__(self, parameters: Mapping[str, Tensor], names: Iterable[str]):
-        self.shapes = {n: parameters[n].shape for n in names}
-        self.dtypes = {n: parameters[n].dtype for n in self.shapes}
-        self.slices: dict[str, slice] = {}
-        self.size = 0
-        for name, shape in self.shapes.items():
-            self.slices[name] = slice(self.size, self.size + math.prod(shape))
-            self.size += math.prod(shape)
-
-    def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """{name: (..., *shape)} -> (..., P), with any leading dimensions."""
-        if not self.shapes:
-            first = next(iter(tensors.values()))
-            return first.new_zeros(0)
-        return torch.cat(
-            [
-                tensors[n].flatten(start_dim=tensors[n].dim() - len(s)) if s else tensors[n][..., None]
-                for n, s in self.shapes.items()
-            ],
-            -1,
-        )
-
-    def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
-        """(..., P) -> {name: (..., *shape)}, each in its parameter's dtype."""
-        lead, sizes = vector.shape[:-1], [shape.numel() for shape in self.shapes.values()]
-        # Split, not sliced: going backwards is then one concatenation, not a vector of zeros for every parameter.
-        parts = zip(self.shapes.items(), vector.split(sizes, dim=-1), strict=True)
-        return {n: part.reshape((*lead, *shape)).to(self.dtypes[n]) for (n, shape), part in parts}
