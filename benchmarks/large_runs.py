@@ -30,8 +30,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from influence.draft import Draft
-from influence.run import Run
+from influence.run.draft import Draft
+from influence.run.reading import Run
 
 PORT = 8979
 FLAGS = ["--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]

@@ -20,7 +20,7 @@ from rich.table import Table
 from scipy.stats import rankdata
 
 from influence.precompute import precompute
-from influence.run import Run
+from influence.run.reading import Run
 from influence.studies.corpus import Corpus
 from influence.studies.definitions import Definitions, options
 from influence.studies.texts import TextOptions, TextStudy

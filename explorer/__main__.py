@@ -70,7 +70,7 @@ def folder_and_run(runs: Path, run: str | None) -> tuple[Path, str | None]:
         path = runs / run
     # Only now: the backend brings PyTorch, which this process needs for nothing else.
     from influence.errors import RunError
-    from influence.run import Run
+    from influence.run.reading import Run
 
     try:
         Run.open(path)

@@ -12,7 +12,7 @@ from explorer import components, pictures, plain, runs, state, switching
 from explorer.pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.panels import identity, start
 from influence.errors import UpstreamError
-from influence.run import Run
+from influence.run.reading import Run
 
 LOGO = Path(__file__).parent / "logo.svg"
 

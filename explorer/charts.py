@@ -11,7 +11,7 @@ import pandas as pd
 
 from explorer import evidence, scales, theme
 from explorer.evidence import Figure
-from influence.run import Run
+from influence.run.reading import Run
 
 MOST = 900
 """Points that are drawn: half of them the largest predictions, the others at random."""

@@ -10,7 +10,7 @@ import zarr
 from scipy import stats
 
 from explorer import runs
-from influence.run import Run
+from influence.run.reading import Run
 
 LEADING = 10
 """An example leads a prediction if it is among this many of its most helpful or most harmful ones."""

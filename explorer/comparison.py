@@ -11,7 +11,7 @@ from scipy import stats
 
 from explorer import lists, theme
 from influence.live import Target
-from influence.run import Run
+from influence.run.reading import Run
 
 DEPTHS = (5, 10, 20, 50, 100)
 """Lengths of the lists whose overlap is tabled."""

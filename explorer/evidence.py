@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from influence.run import Run
+from influence.run.reading import Run
 
 SETTLED = 1e-3
 """A gradient norm after training from which on it did not end at a minimum."""

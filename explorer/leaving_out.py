@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from explorer import evidence
-from influence.run import Run
+from influence.run.reading import Run
 
 TABLE = "left-out"
 

@@ -18,7 +18,7 @@ from PIL import Image
 from explorer import runs
 from influence.errors import StudyError
 from influence.live import Live, Target
-from influence.run import Run
+from influence.run.reading import Run
 from influence.studies.pictures import read_picture
 
 LARGEST = 10 * 2**20

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import plain, theme
-from influence.run import Run
+from influence.run.reading import Run
 
 QUERIES = "queries"
 """Names the table of queries where others are named by their stage."""

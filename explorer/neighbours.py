@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from influence.errors import RunError
-from influence.run import Run
+from influence.run.reading import Run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import streamlit as st
 import zarr
 
 from influence.errors import RunError
-from influence.run import Run, runs_in
+from influence.run.reading import Run, runs_in
 
 
 def open_run(folder: Path) -> Run:

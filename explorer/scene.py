@@ -13,7 +13,7 @@ import pandas as pd
 
 from explorer import lists, neighbours, plain, queries, runs, suspects, theme
 from influence.errors import RunError
-from influence.run import Run
+from influence.run.reading import Run
 
 MANY = 8
 """Classes that are named one by one; of more, only the first few are."""

@@ -23,7 +23,7 @@ from PIL import Image
 from explorer import plain, queries
 
 if TYPE_CHECKING:
-    from influence.run import Run
+    from influence.run.reading import Run
 
 TILE = 28
 """Side of a thumbnail in the sheet, pixels."""

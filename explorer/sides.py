@@ -11,7 +11,7 @@ import streamlit as st
 from explorer import matching, plain, queries, runs, state
 from influence.errors import RunError
 from influence.live import Target
-from influence.run import Run
+from influence.run.reading import Run
 
 TRUE, PREDICTED, MARGIN = "true", "predicted", "margin"
 EXPLAINED = (TRUE, PREDICTED, MARGIN)

@@ -12,7 +12,7 @@ import streamlit as st
 
 from explorer import plain, texts
 from influence.errors import RunError
-from influence.run import Run
+from influence.run.reading import Run
 
 
 def stored(run: Run, stage: str, method: str) -> bool:

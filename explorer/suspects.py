@@ -10,7 +10,7 @@ import streamlit as st
 import zarr
 
 from explorer import queries, runs
-from influence.run import Run
+from influence.run.reading import Run
 
 ALL, WRONG, CLASS, CELL, QUERY = "all", "wrong", "class", "cell", "query"
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer import matching, queries, runs, state
 from influence.errors import UpstreamError
-from influence.run import Run
+from influence.run.reading import Run
 
 SHOWN_ELSEWHERE = (state.QUERY, state.EXAMPLE, state.CELL, state.GROUP, state.REGION, state.BAR, state.WORDS)
 """What is clicked, and what it means depends on the run."""

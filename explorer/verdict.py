@@ -7,7 +7,7 @@ import math
 
 from explorer import evidence, theme
 from explorer.evidence import SCRATCH, SEEDS, SOLUTION, Figure
-from influence.run import Run
+from influence.run.reading import Run
 
 YES, PARTLY, NO, UNKNOWN = "yes", "partly", "no", "unknown"
 MARKS = {YES: theme.RIGHT, PARTLY: "◐", NO: theme.WRONG, UNKNOWN: "?"}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from explorer import columns, diverse, lists, neighbours, regions, runs, splits, state, theme
 from influence.errors import RunError
-from influence.run import Run
+from influence.run.reading import Run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from influence.groups import group_effect, totals
 from influence.index import Index
 from influence.recipe import Recipe
 from influence.recording import Recording, record, retrain
-from influence.run import Run
+from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
 from influence.study.study import Study

@@ -21,7 +21,7 @@ from influence.curvature import METHODS, Method
 from influence.errors import StudyError, UpstreamError
 from influence.estimate import check_solver
 from influence.replay import Replay
-from influence.run import Run, runs_in
+from influence.run.reading import Run, runs_in
 from influence.studies import STUDIES
 from influence.studies.exhibit import Exhibit
 from influence.studies.texts import TextOptions

@@ -13,9 +13,9 @@ import psutil
 from influence.curvature import method_named
 from influence.curvature.exact import LARGEST, Exact
 from influence.curvature.method import CURVATURES
-from influence.draft import chunk_of
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.memory import COPIES, size
+from influence.run.draft import chunk_of
 from influence.studies.exhibit import Exhibit
 from influence.study.parameters import groups_of
 

@@ -31,7 +31,7 @@ from influence.errors import StudyError
 from influence.gradients import Gradients, expected_bytes
 from influence.origin import exhibit_of
 from influence.projection import embed
-from influence.run import Run, read_curvature
+from influence.run.reading import Run, read_curvature
 from influence.scoring import score
 from influence.studies.encoding import Input
 from influence.tokens import token_shares

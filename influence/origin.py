@@ -9,7 +9,7 @@ from typing import Any
 
 from influence.asked import exhibits_for
 from influence.errors import RunError, StudyError
-from influence.run import Run
+from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
 from influence.studies.userfile import is_reference
 

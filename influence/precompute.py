@@ -18,7 +18,6 @@ from influence.chain import objectives_of
 from influence.curvature import Method
 from influence.derivatives import Objective
 from influence.description import predictions
-from influence.draft import Draft
 from influence.errors import RunError
 from influence.estimate import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit
 from influence.fitting import fit, recipe_of, standing
@@ -26,7 +25,8 @@ from influence.manifest import stage_record, versions
 from influence.memory import with_smaller_batches
 from influence.progress import Progress
 from influence.projection import embedded, map_of
-from influence.run import Run, read_manifest
+from influence.run.draft import Draft
+from influence.run.reading import Run, read_manifest
 from influence.scorer import Scorer
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage

@@ -19,7 +19,7 @@ from influence.fitting import COARSE, TOLERANCE, lone_head, on_features, recipe_
 from influence.origin import exhibit_of, untrained_exhibit_of
 from influence.recipe import Recipe
 from influence.recording import Trajectory
-from influence.run import Run
+from influence.run.reading import Run
 from influence.study.parameters import groups_of
 from influence.study.stage import copied
 from influence.study.study import Study

@@ -17,12 +17,13 @@ from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.description import self_influence
-from influence.draft import Draft
 from influence.estimate import VECTORS, methods_of
 from influence.memory import COPIES
 from influence.progress import Bar
-from influence.run import read_curvature
-from influence.shards import compressed, fill, filled, scores_file
+from influence.run.draft import Draft
+from influence.run.files import scores_file
+from influence.run.reading import read_curvature
+from influence.shards import compressed, fill, filled
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
 from influence.tokens import shares_of_strongest

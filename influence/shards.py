@@ -8,8 +8,9 @@ import numpy as np
 import zarr
 
 from influence.derivatives import Objective
-from influence.draft import Draft
 from influence.progress import Bar
+from influence.run.draft import Draft
+from influence.run.files import scores_file
 from influence.scoring import score
 from influence.vectors import QueryVectors
 
@@ -58,8 +59,3 @@ def filled(stage: str, method: str) -> str:
 def compressed(stage: str, method: str) -> str:
     """The step of the journal that says what was done to the queries' vectors for speed."""
     return f"compressed {stage} {method}"
-
-
-def scores_file(stage: str, method: str) -> str:
-    """Where a run keeps an array."""
-    return f"scores/{stage}-{method}.zarr"

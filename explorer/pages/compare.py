@@ -7,7 +7,7 @@ import streamlit as st
 from explorer import comparison, matching, plain, runs, sides, state, theme
 from explorer.panels import agreement, controls, joined_lists, scatter, side
 from influence.errors import RunError
-from influence.run import Run
+from influence.run.reading import Run
 
 
 def draw(run: Run) -> None:

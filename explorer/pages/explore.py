@@ -25,7 +25,7 @@ from explorer.panels import (
 )
 from explorer.view import View, group_column
 from influence.errors import RunError
-from influence.run import Run
+from influence.run.reading import Run
 
 
 def draw(run: Run) -> None:

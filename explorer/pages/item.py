@@ -9,8 +9,8 @@ import streamlit as st
 from explorer import columns, components, neighbours, notes, pictures, plain, queries, runs, state, theme
 from explorer.panels import controls, histogram, note, prediction, retrain, single_cards
 from influence.errors import RunError
-from influence.ranking import top
-from influence.run import Run
+from influence.run.ranking import top
+from influence.run.reading import Run
 
 PREDICTIONS = "item_predictions"
 NEIGHBOURS = "item_neighbours"

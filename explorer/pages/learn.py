@@ -8,7 +8,7 @@ from explorer import state
 from explorer.lessons import STEPS
 from explorer.pages import explore, suspects
 from explorer.panels import lesson, plane
-from influence.run import Run
+from influence.run.reading import Run
 
 PAGES = {state.EXPLORE_PAGE: explore, state.SUSPECTS_PAGE: suspects}
 """The pages that steps are taught on; a step whose page is this one is taught on the plane."""

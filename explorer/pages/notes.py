@@ -7,7 +7,7 @@ import streamlit as st
 
 from explorer import notes, pictures, plain, state, theme
 from explorer.panels import controls, note, single_cards
-from influence.run import Run
+from influence.run.reading import Run
 
 ALL = "All"
 MOST = 200

@@ -8,8 +8,8 @@ import streamlit as st
 
 from explorer import basket, leaving_out, pictures, plain, queries, runs, state, suspects, theme
 from explorer.panels import controls, retrain
-from influence.ranking import top
-from influence.run import Run
+from influence.run.ranking import top
+from influence.run.reading import Run
 
 COUNT = 50
 """Examples that the table lists."""

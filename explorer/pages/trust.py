@@ -7,7 +7,7 @@ import streamlit as st
 from explorer import charts, evidence, plain, queries, state, verdict
 from explorer.panels import check_tables, computed, job, limits, measured, validating
 from explorer.panels import verdict as verdict_panel
-from influence.run import Run
+from influence.run.reading import Run
 
 STARTS = {state.FROM_SOLUTION: evidence.SOLUTION, state.FROM_SCRATCH: evidence.SCRATCH}
 

@@ -14,7 +14,7 @@ from explorer.panels import beside, cards, controls, exports, influence_map, pre
 from explorer.view import View
 from influence.errors import RunError, StudyError, UpstreamError
 from influence.live import Live, Reading, Target
-from influence.run import Run
+from influence.run.reading import Run
 
 NEAREST = 5
 """Nearest examples in the embedding, whose middle is the question's place on the map."""

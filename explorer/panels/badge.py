@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from explorer import evidence, plain, state, theme, verdict
-from influence.run import Run
+from influence.run.reading import Run
 
 STEADY = {verdict.YES: ("●", "Steady"), verdict.PARTLY: ("◐", "Partly steady"), verdict.NO: ("○", "Unsteady")}
 """How many of a list stay, at the fewest -> symbol and word."""

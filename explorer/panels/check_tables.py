@@ -9,7 +9,7 @@ import streamlit as st
 
 from explorer import evidence
 from explorer.panels import single_cards
-from influence.run import Run
+from influence.run.reading import Run
 
 SHOWN = 2000
 """Rows of a table that are sent to the browser; the file has all."""

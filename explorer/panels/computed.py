@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import evidence, plain, theme
-from influence.run import Run
+from influence.run.reading import Run
 
 
 def draw(run: Run) -> None:

@@ -12,7 +12,7 @@ from explorer import diverse, lists, plain, runs, splits, state, theme
 from explorer.panels import explain
 from explorer.view import View
 from influence.live import Target
-from influence.run import Run
+from influence.run.reading import Run
 
 STAGE_HELP = "Whose training examples are listed: those of which stage."
 STRONGEST_HELP = "Strongest: by score."

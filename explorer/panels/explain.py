@@ -14,7 +14,7 @@ from explorer.panels import target
 from explorer.view import View
 from influence.errors import UpstreamError
 from influence.live import Target
-from influence.run import Run
+from influence.run.reading import Run
 
 TRUE, PREDICTED, MARGIN = TARGETS = ("True class", "Predicted class", "Margin")
 

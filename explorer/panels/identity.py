@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer import theme
 from explorer.plain import for_markdown
-from influence.run import Run
+from influence.run.reading import Run
 
 
 def line(run: Run) -> str:

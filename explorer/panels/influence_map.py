@@ -12,7 +12,7 @@ import streamlit as st
 
 from explorer import components, labels, lists, pictures, plain, regions, runs, served, state, theme
 from explorer.view import View
-from influence.run import Run
+from influence.run.reading import Run
 
 HEIGHT = 520
 

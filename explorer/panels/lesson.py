@@ -10,7 +10,7 @@ from explorer import components, lessons, plain, queries, state, theme
 from explorer.lessons import STEPS, Step
 from explorer.panels import explain
 from explorer.scene import Scene
-from influence.run import Run
+from influence.run.reading import Run
 
 DEFAULTS: dict[str, object] = {
     state.SHOW: queries.ALL,

@@ -11,7 +11,7 @@ import streamlit as st
 
 from explorer import charts, components, evidence, plain, state, theme
 from explorer.panels import controls
-from influence.run import Run
+from influence.run.reading import Run
 
 WORDS = {
     "leave-one-out": "single examples", "subsets": "random subsets", "stability": "other choices",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer import matching, plain, runs, state, switching
-from influence.run import Run
+from influence.run.reading import Run
 
 
 def draw(run: Run) -> None:

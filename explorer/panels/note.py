@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer import notes, plain, state, theme
 from influence.errors import RunError
-from influence.run import Run
+from influence.run.reading import Run
 
 
 def of(run: Run) -> notes.Notes:

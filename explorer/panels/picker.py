@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components, pictures, plain, queries, state, theme
-from influence.run import Run
+from influence.run.reading import Run
 
 PAGE = 16
 """Thumbnails on the strip at a time; it turns like a page, so that nothing moves under the pointer."""

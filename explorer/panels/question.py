@@ -11,7 +11,7 @@ import streamlit as st
 from explorer import components, live, pictures, plain, queries, state
 from influence.errors import StudyError
 from influence.live import Live
-from influence.run import Run
+from influence.run.reading import Run
 from influence.studies.encoding import DRAWING, PICTURE, TEXT, Input
 
 DRAW, UPLOAD, WRITE, TEST = "Draw", "Upload", "Write", "Test item"

@@ -11,7 +11,7 @@ import streamlit as st
 from explorer import evidence, jobs, leaving_out, plain, state, theme
 from explorer.leaving_out import Effect
 from explorer.panels import job, validating
-from influence.run import Run
+from influence.run.reading import Run
 
 STARTS = {state.FROM_SOLUTION: evidence.SOLUTION, state.FROM_SCRATCH: evidence.SCRATCH}
 HELP = (

@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer import computing, plain, runs, state, theme
 from influence.errors import RunError
-from influence.run import read_manifest
+from influence.run.reading import read_manifest
 
 EVERY = 1.0
 """Seconds between two looks at a computation."""

@@ -9,7 +9,7 @@ import streamlit as st
 from explorer import jobs, plain
 from influence.errors import UpstreamError
 from influence.origin import asked_of
-from influence.run import Run
+from influence.run.reading import Run
 
 WHAT = "validation"
 SECONDS = 60

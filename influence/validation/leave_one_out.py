@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from influence.ranking import top
+from influence.run.ranking import top
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.statistics import interval, slope

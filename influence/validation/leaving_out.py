@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from influence.draft import add_tables, locked
 from influence.errors import RunError
 from influence.origin import exhibit_of
 from influence.progress import Progress
 from influence.retraining import Start, retrainer_of
-from influence.run import Run
+from influence.run.additions import add_tables
+from influence.run.files import locked
+from influence.run.reading import Run
 from influence.validation.bench import Bench
 
 NAME = "left-out"

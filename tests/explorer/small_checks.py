@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from influence.draft import add_tables
-from influence.run import Run
+from influence.run.additions import add_tables
+from influence.run.reading import Run
 from influence.validation import CHECKS
 from influence.validation.stability import compared
 from influence.validation.statistics import found_by, spearman

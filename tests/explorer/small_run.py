@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from influence.draft import Draft
-from influence.run import Run
+from influence.run.draft import Draft
+from influence.run.reading import Run
 
 PRETRAIN, FINETUNE, QUERIES = 60, 20, 40
 MISTAKE = 1007

@@ -7,9 +7,9 @@ import pytest
 import streamlit as st
 
 from explorer import runs
-from influence.draft import Draft
 from influence.errors import RunError
-from influence.run import Run
+from influence.run.draft import Draft
+from influence.run.reading import Run
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import zarr
 
 from explorer import neighbours
 from influence.errors import RunError
-from influence.run import Run, read_manifest
+from influence.run.reading import Run, read_manifest
 
 
 def test_cosines_are_those_of_the_stored_vectors(small, tmp_path):

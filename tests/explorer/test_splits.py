@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from explorer import splits
-from influence.run import Run, read_manifest
+from influence.run.reading import Run, read_manifest
 
 
 @pytest.fixture

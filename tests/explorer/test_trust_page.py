@@ -14,8 +14,9 @@ from small_run import write_run
 
 from explorer import jobs, leaving_out
 from explorer.panels import retrain, validating
-from influence.draft import add_tables
-from influence.run import Run, manifest_checksum
+from influence.run.additions import add_tables
+from influence.run.files import manifest_checksum
+from influence.run.reading import Run
 
 PAGE = "how-far-to-trust"
 

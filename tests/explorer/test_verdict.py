@@ -10,7 +10,7 @@ from small_run import write_run
 from explorer import verdict
 from explorer.panels import verdict as panel
 from explorer.verdict import NO, PARTLY, UNKNOWN, YES
-from influence.draft import add_tables
+from influence.run.additions import add_tables
 from influence.validation.validate import COLUMNS
 
 

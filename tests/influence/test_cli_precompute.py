@@ -12,8 +12,8 @@ from tiny import QUERIES
 from tiny_runs import TinyBuilt
 
 from influence import Run, cli
-from influence.draft import Draft
 from influence.errors import StudyError
+from influence.run.draft import Draft
 from influence.studies.texts import TextOptions, TextStudy
 
 

@@ -12,7 +12,7 @@ from influence.asked import exhibits_for
 from influence.errors import RunError
 from influence.precompute import precompute
 from influence.retraining import Retrainer, retrainer_of
-from influence.run import Run
+from influence.run.reading import Run
 from influence.studies import STUDIES
 from influence.validation import leaving_out
 from influence.validation.leaving_out import NAME, leave_out, row_of

@@ -12,7 +12,7 @@ from influence.attribution import attribute
 from influence.errors import RunError, UpstreamError
 from influence.origin import exhibit_of
 from influence.precompute import precompute
-from influence.run import Run
+from influence.run.reading import Run
 
 CODE = "from tiny import tiny_study\ndef f():\n    return tiny_study()\n"
 

@@ -11,13 +11,13 @@ import zarr
 from tiny import tiny_exhibit
 from torch.utils.data import Subset
 
-from influence import draft as draft_module
 from influence.chain import objectives_of
-from influence.draft import Draft
 from influence.errors import RunError
 from influence.estimate import need_of, refuse_what_cannot_fit
 from influence.precompute import precompute
 from influence.progress import Progress
+from influence.run import draft as draft_module
+from influence.run.draft import Draft
 from influence.shards import fill
 from influence.vectors import QueryVectors
 

@@ -17,7 +17,7 @@ from influence.errors import RunError, StudyError, TrainingError
 from influence.origin import exhibit_of
 from influence.precompute import precompute
 from influence.retraining import Retrainer, retrainer_of
-from influence.run import Run
+from influence.run.reading import Run
 from influence.studies import STUDIES
 from influence.validation import CHECKS, leave_one_out, planted, removal, stability, subsets, validate
 from influence.validation.bench import Bench

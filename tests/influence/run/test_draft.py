@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from test_run import contents, write
 
-from influence import draft
-from influence.draft import add_tables, locked
 from influence.errors import RunError
-from influence.run import Run
+from influence.run import additions, draft, files
+from influence.run.additions import add_tables
+from influence.run.files import locked
+from influence.run.reading import Run
 
 TABLE = pd.DataFrame({"query": [0, 1], "measured": [0.5, -0.5]})
 
@@ -49,7 +50,7 @@ def test_a_newer_table_takes_the_place_of_the_older(run):
 def test_an_interruption_leaves_the_run_as_it_was(run, monkeypatch, moves):
     """Killed before the table, or before run.json, is in its place."""
     add_tables(run, {"noise": TABLE})
-    move, done = draft._move, []
+    move, done = files.move, []
 
     def killed(temporary, path):
         if len(done) == moves:
@@ -57,7 +58,8 @@ def test_an_interruption_leaves_the_run_as_it_was(run, monkeypatch, moves):
         done.append(path)
         move(temporary, path)
 
-    monkeypatch.setattr(draft, "_move", killed)
+    for module in (additions, files):
+        monkeypatch.setattr(module, "move", killed)
     with pytest.raises(KeyboardInterrupt):
         add_tables(run, {"noise": TABLE * 2})
     pd.testing.assert_frame_equal(Run.open(run.path).validation("noise"), TABLE)

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-from influence.draft import Draft
 from influence.errors import RunError
-from influence.run import Run, runs_in
+from influence.run.draft import Draft
+from influence.run.reading import Run, runs_in
 
 SETTINGS = {"seed": 3, "grid": [1, 2]}
 QUERIES, OLD, NEW = 70, 1500, 30  # more than a chunk of each
@@ -327,7 +327,7 @@ def test_folder_that_cannot_be_written(tmp_path):
 
 HOLD = """
 import sys
-from influence.draft import Draft
+from influence.run.draft import Draft
 with Draft(sys.argv[1], "r", {"seed": 1}).locked():
     print("held", flush=True)
     sys.stdin.read()

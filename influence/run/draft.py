@@ -7,11 +7,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pandas as pd
 import safetensors.torch
@@ -19,7 +18,8 @@ import torch
 import zarr
 
 from influence.errors import RunError
-from influence.run import FORMAT, Run, checksum, curvature_file, draft_name, manifest_checksum, read_manifest
+from influence.run.files import checksum, curvature_file, draft_name, locked, manifest_checksum, write_json
+from influence.run.reading import FORMAT, Run
 
 SIGN = (
     "score[t, z] is the predicted change of query t's loss, in nats, if training example z had been left out. "
@@ -36,7 +36,7 @@ ARRAY_CHUNK = 2**22
 SHARE_ROWS = 1000
 """Rows that are read together of a table of shares."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def chunk_of(shape: tuple[int, int]) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class Draft:
         Raises:
             RunError: `name` is no file name, `root` cannot be written, or the draft was begun with other `settings`.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise RunError(f"{name!r} cannot be a run's name: use letters, digits, '.', '_' and '-', at most 100.")
         self.final = Path(root) / name
         self.folder = self.final.with_name(draft_name(name))
@@ -187,82 +187,4 @@ class Draft:
         return Run(self.final, complete)
 
     def _write_json(self, name: str, content: Any) -> None:
-        _write_json(self.path(name), content)
-
-
-def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
-    """Put tables of checks into a finished run, each in place of an older one of its name; the run, read anew.
-
-    The new files have names of their own (by their contents) until run.json, replaced in one move, names them: an
-    interruption leaves the run as it was, or as it shall be.
-
-    Args:
-        run: a finished run.
-        tables: check -> table, see CONTRACT.md.
-
-    Raises:
-        RunError: a check's name is no file name, another process writes the run, or it cannot be written.
-    """
-    for check in tables:
-        if not _NAME.fullmatch(check):
-            raise RunError(f"{check!r} cannot be a check's name: use letters, digits, '.', '_' and '-', at most 100.")
-    with locked(run.path):
-        manifest = read_manifest(run.path)
-        before = dict(manifest.get("validation", {}))
-        try:
-            written = {check: _add(run.path, check, table) for check, table in tables.items()}
-            manifest["validation"] = before | written
-            stale = set(before.values()) - set(manifest["validation"].values())
-            kept = {name: digest for name, digest in manifest["files"].items() if name not in stale}
-            manifest["files"] = kept | {name: checksum(run.path / name) for name in written.values()}
-            manifest["checksum"] = manifest_checksum(manifest)
-            _write_json(run.path / "run.json", manifest)
-        except OSError as error:
-            raise RunError(f"Cannot write into run {run.path}: {error.strerror}.") from error
-        for name in stale:
-            (run.path / name).unlink(missing_ok=True)
-    return Run(run.path, manifest)
-
-
-def _add(folder: Path, check: str, table: pd.DataFrame) -> str:
-    """Name of the file, inside the run, that holds the table."""
-    temporary = folder / "validation" / f"{check}.tmp"
-    temporary.parent.mkdir(exist_ok=True)
-    table.to_parquet(temporary, index=False)
-    name = f"validation/{check}-{checksum(temporary)[:12]}.parquet"
-    _move(temporary, folder / name)
-    return name
-
-
-@contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run at `run`, finished or not, for this process; a second writer is refused.
-
-    Raises:
-        RunError: another process holds it.
-    """
-    lock = filelock.FileLock(run.with_name(f".{run.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise RunError(f"Another process is computing run {run}. Wait for it, or choose --name.") from None
-    try:
-        yield
-    finally:
-        # While it is held: once released, the file may be another process's lock.
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()
-        lock.release()
-
-
-def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-    _move(temporary, path)
-
-
-def _move(temporary: Path, path: Path) -> None:
-    """In one step, and only once its contents are on the disk."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        write_json(self.path(name), content)

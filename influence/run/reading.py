@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import torch
 import zarr
 
 from influence.errors import RunError
+from influence.run.files import checksum, curvature_file, draft_name, manifest_checksum
 
 FORMAT = 1
 _REQUIRED = {
@@ -270,11 +270,6 @@ def _written_files(manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def curvature_file(stage: str, method: str) -> str:
-    """Where a run keeps what a method found of a stage's curvature."""
-    return f"curvature/{stage}-{method}.safetensors"
-
-
 def read_curvature(folder: Path, stage: str, method: str) -> dict[str, Any]:
     """`{"state": ...}` as the method takes it; empty if none is kept.
 
@@ -286,20 +281,3 @@ def read_curvature(folder: Path, stage: str, method: str) -> dict[str, Any]:
         return {"state": safetensors.torch.load_file(file)} if file.is_file() else {}
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{file} cannot be read: {error}. Delete the run and compute it again.") from error
-
-
-def draft_name(name: str) -> str:
-    """The folder of a run that is not finished."""
-    return f".{name}.unfinished"
-
-
-def checksum(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """sha256 of the manifest without its own checksum."""
-    content = {key: value for key, value in manifest.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The run on disk: a folder of open formats, read and written."""

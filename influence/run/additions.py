@@ -1,0 +1,57 @@
+"""Tables that are added to a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from influence.errors import RunError
+from influence.run.draft import NAME
+from influence.run.files import checksum, locked, manifest_checksum, move, write_json
+from influence.run.reading import Run, read_manifest
+
+
+def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
+    """Put tables of checks into a finished run, each in place of an older one of its name; the run, read anew.
+
+    The new files have names of their own (by their contents) until run.json, replaced in one move, names them: an
+    interruption leaves the run as it was, or as it shall be.
+
+    Args:
+        run: a finished run.
+        tables: check -> table, see CONTRACT.md.
+
+    Raises:
+        RunError: a check's name is no file name, another process writes the run, or it cannot be written.
+    """
+    for check in tables:
+        if not NAME.fullmatch(check):
+            raise RunError(f"{check!r} cannot be a check's name: use letters, digits, '.', '_' and '-', at most 100.")
+    with locked(run.path):
+        manifest = read_manifest(run.path)
+        before = dict(manifest.get("validation", {}))
+        try:
+            written = {check: _add(run.path, check, table) for check, table in tables.items()}
+            manifest["validation"] = before | written
+            stale = set(before.values()) - set(manifest["validation"].values())
+            kept = {name: digest for name, digest in manifest["files"].items() if name not in stale}
+            manifest["files"] = kept | {name: checksum(run.path / name) for name in written.values()}
+            manifest["checksum"] = manifest_checksum(manifest)
+            write_json(run.path / "run.json", manifest)
+        except OSError as error:
+            raise RunError(f"Cannot write into run {run.path}: {error.strerror}.") from error
+        for name in stale:
+            (run.path / name).unlink(missing_ok=True)
+    return Run(run.path, manifest)
+
+
+def _add(folder: Path, check: str, table: pd.DataFrame) -> str:
+    """Name of the file, inside the run, that holds the table."""
+    temporary = folder / "validation" / f"{check}.tmp"
+    temporary.parent.mkdir(exist_ok=True)
+    table.to_parquet(temporary, index=False)
+    name = f"validation/{check}-{checksum(temporary)[:12]}.parquet"
+    move(temporary, folder / name)
+    return name

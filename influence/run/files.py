@@ -1,0 +1,76 @@
+"""Names of a run's files, their checksums, and how they are written whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from influence.errors import RunError
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run at `run`, finished or not, for this process; a second writer is refused.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    lock = filelock.FileLock(run.with_name(f".{run.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(f"Another process is computing run {run}. Wait for it, or choose --name.") from None
+    try:
+        yield
+    finally:
+        # While it is held: once released, the file may be another process's lock.
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def write_json(path: Path, content: Any) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    move(temporary, path)
+
+
+def move(temporary: Path, path: Path) -> None:
+    """In one step, and only once its contents are on the disk."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def curvature_file(stage: str, method: str) -> str:
+    """Where a run keeps what a method found of a stage's curvature."""
+    return f"curvature/{stage}-{method}.safetensors"
+
+
+def draft_name(name: str) -> str:
+    """The folder of a run that is not finished."""
+    return f".{name}.unfinished"
+
+
+def checksum(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """sha256 of the manifest without its own checksum."""
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def scores_file(stage: str, method: str) -> str:
+    """Where a run keeps an array."""
+    return f"scores/{stage}-{method}.zarr"
