@@ -18,9 +18,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from influence import attribute
-from influence.retraining import leave_one_out
 from influence.studies.digits import Digits
-from influence.training import fit_stage
+from influence.training.minimum import fit_stage
+from influence.training.retraining import leave_one_out
 
 PREDICTIONS = {
     "exact, Hessian": {"method": "exact", "curvature": "hessian"},

@@ -3,13 +3,13 @@
 from influence.attribution import Scores, attribute
 from influence.groups import group_effect, totals
 from influence.index import Index
-from influence.recipe import Recipe
-from influence.recording import Recording, record, retrain
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
 from influence.study.study import Study
 from influence.tokens import token_influence
+from influence.training.recipe import Recipe
+from influence.training.recording import Recording, record, retrain
 from influence.version import VERSION
 
 __version__ = VERSION

@@ -20,11 +20,11 @@ from influence.derivatives.objective import ran_out_of_memory
 from influence.errors import LossError, MethodError
 from influence.memory import bytes_held, described, refuse_what_is_too_much, size, with_smaller_batches
 from influence.progress import Progress
-from influence.recording import Recording
 from influence.replay import Replay, replay
 from influence.run.ranking import top
 from influence.scoring import score
 from influence.study.study import Study
+from influence.training.recording import Recording
 
 
 class Scores:

@@ -263,7 +263,7 @@ def _astray(taken: dict[str, list[float]]) -> list[str]:
     """A warning for every stage whose steps lead away, so that the orders that are dropped matter most."""
     return [
         f"Stage {name!r}: the steps beyond the first order do not converge; those from number {len(energies)} on were "
-        "left out. The group is too strong for a prediction: train again without it (`influence.retraining`)."
+        "left out. The group is too strong for a prediction: train again without it (`influence.training.retraining`)."
         for name, energies in taken.items()
         if len(energies) > 1 and energies[-1] > max(energies[-2], NEGLIGIBLE * energies[0])
     ]

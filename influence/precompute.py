@@ -20,7 +20,6 @@ from influence.derivatives import Objective
 from influence.description import predictions
 from influence.errors import RunError
 from influence.estimate import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit
-from influence.fitting import fit, recipe_of, standing
 from influence.manifest import stage_record, versions
 from influence.memory import with_smaller_batches
 from influence.progress import Progress
@@ -31,6 +30,7 @@ from influence.scorer import Scorer
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
 from influence.tokens import MOST
+from influence.training.fitting import fit, recipe_of, standing
 
 
 def precompute(

@@ -23,9 +23,9 @@ from influence.derivatives.first import example_gradients
 from influence.derivatives.losses import checked_losses
 from influence.errors import MethodError
 from influence.progress import Progress
-from influence.recording import Recording
-from influence.reverse import Reverse
 from influence.study.study import Study
+from influence.training.recording import Recording
+from influence.training.reverse import Reverse
 
 
 class Replay:

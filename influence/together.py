@@ -13,7 +13,7 @@ from torch.func import vmap
 
 from influence.derivatives import Objective, plain_kernels
 from influence.errors import TrainingError
-from influence.recording import Recording, Trajectory
+from influence.training.recording import Recording, Trajectory
 
 ROWS = 16
 """Retrainings side by side; of more, each is hardly cheaper."""
@@ -30,7 +30,7 @@ def retrain_together(
     rows: int = ROWS,
     advance: Callable[[int], None] | None = None,
 ) -> Many:
-    """As `influence.recording.retrain` for every row of `weights`, up to rounding: the same starts, seeds and order.
+    """As `influence.retrain` for every row of `weights`, up to rounding: the same starts, seeds and order.
 
     Args:
         recordings: first to last, each but the first recorded from the one before it. `torch.func.vmap` must know

@@ -17,7 +17,7 @@ from trust.again import Again
 from trust.settings import Size, digits
 from trust.tables import across, gap, reached
 
-from influence.recording import retrain
+from influence.training.recording import retrain
 
 SIZE = Size(pretrain=40, finetune=30, queries=12, steps=20, batch=10)
 

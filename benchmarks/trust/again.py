@@ -14,10 +14,10 @@ from torch import Tensor
 from influence import Study, attribute
 from influence.chain import objectives_of
 from influence.derivatives.losses import checked_losses
-from influence.recording import Recording, record
-from influence.retraining import Retrainer
 from influence.together import retrain_together
-from influence.training import fit_stage
+from influence.training.minimum import fit_stage
+from influence.training.recording import Recording, record
+from influence.training.retraining import Retrainer
 from trust.settings import Setting
 
 FIRST = "pretrain"

@@ -22,12 +22,12 @@ from torch.utils.data import TensorDataset
 
 from influence import Stage, Study
 from influence.embedded import embedded
-from influence.recipe import Recipe
-from influence.retraining import Parameters, drawn
 from influence.studies.cifar10 import FINETUNE, PRETRAIN, read_cifar10
 from influence.studies.corpus import Corpus
 from influence.studies.definitions import corpora
 from influence.studies.texts import TextOptions, TextStudy
+from influence.training.recipe import Recipe
+from influence.training.retraining import Parameters, drawn
 
 DIGITS = {"pretrain": tuple(range(4)), "finetune": tuple(range(4, 10))}
 CHANNELS = 8

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from influence.curvature import METHODS
-from influence.recipe import Recipe
 from influence.studies.encoding import Input
 from influence.studies.shown import class_names, penultimate, table_of
 from influence.study.parameters import groups_of
 from influence.study.study import Study
 from influence.tokens import TokenLosses
+from influence.training.recipe import Recipe
 from influence.version import VERSION
 
 SMALL = 2000

@@ -15,7 +15,6 @@ import torch
 from tokenizers import Tokenizer
 
 from influence.errors import StudyError
-from influence.recipe import Recipe
 from influence.studies.corpus import Corpus
 from influence.studies.duplicates import near_duplicates
 from influence.studies.encoding import TEXT, text
@@ -33,6 +32,7 @@ from influence.studies.sentence_model import SentenceModel
 from influence.studies.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
 from influence.study.stage import Stage
 from influence.study.study import Study
+from influence.training.recipe import Recipe
 
 VARIANTS = ("frozen", "updated")
 PROXIMITY = 0.01

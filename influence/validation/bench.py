@@ -16,10 +16,10 @@ from torch import Tensor
 
 from influence.attribution import attribute
 from influence.progress import Bar
-from influence.retraining import Outcome, Retrainer, Start
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
 from influence.study.study import Study
+from influence.training.retraining import Outcome, Retrainer, Start
 from influence.validation.pieces import Pieces
 
 ROWS = 64

@@ -11,10 +11,10 @@ import pandas as pd
 from influence.errors import RunError
 from influence.origin import exhibit_of
 from influence.progress import Progress
-from influence.retraining import Start, retrainer_of
 from influence.run.additions import add_tables
 from influence.run.files import locked
 from influence.run.reading import Run
+from influence.training.retraining import Start, retrainer_of
 from influence.validation.bench import Bench
 
 NAME = "left-out"

@@ -17,9 +17,9 @@ from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.description import SOLVES, self_influence
 from influence.projection import embed
-from influence.retraining import Retrainer
 from influence.study.stage import Stage
 from influence.study.study import Study
+from influence.training.retraining import Retrainer
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.statistics import found_by, mean_interval

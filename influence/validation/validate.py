@@ -12,10 +12,10 @@ from rich.table import Table
 from influence.errors import RunError, TrainingError
 from influence.origin import exhibit_of
 from influence.progress import Progress
-from influence.retraining import retrainer_of
 from influence.run.additions import add_tables
 from influence.run.files import locked
 from influence.run.reading import Run
+from influence.training.retraining import retrainer_of
 from influence.validation import leave_one_out, noise, planted, removal, sanity, stability, subsets
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding

@@ -9,7 +9,7 @@ from minima import Net, data, loss
 from torch import nn
 
 from influence import Stage
-from influence.recipe import Recipe
+from influence.training.recipe import Recipe
 
 SGD = Recipe(steps=25, batch_size=7, learning_rate=0.3, momentum=0.8, warmup=4, decay=True, seed=1)
 ADAM = Recipe(steps=20, batch_size=6, learning_rate=0.05, optimiser="adam", betas=(0.8, 0.95), eps_root=1e-4, seed=2)

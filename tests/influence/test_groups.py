@@ -18,7 +18,7 @@ from influence.curvature.arnoldi import Arnoldi
 from influence.curvature.lissa import Lissa
 from influence.errors import CurvatureError, MethodError, StudyError
 from influence.groups import GroupEffect, group_effect, totals
-from influence.retraining import Retrainer
+from influence.training.retraining import Retrainer
 
 
 def effect(study: Study, stage: str | None, examples, **options) -> GroupEffect:

@@ -19,7 +19,6 @@ from influence.chain import objectives_of
 from influence.derivatives.first import example_gradients
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.second import ggn_product, hessian_product
-from influence.retraining import Retrainer
 from influence.studies.language import (
     COMMON,
     LanguageModel,
@@ -30,7 +29,8 @@ from influence.studies.language import (
     token_losses,
 )
 from influence.studies.tokenizing import PADDING, START, TokenData, padded
-from influence.training import fit_stage
+from influence.training.minimum import fit_stage
+from influence.training.retraining import Retrainer
 
 seeds = st.integers(0, 2**31 - 1)
 several = settings(max_examples=4, deadline=None, derandomize=True)

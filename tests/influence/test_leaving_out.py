@@ -11,9 +11,9 @@ from tiny_runs import TinyBuilt
 from influence.asked import exhibits_for
 from influence.errors import RunError
 from influence.precompute import precompute
-from influence.retraining import Retrainer, retrainer_of
 from influence.run.reading import Run
 from influence.studies import STUDIES
+from influence.training.retraining import Retrainer, retrainer_of
 from influence.validation import leaving_out
 from influence.validation.leaving_out import NAME, leave_out, row_of
 

@@ -15,7 +15,7 @@ from tiny_runs import NAMES, assert_equal_runs, compute, counted_fits
 from influence import Study, attribute
 from influence import precompute as package
 from influence.errors import LossError, RunError, StudyError
-from influence.training import Trainer
+from influence.training.minimum import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_map")
 CONTRACT = (Path(package.__file__).parent / "CONTRACT.md").read_text()

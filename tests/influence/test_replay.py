@@ -14,9 +14,9 @@ from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.errors import MethodError, TrainingError
-from influence.recipe import Recipe
-from influence.recording import record, retrain
 from influence.replay import replay
+from influence.training.recipe import Recipe
+from influence.training.recording import record, retrain
 
 QUERIES = data(5, 3, 3, torch.Generator().manual_seed(9))
 
@@ -161,13 +161,13 @@ def test_queries_together_are_queries_one_by_one(two):
 def test_chunks_of_queries_and_models_that_cannot_be_vectorised_make_no_difference(two, monkeypatch):
     study, recordings = two
     together = replay(study, recordings).scores
-    monkeypatch.setattr("influence.reverse.BUDGET", 1)
+    monkeypatch.setattr("influence.training.reverse.BUDGET", 1)
     chunked = replay(study, recordings).scores
 
     def refuse(*_):
         raise RuntimeError("no batching rule")
 
-    monkeypatch.setattr("influence.reverse.vmap", refuse)
+    monkeypatch.setattr("influence.training.reverse.vmap", refuse)
     looped = replay(study, recordings)
     assert any("query by query" in note for note in looped.notes)
     for stage, expected in together.items():

@@ -15,7 +15,7 @@ from tiny_runs import NAMES, assert_equal_runs, compute, counted_fits
 from influence import Run, projection, scorer
 from influence import precompute as package
 from influence.run.draft import Draft
-from influence.training import Trainer
+from influence.training.minimum import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_map")
 

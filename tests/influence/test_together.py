@@ -8,9 +8,9 @@ from tiny import tiny_stages
 from torch.utils.data import default_collate
 
 from influence.errors import TrainingError
-from influence.recipe import Recipe
-from influence.recording import record, retrain
 from influence.together import retrain_together
+from influence.training.recipe import Recipe
+from influence.training.recording import record, retrain
 
 SGD, ADAM = Recipe(30, 8, 0.1, warmup=5), Recipe(20, 5, 0.01, optimiser="adam", decay=True)
 

@@ -16,9 +16,9 @@ from influence.asked import exhibits_for
 from influence.errors import RunError, StudyError, TrainingError
 from influence.origin import exhibit_of
 from influence.precompute import precompute
-from influence.retraining import Retrainer, retrainer_of
 from influence.run.reading import Run
 from influence.studies import STUDIES
+from influence.training.retraining import Retrainer, retrainer_of
 from influence.validation import CHECKS, leave_one_out, planted, removal, stability, subsets, validate
 from influence.validation.bench import Bench
 from influence.validation.planted import Relabelled

@@ -9,7 +9,7 @@ from tiny import two_exhibits
 
 from influence import Run
 from influence.precompute import precompute
-from influence.training import Trainer
+from influence.training.minimum import Trainer
 
 NAMES = ["tiny-frozen", "tiny-updated"]
 

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from influence.errors import TrainingError
 
+BATCH = 128
+RATE = 2e-3
+
 ROWS = {"sgd": 2, "adam": 3}
 """Rows of each optimiser's state."""
 WINDOW = 50
@@ -123,3 +126,12 @@ class Recipe:
         # Both memories begin at 0: the division takes out that bias (Kingma & Ba 2015, section 3).
         mean, square = first / (1 - keep ** (step + 1)), second / (1 - keep_squares ** (step + 1))
         return torch.stack([point - self.rate(step) * mean / (square + self.eps_root).sqrt(), first, second])
+
+
+def usual_recipe(count: int, epochs: int, seed: int) -> Recipe:
+    """So many passes over `count` examples by Adam."""
+    batch = min(BATCH, count)
+    steps = epochs * math.ceil(count / batch)
+    return Recipe(
+        steps, batch, RATE, optimiser="adam", eps_root=1e-12, warmup=min(steps, steps // 20 + 1), decay=True, seed=seed
+    )

@@ -20,9 +20,9 @@ from torch.utils.data import TensorDataset, default_collate
 
 from influence.derivatives import Objective, plain_kernels
 from influence.errors import TrainingError
-from influence.recipe import Recipe
 from influence.study.parameters import Groups, groups_of
 from influence.study.stage import Stage
+from influence.training.recipe import Recipe
 
 
 @dataclass(eq=False)

@@ -24,6 +24,9 @@ from influence.errors import TrainingError
 from influence.study.parameters import Groups, groups_of
 from influence.study.stage import Stage
 
+TOLERANCE = {torch.float64: 1e-8}
+"""Gradient norm at which a stage counts as at its minimum, for dtypes that can tell."""
+
 ROUND = 10
 """L-BFGS steps between two looks at the gradient."""
 COARSE = 1e-2
@@ -35,6 +38,11 @@ CURVATURES = (*[ggn] * 5, hessian, hessian)
 data for every parameter, a Gauss-Newton matrix a few in all, and its coordinates are nearly as good."""
 PATIENCE = 4
 """Rounds without a smaller gradient after which a descent is at its end."""
+
+
+def tolerance_of(dtype: torch.dtype) -> float:
+    """Gradient norm at which a stage of this precision counts as at its minimum: larger where rounding is."""
+    return TOLERANCE.get(dtype, 1e-5)
 
 
 @dataclass

@@ -9,10 +9,11 @@ from tiny import tiny_stages, tiny_study
 from influence.chain import Chain
 from influence.curvature import method_named
 from influence.errors import TrainingError
-from influence.fitting import fit, standing, usual_recipe
 from influence.study.stage import Stage
 from influence.study.study import Study
-from influence.training import fit_stage
+from influence.training.fitting import fit, standing
+from influence.training.minimum import fit_stage
+from influence.training.recipe import usual_recipe
 
 CPU = torch.device("cpu")
 

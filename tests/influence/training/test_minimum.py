@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 from influence import Stage, Study, attribute
 from influence.errors import TrainingError
 from influence.study.parameters import groups_of
-from influence.training import Trainer, fit_stage
+from influence.training.minimum import Trainer, fit_stage
 
 
 def squared_error(outputs, batch):

@@ -19,8 +19,8 @@ from torch.func import vjp, vmap
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.objective import BUDGET, alike, ran_out_of_memory
 from influence.errors import TrainingError
-from influence.recording import Recording, Trajectory
 from influence.study.layout import Layout
+from influence.training.recording import Recording, Trajectory
 
 Pull = Callable[[Tensor], tuple[Tensor, ...]]
 

@@ -1,6 +1,6 @@
 """How precompute trains a stage: to a minimum where that can be had, else by mini-batches for some epochs.
 
-Three ways. Small models go full batch to a minimum (`training.py`). Where all that a stage trains is its last linear
+Three ways. Small models go full batch to a minimum (`minimum.py`). Where all that a stage trains is its last linear
 layer, the rest of the model is run once and the layer fitted to a minimum on what comes out: a convex problem,
 whatever the size of the model. All else is trained by Adam, with the step functions of `recording.py`.
 """
@@ -9,36 +9,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch import Tensor
 
 from influence.derivatives import Objective
 from influence.derivatives.first import gradient
 from influence.derivatives.losses import checked_losses
 from influence.errors import TrainingError
-from influence.recipe import Recipe
-from influence.recording import Trajectory
 from influence.studies.exhibit import Exhibit
 from influence.study.parameters import Groups, groups_of
-from influence.study.stage import Stage, copied
-from influence.training import Trainer, fit_stage
+from influence.study.stage import Stage
+from influence.training.last_layer import Report, fit_head, put
+from influence.training.minimum import fit_stage, tolerance_of
+from influence.training.recipe import Recipe, usual_recipe
+from influence.training.recording import Trajectory
 
-Report = Callable[[float], None]
-
-BATCH = 128
-RATE = 2e-3
 KEPT = 20
 """How often a mini-batch training leaves where it stands on disk."""
-TOLERANCE = {torch.float64: 1e-8}
-"""Gradient norm at which a stage counts as at its minimum, for dtypes that can tell."""
-COARSE = 1e-5
-"""The same for all others, whose rounding is larger."""
 
 
 def fit(
@@ -64,7 +55,7 @@ def fit(
         return fit_stage(stage, previous, report=report).record()
     began, groups = time.perf_counter(), groups_of(stage, previous)
     _inherit(stage, previous, groups)
-    steps = _fit_head(stage, groups, device, report)
+    steps = fit_head(stage, groups, device, report)
     if not steps:
         steps = _by_batches(stage, groups, recipe, device, kept, report)
     return {**standing(stage, previous, device), "iterations": steps, "seconds": time.perf_counter() - began}
@@ -88,7 +79,7 @@ def standing(stage: Stage, previous: Stage | None, device: torch.device, halving
         "gradient_norm": norm,
         "objective": value,
         "iterations": 0,
-        "converged": norm <= TOLERANCE.get(objective.dtype, COARSE),
+        "converged": norm <= tolerance_of(objective.dtype),
         "seconds": time.perf_counter() - began,
     }
 
@@ -99,15 +90,6 @@ def _inherit(stage: Stage, previous: Stage | None, groups: Groups) -> None:
     with torch.no_grad():
         for name, origin in groups.inherited.items():
             here[name].copy_(before[origin])
-
-
-def usual_recipe(count: int, epochs: int, seed: int) -> Recipe:
-    """So many passes over `count` examples by Adam."""
-    batch = min(BATCH, count)
-    steps = epochs * math.ceil(count / batch)
-    return Recipe(
-        steps, batch, RATE, optimiser="adam", eps_root=1e-12, warmup=min(steps, steps // 20 + 1), decay=True, seed=seed
-    )
 
 
 def recipe_of(exhibit: Exhibit, stage: Stage) -> Recipe | None:
@@ -135,7 +117,7 @@ def _by_batches(stage: Stage, groups: Groups, recipe: Recipe, device: torch.devi
                     f"Stage {stage.name!r}: the training was not finite any more after {done} steps; check its losses."
                 )
             _keep(kept, {"state": state, "start": trajectory.start, "steps": torch.tensor(done)})
-    _put(stage.model, objective.trained.unflatten(state[0]))
+    put(stage.model, objective.trained.unflatten(state[0]))
     return recipe.steps
 
 
@@ -145,61 +127,4 @@ def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
     part.replace(path)
 
 
-def _put(model: nn.Module, values: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name in values:
-                parameter.copy_(values[name])
-
-
 # A last linear layer alone
-
-
-def _fit_head(stage: Stage, groups: Groups, device: torch.device, report: Report) -> int:
-    """Fit the stage's last linear layer to a minimum, if that is all it trains; the number of steps, 0 if it is not."""
-    name = lone_head(stage, groups)
-    proxy = on_features(stage, name, device) if name else None
-    if proxy is None:
-        return 0
-    found = Trainer(proxy, groups_of(proxy, None), device).fit(
-        tolerance=TOLERANCE[torch.float64], iterations=2000, report=report
-    )
-    _put(stage.model, {f"{name}.{part}": value for part, value in found.parameters.items()})
-    return max(1, found.iterations)
-
-
-def lone_head(stage: Stage, groups: Groups) -> str:
-    """Name of the linear layer whose parameters are all that the stage trains, or nothing."""
-    for name, module in stage.model.named_modules():
-        if isinstance(module, nn.Linear) and {f"{name}.{part}" for part, _ in module.named_parameters()} == set(
-            groups.new
-        ):
-            return "" if groups.held else name
-    return ""
-
-
-def on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
-    """The layer called `name` as a stage of its own in float64, on its inputs.
-
-    None where the model's output is not the layer's, or the batches or the loss are not of a form in which the inputs
-    can stand in for the examples.
-    """
-    model = copied(stage.model).eval().to(device)
-    layer, seen = model.get_submodule(name), []
-    layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
-    objective = Objective(stage, Groups((), (), tuple(dict(stage.model.named_parameters())), ()), device=device)
-    features, others = [], []
-    with torch.no_grad():
-        for _, batch in objective.batches(stage.data):
-            seen.clear()
-            outputs = stage.forward(model, batch)  # type: ignore[misc]
-            if not (isinstance(batch, tuple | list) and len(seen) == 1 and seen[0][1] is outputs):
-                return None
-            given = [seen[0][0], *batch[1:]]
-            if seen[0][0].dim() != 2 or not torch.equal(stage.loss(outputs, batch), stage.loss(outputs, given)):
-                return None
-            features.append(seen[0][0].double())
-            others.append(batch[1:])
-    rest = [torch.cat(parts) for parts in zip(*others, strict=True)]
-    layer._forward_hooks.clear()
-    return Stage(stage.name, layer.double(), stage.loss, TensorDataset(torch.cat(features), *rest), l2=stage.l2)

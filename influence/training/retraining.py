@@ -15,15 +15,16 @@ from influence.chain import objectives_of
 from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.errors import StudyError, TrainingError
-from influence.fitting import COARSE, TOLERANCE, lone_head, on_features, recipe_of
 from influence.origin import exhibit_of, untrained_exhibit_of
-from influence.recipe import Recipe
-from influence.recording import Trajectory
 from influence.run.reading import Run
 from influence.study.parameters import groups_of
 from influence.study.stage import copied
 from influence.study.study import Study
-from influence.training import Trainer
+from influence.training.fitting import recipe_of
+from influence.training.last_layer import lone_head, on_features
+from influence.training.minimum import TOLERANCE, Trainer, tolerance_of
+from influence.training.recipe import Recipe
+from influence.training.recording import Trajectory
 
 ENOUGH = 1000
 """Times the tolerance: where curvature is small and much is left out, rounding may stop a descent so far above it."""
@@ -210,7 +211,7 @@ class Retrainer:
         begin = {n: values[n] for n in objective.trained.shapes}
         if start == "scratch":
             begin |= {n: t for n, t in inherited.items() if n in begin}
-        tolerance = self.tolerance or TOLERANCE.get(objective.dtype, COARSE)
+        tolerance = self.tolerance or tolerance_of(objective.dtype)
         fit = trainer.fit(inherited=inherited, start=begin, weights=weights, whitening=whitening, tolerance=tolerance)
         if fit.gradient_norm > ENOUGH * tolerance:
             raise TrainingError(

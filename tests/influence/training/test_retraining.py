@@ -11,12 +11,13 @@ from tiny import QUERIES, tiny_data, tiny_stages
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from influence import Stage, Study, attribute, training
+from influence import Stage, Study, attribute
 from influence.errors import StudyError, TrainingError
-from influence.recipe import Recipe
-from influence.recording import record, retrain
-from influence.retraining import Retrainer, leave_one_out
-from influence.training import fit_stage
+from influence.training import minimum
+from influence.training.minimum import fit_stage
+from influence.training.recipe import Recipe
+from influence.training.recording import record, retrain
+from influence.training.retraining import Retrainer, leave_one_out
 
 
 class SmallNet(nn.Module):
@@ -86,8 +87,8 @@ def test_an_example_that_does_not_exist_is_named(study):
 
 def test_a_stage_too_large_for_its_hessian_is_retrained_all_the_same(study, monkeypatch):
     whitened = Retrainer(study).losses_without("pretrain", [3])
-    monkeypatch.setattr(training, "DENSE", 10)
-    monkeypatch.setattr(training.Trainer, "whitening_at", None)  # it must not even be tried
+    monkeypatch.setattr(minimum, "DENSE", 10)
+    monkeypatch.setattr(minimum.Trainer, "whitening_at", None)  # it must not even be tried
     plain = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [3])
     base = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [])
     assert (whitened - base).abs().max() > 1e-4
@@ -181,8 +182,8 @@ def test_a_recipe_goes_on_from_the_solution_and_leaving_nothing_out_is_the_base(
 
 def test_what_did_not_converge_is_refused(study, monkeypatch):
     retrainer = Retrainer(study)
-    fit = training.Trainer.fit
-    monkeypatch.setattr(training.Trainer, "fit", lambda self, **given: fit(self, **given | {"iterations": 1}))
+    fit = minimum.Trainer.fit
+    monkeypatch.setattr(minimum.Trainer, "fit", lambda self, **given: fit(self, **given | {"iterations": 1}))
     retrainer._whitenings = dict.fromkeys(range(2))
     with pytest.raises(
         TrainingError, match=r"'pretrain': training again stopped at a gradient norm of .*short of 1e-05"

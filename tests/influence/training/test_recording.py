@@ -9,8 +9,8 @@ import torch
 from loops import ADAM, SGD, loop, rate, stage_named, three_stages, two_stages
 
 from influence.errors import TrainingError
-from influence.recipe import Recipe
-from influence.recording import record, retrain
+from influence.training.recipe import Recipe
+from influence.training.recording import record, retrain
 
 WEIGHTS = torch.linspace(0, 2, 15, dtype=torch.float64)
 

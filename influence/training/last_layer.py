@@ -1,0 +1,73 @@
+"""A last linear layer alone, fitted to a minimum on its inputs: a convex problem, whatever the size of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from influence.derivatives import Objective
+from influence.study.parameters import Groups, groups_of
+from influence.study.stage import Stage, copied
+from influence.training.minimum import TOLERANCE, Trainer
+
+Report = Callable[[float], None]
+
+
+def put(model: nn.Module, values: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in values:
+                parameter.copy_(values[name])
+
+
+def fit_head(stage: Stage, groups: Groups, device: torch.device, report: Report) -> int:
+    """Fit the stage's last linear layer to a minimum, if that is all it trains; the number of steps, 0 if it is not."""
+    name = lone_head(stage, groups)
+    proxy = on_features(stage, name, device) if name else None
+    if proxy is None:
+        return 0
+    found = Trainer(proxy, groups_of(proxy, None), device).fit(
+        tolerance=TOLERANCE[torch.float64], iterations=2000, report=report
+    )
+    put(stage.model, {f"{name}.{part}": value for part, value in found.parameters.items()})
+    return max(1, found.iterations)
+
+
+def lone_head(stage: Stage, groups: Groups) -> str:
+    """Name of the linear layer whose parameters are all that the stage trains, or nothing."""
+    for name, module in stage.model.named_modules():
+        if isinstance(module, nn.Linear) and {f"{name}.{part}" for part, _ in module.named_parameters()} == set(
+            groups.new
+        ):
+            return "" if groups.held else name
+    return ""
+
+
+def on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
+    """The layer called `name` as a stage of its own in float64, on its inputs.
+
+    None where the model's output is not the layer's, or the batches or the loss are not of a form in which the inputs
+    can stand in for the examples.
+    """
+    model = copied(stage.model).eval().to(device)
+    layer, seen = model.get_submodule(name), []
+    layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    objective = Objective(stage, Groups((), (), tuple(dict(stage.model.named_parameters())), ()), device=device)
+    features, others = [], []
+    with torch.no_grad():
+        for _, batch in objective.batches(stage.data):
+            seen.clear()
+            outputs = stage.forward(model, batch)  # type: ignore[misc]
+            if not (isinstance(batch, tuple | list) and len(seen) == 1 and seen[0][1] is outputs):
+                return None
+            given = [seen[0][0], *batch[1:]]
+            if seen[0][0].dim() != 2 or not torch.equal(stage.loss(outputs, batch), stage.loss(outputs, given)):
+                return None
+            features.append(seen[0][0].double())
+            others.append(batch[1:])
+    rest = [torch.cat(parts) for parts in zip(*others, strict=True)]
+    layer._forward_hooks.clear()
+    return Stage(stage.name, layer.double(), stage.loss, TensorDataset(torch.cat(features), *rest), l2=stage.l2)
