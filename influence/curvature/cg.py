@@ -10,8 +10,8 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
+from influence.curvature.cg_preconditioner import ROWS, Preconditioner, preconditioner
 from influence.curvature.method import Method
-from influence.curvature.preconditioner import ROWS, Preconditioner, preconditioner
 from influence.derivatives import Objective
 from influence.derivatives.gauss_newton import GaussNewton
 from influence.derivatives.rows import MEMORY

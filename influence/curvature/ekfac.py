@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from influence.curvature.blocks import FORMS, Block, Diagonal, Full, Kronecker
+from influence.curvature.ekfac_blocks import FORMS, Block, Diagonal, Full, Kronecker
 from influence.curvature.exact import Exact
 from influence.curvature.method import Method
 from influence.derivatives import Objective

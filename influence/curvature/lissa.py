@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from influence.curvature.arnoldi import lanczos
+from influence.curvature.lanczos import lanczos
 from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.objective import restricted

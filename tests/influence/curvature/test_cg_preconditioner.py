@@ -11,9 +11,9 @@ from torch.utils.data import Subset, TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.chain import objectives_of
-from influence.curvature import preconditioner as package
+from influence.curvature import cg_preconditioner as package
 from influence.curvature.cg import ConjugateGradients, refined
-from influence.curvature.preconditioner import preconditioner
+from influence.curvature.cg_preconditioner import preconditioner
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients, gradient
 from influence.derivatives.second import ggn_product

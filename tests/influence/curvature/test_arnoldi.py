@@ -10,7 +10,8 @@ from torch import nn
 from influence import Stage, Study, attribute
 from influence.chain import objectives_of
 from influence.curvature import METHODS
-from influence.curvature.arnoldi import Arnoldi, lanczos
+from influence.curvature.arnoldi import Arnoldi
+from influence.curvature.lanczos import lanczos
 from influence.derivatives import Objective
 from influence.derivatives.first import example_gradients
 from influence.derivatives.gauss_newton import ggn
