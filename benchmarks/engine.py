@@ -31,12 +31,12 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from torch.utils.data import TensorDataset
 
 from influence import Index, Stage, Study
-from influence.chain import objectives_of
 from influence.curvature.cg import ConjugateGradients
 from influence.curvature.ekfac import EKFAC
 from influence.derivatives import Objective
-from influence.derivatives.first import dots, example_gradients
-from influence.derivatives.watch import Watch
+from influence.derivatives.first.gradients import dots, example_gradients
+from influence.derivatives.first.watch import Watch
+from influence.derivatives.objective import objectives_of
 
 DAMPING, PROBES = 1e-2, 200
 

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from influence.curvature import Method
 from influence.derivatives import Objective
-from influence.derivatives.first import example_gradients, gradient
+from influence.derivatives.first.gradients import example_gradients, gradient
 from influence.derivatives.losses import checked_losses, refuse_changing
-from influence.derivatives.second import mixed_product
-from influence.study.parameters import groups_of
+from influence.derivatives.objective import objectives_of
+from influence.derivatives.second.products import mixed_product
 from influence.study.study import Study
 
 
@@ -95,16 +95,6 @@ class Chain:
             yield objective, solved
             if i:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved)
-
-
-def objectives_of(
-    study: Study, *, device: torch.device | str = "cpu", batch_size: int | None = None, halvings: int = 0
-) -> list[Objective]:
-    """The objective of every stage, first to last."""
-    return [
-        Objective(stage, groups_of(stage, previous), device=device, batch_size=batch_size, halvings=halvings)
-        for previous, stage in zip((None, *study.stages), study.stages, strict=False)
-    ]
 
 
 def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor) -> Tensor:

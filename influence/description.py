@@ -12,9 +12,9 @@ from torch import Tensor
 
 from influence.curvature import Method
 from influence.derivatives import Objective
-from influence.derivatives.first import example_gradients
+from influence.derivatives.first.gradients import example_gradients
+from influence.derivatives.first.watch import Watch
 from influence.derivatives.losses import checked_losses
-from influence.derivatives.watch import Watch
 from influence.errors import StudyError
 
 SOLVES = 50

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.factors import Factor
-from influence.derivatives.first import dots
+from influence.derivatives.first.factors import Factor
+from influence.derivatives.first.gradients import dots
+from influence.derivatives.first.watch import Watch
 from influence.derivatives.losses import checked_losses
-from influence.derivatives.watch import Watch
 from influence.errors import RunError
 from influence.packed import Packed, directions, from_tensors, is_wide, packed, tensors_of
 

@@ -16,10 +16,10 @@ from influence.attribution import Scores, check_options, derivatives_named, repo
 from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
-from influence.derivatives.first import example_gradients, gradient
+from influence.derivatives.first.gradients import example_gradients, gradient
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import restricted, without
-from influence.derivatives.second import ggn_product
+from influence.derivatives.second.products import ggn_product
 from influence.errors import MethodError, StudyError
 from influence.progress import Progress
 from influence.study.study import Study

@@ -23,10 +23,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from influence.chain import Chain, objectives_of
+from influence.chain import Chain
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
-from influence.derivatives.first import example_gradients
+from influence.derivatives.first.gradients import example_gradients
+from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError
 from influence.gradients import Gradients, expected_bytes
 from influence.origin import exhibit_of

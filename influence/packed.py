@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives.compression import halves_pay
-from influence.derivatives.factors import Factor, Outer, Rows, anywhere
+from influence.derivatives.first.factors import Factor, Outer, Rows, anywhere
 
 WIDE = 512
 """Outputs at several positions beyond which they are narrowed, in an index that is not exact anyway."""

@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 
 from influence.attribution import derivatives_named, peak_memory, usable
-from influence.chain import objectives_of
 from influence.curvature import Method
 from influence.derivatives import Objective
+from influence.derivatives.objective import objectives_of
 from influence.description import predictions
 from influence.errors import RunError
 from influence.estimate import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from influence.chain import objectives_of
 from influence.derivatives import Objective
-from influence.derivatives.first import example_gradients
+from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses
+from influence.derivatives.objective import objectives_of
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.study.study import Study

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.first import dots
+from influence.derivatives.first.gradients import dots
 
 
 def score(

@@ -19,7 +19,7 @@ from torch.func import jacrev, jvp
 from influence.chain import Chain
 from influence.curvature import method_named
 from influence.derivatives import Objective
-from influence.derivatives.first import dots
+from influence.derivatives.first.gradients import dots
 from influence.derivatives.objective import plain_kernels
 from influence.errors import LossError, MethodError
 from influence.study.study import Study

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.first import without_specks
+from influence.derivatives.first.gradients import without_specks
 
 
 class QueryVectors:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from influence import Study, attribute
-from influence.chain import objectives_of
 from influence.derivatives.losses import checked_losses
+from influence.derivatives.objective import objectives_of
 from influence.together import retrain_together
 from influence.training.minimum import fit_stage
 from influence.training.recording import Recording, record

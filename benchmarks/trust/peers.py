@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from influence import Study
-from influence.chain import objectives_of
 from influence.derivatives import Objective
-from influence.derivatives.first import example_gradients
+from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses
+from influence.derivatives.objective import objectives_of
 from influence.projection import embed
 from influence.study.stage import Loss
 

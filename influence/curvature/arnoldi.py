@@ -8,7 +8,7 @@ from torch import Tensor
 from influence.curvature.lanczos import lanczos
 from influence.curvature.method import Method
 from influence.derivatives import Objective
-from influence.derivatives.second import ggn_product, hessian_product
+from influence.derivatives.second.products import ggn_product, hessian_product
 from influence.errors import MethodError
 
 PROBES = 8

@@ -13,9 +13,9 @@ from torch import Tensor
 from influence.curvature.cg_preconditioner import ROWS, Preconditioner, preconditioner
 from influence.curvature.method import Method
 from influence.derivatives import Objective
-from influence.derivatives.gauss_newton import GaussNewton
-from influence.derivatives.rows import MEMORY
-from influence.derivatives.second import hessian_product
+from influence.derivatives.second.gauss_newton import GaussNewton
+from influence.derivatives.second.products import hessian_product
+from influence.derivatives.second.rows import MEMORY
 from influence.errors import CurvatureError, MethodError
 
 TOGETHER = 256

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from influence.derivatives import Objective
 from influence.derivatives.objective import restricted
-from influence.derivatives.rows import Block, alike, blocks
+from influence.derivatives.second.rows import Block, alike, blocks
 
 ROWS = 4500
 """Rows, examples times directions of their outputs, that are decomposed at most."""

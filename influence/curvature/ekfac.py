@@ -12,9 +12,9 @@ from influence.curvature.ekfac_blocks import FORMS, Block, Diagonal, Full, Krone
 from influence.curvature.exact import Exact
 from influence.curvature.method import Method
 from influence.derivatives import Objective
-from influence.derivatives.factors import Dense, Factor, Factors, Outer, Rows
-from influence.derivatives.first import formed
-from influence.derivatives.fisher import Fisher
+from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, Rows
+from influence.derivatives.first.gradients import formed
+from influence.derivatives.second.fisher import Fisher
 from influence.errors import CurvatureError, MethodError
 
 SMALL = 2048

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import CHUNK, Factor, Outer, Rows, summed
+from influence.derivatives.first.factors import CHUNK, Factor, Outer, Rows, summed
 
 WIDE = 4096
 """Length of a side, or size of a parameter without sides, up to which its own axes are found."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from influence.curvature.method import Method
-from influence.derivatives.gauss_newton import ggn
-from influence.derivatives.rows import blocks
-from influence.derivatives.second import hessian
+from influence.derivatives.second.gauss_newton import ggn
+from influence.derivatives.second.products import hessian
+from influence.derivatives.second.rows import blocks
 from influence.errors import CurvatureError
 
 LARGEST = 8000

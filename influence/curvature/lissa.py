@@ -12,7 +12,7 @@ from influence.curvature.lanczos import lanczos
 from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.objective import restricted
-from influence.derivatives.second import ggn_product, hessian_product
+from influence.derivatives.second.products import ggn_product, hessian_product
 from influence.errors import CurvatureError, MethodError
 
 DEEPEST = 2000

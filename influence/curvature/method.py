@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.factors import Factors
-from influence.derivatives.first import formed
-from influence.derivatives.fisher import Fisher
+from influence.derivatives.first.factors import Factors
+from influence.derivatives.first.gradients import formed
 from influence.derivatives.objective import BUDGET
+from influence.derivatives.second.fisher import Fisher
 from influence.errors import CurvatureError, MethodError
 
 CURVATURES = ("ggn", "hessian")

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Dense, Factor, Outer, anywhere
+from influence.derivatives.first.factors import Dense, Factor, Outer, anywhere
 
 MANY = 64
 """Vectors from which on leaving places out pays."""

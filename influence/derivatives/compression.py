@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives.active import Places, there
-from influence.derivatives.factors import Factors, Outer
+from influence.derivatives.first.factors import Factors, Outer
 from influence.derivatives.forms import Family, Group, without_idle
 from influence.derivatives.low_rank import LowRank, add_dots, dots_by_direction, low_rank
 from influence.derivatives.narrowing import Bases, narrowed, narrowed_vectors, narrowest

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives.active import Places, active, at, size_of, there
-from influence.derivatives.factors import Factors
+from influence.derivatives.first.factors import Factors
 from influence.derivatives.low_rank import LowRank, add_dots
 from influence.derivatives.narrowing import Bases, narrowed
 from influence.derivatives.objective import BUDGET

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Factor, Outer, add_sum_of_dots
+from influence.derivatives.first.factors import Factor, Outer, add_sum_of_dots
 
 OVERSAMPLED = 4
 """Random directions beyond the rank that the range is looked for in."""

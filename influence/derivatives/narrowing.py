@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Dense, Factor, Factors, Outer, anywhere, summed
+from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, anywhere, summed
 
 WIDEST = 2048
 """Inputs of a layer up to which their main directions are found."""

@@ -14,11 +14,12 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from influence.derivatives.bags import OpenBags
+from influence.derivatives.kernels.embedding_bags import OpenBags
 from influence.errors import LossError, StudyError
 from influence.study.layout import Layout
-from influence.study.parameters import Groups
+from influence.study.parameters import Groups, groups_of
 from influence.study.stage import Forward, Loss, Stage, copied
+from influence.study.study import Study
 
 BUDGET = 2**28
 """Bytes that one batch's per-example gradients, or one chunk's products, may take."""
@@ -258,3 +259,13 @@ def without(objective: Objective, examples: Sequence[int]) -> Objective:
     rest = restricted(objective, [i for i in range(len(objective.stage.data)) if i not in left])
     rest.count = objective.count
     return rest
+
+
+def objectives_of(
+    study: Study, *, device: torch.device | str = "cpu", batch_size: int | None = None, halvings: int = 0
+) -> list[Objective]:
+    """The objective of every stage, first to last."""
+    return [
+        Objective(stage, groups_of(stage, previous), device=device, batch_size=batch_size, halvings=halvings)
+        for previous, stage in zip((None, *study.stages), study.stages, strict=False)
+    ]

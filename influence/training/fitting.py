@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.first import gradient
+from influence.derivatives.first.gradients import gradient
 from influence.derivatives.losses import checked_losses
 from influence.errors import TrainingError
 from influence.studies.exhibit import Exhibit

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective, plain_kernels
-from influence.derivatives.gauss_newton import ggn
-from influence.derivatives.second import hessian
+from influence.derivatives.second.gauss_newton import ggn
+from influence.derivatives.second.products import hessian
 from influence.errors import TrainingError
 from influence.study.parameters import Groups, groups_of
 from influence.study.stage import Stage

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from influence.chain import objectives_of
 from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
+from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError, TrainingError
 from influence.origin import exhibit_of, untrained_exhibit_of
 from influence.run.reading import Run

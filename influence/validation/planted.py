@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from influence.chain import objectives_of
 from influence.curvature import method_named
 from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
+from influence.derivatives.objective import objectives_of
 from influence.description import SOLVES, self_influence
 from influence.projection import embed
 from influence.study.stage import Stage

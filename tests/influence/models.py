@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from influence import Stage, Study
-from influence.chain import objectives_of
 from influence.derivatives import Objective
+from influence.derivatives.objective import objectives_of
 
 g = torch.Generator().manual_seed(0)
 

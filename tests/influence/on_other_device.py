@@ -17,9 +17,9 @@ from tiny_texts import text_study
 from torch import nn
 from torch.utils.data import TensorDataset
 
-import influence.derivatives.first as first
+import influence.derivatives.first.gradients as first
 from influence import Index, Stage, Study, attribute, group_effect, record
-from influence.chain import objectives_of
+from influence.derivatives.objective import objectives_of
 from influence.precompute import precompute
 
 QUIET = {"progress": False, "damping": 0.1}

@@ -8,15 +8,15 @@ from minima import loss
 from torch import nn
 from torch.utils.data import TensorDataset
 
-import influence.derivatives.first as first
+import influence.derivatives.first.gradients as first
 import influence.derivatives.forms as forms
 from influence import Stage, Study
-from influence.chain import objectives_of
 from influence.derivatives.active import MANY, active, at, size_of, there
-from influence.derivatives.factors import Dense, Outer, Rows
-from influence.derivatives.first import dots, example_gradients
+from influence.derivatives.first.factors import Dense, Outer, Rows
+from influence.derivatives.first.gradients import dots, example_gradients
 from influence.derivatives.forms import uncompressed
 from influence.derivatives.low_rank import low_rank
+from influence.derivatives.objective import objectives_of
 
 COUNT, SIDES = 20, (6, 10)
 

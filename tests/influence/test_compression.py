@@ -10,8 +10,8 @@ from torch import nn
 
 from influence import Stage, Study, attribute
 from influence.derivatives.compression import _chosen, compressed
-from influence.derivatives.factors import Outer
-from influence.derivatives.first import without_specks
+from influence.derivatives.first.factors import Outer
+from influence.derivatives.first.gradients import without_specks
 from influence.derivatives.forms import products
 from influence.derivatives.low_rank import low_rank
 from influence.errors import MethodError

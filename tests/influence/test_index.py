@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import influence.gradients
 import influence.packed
 from influence import Index, Stage, Study, attribute
-from influence.derivatives.factors import Dense, Outer
+from influence.derivatives.first.factors import Dense, Outer
 from influence.errors import RunError
 from influence.packed import from_tensors, packed, tensors_of
 

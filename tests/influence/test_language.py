@@ -15,10 +15,10 @@ from torch.func import functional_call
 from torch.nn.functional import log_softmax
 
 from influence import Study, attribute
-from influence.chain import objectives_of
-from influence.derivatives.first import example_gradients
+from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses
-from influence.derivatives.second import ggn_product, hessian_product
+from influence.derivatives.objective import objectives_of
+from influence.derivatives.second.products import ggn_product, hessian_product
 from influence.studies.language import (
     COMMON,
     LanguageModel,

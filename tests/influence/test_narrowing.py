@@ -11,12 +11,12 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
-from influence.chain import objectives_of
 from influence.derivatives.compression import compressed
-from influence.derivatives.factors import Dense, Outer
-from influence.derivatives.first import dots, example_gradients
+from influence.derivatives.first.factors import Dense, Outer
+from influence.derivatives.first.gradients import dots, example_gradients
 from influence.derivatives.forms import products
 from influence.derivatives.narrowing import main_directions, narrowed, narrowed_vectors, narrowest
+from influence.derivatives.objective import objectives_of
 
 SIDES, INNER, PROBES, QUERIES = (5, 40), 6, 50, 80
 
@@ -82,8 +82,8 @@ def test_a_query_that_looks_at_the_other_directions_is_left_as_it_is(vectors):
 @pytest.fixture
 def study(monkeypatch) -> Study:
     """A convolution and linear layers on smooth pictures, narrowed from 400 examples on."""
-    monkeypatch.setattr("influence.derivatives.first.WORTH", 400)
-    monkeypatch.setattr("influence.derivatives.first.EXAMPLES", 200)
+    monkeypatch.setattr("influence.derivatives.first.gradients.WORTH", 400)
+    monkeypatch.setattr("influence.derivatives.first.gradients.EXAMPLES", 200)
     torch.manual_seed(0)
     g = torch.Generator().manual_seed(1)
     model = nn.Sequential(

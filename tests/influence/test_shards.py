@@ -11,7 +11,7 @@ import zarr
 from tiny import tiny_exhibit
 from torch.utils.data import Subset
 
-from influence.chain import objectives_of
+from influence.derivatives.objective import objectives_of
 from influence.errors import RunError
 from influence.estimate import need_of, refuse_what_cannot_fit
 from influence.precompute import precompute

@@ -15,13 +15,13 @@ from torch.utils.data import TensorDataset
 
 import influence.curvature.ekfac as ekfac
 from influence import Stage, Study, attribute
-from influence.chain import objectives_of
 from influence.curvature.ekfac import EKFAC
-from influence.derivatives.first import example_gradients, formed
-from influence.derivatives.fisher import Fisher
-from influence.derivatives.gauss_newton import ggn
-from influence.derivatives.outputs import draw, roots
-from influence.derivatives.watch import Watch
+from influence.derivatives.first.gradients import example_gradients, formed
+from influence.derivatives.first.watch import Watch
+from influence.derivatives.objective import objectives_of
+from influence.derivatives.second.fisher import Fisher
+from influence.derivatives.second.gauss_newton import ggn
+from influence.derivatives.second.outputs import draw, roots
 from influence.errors import CurvatureError, MethodError
 
 g = torch.Generator().manual_seed(0)
@@ -65,7 +65,7 @@ def test_roots_of_a_cross_entropy_are_those_of_its_curvature():
 
 def test_labels_are_drawn_from_the_model_where_there_are_many_outputs(monkeypatch):
     """Weighted, masked tokens: sum of w (p - y) (p - y)' has the mean w (diag p - p p')."""
-    monkeypatch.setattr("influence.derivatives.outputs.WIDEST", 2)
+    monkeypatch.setattr("influence.derivatives.second.outputs.WIDEST", 2)
     weights = torch.tensor([0.0, 1.0, 0.5]).double()
 
     def tokens(outputs, batch):

@@ -11,9 +11,9 @@ from influence import Stage, attribute
 from influence.curvature import METHODS
 from influence.curvature.lissa import Lissa
 from influence.derivatives import Objective
-from influence.derivatives.gauss_newton import ggn
 from influence.derivatives.objective import restricted
-from influence.derivatives.second import hessian
+from influence.derivatives.second.gauss_newton import ggn
+from influence.derivatives.second.products import hessian
 from influence.errors import CurvatureError, MethodError
 
 SETTINGS = [

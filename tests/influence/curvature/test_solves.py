@@ -8,12 +8,12 @@ from minima import Net, data, loss
 from torch import nn
 
 from influence import Stage, Study, attribute
-from influence.chain import objectives_of
 from influence.curvature import METHODS, method_named
 from influence.curvature.cg import refined
-from influence.derivatives.first import example_gradients
-from influence.derivatives.gauss_newton import ggn
-from influence.derivatives.second import hessian
+from influence.derivatives.first.gradients import example_gradients
+from influence.derivatives.objective import objectives_of
+from influence.derivatives.second.gauss_newton import ggn
+from influence.derivatives.second.products import hessian
 from influence.errors import CurvatureError, MethodError
 
 

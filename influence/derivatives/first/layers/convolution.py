@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from influence.derivatives.factors import Dense, Factor, Swept
-from influence.derivatives.layers.use import Arrange, Name, Use
+from influence.derivatives.first.factors import Dense, Factor, Swept
+from influence.derivatives.first.layers.use import Arrange, Name, Use
 
 Size = int | Sequence[int]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Factor
+from influence.derivatives.first.factors import Factor
 
 Name = Callable[[Any], str | None]
 Arrange = Callable[[Tensor], Tensor]

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from influence.derivatives.graph import refuse_once_differentiable
+from influence.derivatives.autograd_limits import refuse_once_differentiable
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
-from influence.derivatives.outputs import differentiable
+from influence.derivatives.second.outputs import differentiable
 from influence.study.layout import Layout
 
 Product = Callable[[Tensor], Tensor]

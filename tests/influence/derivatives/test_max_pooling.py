@@ -8,8 +8,8 @@ from torch import nn
 from torch.func import jvp
 from torch.nn import functional
 
-from influence.derivatives.pooling import FastPooling, max_pool2d
-from influence.derivatives.tape import Tape
+from influence.derivatives.first.tape import Tape
+from influence.derivatives.kernels.max_pooling import FastPooling, max_pool2d
 
 g = torch.Generator().manual_seed(0)
 WINDOWS = [
@@ -51,7 +51,7 @@ def test_others_are_left_to_torch(pictures):
 def test_modules_use_it_where_it_is_asked_for(monkeypatch):
     pools = []
     monkeypatch.setattr(
-        "influence.derivatives.pooling.max_pool2d",
+        "influence.derivatives.kernels.max_pooling.max_pool2d",
         lambda *given, **options: (pools.append(given[0].shape), functional.max_pool2d(*given, **options))[1],
     )
     model, pictures = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), torch.randn(4, 1, 8, 8)

@@ -11,12 +11,12 @@ from torch.func import jvp
 
 from influence.derivatives.active import MANY
 from influence.derivatives.compression import compressed
-from influence.derivatives.factors import CACHE, Factors
+from influence.derivatives.first.factors import CACHE, Factors
+from influence.derivatives.first.watch import Watch
 from influence.derivatives.forms import Family, products, uncompressed
+from influence.derivatives.kernels.max_pooling import FastPooling
 from influence.derivatives.narrowing import EXAMPLES, WORTH, main_directions
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
-from influence.derivatives.pooling import FastPooling
-from influence.derivatives.watch import Watch
 from influence.study.layout import Layout
 from influence.study.stage import Loss
 

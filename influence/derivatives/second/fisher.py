@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import Factors
+from influence.derivatives.first.factors import Factors
+from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import Objective, plain_kernels
-from influence.derivatives.outputs import differentiable, draw
-from influence.derivatives.watch import Watch
+from influence.derivatives.second.outputs import differentiable, draw
 
 
 class Fisher:

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from influence import Stage, Study, attribute
-from influence.derivatives.first import dots, example_gradients, gradient
-from influence.derivatives.gauss_newton import ggn
-from influence.derivatives.second import ggn_product, hessian, hessian_product
+from influence.derivatives.first.gradients import dots, example_gradients, gradient
+from influence.derivatives.second.gauss_newton import ggn
+from influence.derivatives.second.products import ggn_product, hessian, hessian_product
 
 
 @pytest.fixture(params=MODELS)

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from influence.derivatives.factors import Factor, Rows
-from influence.derivatives.layers.use import Arrange, Name, Use
+from influence.derivatives.first.factors import Factor, Rows
+from influence.derivatives.first.layers.use import Arrange, Name, Use
 
 
 class Lookup(Use):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from influence.derivatives.graph import refuse_once_differentiable
+from influence.derivatives.autograd_limits import refuse_once_differentiable
 from influence.derivatives.objective import Objective
 from influence.errors import LossError
 

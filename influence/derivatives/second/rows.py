@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import CACHE, Dense, Factor, Factors, Outer, summed
+from influence.derivatives.first.factors import CACHE, Dense, Factor, Factors, Outer, summed
+from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import Objective, plain_kernels
-from influence.derivatives.outputs import differentiable, roots
-from influence.derivatives.watch import Watch
+from influence.derivatives.second.outputs import differentiable, roots
 
 MEMORY = 2**32
 """Bytes that kept rows may take."""

@@ -10,8 +10,8 @@ from torch.utils.data import TensorDataset
 
 from influence import Stage
 from influence.derivatives import Objective
-from influence.derivatives.gauss_newton import GaussNewton, ggn
-from influence.derivatives.second import ggn_product
+from influence.derivatives.second.gauss_newton import GaussNewton, ggn
+from influence.derivatives.second.products import ggn_product
 from influence.study.parameters import groups_of
 
 EXAMPLES = 23

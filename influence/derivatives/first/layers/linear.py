@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from influence.derivatives.factors import Dense, Factor, Outer
-from influence.derivatives.layers.use import Arrange, Name, Use
+from influence.derivatives.first.factors import Dense, Factor, Outer
+from influence.derivatives.first.layers.use import Arrange, Name, Use
 
 
 class Product(Use):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from influence.derivatives import factors
-from influence.derivatives.factors import Outer
+from influence.derivatives.first import factors
+from influence.derivatives.first.factors import Outer
 
 g = torch.Generator().manual_seed(0)
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils.checkpoint import CheckpointError
 
-from influence.derivatives.factors import Dense, Factor, Factors
-from influence.derivatives.graph import refuse_reentrant
+from influence.derivatives.autograd_limits import refuse_reentrant
+from influence.derivatives.first.factors import Dense, Factor, Factors
+from influence.derivatives.first.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
 from influence.derivatives.objective import (
     BUDGET,
     Objective,
@@ -20,7 +21,6 @@ from influence.derivatives.objective import (
     plain_kernels,
     ran_out_of_memory,
 )
-from influence.derivatives.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
 from influence.study.layout import Layout
 from influence.study.stage import Loss
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from influence.derivatives.factors import Factor
+from influence.derivatives.first.factors import Factor
 
 Function = Callable[[Tensor], Tensor]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from influence.derivatives.factors import Dense, Factor
-from influence.derivatives.layers.use import Arrange, Name, Use
+from influence.derivatives.first.factors import Dense, Factor
+from influence.derivatives.first.layers.use import Arrange, Name, Use
 
 
 class Scale(Use):

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
 from influence import Stage, Study, attribute
-from influence.derivatives.bags import OpenBags
+from influence.derivatives.kernels.embedding_bags import OpenBags
 
 g = torch.Generator().manual_seed(0)
 WEIGHT = torch.randn(7, 3, generator=g, dtype=torch.float64)

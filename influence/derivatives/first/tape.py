@@ -17,11 +17,11 @@ from torch.nn.functional import embedding, multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from influence.derivatives.derived import Derived
-from influence.derivatives.factors import Factor
-from influence.derivatives.layers import RULES, Use, shared
-from influence.derivatives.layers.attention import attention, opened
-from influence.derivatives.pooling import FastPooling
+from influence.derivatives.first.derived import Derived
+from influence.derivatives.first.factors import Factor
+from influence.derivatives.first.layers import RULES, Use, shared
+from influence.derivatives.first.layers.attention import attention, opened
+from influence.derivatives.kernels.max_pooling import FastPooling
 
 LAYOUTS = ("first", "second", "shared")
 """Where a call's output has the examples: in its first dimension (or folded into it), in its second, or nowhere,

@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
 from influence import Stage, Study, attribute
-from influence.derivatives.first import example_gradients
-from influence.derivatives.gauss_newton import ggn
+from influence.derivatives.first.gradients import example_gradients
+from influence.derivatives.second.gauss_newton import ggn
 from influence.errors import LossError, StudyError
 
 

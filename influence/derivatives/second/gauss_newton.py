@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from influence.derivatives.factors import anywhere
+from influence.derivatives.first.factors import anywhere
 from influence.derivatives.objective import BUDGET, Objective
-from influence.derivatives.rows import MEMORY, Block, alike, blocks
-from influence.derivatives.second import basis, ggn_product
+from influence.derivatives.second.products import basis, ggn_product
+from influence.derivatives.second.rows import MEMORY, Block, alike, blocks
 
 IDLE = 0.1
 """Share of the parameters from which on it pays to leave out those that no row has anything in."""

@@ -1,0 +1,1 @@
+"""First derivatives: gradients of single examples, in factors, checked against autograd."""

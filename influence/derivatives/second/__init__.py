@@ -1,0 +1,1 @@
+"""Second derivatives: Hessian and Gauss-Newton products."""
