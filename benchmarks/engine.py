@@ -31,10 +31,11 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 from torch.utils.data import TensorDataset
 
 from influence import Index, Stage, Study
+from influence.attribution.products.dots import dots
 from influence.curvature.cg import ConjugateGradients
 from influence.curvature.ekfac import EKFAC
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import dots, example_gradients
+from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import objectives_of
 

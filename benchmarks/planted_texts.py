@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import rankdata
 
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.run.reading import Run
 from influence.studies.corpus import Corpus
 from influence.studies.definitions import Definitions, options

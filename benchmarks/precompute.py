@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 import influence.studies.digits as digits
-from influence.attribution import peak_memory
-from influence.precompute import precompute
+from influence.attribution.report import peak_memory
+from influence.precompute.steps import precompute
 
 
 class EveryEighth(digits.Digits):

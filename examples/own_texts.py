@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.studies.own_texts import from_files
 from influence.studies.text_files import Columns
 from influence.studies.texts import TextOptions

@@ -16,11 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from influence.asked import exhibits_for, shipped
-from influence.attribution import usable
+from influence.attribution.guards import usable
+from influence.attribution.replay import Replay
 from influence.curvature import METHODS, Method
 from influence.errors import StudyError, UpstreamError
-from influence.estimate import check_solver
-from influence.replay import Replay
+from influence.precompute.needs import check_solver
 from influence.run.reading import Run, runs_in
 from influence.studies import STUDIES
 from influence.studies.exhibit import Exhibit
@@ -309,8 +309,8 @@ def explore(
 def _compute(
     exhibits: list[Exhibit], runs: Path, name: str | None, device: str, quiet: bool, dry_run: bool = False
 ) -> list[Run]:
-    from influence.precompute import examine  # imports that take seconds, and `upstream --help` should not
-    from influence.precompute import precompute as compute
+    from influence.precompute.steps import examine  # imports that take seconds, and `upstream --help` should not
+    from influence.precompute.steps import precompute as compute
 
     names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
     for run, need in examine(exhibits, names, runs, device).items():

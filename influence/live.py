@@ -23,19 +23,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from influence.chain import Chain
+from influence.attribution.chain import Chain
+from influence.attribution.index.gradients import Gradients, expected_bytes
+from influence.attribution.products.score import score
+from influence.attribution.tokens import token_shares
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError
-from influence.gradients import Gradients, expected_bytes
 from influence.origin import exhibit_of
-from influence.projection import embed
+from influence.precompute.embedding import embed
 from influence.run.reading import Run, read_curvature
-from influence.scoring import score
 from influence.studies.encoding import Input
-from influence.tokens import token_shares
 
 KEPT = 128
 """Answers that are kept, the latest ones."""

@@ -14,7 +14,7 @@ import torch
 
 from influence import Run, attribute
 from influence.cli import main
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.studies.exhibit import Exhibit
 from influence.studies.userfile import from_file
 
@@ -50,7 +50,7 @@ def _one_thread():
 @pytest.fixture
 def quick_map(monkeypatch):
     """Two coordinates in place of UMAP, which takes seconds."""
-    monkeypatch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+    monkeypatch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
 
 
 def test_folders_of_pictures(tmp_path):

@@ -19,7 +19,7 @@ from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
-from influence.projection import embed
+from influence.precompute.embedding import embed
 from influence.study.stage import Loss
 
 DIMENSIONS = 256

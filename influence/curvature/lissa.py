@@ -76,7 +76,7 @@ class Lissa(Method):
 
     def fit(self) -> None:
         self._diagonal = self.objective.ridge.double() + self.damping
-        # Where a group is left out, the sum over the others keeps its denominator (`influence/groups.py`).
+        # Where a group is left out, the sum over the others keeps its denominator (`influence/attribution/groups.py`).
         self._share = len(self.objective.stage.data) / self.objective.count
         largest = self._largest_eigenvalue() + float(self._diagonal.max())
         self._flattest = self._smallest_eigenvalue(largest)

@@ -16,8 +16,8 @@ from influence.curvature import METHODS
 from influence.studies.encoding import Input
 from influence.studies.shown import class_names, penultimate, table_of
 from influence.study.parameters import groups_of
+from influence.study.stage import TokenLosses
 from influence.study.study import Study
-from influence.tokens import TokenLosses
 from influence.training.recipe import Recipe
 from influence.version import VERSION
 

@@ -15,6 +15,9 @@ from torch.utils import _pytree as pytree
 
 from influence.errors import StudyError
 
+TokenLosses = Callable[[Any, Any], Tensor]
+"""(outputs, batch) -> (B, L): each token's share of its text's loss, in nats; they add up to the loss."""
+
 Forward = Callable[[nn.Module, Any], Any]
 Loss = Callable[[Any, Any], Tensor]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")

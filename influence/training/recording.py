@@ -1,6 +1,6 @@
 """Trains a stage by mini-batches so that the very same training can be repeated, and differentiated, step by step.
 
-Other than `training.py` this asks for no minimum: a stage is trained for as long as its recipe says. `replay.py` runs
+Other than `minimum.py` this asks for no minimum: a stage is trained for as long as its recipe says. `replay.py` runs
 the recording backwards.
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from influence.attribution import attribute
+from influence.attribution.scores import attribute
 from influence.progress import Bar
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit

@@ -15,8 +15,8 @@ from influence.curvature import method_named
 from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
-from influence.description import SOLVES, self_influence
-from influence.projection import embed
+from influence.precompute.embedding import embed
+from influence.precompute.self_influence import SOLVES, self_influence
 from influence.study.stage import Stage
 from influence.study.study import Study
 from influence.training.retraining import Retrainer

@@ -9,8 +9,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from influence import Stage, Study
+from influence.attribution.products.dots import dots
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import dots, example_gradients
+from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
 
 CLASSES = 3

@@ -11,7 +11,7 @@ from tiny import tiny_exhibit
 from tiny_runs import TinyBuilt, compute
 
 from influence import cli
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,7 +24,7 @@ def _one_thread():
 def quick_map(monkeypatch):
     """The two first coordinates in place of UMAP, which takes seconds."""
     monkeypatch.setattr(
-        "influence.precompute.map_of",
+        "influence.precompute.steps.map_of",
         lambda vectors, others, seed: (vectors[:, :2].astype("f4"), others[:, :2].astype("f4"), "two coordinates"),
     )
 
@@ -33,7 +33,7 @@ def quick_map(monkeypatch):
 def runs(tmp_path_factory):
     """Both variants, computed without interruption; nobody writes to them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
         return compute(tmp_path_factory.mktemp("runs"))
 
 
@@ -59,7 +59,7 @@ def upstream(monkeypatch, capsys, tmp_path, quick_map):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
         root = tmp_path_factory.mktemp("finished")
         return precompute([tiny_exhibit()], ["tiny-frozen"], root, progress=False)[0].path
 

@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 import influence.derivatives.first.gradients as first
 from influence import Index, Stage, Study, attribute, group_effect, record
 from influence.derivatives.objective import objectives_of
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 
 QUIET = {"progress": False, "damping": 0.1}
 BATCHES = 4

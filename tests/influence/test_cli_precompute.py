@@ -202,7 +202,7 @@ def test_failures_under_way(upstream, monkeypatch, error, words):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("influence.precompute.precompute", fail)
+    monkeypatch.setattr("influence.precompute.steps.precompute", fail)
     code, _, errors = upstream("precompute", "tiny")
     assert code == 2
     assert words in errors

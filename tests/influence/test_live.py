@@ -12,7 +12,7 @@ from influence import live as module
 from influence.curvature import ekfac
 from influence.errors import RunError, StudyError
 from influence.live import Live, Target
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.studies.corpus import Corpus
 from influence.studies.digits import Digits
 from influence.studies.encoding import BOX, centred, digit, ink_of
@@ -30,7 +30,7 @@ def opened(request, tmp_path_factory):
     exhibit = TextStudy("tiny", "Sentences", parts, options).exhibit(request.param)
     exhibit.error = 0.0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
         (run,) = precompute([exhibit], ["t"], tmp_path_factory.mktemp("runs"), progress=False)
         patch.setattr(module, "exhibit_of", lambda run, function=None: exhibit)
         return run, Live(run)
@@ -69,7 +69,7 @@ def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch
     options = TextOptions(vocabulary=30, context=5, width=8, layers=1, epochs=3)
     exhibit = TextStudy("tiny", "Sentences", parts, options, method="ekfac").exhibit("updated")
     exhibit.error = 0.0
-    monkeypatch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+    monkeypatch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
     monkeypatch.setattr(ekfac, "SMALL", 0)
     (run,) = precompute([exhibit], ["t"], tmp_path, progress=False)
     assert {f"curvature/{stage}-ekfac.safetensors" for stage in run.stages} <= set(run.manifest["files"])

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from influence.asked import exhibits_for
-from influence.attribution import attribute
+from influence.attribution.scores import attribute
 from influence.errors import RunError, UpstreamError
 from influence.origin import exhibit_of
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.run.reading import Run
 
 CODE = "from tiny import tiny_study\ndef f():\n    return tiny_study()\n"

@@ -14,7 +14,7 @@ import pytest
 from influence.asked import exhibits_for
 from influence.errors import StudyError
 from influence.live import Live
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.studies import text_files
 from influence.studies.own_texts import from_files
 from influence.studies.text_files import Columns, corpora
@@ -246,7 +246,7 @@ def test_a_sentence_model_that_cannot_be_used_is_told_before_training(files, own
         options = TextOptions(vocabulary=30, context=8, width=8, layers=1, epochs=1, sentence_model=folder)
         precompute([from_files("topics", files, options).exhibit("frozen")], ["t"], tmp_path / "runs", progress=False)
 
-    monkeypatch.setattr("influence.precompute.fit", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr("influence.precompute.steps.fit", lambda *_: pytest.fail("it was trained"))
     with pytest.raises(StudyError, match="nowhere is no folder"):
         computed(tmp_path / "nowhere")
     (own_model / "config.json").unlink()

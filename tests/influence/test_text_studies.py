@@ -12,7 +12,7 @@ from tiny_texts import sentences
 from tokenizers import Tokenizer
 
 from influence.errors import StudyError
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.studies.corpus import Corpus
 from influence.studies.definitions import TOPICS, Definitions
 from influence.studies.duplicates import near_duplicates
@@ -44,7 +44,7 @@ def runs(parts, tmp_path_factory):
     study = TextStudy("tiny", "Sentences", parts, OPTIONS)
     exhibits = [study.exhibit(variant) for variant in study.variants]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
         return precompute(exhibits, ["t-frozen", "t-updated"], tmp_path_factory.mktemp("runs"), progress=False)
 
 
@@ -106,7 +106,7 @@ def test_what_a_careful_reader_should_know(runs):
 def test_equal_settings_give_an_equal_run(parts, runs, tmp_path):
     exhibit = TextStudy("tiny", "Sentences", parts, OPTIONS).exhibit("frozen")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
         again = precompute([exhibit], ["t-frozen"], tmp_path, progress=False)[0]
     np.testing.assert_array_equal(again.scores()[:], runs[0].scores()[:])
     other = TextStudy("tiny", "Sentences", parts, dataclasses.replace(OPTIONS, width=4)).exhibit("frozen")

@@ -15,7 +15,7 @@ from tiny_runs import TinyBuilt
 from influence.asked import exhibits_for
 from influence.errors import RunError, StudyError, TrainingError
 from influence.origin import exhibit_of
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.run.reading import Run
 from influence.studies import STUDIES
 from influence.training.retraining import Retrainer, retrainer_of
@@ -29,7 +29,7 @@ ALL = [*CHECKS]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("influence.precompute.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
         patch.setitem(STUDIES, "tiny", TinyBuilt)
         exhibits = exhibits_for("tiny", None, None, None, {}, {})
         return precompute(exhibits, ["frozen", "updated"], tmp_path_factory.mktemp("runs"), progress=False)[1].path

@@ -8,7 +8,7 @@ import torch
 from tiny import two_exhibits
 
 from influence import Run
-from influence.precompute import precompute
+from influence.precompute.steps import precompute
 from influence.training.minimum import Trainer
 
 NAMES = ["tiny-frozen", "tiny-updated"]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp
 
-from influence.derivatives.active import MANY
-from influence.derivatives.compression import compressed
-from influence.derivatives.first.factors import CACHE, Factors
+from influence.derivatives.first.factors import Factors
 from influence.derivatives.first.watch import Watch
-from influence.derivatives.forms import Family, products, uncompressed
-from influence.derivatives.kernels.max_pooling import FastPooling
-from influence.derivatives.narrowing import EXAMPLES, WORTH, main_directions
-from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
+from influence.derivatives.objective import BUDGET, Objective, plain_kernels
 from influence.study.layout import Layout
 from influence.study.stage import Loss
 
@@ -44,79 +38,6 @@ def formed(objective: Objective, layout: Layout, factors: Factors, part: slice) 
     return found
 
 
-def dots(
-    objective: Objective,
-    data: Any,
-    layout: Layout,
-    vectors: Tensor | Mapping[str, Tensor],
-    start: int = 0,
-    error: float = 0.0,
-) -> Iterator[tuple[slice, Tensor]]:
-    """(positions, dot products (B, Q) of every example's gradient with every one of the vectors).
-
-    One pass over the data from example `start` on, whatever Q is; no gradient is formed that is dearer than its
-    parts.
-
-    Args:
-        objective: the stage's.
-        data: the examples.
-        layout: of the parameters.
-        vectors: (Q, P), or by parameter (Q, size) each, which may be mapped from files.
-        start: the first example.
-        error: how wrong, relatively, any query's products may be for speed: its vectors are then of low rank, narrowed,
-            or of half precision; `objective.compression` says how, and the error on a batch of examples from all over
-            the data.
-    """
-    if isinstance(vectors, Tensor):
-        if len(vectors) == 1:
-            yield from _tangents(objective, data, layout, vectors[0], start)
-            return
-        vectors = by_parameter(objective, layout, vectors)
-    watch = Watch(objective, layout)
-    if error:
-        families, objective.compression = _compressed(watch, data, vectors, error)
-    else:
-        worth = len(next(iter(vectors.values()))) >= MANY and len(data) >= WORTH
-        families = [uncompressed(vectors, next(_some(watch, data, 0, objective.batch_size))[0] if worth else None)]
-    for positions, batch in objective.batches(data, start):
-        count = positions.stop - positions.start
-        yield positions, products(families, watch.factors(batch, count), count)
-
-
-def _compressed(
-    watch: Watch, data: Any, vectors: Mapping[str, Tensor], error: float
-) -> tuple[list[Family], dict[str, Any]]:
-    """As `compression.compressed`, of vectors (Q, size) by parameter, by examples from all over the data.
-
-    They are the same ones wherever a pass begins: one that is taken up again must do as the first did.
-    """
-    directions = None
-    if len(data) >= WORTH:
-        queries = len(next(iter(vectors.values())))
-        directions = main_directions((factors for factors, _ in _some(watch, data, 1, EXAMPLES)), queries)
-    return compressed(vectors, *next(_some(watch, data, 0, watch.objective.batch_size)), error, directions)
-
-
-def _some(watch: Watch, data: Any, first: int, count: int) -> Iterator[tuple[Factors, int]]:
-    """Factors of examples from all over the data, and how many these are, a batch at a time."""
-    places = range(first, len(data), max(1, len(data) // count))[:count]
-    for positions, batch in watch.objective.batches(torch.utils.data.Subset(data, places)):
-        yield watch.factors(batch, positions.stop - positions.start), positions.stop - positions.start
-
-
-def by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[str, Tensor]:
-    """The vectors' parts (Q, size), each in a place of its own, as most products would copy them to."""
-    some = vectors.to(objective.device, objective.sum_dtype)
-    found = {name: some.new_empty(len(some), where.stop - where.start) for name, where in layout.slices.items()}
-    step = max(1, CACHE // (some.element_size() * layout.size))
-    for start in range(0, len(some), step):
-        rows = slice(start, start + step)
-        clean = without_specks(some[rows])
-        for name, where in layout.slices.items():
-            found[name][rows] = clean[:, where]
-    return found
-
-
 def without_specks(vectors: Tensor) -> Tensor:
     """Vectors (Q, P) whose entries below the rounding of their largest one's square are 0.
 
@@ -137,23 +58,3 @@ def gradient(objective: Objective) -> Tensor:
                 rows = torch.autograd.grad(value, list(here.values()), allow_unused=True, materialize_grads=True)
                 total += objective.trained.flatten(dict(zip(here, rows, strict=True)))
     return total / objective.count
-
-
-def _tangents(
-    objective: Objective, data: Any, layout: Layout, vector: Tensor, start: int
-) -> Iterator[tuple[slice, Tensor]]:
-    """`dots` with one vector: the losses' change along it, by one forward pass of forward-mode differentiation."""
-    here = {n: objective.parameters[n] for n in layout.shapes}
-    tangent = layout.unflatten(vector)
-    for positions, batch in objective.batches(data, start):
-        count = positions.stop - positions.start
-        try:
-            with plain_kernels(), FastPooling(), torch.no_grad():
-                found = jvp(lambda p, b=batch, c=count: objective.losses(b, c, p), (here,), (tangent,))[1]
-        except (RuntimeError, NotImplementedError) as error:  # a function without a rule: twice the same vector
-            if ran_out_of_memory(error):
-                raise
-            twice = dots(objective, data, layout, torch.stack([vector, vector]), positions.start)
-            yield from ((where, block[:, :1]) for where, block in twice)
-            return
-        yield positions, found[:, None].to(objective.sum_dtype)

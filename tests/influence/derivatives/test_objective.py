@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from influence import Stage, Study, attribute
-from influence.derivatives.first.gradients import dots, example_gradients, gradient
+from influence.attribution.products.dots import dots
+from influence.derivatives.first.gradients import example_gradients, gradient
 from influence.derivatives.second.gauss_newton import ggn
 from influence.derivatives.second.products import ggn_product, hessian, hessian_product
 

@@ -9,8 +9,9 @@ from test_attention import Decoder, Perceiving, Writing
 from torch import nn
 
 from influence import Stage
+from influence.attribution.products.dots import dots
 from influence.derivatives.first import factors
-from influence.derivatives.first.gradients import dots, example_gradients
+from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.first.watch import Watch
 
 g = torch.Generator().manual_seed(0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import tiny_stages, tiny_study
 
-from influence.chain import Chain
+from influence.attribution.chain import Chain
 from influence.curvature import method_named
 from influence.errors import TrainingError
 from influence.study.stage import Stage

@@ -1,0 +1,1 @@
+"""`attribute`: a study in, scores out."""

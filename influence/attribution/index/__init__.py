@@ -1,0 +1,1 @@
+"""Training examples' gradients kept on disk, for new queries."""

@@ -1,0 +1,185 @@
+"""The gradients of a stage's training examples in a folder: made once, shard by shard, then multiplied from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from influence.attribution.index.packed import Packed, directions, from_tensors, is_wide, packed, tensors_of
+from influence.attribution.products.dots import dots
+from influence.derivatives import Objective
+from influence.derivatives.first.factors import Factor
+from influence.derivatives.first.watch import Watch
+from influence.derivatives.losses import checked_losses
+from influence.errors import RunError
+
+SHARD = 4096
+"""Examples in a file."""
+LARGE = 2**28
+"""Bytes beyond which gradients are kept in bfloat16, and wide outputs narrowed."""
+PROBES = 512
+"""Examples on which the error is measured, and from which main directions are found."""
+FORMAT = 4
+
+
+class Gradients:
+    """Of all training examples of a stage, in a folder.
+
+    Made where the folder is empty; opened where it holds those of the same stage, model and data; continued where an
+    earlier making was interrupted.
+
+    Args:
+        objective: the stage's.
+        folder: where they are kept.
+        advance: called with the number of examples that are there.
+
+    Attributes:
+        bytes: on disk.
+
+    Raises:
+        RunError: the folder holds others, damaged ones, or something else; or the disk lacks the space.
+    """
+
+    def __init__(self, objective: Objective, folder: Path, advance: Callable[[float], None] = lambda _: None):
+        self.objective, self.folder = objective, folder
+        self.dtype = self._checked_folder()
+        self.bases = self._found_bases()
+        files = [self._shard(start, advance) for start in range(0, objective.count, SHARD)]
+        self._shards = [(_span(file), list(from_tensors(_load(file), self.bases))) for file in files]
+        self.bytes = sum(file.stat().st_size for file in files)
+
+    def dots(self, solved: Tensor) -> Tensor:
+        """Products (m, Q) of every example's gradient with vectors (Q, T)."""
+        slices = self.objective.trained.slices
+        found = torch.zeros(self.objective.count, len(solved), device=self.objective.device)
+        for span, shard in self._shards:
+            for name, each in shard:
+                each.add_dots(found[span], solved[:, slices[name]])
+        return found
+
+    def error(self, solved: Tensor) -> float:
+        """Largest relative error |found - exact| / |exact| of a vector's products, on some examples."""
+        probes = some_of(self.objective)
+        exact = torch.cat([block for _, block in dots(self.objective, probes, self.objective.trained, solved)])
+        found = self.dots(solved)[list(probes.indices)]
+        lengths = exact.norm(dim=0).clamp(min=torch.finfo(exact.dtype).tiny)
+        return float(((found - exact).norm(dim=0) / lengths).max())
+
+    def _checked_folder(self) -> torch.dtype:
+        """Make the folder, or make sure that it is one of these gradients: the type of the numbers in it."""
+        wanted = {"format": FORMAT, "stage": self.objective.stage.name, "of": _fingerprint(self.objective)}
+        note = self.folder / "index.json"
+        if note.is_file():
+            try:
+                there = json.loads(note.read_text())
+                dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[there.pop("dtype")]
+            except (ValueError, LookupError, AttributeError, TypeError) as error:
+                raise RunError(f"Index {self.folder} is damaged: {note} is not what it was. Delete it.") from error
+            if there != wanted:
+                raise RunError(
+                    f"Index {self.folder} is of another stage, model or data, or of another format. Choose another "
+                    "folder, or delete it."
+                )
+            return dtype
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise RunError(f"Folder {self.folder} is not empty and holds no index. Choose another folder.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        dtype = torch.bfloat16 if expected_bytes(self.objective) > LARGE else torch.float32
+        note.write_text(json.dumps(wanted | {"dtype": str(dtype).removeprefix("torch.")}))
+        return dtype
+
+    def _found_bases(self) -> dict[str, Tensor]:
+        """Main directions of wide outputs: from the folder, or found and put there."""
+        if self.dtype == torch.float32:
+            return {}
+        file = self.folder / "directions.safetensors"
+        if not file.is_file():
+            watch = Watch(self.objective, self.objective.trained)
+            batches = self.objective.batches(some_of(self.objective))
+            _save(directions(watch.factors(batch, place.stop - place.start) for place, batch in batches), file)
+        return _load(file)
+
+    def _shard(self, start: int, advance: Callable[[float], None]) -> Path:
+        """The file of the examples from `start` on, made unless it is there."""
+        stop = min(start + SHARD, self.objective.count)
+        file = self.folder / f"{start:09d}-{stop:09d}.safetensors"
+        if not file.is_file():
+            watch, parts, starts = Watch(self.objective, self.objective.trained), [], []
+            for positions, batch in self.objective.batches(self.objective.stage.data, start):
+                count = min(positions.stop, stop) - positions.start
+                factors = watch.factors(batch, positions.stop - positions.start)
+                some = {name: [each[:count] for each in several] for name, several in factors.items()}
+                parts.append(_packed(some, self.dtype, self.bases))
+                starts.append(positions.start - start)
+                if positions.stop >= stop:
+                    break
+            _save(tensors_of(parts, starts), file)
+        advance(stop - start)
+        return file
+
+
+def some_of(objective: Objective) -> torch.utils.data.Subset[object]:
+    """Examples from all over the data, which may be in order of length."""
+    return torch.utils.data.Subset(objective.stage.data, range(0, objective.count, max(1, objective.count // PROBES)))
+
+
+def expected_bytes(objective: Objective) -> float:
+    """What a stage's gradients take in float32, by some examples."""
+    watch, total, some = Watch(objective, objective.trained), 0, some_of(objective)
+    for positions, batch in objective.batches(some):
+        found = _packed(watch.factors(batch, positions.stop - positions.start), torch.float32, {})
+        total += sum(tensor.nbytes for tensor in tensors_of([found], [0]).values())
+    return total * objective.count / len(some)
+
+
+def _packed(
+    factors: Mapping[str, list[Factor]], dtype: torch.dtype, bases: Mapping[str, Tensor]
+) -> dict[str, list[Packed]]:
+    def basis(number: int, name: str, factor: Factor) -> Tensor | None:
+        return bases.get(f"{number}|{name}") if is_wide(factor) else None
+
+    return {
+        name: [packed(each, dtype, basis(number, name, each)) for number, each in enumerate(several)]
+        for name, several in factors.items()
+    }
+
+
+def _span(file: Path) -> slice:
+    start, stop = file.stem.split("-")
+    return slice(int(start), int(stop))
+
+
+def _fingerprint(objective: Objective) -> str:
+    """Of the trained parameters and of what the model makes of the first and last examples."""
+    digest = hashlib.sha256(f"{objective.count} {list(objective.trained.shapes)}".encode())
+    digest.update(objective.all.flatten(objective.parameters).double().cpu().numpy().tobytes())
+    ends = torch.utils.data.Subset(objective.stage.data, sorted({0, objective.count // 2, objective.count - 1}))
+    losses = checked_losses(objective, ends)
+    digest.update(np.round(losses.double().numpy(), 4).tobytes())
+    return digest.hexdigest()
+
+
+def _save(tensors: Mapping[str, Tensor], file: Path) -> None:
+    needed, free = sum(tensor.nbytes for tensor in tensors.values()), shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise RunError(f"Index {file.parent} needs {needed:,} bytes more, but only {free:,} are free.")
+    unfinished = file.with_suffix(".unfinished")
+    safetensors.torch.save_file(dict(tensors), unfinished)
+    unfinished.replace(file)
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    """One file's tensors, mapped into memory."""
+    try:
+        return safetensors.torch.load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"Index file {file} is damaged ({error}). Delete it: it is made again.") from error

@@ -1,0 +1,107 @@
+"""Training examples' gradients kept on disk, so that a new query is answered without the training data.
+
+What is kept of an example are the factors of its gradient (a layer's inputs and what came back to its outputs) or the
+gradient where that is smaller, in float32, or in bfloat16 where that would be large (`packed.py`). A new query is
+pulled back through the stages and solved as always; one product with the index then gives its scores. The error is
+measured when the index is made: that of rounding and, for a language model's vocabulary, of its main directions.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from influence.attribution.chain import Chain
+from influence.attribution.guards import check_options, derivatives_named, usable
+from influence.attribution.index.gradients import Gradients
+from influence.attribution.report import report_of
+from influence.attribution.scores import Scores
+from influence.curvature import Method, method_named
+from influence.derivatives import Objective
+from influence.progress import Progress
+from influence.study.stage import check_dataset
+from influence.study.study import Study
+
+QUERIES = 8
+"""Of the study, on which the error is measured."""
+
+
+class Index:
+    """The gradients of a stage's training examples in a folder, and the solvers of the stages after it.
+
+    Made where there is none; opened where there is one of the same stage, model and data; continued where one was
+    interrupted.
+
+    Args:
+        study: its queries serve to measure the index's error; new ones are given to `query`.
+        folder: of the index.
+        stage: whose training examples to keep, by name; default the first (pretraining).
+        method, damping, curvature, device, progress, options: as in `attribute`.
+
+    Attributes:
+        error: largest relative error |found - exact| / |exact| of the probed queries' scores.
+        bytes: on disk.
+
+    Raises:
+        RunError: the folder holds another index, a damaged one, or something else.
+        StudyError, LossError, MethodError, CurvatureError: as `attribute`.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: str | Path,
+        *,
+        stage: str | None = None,
+        method: str = "cg",
+        damping: float | None = None,
+        curvature: str = "ggn",
+        device: torch.device | str | None = None,
+        progress: bool = True,
+        **options: Any,
+    ):
+        chosen, self.method = method_named(method), method
+        check_options(chosen.__init__, method, options)
+        place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
+
+        def solver(objective: Objective) -> Method:
+            return chosen(objective, damping=damping, curvature=curvature, **options)
+
+        with derivatives_named(study), Progress(visible=progress) as bars:
+            with bars.step(f"Curvature ({method})"):
+                self.chain = Chain(study, study.position(stage), solver, device=place)
+            self.objective = self.chain.objectives[0]
+            with bars.step(f"Index of {self.objective.stage.name}", total=self.objective.count) as bar:
+                self.gradients = Gradients(self.objective, Path(folder), bar.advance)
+        self.bytes = self.gradients.bytes
+        some = range(min(QUERIES, len(study.queries)))
+        self.error = self.gradients.error(self._solved(torch.utils.data.Subset(study.queries, some)))
+
+    def query(self, queries: Any) -> Scores:
+        """Scores of new queries, a dataset of the last stage's form, without reading the training data.
+
+        Returns:
+            `Scores` (n_queries, n_examples); the report has `index_error` and, in seconds, `gradient_and_solve` and
+            `product`.
+        """
+        check_dataset(queries, "queries")
+        started = time.perf_counter()
+        with derivatives_named(self.chain.study):
+            solved = self._solved(queries)
+        solve = time.perf_counter() - started
+        values = self.scores(solved)
+        times = {"gradient_and_solve": solve, "product": time.perf_counter() - started - solve}
+        report = report_of(self.chain, self.method) | {"index_error": self.error} | times
+        return Scores(values.cpu().numpy(), self.objective.stage.name, report)
+
+    def scores(self, solved: Tensor) -> Tensor:
+        """Of queries pulled back to the stage and solved there, (Q, T) -> (Q, m), nats, positive = helpful."""
+        return self.gradients.dots(solved).T / self.objective.count
+
+    def _solved(self, queries: Any) -> Tensor:
+        *_, (_, solved) = self.chain.pull_back(self.chain.query_gradients(queries))
+        return solved

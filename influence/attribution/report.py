@@ -1,0 +1,75 @@
+"""What a report says of a computation: damping, residuals, what was not covered, memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+
+from influence.attribution.chain import Chain
+from influence.derivatives import Objective
+
+
+def report_of(chain: Chain, method: str) -> dict[str, Any]:
+    """What was solved at each stage, what was not covered, and what a careful reader should know."""
+    warnings = []
+    for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
+        stage, groups = objective.stage, objective.groups
+        loose = [r for r in solver.report.get("residuals", []) if r > 10 * solver.report["tolerance"]]
+        if loose:
+            warnings.append(
+                f"{len(loose)} queries are not converged at stage {stage.name!r} (worst residual "
+                f"{max(loose):.2g}); {solver.report.get('remedy', 'raise `iterations` or `damping`')}."
+            )
+        if objective is not chain.objectives[0] and groups.held and stage.proximity == 0:
+            warnings.append(
+                f"Stage {stage.name!r} trains {len(groups.held)} inherited parameters with proximity "
+                "0: by the theory its minimum has forgotten "
+                "where they started, so nothing flows back through them. Set `proximity`."
+            )
+        if objective is not chain.objectives[0]:
+            warnings += moved(objective, chain.objectives[chain.objectives.index(objective) - 1])
+        off = [n for n, p in stage.model.named_parameters() if not p.requires_grad and n in objective.trained.shapes]
+        if off:
+            warnings.append(
+                f"Stage {stage.name!r}: {', '.join(off[:5])} have requires_grad=False but are not in "
+                "`frozen`, so they count as trained."
+            )
+    norms = chain.gradient_norms()
+    return {
+        "method": method,
+        "stages": [{**s.report, "gradient_norm": n} for s, n in zip(chain.solvers, norms, strict=True)],
+        "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
+        "without_rule": {o.stage.name: sorted(o.uncovered) for o in chain.objectives if o.uncovered},
+        "compression": chain.objectives[0].compression,
+        "notes": sorted(note for o in chain.objectives for note in o.notes),
+        "warnings": warnings,
+        "peak_memory": peak_memory(),
+    }
+
+
+def moved(here: Objective, before: Objective) -> list[str]:
+    """A warning if frozen parameters do not have the values they were inherited with."""
+    gaps = {}
+    for name in here.groups.frozen:
+        inherited = before.parameters[here.groups.inherited[name]]
+        gap = float((here.parameters[name] - inherited).abs().max())
+        if gap > 1e-5 * max(1.0, float(inherited.abs().max())):
+            gaps[name] = gap
+    if not gaps:
+        return []
+    named = ", ".join(list(gaps)[:3]) + (" ..." if len(gaps) > 3 else "")
+    return [
+        f"Stage {here.stage.name!r}: {named} in `frozen` differ from stage {before.stage.name!r} by up to "
+        f"{max(gaps.values()):.2g}. Were they trained, or is this another model?"
+    ]
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process, in bytes."""
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):
+        return int(info.peak_wset)
+    import resource  # absent on Windows, where psutil knows the peak itself
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,150 @@
+"""Token-level influence: a text's score split over its tokens.
+
+The loss of a text is a sum over its tokens, l_z = sum_t l_zt, so its score v . grad l_z / m is one too: the share of
+token t is v . grad l_zt / m, the predicted change of the query's loss had the model not learned to predict that one
+token there. One forward-mode pass gives the shares of all tokens of a batch for one query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import jacrev, jvp
+
+from influence.attribution.chain import Chain
+from influence.attribution.products.dots import dots
+from influence.curvature import method_named
+from influence.derivatives import Objective
+from influence.derivatives.objective import plain_kernels
+from influence.errors import LossError, MethodError
+from influence.study.stage import TokenLosses
+from influence.study.study import Study
+
+
+def token_shares(
+    objective: Objective, token_losses: TokenLosses, vector: Tensor, examples: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(example, float32 (L,)) for some of a stage's examples: their scores for one query, split over tokens, in nats.
+
+    Args:
+        objective: the stage's.
+        token_losses: its loss, not yet added up. Rows end with zeros where a text is shorter than its batch.
+        vector: (T,), the query pulled back to this stage and solved there.
+        examples: positions in the stage's data.
+
+    """
+    data = torch.utils.data.Subset(objective.stage.data, list(examples))
+    here = {name: objective.parameters[name] for name in objective.trained.shapes}
+    tangent = {n: t.to(objective.dtype) for n, t in objective.trained.unflatten(vector.to(objective.device)).items()}
+    for positions, batch in objective.batches(data):
+        with plain_kernels(), torch.no_grad():
+
+            def parts(p: dict[str, Tensor], batch: Any = batch) -> Tensor:
+                return token_losses(objective.outputs(batch, p), batch)
+
+            changes = jvp(parts, (here,), (tangent,))[1]
+        for row, change in zip(range(positions.start, positions.stop), changes / objective.count, strict=True):
+            yield examples[row], change.float().cpu().numpy()
+
+
+def refuse_other_sums(objective: Objective, token_losses: TokenLosses) -> None:
+    """Raise LossError if the tokens' losses of the first batch do not add up to its losses."""
+    positions, batch = next(objective.batches(objective.stage.data))
+    with plain_kernels(), torch.no_grad():
+        losses = objective.losses(batch, positions.stop)
+        parts = token_losses(objective.outputs(batch), batch)
+    if parts.dim() != 2 or len(parts) != len(losses):
+        raise LossError(
+            f"Stage {objective.stage.name!r}: token_losses gave shape {tuple(parts.shape)}, expected "
+            f"({len(losses)}, tokens)."
+        )
+    tolerance = torch.finfo(losses.dtype).eps ** 0.5
+    if not torch.allclose(parts.sum(1), losses, rtol=tolerance, atol=tolerance):
+        worst = int((parts.sum(1) - losses).abs().argmax())
+        raise LossError(
+            f"Stage {objective.stage.name!r}: the tokens' losses add up to {float(parts[worst].sum()):.6g} where the "
+            f"loss is {float(losses[worst]):.6g}. token_losses must be the loss before it is added up, in the same "
+            "unit."
+        )
+
+
+def token_influence(
+    study: Study,
+    pairs: Mapping[int, Sequence[int]],
+    token_losses: TokenLosses,
+    *,
+    of: str = "example",
+    stage: str | None = None,
+    method: str = "cg",
+    damping: float | None = None,
+    curvature: str = "ggn",
+    device: torch.device | str = "cpu",
+    **options: Any,
+) -> dict[int, dict[int, np.ndarray]]:
+    """Scores of pairs of a query and a training example, split over the tokens of one of the two.
+
+    Args:
+        study: what was trained on what.
+        pairs: query -> training examples of the stage, by position.
+        token_losses: of the example's stage or, with `of="query"`, of the last stage: its loss, not yet added up.
+        of: whose tokens: "example", or "query", where the query's loss is a sum over tokens too.
+        stage: whose training examples, by name; default the first (pretraining).
+        method: as in `attribute`, as are damping, curvature and the method's options.
+        damping: added to the curvature.
+        curvature: "ggn" or "hessian".
+        device: where to compute.
+        options: of the method.
+
+    Returns:
+        query -> example -> shares in nats, float32 (L,), L the length of the padded batch; what is beyond the text is
+        0. They add up to the score, exactly: influence is linear in the example's loss, and in the query's.
+
+    Raises:
+        LossError: the tokens' losses do not add up to the loss.
+        StudyError, MethodError, CurvatureError: as `attribute`.
+    """
+    if of not in ("example", "query"):
+        raise MethodError(f"of is {of!r}, expected 'example' or 'query'.")
+    chosen = method_named(method)
+    chain = Chain(
+        study,
+        study.position(stage),
+        lambda objective: chosen(objective, damping=damping, curvature=curvature, **options),
+        device=device,
+    )
+    refuse_other_sums(chain.objectives[0] if of == "example" else chain.last, token_losses)
+    return {
+        query: dict(
+            _of_example(chain, token_losses, query, examples)
+            if of == "example"
+            else _of_query(chain, token_losses, query, examples)
+        )
+        for query, examples in pairs.items()
+    }
+
+
+def _of_example(
+    chain: Chain, token_losses: TokenLosses, query: int, examples: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    one = torch.utils.data.Subset(chain.study.queries, [query])
+    objective, solved = list(chain.pull_back(chain.query_gradients(one)))[-1]
+    return token_shares(objective, token_losses, solved[0], examples)
+
+
+def _of_query(
+    chain: Chain, token_losses: TokenLosses, query: int, examples: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each token of the query is a query of its own."""
+    _, batch = next(chain.last.batches(torch.utils.data.Subset(chain.study.queries, [query])))
+    with plain_kernels():
+        slopes = jacrev(lambda p: token_losses(chain.last.outputs(batch, p), batch)[0])(chain.last.parameters)
+    rows = torch.cat([slopes[name].flatten(1) for name in chain.last.all.shapes], dim=1)
+    objective, solved = list(chain.pull_back(rows))[-1]
+    data = torch.utils.data.Subset(objective.stage.data, list(examples))
+    for positions, block in dots(objective, data, objective.trained, solved):
+        for row, found in zip(range(positions.start, positions.stop), block / objective.count, strict=True):
+            yield examples[row], found.float().cpu().numpy()

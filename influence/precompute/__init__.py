@@ -1,0 +1,1 @@
+"""An exhibit becomes a run, step by step, resumable."""

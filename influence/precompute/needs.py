@@ -1,0 +1,171 @@
+"""What a run will need, told before it is begun; what cannot fit is refused."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from influence.attribution.memory import COPIES, size
+from influence.curvature import method_named
+from influence.curvature.exact import LARGEST, Exact
+from influence.curvature.method import CURVATURES
+from influence.errors import CurvatureError, MethodError, RunError
+from influence.run.draft import chunk_of
+from influence.studies.exhibit import Exhibit
+from influence.study.parameters import groups_of
+
+VECTORS = 2**30
+"""Bytes of memory that query vectors may take while they are pulled back; those of one query always may."""
+ABLATION = 2e12
+"""Products up to which a run has the scores without curvature too, for comparison."""
+
+STATES = 4
+"""Vectors of trained parameters that a mini-batch training leaves on disk: the optimiser's three, and the start."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the run of one exhibit needs.
+
+    Attributes:
+        parameters: stage -> trained parameters, all parameters.
+        examples: stage -> training examples.
+        queries: test queries.
+        passes: stages with inherited and frozen parameters, through which every query takes a pass over the data.
+        scores: bytes of the score arrays.
+        other: bytes of models, tables, and what is kept until the run is finished.
+        vectors: bytes of memory of the query vectors.
+    """
+
+    method: str
+    parameters: dict[str, tuple[int, int]]
+    examples: dict[str, int]
+    queries: int
+    passes: list[str]
+    scores: int
+    other: int
+    vectors: int
+
+    @property
+    def disk(self) -> int:
+        return self.scores + self.other
+
+    def lines(self, name: str) -> list[str]:
+        """For people."""
+        stages = [
+            f"  {stage}: {self.examples[stage]:,} examples, {trained:,} of {whole:,} parameters trained"
+            for stage, (trained, whole) in self.parameters.items()
+        ]
+        return [
+            f"{name}: method {self.method}, {self.queries:,} queries",
+            *stages,
+            *[
+                f"  each query is pulled back through {stage} by one pass over its {self.examples[stage]:,} examples"
+                for stage in self.passes
+            ],
+            f"  disk {size(self.disk)} (scores {size(self.scores)}), memory for the queries {size(self.vectors)}",
+        ]
+
+
+def need_of(exhibit: Exhibit) -> Need:
+    """What a run of the exhibit needs, by its sizes; the curvature comes on top, as `upstream methods` says."""
+    study, parameters = exhibit.study, {}
+    passes: list[str] = []
+    models = vectors = solved = training = 0
+    queries = len(study.queries)
+    for previous, stage in zip((None, *study.stages), study.stages, strict=False):
+        groups, named = groups_of(stage, previous), dict(stage.model.named_parameters())
+        trained = sum(named[name].numel() for name in (*groups.held, *groups.new))
+        whole = sum(p.numel() for p in named.values())
+        each = max(4, max(p.element_size() for p in named.values()))
+        parameters[stage.name] = trained, whole
+        passes += [stage.name] if groups.frozen else []
+        models += sum(t.numel() * t.element_size() for t in stage.model.state_dict().values())
+        by_batches = exhibit.epochs or stage.name in exhibit.recipes
+        training = max(training, STATES * trained * each if by_batches else 0)
+        single = COPIES * whole * each
+        vectors = max(vectors, single, min(VECTORS, single * queries))
+        solved += queries * trained * each
+    tables = [*exhibit.examples.values(), exhibit.queries]
+    shown = sum(int(t.memory_usage(index=False, deep=True).sum()) + 100 * len(t) for t in tables)
+    methods = len(methods_of(exhibit))
+    scores = methods * sum(_array(queries, len(stage.data)) for stage in study.stages)
+    return Need(
+        exhibit.method,
+        parameters,
+        {stage.name: len(stage.data) for stage in study.stages},
+        queries,
+        passes,
+        scores,
+        models + shown + max(solved, training),
+        vectors,
+    )
+
+
+def methods_of(exhibit: Exhibit) -> list[str]:
+    """What a run's scores are solved by: its method and, where it costs little, none ("identity")."""
+    study = exhibit.study
+    products = sum(len(s.data) * sum(p.numel() for p in s.model.parameters()) for s in study.stages)
+    cheap = len(study.queries) * products <= ABLATION
+    return list(dict.fromkeys((exhibit.method, "identity") if cheap else (exhibit.method,)))
+
+
+def check_solver(method: str | None, damping: float | None, curvature: str | None) -> None:
+    """Raise MethodError if one of these cannot be; None is the study's own."""
+    if method is not None:
+        method_named(method)
+    if curvature is not None and curvature not in CURVATURES:
+        raise MethodError(f"There is no curvature {curvature!r}; choose one of {', '.join(CURVATURES)}.")
+    if damping is not None and not 0 <= damping < math.inf:
+        raise MethodError(f"Damping is {damping!r}, expected a finite number that is not negative.")
+
+
+def refuse_what_cannot_be_solved(exhibit: Exhibit, need: Need) -> None:
+    """Raise MethodError or CurvatureError if the method is unknown, or is known not to be for models of this size."""
+    check_solver(exhibit.method, exhibit.damping, exhibit.curvature)
+    for stage, (trained, _) in need.parameters.items():
+        if exhibit.method == Exact.name and trained > LARGEST:
+            raise CurvatureError(
+                f"Stage {stage!r} trains {trained:,} parameters; method 'exact' goes up to {LARGEST:,}. Use another "
+                "--method; `upstream methods` lists them."
+            )
+
+
+def refuse_what_cannot_fit(needs: Mapping[str, Need], root: Path) -> None:
+    """Raise RunError if the disk lacks the space for the runs called so, or the memory that for the queries.
+
+    What their unfinished runs hold already is not needed again.
+    """
+    total, free = sum(need.disk for need in needs.values()), _free(root)
+    drafts = [root / f".{name}.unfinished" for name in needs]
+    free += sum(f.stat().st_size for draft in drafts for f in draft.rglob("*") if f.is_file())
+    if total > free:
+        raise RunError(
+            f"The runs need {size(total)} of disk, of which the scores are "
+            f"{size(sum(n.scores for n in needs.values()))}; {root} has {size(free)} free. "
+            "Take fewer queries, or another folder with --runs."
+        )
+    largest, memory = max((need.vectors for need in needs.values()), default=0), psutil.virtual_memory().total
+    if largest > memory:
+        raise RunError(
+            f"The vectors of a query need {size(largest)} of memory; this machine has {size(memory)}. Take a smaller "
+            "model, or another machine."
+        )
+
+
+def _array(rows: int, columns: int) -> int:
+    """Bytes of a score array: chunks at its ends are stored whole."""
+    high, wide = chunk_of((rows, columns))
+    return 4 * math.ceil(rows / high) * high * math.ceil(columns / wide) * wide
+
+
+def _free(root: Path) -> int:
+    folder = root.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

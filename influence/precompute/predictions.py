@@ -1,0 +1,61 @@
+"""What a run tells of each example besides its scores: prediction, probabilities, loss, self-influence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from influence.derivatives import Objective
+from influence.derivatives.losses import checked_losses
+from influence.errors import StudyError
+
+
+def predictions(
+    objective: Objective, data: Any, shown: pd.DataFrame, classes: Sequence[str], measure: Any = None
+) -> pd.DataFrame:
+    """The table `shown` with the model's predictions, probabilities and losses (nats) of `data`.
+
+    Without classes the model is no classifier, and only the losses are added.
+
+    Raises:
+        StudyError: the table's length differs, the outputs are not (B, classes), or a label is not a class.
+    """
+    if not {"id", "label"} <= set(shown.columns) or shown["id"].duplicated().any():
+        raise StudyError(
+            f"Stage {objective.stage.name!r}: the table has the columns {', '.join(shown.columns)}, expected at "
+            "least id, each once, and label."
+        )
+    if len(shown) != len(data):
+        raise StudyError(f"Stage {objective.stage.name!r}: the table has {len(shown)} rows for {len(data)} examples.")
+    if len(set(classes)) < len(classes):
+        raise StudyError(f"Stage {objective.stage.name!r}: two classes have one name in {', '.join(classes)}.")
+    losses = checked_losses(objective, data, measure)
+    if not len(classes):
+        return shown.assign(loss=losses.float().numpy())
+    with torch.no_grad():
+        outputs = torch.cat([objective.outputs(batch).cpu() for _, batch in objective.batches(data)])
+    if outputs.dim() != 2 or outputs.shape[1] != len(classes):
+        raise StudyError(
+            f"Stage {objective.stage.name!r}: outputs have shape {tuple(outputs.shape)}, expected "
+            f"({len(data)}, {len(classes)})."
+        )
+    unknown = set(shown.label) - set(classes)
+    if unknown:
+        raise StudyError(
+            f"Stage {objective.stage.name!r}: label {min(unknown)!r} is none of the classes {', '.join(classes)}."
+        )
+    probabilities = outputs.double().softmax(1).float().numpy()
+    winner = probabilities.argmax(1)
+    truth = shown.label.map({name: i for i, name in enumerate(classes)}).to_numpy()
+    rows = np.arange(len(shown))
+    return shown.assign(
+        prediction=np.asarray(classes, dtype=object)[winner],
+        confidence=probabilities[rows, winner],
+        label_probability=probabilities[rows, truth],
+        loss=losses.float().numpy(),
+        probabilities=list(probabilities),
+    )

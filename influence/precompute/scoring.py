@@ -1,0 +1,187 @@
+"""The scores of one run: by its method and by the ablation, and what each training example does to itself."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pandas as pd
+import torch
+import zarr
+
+from influence.attribution.chain import Chain
+from influence.attribution.memory import COPIES
+from influence.attribution.report import report_of
+from influence.curvature import Method, method_named
+from influence.derivatives import Objective
+from influence.precompute.needs import VECTORS, methods_of
+from influence.precompute.query_vectors import QueryVectors
+from influence.precompute.score_arrays import compressed, fill, filled
+from influence.precompute.self_influence import self_influence
+from influence.precompute.shares import shares_of_strongest
+from influence.progress import Bar
+from influence.run.draft import Draft
+from influence.run.files import scores_file
+from influence.run.reading import read_curvature
+from influence.studies.exhibit import Exhibit
+from influence.study.stage import Stage
+
+PER_QUERY = ("residuals", "iterations")
+"""What methods report for each query."""
+
+Step = Callable[..., AbstractContextManager[Bar]]
+
+
+class Scorer:
+    """Scores the trained models of an exhibit into a draft.
+
+    Args:
+        exhibit, draft: what of, where to.
+        objectives: of its stages, at their trained parameters.
+        solvers: fitted ones, which runs that share a stage share.
+        halvings: of the batches, where memory ran out.
+        step: shows a bar.
+    """
+
+    def __init__(
+        self,
+        exhibit: Exhibit,
+        draft: Draft,
+        objectives: list[Objective],
+        solvers: dict[tuple[Any, ...], Method],
+        halvings: int,
+        step: Step,
+    ):
+        self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
+        self.solvers, self.halvings = solvers, halvings
+
+    def score(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The manifest's records of all score arrays, and warnings."""
+        records: list[dict[str, Any]] = []
+        warnings: list[str] = []
+        for method in methods_of(self.exhibit):
+            pulled = self._pull(method)
+            for objective in self.objectives:
+                name = objective.stage.name
+                self._fill(objective, method)
+                self._split(objective, method)
+                pulled["reports"][name]["compression"] = self.draft.steps.get(compressed(name, method), {})
+            shutil.rmtree(self.draft.path(f"work/queries-{method}"), ignore_errors=True)
+            records += [
+                {"stage": name, "method": method, "file": scores_file(name, method), "report": report}
+                for name, report in pulled["reports"].items()
+            ]
+            warnings += pulled["warnings"] if method == self.exhibit.method else []
+        return records, warnings
+
+    def self_influence(self, stage: Stage, known: dict[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
+        """Columns for the table of a stage's examples, and what was left out.
+
+        They are the same in every run that shares the stage and how it is solved: `known` has those of earlier runs.
+        """
+        step, file = f"self-influence {stage.name}", f"work/self-{stage.name}"
+        if step not in self.draft.steps:
+            objective = next(o for o in self.objectives if o.stage is stage)
+            key = self._key(objective, self.exhibit.method)
+            if key not in known:
+                with self.step(f"self-influence of {stage.name}", total=len(stage.data)) as bar:
+                    known[key] = self_influence(objective, self._solver(objective, self.exhibit.method), bar.advance)
+            table, left_out = known[key]
+            self.draft.write_table(file, table)
+            self.draft.mark(step, left_out)
+        return pd.read_parquet(self.draft.path(f"{file}.parquet")), self.draft.steps[step]
+
+    def _pull(self, method: str) -> dict[str, Any]:
+        """Fit the curvature and pull every query back through the stages; what was solved goes to the draft."""
+        step = f"pull {method}"
+        if step not in self.draft.steps:
+            with self.step(f"curvature ({method})"):
+                chain = Chain(
+                    self.exhibit.study,
+                    0,
+                    lambda o: self._solver(o, method),
+                    device=self.objectives[0].device,
+                    halvings=self.halvings,
+                )
+                self._keep(chain, method)
+            count = len(self.exhibit.study.queries)
+            with self.step(f"pulling queries back ({method})", total=count) as bar:
+                reports = self._pull_in_parts(chain, method, bar)
+            report = report_of(chain, method)
+            self.draft.mark(step, {"reports": reports, "warnings": report["warnings"] + report["notes"]})
+        return self.draft.steps[step]
+
+    def _keep(self, chain: Chain, method: str) -> None:
+        """What the solvers found, so that neither this run, taken up again, nor a new question has to find it anew."""
+        step, states = f"curvature {method}", [solver.state() for solver in chain.solvers]
+        if step in self.draft.steps or not any(states):
+            return
+        for objective, state in zip(chain.objectives, states, strict=True):
+            self.draft.write_curvature(objective.stage.name, method, state)
+        self.draft.mark(step)
+
+    def _pull_in_parts(self, chain: Chain, method: str, bar: Bar) -> dict[str, Any]:
+        """So many queries at a time as memory allows; the reports of all."""
+        queries = self.exhibit.study.queries
+        files = {o.stage.name: self._vectors(o, method) for o in chain.objectives}
+        for file in files.values():
+            file.create()
+        reports: dict[str, Any] = {}
+        widest = max(o.all.size * o.sum_dtype.itemsize for o in chain.objectives)
+        rows = max(1, VECTORS // (COPIES * widest))
+        for start in range(0, len(queries), rows):
+            part = slice(start, min(start + rows, len(queries)))
+            some = torch.utils.data.Subset(queries, range(part.start, part.stop))
+            for objective, solved in chain.pull_back(chain.query_gradients(some)):
+                files[objective.stage.name].write(part, solved)
+            for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
+                # Copied: solving for self-influence puts its own residuals into the solvers' reports.
+                name, found = objective.stage.name, copy.deepcopy(solver.report)
+                before = reports.get(name, {})
+                reports[name] = found | {key: before[key] + found[key] for key in PER_QUERY if key in before}
+            bar.advance(part.stop - part.start)
+        return reports
+
+    def _vectors(self, objective: Objective, method: str) -> QueryVectors:
+        folder = self.draft.path(f"work/queries-{method}/{objective.stage.name}")
+        return QueryVectors(folder, objective, len(self.exhibit.study.queries))
+
+    def _fill(self, objective: Objective, method: str) -> None:
+        name = objective.stage.name
+        if self.draft.steps.get(filled(name, method)) == objective.count:
+            return
+        with self.step(f"scoring {name} ({method})", total=objective.count) as bar:
+            fill(self.draft, method, objective, self._vectors(objective, method), self.exhibit.error, bar)
+
+    def _split(self, objective: Objective, method: str) -> None:
+        """The scores of the strongest pairs, split over tokens, where the stage's loss is a sum over tokens."""
+        name, step = objective.stage.name, f"split {objective.stage.name}"
+        if name not in self.exhibit.token_losses or step in self.draft.steps:
+            return
+        vectors = self._vectors(objective, method)
+        scores = zarr.open_array(self.draft.path(scores_file(name, method)), mode="r")
+        lengths = self.exhibit.tokens[name]["starts"].map(len).tolist()
+        with self.step(f"splitting the strongest of {name} over tokens", total=vectors.count) as bar:
+            table = shares_of_strongest(
+                objective, self.exhibit.token_losses[name], vectors, scores, lengths, bar.advance
+            )
+            self.draft.write_shares(name, method, table)
+        self.draft.mark(step)
+
+    def _key(self, objective: Objective, method: str) -> tuple[Any, ...]:
+        """What a solver depends on."""
+        damping = self.exhibit.damping if method == self.exhibit.method else None
+        return id(objective.stage), method, self.exhibit.curvature, damping
+
+    def _solver(self, objective: Objective, method: str) -> Method:
+        key = self._key(objective, method)
+        if key not in self.solvers:
+            _, _, curvature, damping = key
+            kept = {}
+            if f"curvature {method}" in self.draft.steps:
+                kept = read_curvature(self.draft.folder, objective.stage.name, method)
+            self.solvers[key] = method_named(method)(objective, curvature=curvature, damping=damping, **kept)
+        return self.solvers[key]

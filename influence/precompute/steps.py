@@ -1,0 +1,309 @@
+"""Study -> run, step by step: resumable, with progress."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+
+from influence.attribution.guards import derivatives_named, usable
+from influence.attribution.memory import with_smaller_batches
+from influence.attribution.report import peak_memory
+from influence.curvature import Method
+from influence.derivatives import Objective
+from influence.derivatives.objective import objectives_of
+from influence.errors import RunError
+from influence.precompute.embedding import embedded, map_of
+from influence.precompute.manifest import stage_record, versions
+from influence.precompute.needs import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit
+from influence.precompute.predictions import predictions
+from influence.precompute.scoring import Scorer
+from influence.precompute.shares import MOST
+from influence.progress import Progress
+from influence.run.draft import Draft
+from influence.run.reading import Run, read_manifest
+from influence.studies.exhibit import Exhibit
+from influence.study.stage import Stage
+from influence.training.fitting import fit, recipe_of, standing
+
+
+def precompute(
+    exhibits: Sequence[Exhibit],
+    names: Sequence[str],
+    root: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> list[Run]:
+    """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
+
+    A run that is there already with the same settings is opened, not computed again; one that was interrupted is
+    resumed after its last finished step, scores after their last finished chunk.
+
+    Raises:
+        RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
+        MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
+    """
+    examine(exhibits, names, root, device)
+    # All are looked for before any is computed: what would be refused is refused at once.
+    found = [existing(Path(root) / name, exhibit) for exhibit, name in zip(exhibits, names, strict=True)]
+    shared = _Shared()
+    runs = []
+    with Progress(visible=progress) as bars:
+        for exhibit, name, there in zip(exhibits, names, found, strict=True):
+            run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared)
+            shared.runs.append((exhibit.study.stages[0], run))
+            runs.append(run)
+    return runs
+
+
+def examine(
+    exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, device: torch.device | str = "cpu"
+) -> dict[str, Need]:
+    """What the runs that are not there yet will need, by name; what cannot be computed is refused.
+
+    Raises:
+        MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
+        RunError: the disk or the memory lacks the space.
+    """
+    usable(device)
+    needs = {name: need_of(exhibit) for exhibit, name in zip(exhibits, names, strict=True)}
+    for exhibit, need in zip(exhibits, needs.values(), strict=True):
+        refuse_what_cannot_be_solved(exhibit, need)
+    missing = {name: need for name, need in needs.items() if not (Path(root) / name).exists()}
+    refuse_what_cannot_fit(missing, Path(root))
+    return missing
+
+
+def existing(folder: Path, exhibit: Exhibit) -> Run | None:
+    """The finished run at `folder`, verified, if it was computed with the exhibit's settings; None if there is none.
+
+    Raises:
+        RunError: there is one with other settings, or a damaged one.
+    """
+    if not folder.exists():
+        return None
+    there, wanted = read_manifest(folder)["settings"], json.loads(json.dumps(exhibit.all_settings))
+    if there != wanted:
+        other = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
+        raise RunError(
+            f"Run {folder} exists with other settings: {other} is {there.get(other)!r}, asked for "
+            f"{wanted.get(other)!r}. "
+            "Choose another --name, or delete that folder."
+        )
+    return Run.open(folder)
+
+
+class _Shared:
+    """What runs have in common: solvers and self-influence by stage object and settings, runs by first stage."""
+
+    def __init__(self) -> None:
+        self.solvers: dict[tuple[Any, ...], Method] = {}
+        self.to_itself: dict[tuple[Any, ...], tuple[pd.DataFrame, list[str]]] = {}
+        self.runs: list[tuple[Stage, Run]] = []
+
+
+def _computed(exhibit: Exhibit, name: str, root: Path, device: torch.device, bars: Progress, shared: _Shared) -> Run:
+    """The run of one exhibit; where memory runs out it goes on from its last finished step, with smaller batches."""
+
+    def compute(halvings: int) -> Run:
+        if halvings:
+            shared.solvers.clear()  # they have batches of the size that was too large
+        return _Precompute(exhibit, name, root, device, bars, shared, halvings).run()
+
+    return with_smaller_batches(compute)
+
+
+class _Precompute:
+    """The steps of one run, in order."""
+
+    def __init__(
+        self,
+        exhibit: Exhibit,
+        name: str,
+        root: Path,
+        device: torch.device,
+        bars: Progress,
+        shared: _Shared,
+        halvings: int,
+    ):
+        self.exhibit, self.name, self.device, self.bars, self.shared = exhibit, name, device, bars, shared
+        self.study, self.halvings = exhibit.study, halvings
+        self.draft = Draft(root, name, exhibit.all_settings)
+        self.objectives = self._objectives()
+        self.tables: dict[str, pd.DataFrame] = {}
+
+    def run(self) -> Run:
+        with self.draft.locked():
+            if not self.draft.steps:
+                self._describe()  # a table or a loss that does not fit is found before training, not after
+                if self.exhibit.vectors is not None:
+                    self.exhibit.vectors(self.exhibit.queries["text"].tolist()[:1])
+            trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
+            self._describe()
+            places = self._place()
+            scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step)
+            with derivatives_named(self.study):
+                scores, warnings = scorer.score()
+                for stage in self.study.stages:
+                    extra, left_out = scorer.self_influence(stage, self.shared.to_itself)
+                    self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
+                    warnings += left_out
+            return self._finish(trained, places, scores, warnings)
+
+    def _step(self, description: str, total: float | None = None) -> Any:
+        return self.bars.step(f"{self.name}: {description}", total)
+
+    def _objectives(self) -> list[Objective]:
+        return objectives_of(self.study, device=self.device, halvings=self.halvings)
+
+    # Training
+
+    def _train(self, position: int, stage: Stage) -> dict[str, Any]:
+        """Put the stage's model at its minimum: from the draft, from a sibling run, or by fitting it."""
+        step, previous = f"fit {stage.name}", self.study.stages[position - 1] if position else None
+        if step in self.draft.steps:
+            load_model(stage, self.draft.path(f"stages/{stage.name}.safetensors"))
+            return self.draft.steps[step]
+        record = self._from_sibling(stage) if position == 0 and self.exhibit.train else None
+        if record is None:
+            with self._step(f"training {stage.name}", total=1) as bar:
+                record = self._fit(stage, previous, bar.at)
+        self.draft.write_model(stage.name, stage.model.state_dict())
+        self.draft.mark(step, record)
+        self._kept(stage).unlink(missing_ok=True)
+        return record
+
+    def _fit(self, stage: Stage, previous: Stage | None, report: Any) -> dict[str, Any]:
+        if not self.exhibit.train:
+            return standing(stage, previous, self.device, self.halvings)
+        return fit(stage, previous, recipe_of(self.exhibit, stage), self.device, self._kept(stage), report)
+
+    def _kept(self, stage: Stage) -> Path:
+        """Where a training under way leaves where it stands."""
+        return self.draft.path(f"work/training-{stage.name}.safetensors")
+
+    def _from_sibling(self, stage: Stage) -> dict[str, Any] | None:
+        """The first stage as a sibling run has it, copied into the model."""
+        sibling = self._sibling()
+        if sibling is None:
+            return None
+        stage.model.load_state_dict(sibling.models()[stage.name])
+        return sibling.stage(stage.name)["training"]
+
+    def _sibling(self) -> Run | None:
+        """A finished run whose first stage is the same object: equal settings would not mean equal data."""
+        return next((run for stage, run in self.shared.runs if stage is self.study.stages[0]), None)
+
+    # What is shown
+
+    def _describe(self) -> None:
+        """The tables of every stage's examples and of the queries, with what the trained models say of them."""
+        self.objectives = self._objectives()
+        for objective in self.objectives:
+            name = objective.stage.name
+            shown = predictions(
+                objective, objective.stage.data, self.exhibit.examples[name], self.exhibit.classes[name]
+            )
+            self.tables[name] = shown.drop(columns="probabilities", errors="ignore")
+        last = self.objectives[-1]
+        self.queries = predictions(
+            last, self.study.queries, self.exhibit.queries, self.exhibit.classes[last.stage.name], self.study.measure
+        )
+
+    def _place(self) -> dict[str, Any]:
+        """The map of the first stage's examples, with the queries projected into it."""
+        first = self.study.stages[0].name
+        if "map" not in self.draft.steps:
+            sibling = self._sibling()
+            if sibling is not None and all(
+                sibling.manifest["settings"].get(key) == self.draft.settings[key] for key in ("queries", "seed")
+            ):
+                places, projected = sibling.examples(first)[["x", "y"]], sibling.queries()[["x", "y"]]
+                vectors, others = (np.asarray(array[:]) for array in sibling.embedding() or ())
+                record = sibling.manifest["map"]
+            else:
+                with self._step("map of the embedding"):
+                    vectors, others = embedded(self.exhibit, self.objectives)
+                    found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
+                places, projected = pd.DataFrame(found, columns=["x", "y"]), pd.DataFrame(near, columns=["x", "y"])
+                whose = f"the {first} model's" if self.exhibit.vectors is None else "a sentence model's"
+                record = {"stage": first, "algorithm": algorithm, "of": f"{whose} embedding"}
+            self.draft.write_table("work/map-examples", places)
+            self.draft.write_table("work/map-queries", projected)
+            self.draft.write_array("embedding/examples", vectors)
+            self.draft.write_array("embedding/queries", others)
+            self.draft.mark("map", record)
+        for table, name in ((self.tables[first], "work/map-examples"), (self.queries, "work/map-queries")):
+            table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
+        return self.draft.steps["map"]
+
+    # The end
+
+    def _finish(
+        self, trained: dict[str, Any], places: dict[str, Any], scores: list[dict[str, Any]], warnings: list[str]
+    ) -> Run:
+        for stage in self.study.stages:
+            self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
+        self.draft.write_table("queries", self.queries)
+        for name, tokens in self.exhibit.tokens.items():
+            self.draft.write_table(f"tokens/{name}", tokens)
+        if self.exhibit.tokenizer:
+            self.draft.path("tokenizer.json").write_text(self.exhibit.tokenizer, encoding="utf-8")
+        smallest = {
+            r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["report"]["curvature"] == "hessian"
+        }
+        stages = [
+            stage_record(
+                o,
+                list(self.exhibit.classes[o.stage.name]),
+                self.tables[o.stage.name],
+                self.queries if o is self.objectives[-1] else None,
+                trained[o.stage.name],
+                smallest.get(o.stage.name),
+            )
+            for o in self.objectives
+        ]
+        warnings = [*self.exhibit.notes, *warnings] + [
+            f"Stage {s['name']!r} stopped at gradient norm {s['training']['gradient_norm']:.2g}, short "
+            "of its tolerance."
+            for s in stages
+            if not s["training"].get("converged", True)
+        ]
+        return self.draft.finish(
+            {
+                "study": self.study.name,
+                "variant": self.exhibit.variant,
+                "asked": dict(self.exhibit.asked),
+                "title": self.exhibit.title,
+                "summary": self.exhibit.summary,
+                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seed": self.exhibit.seed,
+                "measure": self.exhibit.measure,
+                "stages": stages,
+                "scores": scores,
+                "default_method": self.exhibit.method,
+                "shares": {f"{stage}-{self.exhibit.method}": MOST for stage in self.exhibit.token_losses},
+                "map": places,
+                "timings": {
+                    k.removeprefix(f"{self.name}: "): round(v, 2)
+                    for k, v in self.bars.seconds.items()
+                    if k.startswith(f"{self.name}: ")
+                },
+                "peak_memory": peak_memory(),
+                "versions": versions(self.device),
+                "warnings": warnings,
+            }
+        )
+
+
+def load_model(stage: Stage, path: Path) -> None:
+    """Read the stage's parameters and buffers from a safetensors file into its model."""
+    stage.model.load_state_dict(safetensors.torch.load_file(path))
