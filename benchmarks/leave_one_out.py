@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from influence import attribute
-from influence.studies.digits import Digits
+from influence.studies.images.digits import Digits
 from influence.training.minimum import fit_stage
 from influence.training.retraining import leave_one_out
 

@@ -21,9 +21,9 @@ from scipy.stats import rankdata
 
 from influence.precompute.steps import precompute
 from influence.run.reading import Run
-from influence.studies.corpus import Corpus
-from influence.studies.definitions import Definitions, options
-from influence.studies.texts import TextOptions, TextStudy
+from influence.studies.texts.corpus import Corpus
+from influence.studies.texts.definitions import Definitions, options
+from influence.studies.texts.study import TextOptions, TextStudy
 
 PLANTED = 200
 LONG = 6

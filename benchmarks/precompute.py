@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import influence.studies.digits as digits
+import influence.studies.images.digits as digits
 from influence.attribution.report import peak_memory
 from influence.precompute.steps import precompute
 

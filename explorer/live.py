@@ -19,7 +19,7 @@ from explorer import runs
 from influence.errors import StudyError
 from influence.live import Live, Target
 from influence.run.reading import Run
-from influence.studies.pictures import read_picture
+from influence.studies.images.pictures import read_picture
 
 LARGEST = 10 * 2**20
 """Bytes of the largest file that is looked at."""

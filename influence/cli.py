@@ -15,16 +15,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from influence.asked import exhibits_for, shipped
 from influence.attribution.guards import usable
 from influence.attribution.replay import Replay
 from influence.curvature import METHODS, Method
 from influence.errors import StudyError, UpstreamError
 from influence.precompute.needs import check_solver
 from influence.run.reading import Run, runs_in
-from influence.studies import STUDIES
+from influence.studies.built_in import STUDIES
 from influence.studies.exhibit import Exhibit
-from influence.studies.texts import TextOptions
+from influence.studies.request import exhibits_for, shipped
+from influence.studies.texts.study import TextOptions
 
 app = typer.Typer(
     help="Which pretraining examples made a finetuned model right or wrong? Start with `upstream demo`.",

@@ -32,10 +32,10 @@ from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError
-from influence.origin import exhibit_of
 from influence.precompute.embedding import embed
 from influence.run.reading import Run, read_curvature
-from influence.studies.encoding import Input
+from influence.studies.from_run import exhibit_of
+from influence.studies.question import Input
 
 KEPT = 128
 """Answers that are kept, the latest ones."""
@@ -90,7 +90,7 @@ class Live:
         classes: that the finetuned model tells apart.
 
     Raises:
-        RunError, StudyError: as `influence.origin.exhibit_of`; or the last stage is no classifier.
+        RunError, StudyError: as `influence.studies.from_run.exhibit_of`; or the last stage is no classifier.
     """
 
     def __init__(self, run: Run, function: str | None = None):

@@ -16,7 +16,7 @@ from influence import Run, attribute
 from influence.cli import main
 from influence.precompute.steps import precompute
 from influence.studies.exhibit import Exhibit
-from influence.studies.userfile import from_file
+from influence.studies.from_file import from_file
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

@@ -21,11 +21,11 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 from torch.utils.data import TensorDataset
 
 from influence import Stage, Study
-from influence.embedded import embedded
-from influence.studies.cifar10 import FINETUNE, PRETRAIN, read_cifar10
-from influence.studies.corpus import Corpus
-from influence.studies.definitions import corpora
-from influence.studies.texts import TextOptions, TextStudy
+from influence.studies.images.cifar10 import FINETUNE, PRETRAIN, read_cifar10
+from influence.studies.shipped import shipped_file
+from influence.studies.texts.corpus import Corpus
+from influence.studies.texts.definitions import corpora
+from influence.studies.texts.study import TextOptions, TextStudy
 from influence.training.recipe import Recipe
 from influence.training.retraining import Parameters, drawn
 
@@ -104,7 +104,7 @@ def picture_loss(outputs: Tensor, batch: Sequence[Tensor]) -> Tensor:
 
 def digits(variant: str, size: Size, seed: int) -> Setting:
     """MNIST, 0 to 3 and then 4 to 9; `variant` says what becomes of the embedding: "frozen" or "updated"."""
-    with np.load(embedded("digits/mnist_5k.npz"), allow_pickle=False) as file:
+    with np.load(shipped_file("digits/mnist_5k.npz"), allow_pickle=False) as file:
         images, labels = torch.from_numpy(file["X"])[:, None], file["y"].astype(np.int64)
     rows = _parts(labels, DIGITS["pretrain"], DIGITS["finetune"], size, seed)
     data = {part: _pictures(images[r], labels[r] - (0 if part == "pretrain" else 4)) for part, r in rows.items()}

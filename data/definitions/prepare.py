@@ -3,8 +3,8 @@
     python data/definitions/prepare.py wordnet_glosses.parquet
 
 Takes the definition out of every gloss, without the sentences that show its use; leaves out those of fewer than three
-words, and every one that stands nearly word for word in an earlier one (`influence.studies.duplicates`), so that no
-split can have a text in common with another.
+words, and every one that stands nearly word for word in an earlier one (`influence.studies.texts.duplicates`), so
+that no split can have a text in common with another.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from influence.studies.definitions import TOPICS
-from influence.studies.duplicates import repeated
+from influence.studies.texts.definitions import TOPICS
+from influence.studies.texts.duplicates import repeated
 
 HERE = Path(__file__).parent
 COUNT = 27_750

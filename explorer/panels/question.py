@@ -12,7 +12,7 @@ from explorer import components, live, pictures, plain, queries, state
 from influence.errors import StudyError
 from influence.live import Live
 from influence.run.reading import Run
-from influence.studies.encoding import DRAWING, PICTURE, TEXT, Input
+from influence.studies.question import DRAWING, PICTURE, TEXT, Input
 
 DRAW, UPLOAD, WRITE, TEST = "Draw", "Upload", "Write", "Test item"
 WAYS = {DRAWING: (DRAW, UPLOAD, TEST), PICTURE: (UPLOAD, TEST), TEXT: (WRITE, TEST), "": (TEST,)}

@@ -8,8 +8,8 @@ import streamlit as st
 
 from explorer import jobs, plain
 from influence.errors import UpstreamError
-from influence.origin import asked_of
 from influence.run.reading import Run
+from influence.studies.from_run import asked_of
 
 WHAT = "validation"
 SECONDS = 60

@@ -29,9 +29,9 @@ from influence.precompute.shares import MOST
 from influence.progress import Progress
 from influence.run.draft import Draft
 from influence.run.reading import Run, read_manifest
-from influence.studies.exhibit import Exhibit
+from influence.studies.exhibit import Exhibit, recipe_of
 from influence.study.stage import Stage
-from influence.training.fitting import fit, recipe_of, standing
+from influence.training.fitting import fit, standing
 
 
 def precompute(

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from influence.curvature import METHODS
-from influence.studies.encoding import Input
-from influence.studies.shown import class_names, penultimate, table_of
+from influence.studies.defaults import class_names, penultimate, table_of
+from influence.studies.question import Input
 from influence.study.parameters import groups_of
-from influence.study.stage import TokenLosses
+from influence.study.stage import Stage, TokenLosses
 from influence.study.study import Study
-from influence.training.recipe import Recipe
+from influence.training.recipe import Recipe, usual_recipe
 from influence.version import VERSION
 
 SMALL = 2000
@@ -58,7 +58,7 @@ class Exhibit:
         method, damping, curvature: how the run's scores are solved; the default method goes by the model's size.
         error: relative error that a query's scores may have for speed; what it is, is measured and reported.
         settings: further JSON values that the run depends on.
-        asked: what `influence.asked.exhibits_for` was given, as JSON, so that a run's study can be made again.
+        asked: what `studies.request.exhibits_for` was given, as JSON, so that a run's study can be made again.
 
     Raises:
         StudyError: something that is not given cannot be found in the data.
@@ -175,3 +175,9 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def recipe_of(exhibit: Exhibit, stage: Stage) -> Recipe | None:
+    """How a stage of an exhibit is trained by mini-batches; None: full batch to a minimum."""
+    usual = usual_recipe(len(stage.data), exhibit.epochs, exhibit.seed) if exhibit.epochs else None
+    return exhibit.recipes.get(stage.name, usual)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, layer_norm, linear, scaled_dot_product_attention
 
-from influence.studies.tokenizing import PADDING, START
+from influence.studies.texts.tokenizing import PADDING, START
 
 HEADS = 4
 SPREAD = 0.02

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from influence.studies.corpus import Corpus
 from influence.studies.exhibit import Exhibit
-from influence.studies.text_files import Columns, corpora
-from influence.studies.texts import TextOptions, TextStudy
+from influence.studies.text_files.columns import Columns, corpora
+from influence.studies.texts.corpus import Corpus
+from influence.studies.texts.study import TextOptions, TextStudy
 
 
 class OwnTexts(TextStudy):

@@ -20,12 +20,11 @@ from influence.derivatives import Objective
 from influence.derivatives.first.gradients import gradient
 from influence.derivatives.losses import checked_losses
 from influence.errors import TrainingError
-from influence.studies.exhibit import Exhibit
 from influence.study.parameters import Groups, groups_of
 from influence.study.stage import Stage
 from influence.training.last_layer import Report, fit_head, put
 from influence.training.minimum import fit_stage, tolerance_of
-from influence.training.recipe import Recipe, usual_recipe
+from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
 
 KEPT = 20
@@ -90,12 +89,6 @@ def _inherit(stage: Stage, previous: Stage | None, groups: Groups) -> None:
     with torch.no_grad():
         for name, origin in groups.inherited.items():
             here[name].copy_(before[origin])
-
-
-def recipe_of(exhibit: Exhibit, stage: Stage) -> Recipe | None:
-    """How a stage of an exhibit is trained by mini-batches; None: full batch to a minimum."""
-    usual = usual_recipe(len(stage.data), exhibit.epochs, exhibit.seed) if exhibit.epochs else None
-    return exhibit.recipes.get(stage.name, usual)
 
 
 def _by_batches(stage: Stage, groups: Groups, recipe: Recipe, device: torch.device, kept: Path, report: Report) -> int:

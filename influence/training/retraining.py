@@ -15,12 +15,12 @@ from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError, TrainingError
-from influence.origin import exhibit_of, untrained_exhibit_of
 from influence.run.reading import Run
+from influence.studies.exhibit import recipe_of
+from influence.studies.from_run import exhibit_of, untrained_exhibit_of
 from influence.study.parameters import groups_of
 from influence.study.stage import copied
 from influence.study.study import Study
-from influence.training.fitting import recipe_of
 from influence.training.last_layer import lone_head, on_features
 from influence.training.minimum import TOLERANCE, Trainer, tolerance_of
 from influence.training.recipe import Recipe
@@ -231,7 +231,7 @@ def retrainer_of(run: Run, function: str | None = None, *, device: torch.device 
         device: where to train.
 
     Raises:
-        RunError, StudyError: the run's study cannot be made again, see `influence.origin.exhibit_of`.
+        RunError, StudyError: the run's study cannot be made again, see `influence.studies.from_run.exhibit_of`.
     """
     exhibit, begun = exhibit_of(run, function), untrained_exhibit_of(run, function)
     recipes = {stage.name: recipe_of(exhibit, stage) for stage in exhibit.study.stages}

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from influence.errors import RunError
-from influence.origin import exhibit_of
 from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import locked
 from influence.run.reading import Run
+from influence.studies.from_run import exhibit_of
 from influence.training.retraining import Start, retrainer_of
 from influence.validation.bench import Bench
 

@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from influence.errors import RunError, TrainingError
-from influence.origin import exhibit_of
 from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import locked
 from influence.run.reading import Run
+from influence.studies.from_run import exhibit_of
 from influence.training.retraining import retrainer_of
 from influence.validation import leave_one_out, noise, planted, removal, sanity, stability, subsets
 from influence.validation.bench import Bench

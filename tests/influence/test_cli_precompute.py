@@ -14,7 +14,7 @@ from tiny_runs import TinyBuilt
 from influence import Run, cli
 from influence.errors import StudyError
 from influence.run.draft import Draft
-from influence.studies.texts import TextOptions, TextStudy
+from influence.studies.texts.study import TextOptions, TextStudy
 
 
 def test_precompute_writes_runs_and_says_where(upstream, tmp_path):

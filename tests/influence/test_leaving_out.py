@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tiny_runs import TinyBuilt
 
-from influence.asked import exhibits_for
 from influence.errors import RunError
 from influence.precompute.steps import precompute
 from influence.run.reading import Run
-from influence.studies import STUDIES
+from influence.studies.built_in import STUDIES
+from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer, retrainer_of
 from influence.validation import leaving_out
 from influence.validation.leaving_out import NAME, leave_out, row_of

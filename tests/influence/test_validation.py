@@ -12,12 +12,12 @@ import torch
 from tiny import FINETUNE, PRETRAIN, QUERIES
 from tiny_runs import TinyBuilt
 
-from influence.asked import exhibits_for
 from influence.errors import RunError, StudyError, TrainingError
-from influence.origin import exhibit_of
 from influence.precompute.steps import precompute
 from influence.run.reading import Run
-from influence.studies import STUDIES
+from influence.studies.built_in import STUDIES
+from influence.studies.from_run import exhibit_of
+from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer, retrainer_of
 from influence.validation import CHECKS, leave_one_out, planted, removal, stability, subsets, validate
 from influence.validation.bench import Bench

@@ -8,7 +8,7 @@ import torch
 
 from influence import Stage, Study
 from influence.studies.language import LanguageModel, TextClassifier, class_loss, language_loss
-from influence.studies.tokenizing import TokenData, fit_tokenizer, padded, tokenize
+from influence.studies.texts.tokenizing import TokenData, fit_tokenizer, padded, tokenize
 
 CONTEXT, WIDTH = 8, 4
 SUBJECTS = {"pet": ["cat", "dog", "hen"], "tool": ["saw", "axe", "pen"]}

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
-from influence.embedded import embedded
-from influence.studies.encoding import DRAWING, digit
 from influence.studies.exhibit import Exhibit
+from influence.studies.images.digit_drawing import digit
+from influence.studies.question import DRAWING
+from influence.studies.shipped import shipped_file
 from influence.study.stage import Stage
 from influence.study.study import Study
 
@@ -98,7 +99,7 @@ class Digits:
 
     @cached_property
     def _digits(self) -> tuple[np.ndarray, np.ndarray]:
-        with np.load(embedded("digits/mnist_5k.npz"), allow_pickle=False) as file:
+        with np.load(shipped_file("digits/mnist_5k.npz"), allow_pickle=False) as file:
             return file["X"], file["y"].astype(np.int64)
 
     @cached_property

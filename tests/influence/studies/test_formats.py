@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from influence.errors import StudyError
-from influence.studies import reading
-from influence.studies.reading import opened
-from influence.studies.sampling import reservoir
+from influence.studies.text_files import formats
+from influence.studies.text_files.formats import opened
+from influence.studies.text_files.sampling import reservoir
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)  # all that UTF-8 can hold
 ODD = [
@@ -190,7 +190,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
 )
 def test_a_quote_or_line_that_never_ends_is_not_held(tmp_path, monkeypatch, name, content, words):
     before = csv.field_size_limit()
-    monkeypatch.setattr(reading, "LONGEST", 100)
+    monkeypatch.setattr(formats, "LONGEST", 100)
     try:
         with pytest.raises(StudyError, match=words):
             list(opened(saved(tmp_path / name, content)).rows(["text"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from influence.studies.duplicates import ALIKE, near_duplicates, repeated
+from influence.studies.texts.duplicates import ALIKE, near_duplicates, repeated
 
 TEXTS = [
     "a small dog of some breed",

@@ -28,7 +28,7 @@ from influence.studies.language import (
     sentence,
     token_losses,
 )
-from influence.studies.tokenizing import PADDING, START, TokenData, padded
+from influence.studies.texts.tokenizing import PADDING, START, TokenData, padded
 from influence.training.minimum import fit_stage
 from influence.training.retraining import Retrainer
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies import cifar10, fashion
-from influence.studies.cifar10 import Cifar10, read_batch
-from influence.studies.fashion import Fashion, read_idx
-from influence.studies.images import Options
+from influence.studies.images import cifar10, fashion
+from influence.studies.images.cifar10 import Cifar10, read_batch
+from influence.studies.images.fashion import Fashion, read_idx
+from influence.studies.images.study import Options
 
 OPTIONS = Options(size=8, epochs=1)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from influence.asked import exhibits_for
 from influence.attribution.scores import attribute
 from influence.errors import RunError, UpstreamError
-from influence.origin import exhibit_of
 from influence.precompute.steps import precompute
 from influence.run.reading import Run
+from influence.studies.from_run import exhibit_of
+from influence.studies.request import exhibits_for
 
 CODE = "from tiny import tiny_study\ndef f():\n    return tiny_study()\n"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from influence.embedded import embedded
-from influence.studies.corpus import Corpus
-from influence.studies.texts import TextOptions, TextStudy
+from influence.studies.shipped import shipped_file
+from influence.studies.texts.corpus import Corpus
+from influence.studies.texts.study import TextOptions, TextStudy
 
 TOPICS = (
     "noun.animal",
@@ -53,7 +53,7 @@ def options(seed: int, queries: int = 0, sentence_model: Path | None = None) -> 
 
 def corpora(seed: int) -> dict[str, Corpus]:
     """The definitions of each part; the seed draws which are which."""
-    table = pd.read_parquet(embedded("definitions/definitions.parquet"))
+    table = pd.read_parquet(shipped_file("definitions/definitions.parquet"))
     return {name: _corpus(table.iloc[rows]) for name, rows in _drawn(table["label"], seed).items()}
 
 

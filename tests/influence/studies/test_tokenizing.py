@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from influence.errors import StudyError
-from influence.studies.tokenizing import PADDING, START, UNKNOWN, TokenData, fit_tokenizer, padded, tokenize
+from influence.studies.texts.tokenizing import PADDING, START, UNKNOWN, TokenData, fit_tokenizer, padded, tokenize
 
 TEXTS = ["The cat sat.", "the dog, the cat!", "a café in Köln", "猫在家", "emoji 👩‍👩‍👧 here"]
 
@@ -73,7 +73,7 @@ def test_batches_are_padded_at_the_end():
 
 def test_every_process_learns_the_same_vocabulary():
     code = (
-        "from influence.studies.tokenizing import fit_tokenizer\n"
+        "from influence.studies.texts.tokenizing import fit_tokenizer\n"
         "texts = [' '.join(f'w{(i * j) % 97}' for j in range(9)) for i in range(200)]\n"
         "print(fit_tokenizer(texts, 60).to_str())"
     )

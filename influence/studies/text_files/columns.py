@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from influence.errors import StudyError
-from influence.studies.corpus import Corpus
-from influence.studies.pictures import printable
-from influence.studies.reading import Lines, Texts, listed, opened, shown
-from influence.studies.sampling import reservoir
+from influence.studies.images.pictures import printable
+from influence.studies.text_files.formats import Lines, Texts, listed, opened, shown
+from influence.studies.text_files.sampling import reservoir
+from influence.studies.texts.corpus import Corpus
 
 LARGEST = 200_000
 """Texts of a file that are taken without a sample."""

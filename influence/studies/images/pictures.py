@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from influence.errors import StudyError
+from influence.studies.question import Input
 
 LARGEST = 100_000_000
 """Pixels of the largest picture that is decoded."""
@@ -160,3 +162,13 @@ def printable(path: Path | str) -> str:
 
 def _too_large(path: Path, size: str) -> str:
     return f"{printable(path)} has {size}; pictures up to {LARGEST // 10**6} million are read. Make it smaller."
+
+
+def picture(image: Image.Image, size: int) -> Input:
+    """A picture at the model's size: the shorter side scaled to it, the middle cut out."""
+    whole = plain(image)
+    return Input(Pictures([partial(_same, whole)], [0], size)[0], png(whole))
+
+
+def _same(image: Image.Image) -> Image.Image:
+    return image

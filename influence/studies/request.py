@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from influence.errors import StudyError
-from influence.studies import STUDIES, study_named
+from influence.studies.built_in import STUDIES, study_named
 from influence.studies.exhibit import Exhibit
-from influence.studies.images import VARIANTS, ImageStudy, Options, from_folders
+from influence.studies.from_file import from_file, is_reference
+from influence.studies.images.study import VARIANTS, ImageStudy, Options, from_folders
 from influence.studies.own_texts import from_files
-from influence.studies.text_files import Columns
-from influence.studies.texts import TextOptions
-from influence.studies.userfile import from_file, is_reference
+from influence.studies.text_files.columns import Columns
+from influence.studies.texts.study import TextOptions
 
 COLUMNS = [field.name for field in fields(Columns)]
 TEXTS = {field.name for field in fields(TextOptions)} - {"width", "layers", "fading", "seed"}

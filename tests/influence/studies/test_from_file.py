@@ -11,9 +11,9 @@ from torch.utils.data import Dataset, Subset
 
 from influence import Exhibit, Stage, Study
 from influence.errors import StudyError
+from influence.studies.defaults import class_names, class_of, penultimate, picture_of
 from influence.studies.exhibit import default_method
-from influence.studies.shown import class_names, class_of, penultimate, picture_of
-from influence.studies.userfile import from_file, is_reference
+from influence.studies.from_file import from_file, is_reference
 
 
 def written(folder, text):

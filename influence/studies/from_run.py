@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from influence.asked import exhibits_for
 from influence.errors import RunError, StudyError
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
-from influence.studies.userfile import is_reference
+from influence.studies.from_file import is_reference
+from influence.studies.request import exhibits_for
 
 
 def exhibit_of(run: Run, function: str | None = None) -> Exhibit:

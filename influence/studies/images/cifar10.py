@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies.images import ImageStudy, Options, Part
-from influence.studies.pictures import class_folders, printable, read_picture
+from influence.studies.images.pictures import class_folders, printable, read_picture
+from influence.studies.images.study import ImageStudy, Options, Part
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PRETRAIN = ("bird", "frog")

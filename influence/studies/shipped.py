@@ -6,12 +6,12 @@ from pathlib import Path
 
 from influence.errors import StudyError
 
-_PLACES = (Path(__file__).parent / "data", Path(__file__).parents[1] / "data")
+_PLACES = (Path(__file__).parents[1] / "data", Path(__file__).parents[2] / "data")
 """In an installed wheel, and in a checkout."""
 
 
-def embedded(name: str) -> Path:
-    """Path of the embedded file `name`, for example `digits/mnist_5k.npz`.
+def shipped_file(name: str) -> Path:
+    """Path of the shipped file `name`, for example `digits/mnist_5k.npz`.
 
     Raises:
         StudyError: the installation lacks it.
@@ -20,5 +20,5 @@ def embedded(name: str) -> Path:
         if (place / name).is_file():
             return place / name
     raise StudyError(
-        f"The embedded data {name} is missing from this installation ({_PLACES[0]}). Install upstream-explorer again."
+        f"The data file {name} is missing from this installation ({_PLACES[0]}). Install upstream-explorer again."
     )

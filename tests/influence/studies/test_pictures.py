@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies import pictures
-from influence.studies.images import Options, from_folders
-from influence.studies.networks import head_names, image_model, load_weights
-from influence.studies.pictures import MEAN, Pictures, class_folders, read_picture
+from influence.studies.images import pictures
+from influence.studies.images.networks import head_names, image_model, load_weights
+from influence.studies.images.pictures import MEAN, Pictures, class_folders, read_picture
+from influence.studies.images.study import Options, from_folders
 
 
 def saved(path, array, mode=None, **options):

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from influence.errors import StudyError
-from influence.studies.encoding import PICTURE, picture
 from influence.studies.exhibit import Exhibit, fingerprint
-from influence.studies.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
-from influence.studies.pictures import Pictures, class_folders, printable, read_picture
+from influence.studies.images.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
+from influence.studies.images.pictures import Pictures, class_folders, picture, printable, read_picture
+from influence.studies.question import PICTURE
 from influence.study.stage import Stage
 from influence.study.study import Study
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies.images import ImageStudy, Options, Part
-from influence.studies.pictures import printable
+from influence.studies.images.pictures import printable
+from influence.studies.images.study import ImageStudy, Options, Part
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 PRETRAIN = ("T-shirt", "pullover", "dress", "coat", "shirt")

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from influence.asked import exhibits_for
 from influence.errors import StudyError
 from influence.live import Live
 from influence.precompute.steps import precompute
-from influence.studies import text_files
 from influence.studies.own_texts import from_files
-from influence.studies.text_files import Columns, corpora
-from influence.studies.texts import TextOptions
+from influence.studies.request import exhibits_for
+from influence.studies.text_files import columns as text_files
+from influence.studies.text_files.columns import Columns, corpora
+from influence.studies.texts.study import TextOptions
 
 TOPICS = ["sea", "wood", "sea", "wood"]
 

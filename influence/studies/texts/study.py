@@ -15,9 +15,6 @@ import torch
 from tokenizers import Tokenizer
 
 from influence.errors import StudyError
-from influence.studies.corpus import Corpus
-from influence.studies.duplicates import near_duplicates
-from influence.studies.encoding import TEXT, text
 from influence.studies.exhibit import Exhibit
 from influence.studies.language import (
     LanguageModel,
@@ -28,8 +25,12 @@ from influence.studies.language import (
     sentence,
     token_losses,
 )
-from influence.studies.sentence_model import SentenceModel
-from influence.studies.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
+from influence.studies.question import TEXT
+from influence.studies.texts.corpus import Corpus
+from influence.studies.texts.duplicates import near_duplicates
+from influence.studies.texts.question import text
+from influence.studies.texts.sentence_model import SentenceModel
+from influence.studies.texts.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
 from influence.study.stage import Stage
 from influence.study.study import Study
 from influence.training.recipe import Recipe

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from tokenizers import Tokenizer
 
-from influence.studies.tokenizing import fit_tokenizer
+from influence.studies.texts.tokenizing import fit_tokenizer
 
 ALIKE = 0.8
 """Share of the words of either that two texts must have in common (Jaccard's index of their sets of words)."""

@@ -1,0 +1,26 @@
+"""The built-in studies, by name."""
+
+from __future__ import annotations
+
+from influence.errors import StudyError
+from influence.studies.images.cifar10 import Cifar10
+from influence.studies.images.digits import Digits
+from influence.studies.images.fashion import Fashion
+from influence.studies.texts.definitions import Definitions
+
+BuiltIn = type[Digits] | type[Definitions] | type[Cifar10] | type[Fashion]
+STUDIES: dict[str, BuiltIn] = {study.name: study for study in (Digits, Definitions, Cifar10, Fashion)}
+
+
+def study_named(name: str) -> BuiltIn:
+    """The built-in study called `name`.
+
+    Raises:
+        StudyError: there is none.
+    """
+    if name not in STUDIES:
+        raise StudyError(
+            f"There is no built-in study {name!r}; the studies are {', '.join(STUDIES)} (see `upstream studies`). Your "
+            "own: `upstream precompute FILE.py:FUNCTION`, or `--images`."
+        )
+    return STUDIES[name]

@@ -1,0 +1,1 @@
+"""Studies of texts: a language model pretrained on some, finetuned to tell classes of others apart."""
