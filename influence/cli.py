@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,13 +19,15 @@ from rich.table import Table
 from influence.attribution.guards import usable
 from influence.attribution.replay import Replay
 from influence.curvature import METHODS, Method
-from influence.errors import StudyError, UpstreamError
+from influence.errors import RunError, StudyError, UpstreamError
 from influence.precompute.needs import check_solver
 from influence.run.reading import Run, runs_in
 from influence.studies.built_in import STUDIES
 from influence.studies.exhibit import Exhibit
 from influence.studies.request import exhibits_for, shipped
 from influence.studies.texts.study import TextOptions
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 app = typer.Typer(
     help="Which pretraining examples made a finetuned model right or wrong? Start with `upstream demo`.",
@@ -255,7 +258,6 @@ def validate(
     The same command again goes on where this one stopped: no retraining is ever done twice.
     """
     from influence.validation import told, validate  # imports that take seconds, and `upstream --help` should not
-    from influence.validation.budget import seconds_of
 
     seconds = seconds_of(budget)
     usable(device)
@@ -282,17 +284,17 @@ def leave_out(
     quiet: Quiet = False,
 ) -> None:
     """Really train again without some examples, and keep in the run what it did beside what was predicted."""
-    from influence.validation import leaving_out  # imports that take seconds, and `upstream --help` should not
+    from influence.validation import omission  # imports that take seconds, and `upstream --help` should not
 
     if start not in ("solution", "scratch"):
         raise StudyError(f"--start is {start!r}, expected solution or scratch.")
     usable(device)
     with _interruptible():
         opened = Run.open(_run_path(run, runs))
-        rows = leaving_out.rows_of(opened, ids, stage)
+        rows = omission.rows_of(opened, ids, stage)
         options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
-        found = leaving_out.leave_out(opened, rows, progress=not quiet, **options)
-    out.print(leaving_out.told(found, rows, stage, start), soft_wrap=True, markup=False, highlight=False)
+        found = omission.leave_out(opened, rows, progress=not quiet, **options)
+    out.print(omission.told(found, rows, stage, start), soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()
@@ -359,3 +361,16 @@ def main() -> None:
         message = f"{problem.strerror or problem}{where}. Finished steps are kept: mend that and give the same command."
         error.print(f"Error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a time such as `90s`, `10m` or `1.5h`.
+
+    Raises:
+        RunError: it is no such time, or none at all.
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh])", text.strip())
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    if not seconds:
+        raise RunError(f"The budget is {text!r}, expected a time such as 90s, 10m or 1h.")
+    return seconds

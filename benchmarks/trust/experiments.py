@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from influence import Stage, Study, attribute
 from influence.errors import CurvatureError
 from influence.studies.images.networks import SmallCnn
-from influence.validation.noise import NUDGE
+from influence.validation.checks.noise import NUDGE
 from trust.again import Again
 from trust.settings import FINETUNE, PRETRAIN, Setting, Size, cifar, cifar_pictures, picture_loss, recipe
 

@@ -15,9 +15,6 @@ from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError, TrainingError
-from influence.run.reading import Run
-from influence.studies.exhibit import recipe_of
-from influence.studies.from_run import exhibit_of, untrained_exhibit_of
 from influence.study.parameters import groups_of
 from influence.study.stage import copied
 from influence.study.study import Study
@@ -220,28 +217,6 @@ class Retrainer:
                 "examples alone. Raise its l2, or the tolerance."
             )
         return fit.parameters
-
-
-def retrainer_of(run: Run, function: str | None = None, *, device: torch.device | str = "cpu") -> Retrainer:
-    """Trains a run's stages again as they were trained.
-
-    Args:
-        run: a finished run.
-        function: FILE.py:FUNCTION, of a run that was computed from one.
-        device: where to train.
-
-    Raises:
-        RunError, StudyError: the run's study cannot be made again, see `influence.studies.from_run.exhibit_of`.
-    """
-    exhibit, begun = exhibit_of(run, function), untrained_exhibit_of(run, function)
-    recipes = {stage.name: recipe_of(exhibit, stage) for stage in exhibit.study.stages}
-    starts = {s.name: {n: p.detach() for n, p in s.model.named_parameters()} for s in begun.study.stages}
-    return Retrainer(
-        exhibit.study,
-        device=device,
-        recipes={name: recipe for name, recipe in recipes.items() if recipe is not None},
-        starts=starts if exhibit.train else {},
-    )
 
 
 def leave_one_out(

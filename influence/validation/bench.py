@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from influence.attribution.scores import attribute
 from influence.progress import Bar
 from influence.run.reading import Run
-from influence.studies.exhibit import Exhibit
+from influence.studies.exhibit import Exhibit, recipe_of
+from influence.studies.from_run import exhibit_of, untrained_exhibit_of
 from influence.study.study import Study
 from influence.training.retraining import Outcome, Retrainer, Start
 from influence.validation.pieces import Pieces
@@ -197,3 +199,25 @@ class Bench:
 def _table(outcome: Outcome) -> pd.DataFrame:
     predicted = np.full(len(outcome.losses), -1) if outcome.predicted is None else outcome.predicted
     return pd.DataFrame({"loss": outcome.losses, "predicted": predicted})
+
+
+def retrainer_of(run: Run, function: str | None = None, *, device: torch.device | str = "cpu") -> Retrainer:
+    """Trains a run's stages again as they were trained.
+
+    Args:
+        run: a finished run.
+        function: FILE.py:FUNCTION, of a run that was computed from one.
+        device: where to train.
+
+    Raises:
+        RunError, StudyError: the run's study cannot be made again, see `influence.studies.from_run.exhibit_of`.
+    """
+    exhibit, begun = exhibit_of(run, function), untrained_exhibit_of(run, function)
+    recipes = {stage.name: recipe_of(exhibit, stage) for stage in exhibit.study.stages}
+    starts = {s.name: {n: p.detach() for n, p in s.model.named_parameters()} for s in begun.study.stages}
+    return Retrainer(
+        exhibit.study,
+        device=device,
+        recipes={name: recipe for name, recipe in recipes.items() if recipe is not None},
+        starts=starts if exhibit.train else {},
+    )

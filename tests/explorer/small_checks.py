@@ -10,9 +10,9 @@ import pandas as pd
 from influence.run.additions import add_tables
 from influence.run.reading import Run
 from influence.validation import CHECKS
-from influence.validation.stability import compared
+from influence.validation.checks.stability import compared
 from influence.validation.statistics import found_by, spearman
-from influence.validation.validate import _summary
+from influence.validation.suite import _summary
 
 LEFT_OUT = 18
 """Examples that are left out singly."""

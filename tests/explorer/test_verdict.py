@@ -11,7 +11,7 @@ from explorer import verdict
 from explorer.panels import verdict as panel
 from explorer.verdict import NO, PARTLY, UNKNOWN, YES
 from influence.run.additions import add_tables
-from influence.validation.validate import COLUMNS
+from influence.validation.suite import COLUMNS
 
 
 def run_with(tmp_path, checks=(), **how):

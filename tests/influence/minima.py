@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -15,6 +16,11 @@ from influence import Stage
 
 def loss(outputs, batch):
     return cross_entropy(outputs, batch[1], reduction="none")
+
+
+def close(a, b, tolerance=1e-5):
+    """Equal up to `tolerance`, of each entry or of the largest."""
+    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
 
 
 def data(count: int, inputs: int, classes: int, generator: torch.Generator) -> TensorDataset:

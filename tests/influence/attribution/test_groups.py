@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 from minima import Net, data, loss, minimise_chain
-from test_arnoldi import study_of
-from test_retraining import trained_study
+from random_stages import study_of
+from small_digits import trained_study
 from torch import nn
 from torch.utils.data import ConcatDataset, TensorDataset
 

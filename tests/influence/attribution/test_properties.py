@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from minima import Net, data, loss
+from minima import Net, close, data, loss
 from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
@@ -36,10 +36,6 @@ def study_of(seed: int, measure=None, **finetuning) -> Study:
 
 def values(study: Study, **options) -> np.ndarray:
     return attribute(study, **{"method": "exact", "progress": False, **options}).values
-
-
-def close(a, b, tolerance=1e-5):
-    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
 
 
 @several

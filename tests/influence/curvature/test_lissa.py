@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from minima import Net, loss
-from test_arnoldi import dense, gradients, objective_of, solved_densely, study_of
+from random_stages import dense, gradients, objective_of, solved_densely, study_of
 
 from influence import Stage, attribute
 from influence.curvature import METHODS

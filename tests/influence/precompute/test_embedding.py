@@ -13,7 +13,7 @@ import pytest
 from influence.precompute import embedding
 from influence.precompute.embedding import map_of
 
-ROOTS = [Path(__file__).parents[1], Path(embedding.__file__).parents[2]]
+ROOTS = [Path(__file__).parent, Path(embedding.__file__).parents[2]]
 
 
 def clouds(each: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -43,9 +43,9 @@ def test_number_of_threads_stays_the_callers():
     """In a process of its own: numba sets it when its first loop runs. PyTorch only notices once it has counted."""
     program = (
         "import torch; torch.set_num_threads(1); assert torch.get_num_threads() == 1\n"
-        "from influence import projection\n"
-        "from test_projection import clouds\n"
-        "projection.map_of(clouds(40)[0], clouds(5)[0], seed=0)\n"
+        "from influence.precompute import embedding\n"
+        "from test_embedding import clouds\n"
+        "embedding.map_of(clouds(40)[0], clouds(5)[0], seed=0)\n"
         "print(torch.get_num_threads())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, ROOTS)), "NUMBA_NUM_THREADS": "2"}

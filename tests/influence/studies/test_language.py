@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_properties import close
+from minima import close
 from tiny_texts import text_study
 from torch.func import functional_call
 from torch.nn.functional import log_softmax

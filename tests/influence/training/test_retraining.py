@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from minima import loss
-from sklearn.datasets import load_digits
+from small_digits import SmallNet, trained_study
 from tiny import QUERIES, tiny_data, tiny_stages
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -18,38 +18,6 @@ from influence.training.minimum import fit_stage
 from influence.training.recipe import Recipe
 from influence.training.recording import record, retrain
 from influence.training.retraining import Retrainer, leave_one_out
-
-
-class SmallNet(nn.Module):
-    def __init__(self, classes: int):
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, 4, 4, stride=2), nn.Tanh(), nn.Flatten())
-        self.head = nn.Linear(36, classes)
-        self.double()
-
-    def forward(self, x):
-        return self.head(self.features(x))
-
-
-def trained_study(variant: str, seed: int = 0) -> Study:
-    """Pretrained on 700 digits 0 to 3, finetuned on 300 digits 4 to 9, explained on 40 others."""
-    digits = load_digits()
-    x, y = torch.tensor(digits.images)[:, None] / 16, torch.tensor(digits.target)
-    old, new = (y < 4).nonzero().flatten()[:700], (y >= 4).nonzero().flatten()
-    torch.manual_seed(seed)
-    pretraining = Stage("pretrain", SmallNet(4), loss, TensorDataset(x[old], y[old]), l2=0.03)
-    finetuning = Stage(
-        "finetune",
-        SmallNet(6),
-        loss,
-        TensorDataset(x[new[:300]], y[new[:300]] - 4),
-        l2=0.03,
-        frozen=["features.*"] if variant == "frozen" else [],
-        proximity=0.1,
-    )
-    fit_stage(pretraining, None)
-    fit_stage(finetuning, pretraining)
-    return Study(variant, [pretraining, finetuning], TensorDataset(x[new[300:340]], y[new[300:340]] - 4))
 
 
 @pytest.fixture(scope="module", params=["frozen", "updated"])

@@ -15,10 +15,9 @@ from influence.run.additions import add_tables
 from influence.run.files import locked
 from influence.run.reading import Run
 from influence.studies.from_run import exhibit_of
-from influence.training.retraining import retrainer_of
-from influence.validation import leave_one_out, noise, planted, removal, sanity, stability, subsets
-from influence.validation.bench import Bench
+from influence.validation.bench import Bench, retrainer_of
 from influence.validation.check import Check, Finding
+from influence.validation.checks import leave_one_out, noise, planted, removal, sanity, stability, subsets
 
 CHECKS: dict[str, Check] = {
     module.CHECK.name: module.CHECK for module in (noise, leave_one_out, subsets, removal, stability, planted, sanity)

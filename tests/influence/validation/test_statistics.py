@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from influence.cli import seconds_of
 from influence.errors import RunError
-from influence.validation.budget import seconds_of
 from influence.validation.statistics import found_by, interval, mean_interval, overlap, pearson, slope, spearman
 
 rng = np.random.default_rng(0)

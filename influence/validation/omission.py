@@ -14,8 +14,8 @@ from influence.run.additions import add_tables
 from influence.run.files import locked
 from influence.run.reading import Run
 from influence.studies.from_run import exhibit_of
-from influence.training.retraining import Start, retrainer_of
-from influence.validation.bench import Bench
+from influence.training.retraining import Start
+from influence.validation.bench import Bench, retrainer_of
 
 NAME = "left-out"
 """Of the table."""

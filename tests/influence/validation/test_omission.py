@@ -13,9 +13,10 @@ from influence.precompute.steps import precompute
 from influence.run.reading import Run
 from influence.studies.built_in import STUDIES
 from influence.studies.request import exhibits_for
-from influence.training.retraining import Retrainer, retrainer_of
-from influence.validation import leaving_out
-from influence.validation.leaving_out import NAME, leave_out, row_of
+from influence.training.retraining import Retrainer
+from influence.validation import omission
+from influence.validation.bench import retrainer_of
+from influence.validation.omission import NAME, leave_out, row_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +51,7 @@ def test_it_is_what_retraining_gives(run):
     np.testing.assert_allclose(row["measured"], change.numpy(), atol=1e-6)
     assert np.corrcoef(row["predicted"], row["measured"])[0, 1] > 0.9
     np.testing.assert_array_equal(row["class_before"], retrainer.retrain().predicted)
-    assert f"{row['measured'].mean():+.3g} nats" in leaving_out.told(found, [7, 3])
+    assert f"{row['measured'].mean():+.3g} nats" in omission.told(found, [7, 3])
 
 
 def test_nothing_is_left_out_twice(run, monkeypatch):

@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 
 from influence.errors import CurvatureError, TrainingError
-from influence.validation import leave_one_out, subsets
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
-from influence.validation.planted import labels_of, trained_on
+from influence.validation.checks import leave_one_out, subsets
+from influence.validation.checks.planted import labels_of, trained_on
 from influence.validation.statistics import mean_interval, spearman
 
 DAMPING = 1e-2
