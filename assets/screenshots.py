@@ -70,7 +70,7 @@ def shots(folder: Path | None) -> dict[Path, Shot]:
 def addresses() -> list[str]:
     """Of all pages, as the app registers them."""
     sys.path.insert(0, str(ROOT))
-    from explorer import state
+    from explorer.ui import state
 
     registered = (ROOT / "explorer" / "app.py").read_text(encoding="utf-8").split("PAGES = {")[1].split("}")[0]
     named = re.findall(r'^ +(?:state\.(\w+)|"([\w-]+)"):', registered, re.MULTILINE)

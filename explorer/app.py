@@ -8,9 +8,10 @@ from types import ModuleType
 
 import streamlit as st
 
-from explorer import components, pictures, plain, runs, state, switching
+from explorer import components, runs, switching
 from explorer.pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.panels import identity, start
+from explorer.ui import escape, pictures, state
 from influence.errors import UpstreamError
 from influence.run.reading import Run
 
@@ -45,7 +46,7 @@ def shown(page: ModuleType) -> Callable[[], None]:
             try:
                 page.draw(run)
             except UpstreamError as error:
-                st.error(plain.message(error), icon=":material/error:")
+                st.error(escape.message(error), icon=":material/error:")
         texts = state.take_notices()
         if texts:
             notices.warning(
@@ -78,12 +79,12 @@ def header() -> Run | None:
             run = runs.open_run(root / name)
             if state.changed(f"run {name}", runs.computed(run)):
                 state.notice(
-                    f"Run {plain.for_markdown(name)} was written anew on the disk; shown is what it holds now."
+                    f"Run {escape.for_markdown(name)} was written anew on the disk; shown is what it holds now."
                 )
-            st.html(f'<div class="up-identity">{plain.for_html(identity.line(run))}</div>')
+            st.html(f'<div class="up-identity">{escape.for_html(identity.line(run))}</div>')
             identity.draw(run)
         except UpstreamError as error:
-            problem: str | None = plain.message(error)
+            problem: str | None = escape.message(error)
         else:
             problem = None
         components.copy_link(key="copy_link", width="content", data={"run": name})
@@ -110,8 +111,8 @@ def refuse_bad_links(choices: Mapping[str, Sequence[str]]) -> None:
             state.click(key, None)
             continue
         state.notice(
-            f"The link asks for {key} “{plain.for_markdown(value)}”, which is not one of "
-            f"{', '.join(map(plain.for_markdown, allowed))}. The usual value is shown."
+            f"The link asks for {key} “{escape.for_markdown(value)}”, which is not one of "
+            f"{', '.join(map(escape.for_markdown, allowed))}. The usual value is shown."
         )
 
 

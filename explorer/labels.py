@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from explorer import queries, theme
+from explorer import queries
+from explorer.ui import theme
 
 
 def coloured(labels: pd.Series, chosen: str | None = None) -> dict[str, str]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 
 import streamlit as st
 
-from explorer import basket, plane, queries, state, theme
+from explorer import basket, plane, queries
 from explorer.scene import Scene
+from explorer.ui import state, theme
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import plain, theme
+from explorer.ui import escape, theme
 from influence.run.reading import Run
 
 QUERIES = "queries"
@@ -69,11 +69,11 @@ def _shown(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
 
 def refusal(a: Run, b: Run, stage: str) -> str | None:
     """Why the runs' scores of a stage cannot be set against each other, as markdown; None if they can."""
-    names = f"{plain.for_markdown(a.name)} and {plain.for_markdown(b.name)}"
-    word = plain.for_markdown(theme.stage_word(stage))
+    names = f"{escape.for_markdown(a.name)} and {escape.for_markdown(b.name)}"
+    word = escape.for_markdown(theme.stage_word(stage))
     advice = "Choose a run of the same study for B, or another stage's examples."
     if stage not in b.stages or not b.methods(stage):
-        return f"{plain.for_markdown(b.name)} has no scores of {word} examples, so nothing stands against A. {advice}"
+        return f"{escape.for_markdown(b.name)} has no scores of {word} examples, so nothing stands against A. {advice}"
     found = match(a, b, stage)
     if found.complete:
         return None

@@ -11,7 +11,7 @@ import re
 
 import streamlit as st
 
-from explorer import state
+from explorer.ui import state
 
 REACH = 2.0
 """Points lie in the square from -REACH to REACH."""

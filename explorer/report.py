@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from explorer import pictures, theme
-from explorer.plain import for_html
+from explorer.ui import pictures, theme
+from explorer.ui.escape import for_html
 
 HERE = Path(__file__).parent
 # Even if an escape were forgotten, a browser would run and fetch nothing.

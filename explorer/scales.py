@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-from explorer import theme
+from explorer.ui import theme
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer import lists, neighbours, plain, queries, runs, suspects, theme
+from explorer import lists, neighbours, queries, runs, suspects
+from explorer.ui import escape, theme
 from influence.errors import RunError
 from influence.run.reading import Run
 
@@ -77,7 +78,7 @@ class Scene:
 
     @property
     def what_happened(self) -> str:
-        true, said = (plain.for_markdown(self._asked[name]) for name in ("label", "prediction"))
+        true, said = (escape.for_markdown(self._asked[name]) for name in ("label", "prediction"))
         sure = theme.percent(float(self._asked["confidence"]))
         if self.mistaken:
             return f"Test item #{self.query} is “{true}”. The model said “{said}”, and was {sure} sure of it."
@@ -98,11 +99,11 @@ class Scene:
 
     @property
     def stage(self) -> str:
-        return plain.for_markdown(theme.stage_word(self.stages[0]))
+        return escape.for_markdown(theme.stage_word(self.stages[0]))
 
     @property
     def last(self) -> str:
-        return plain.for_markdown(theme.stage_word(self.stages[-1]))
+        return escape.for_markdown(theme.stage_word(self.stages[-1]))
 
     @property
     def last_title(self) -> str:
@@ -123,7 +124,7 @@ class Scene:
         """A word on the true class where the first stage does not have it."""
         if self.cell[0] in set(self.examples["label"]):
             return ""
-        return f" None of them is “{plain.for_markdown(self.cell[0])}”: that came later."
+        return f" None of them is “{escape.for_markdown(self.cell[0])}”: that came later."
 
     @cached_property
     def worst(self) -> int:
@@ -137,7 +138,7 @@ class Scene:
     def example_words(self, row: int, scores: np.ndarray) -> str:
         """An example by id, label and score."""
         example = self.examples.iloc[row]
-        label = plain.for_markdown(theme.group_name(example["label"]))
+        label = escape.for_markdown(theme.group_name(example["label"]))
         return f"#{example['id']} (“{label}”, {self.amount(float(scores[row]))})"
 
     def share(self, count: int) -> str:
@@ -194,7 +195,7 @@ class Scene:
     @property
     def heaviest_words(self) -> str:
         total = self.totals.loc[self.heaviest]
-        name = plain.for_markdown(theme.group_name(self.heaviest))
+        name = escape.for_markdown(theme.group_name(self.heaviest))
         harmful, helpful = map(self.amount, total[["harmful", "helpful"]].to_numpy(dtype=float))
         return f"“{name}” harms by {harmful} and helps by {helpful}"
 
@@ -231,7 +232,7 @@ class Scene:
         table = self.run.validation("summary")
         words = [] if table is None else table.loc[table["check"] == "leave-one-out", "words"].tolist()
         if words:
-            return f"What retraining this model says of such predictions: {plain.for_markdown(words[0])}"
+            return f"What retraining this model says of such predictions: {escape.for_markdown(words[0])}"
         return (
             "Nobody measured it on this run yet: “Really retrain without these”, below the basket, does. The next step "
             "retrains a smaller model at once."
@@ -244,7 +245,7 @@ class Scene:
 
 def named(classes: list[str]) -> str:
     """Classes in a sentence, escaped."""
-    shown = [plain.for_markdown(name) for name in classes[: MANY if len(classes) <= MANY else 3]]
+    shown = [escape.for_markdown(name) for name in classes[: MANY if len(classes) <= MANY else 3]]
     if len(shown) < len(classes):
         return f"{', '.join(shown)} and {len(classes) - len(shown)} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else "nothing"

@@ -20,7 +20,8 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from explorer import plain, queries
+from explorer import queries
+from explorer.ui import escape
 
 if TYPE_CHECKING:
     from influence.run.reading import Run
@@ -158,7 +159,7 @@ def texts(table: pd.DataFrame) -> bytes:
     titles = table["title"].fillna("") if "title" in table else [""] * len(table)
     pairs = zip(titles, table["text"].fillna(""), strict=True)
     return json.dumps(
-        [[plain.beginning(part, _PREVIEW) for part in pair] for pair in pairs], ensure_ascii=False
+        [[escape.beginning(part, _PREVIEW) for part in pair] for pair in pairs], ensure_ascii=False
     ).encode()
 
 

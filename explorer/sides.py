@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 import streamlit as st
 
-from explorer import matching, plain, queries, runs, state
+from explorer import matching, queries, runs
+from explorer.ui import escape, state
 from influence.errors import RunError
 from influence.live import Target
 from influence.run.reading import Run
@@ -125,7 +126,7 @@ def _second_run(a: Choice, stage: str, names: Sequence[str]) -> Run:
     if wanted is not None and wanted in names:
         return runs.open_run(state.runs_folder() / wanted)
     if wanted is not None:
-        state.notice(f"The link names run “{plain.for_markdown(wanted)}” for B, which cannot be opened here.")
+        state.notice(f"The link names run “{escape.for_markdown(wanted)}” for B, which cannot be opened here.")
         state.click(state.RUN_B, None)
     return next((run for run in _siblings(a.run) if matching.refusal(a.run, run, stage) is None), a.run)
 
@@ -148,7 +149,7 @@ def _position(run: Run, keys: Keys) -> int | None:
     wanted = state.clicked(keys.query)
     position = queries.position_by_id(run.queries(), wanted) if wanted else None
     if wanted and position is None:
-        state.notice(f"{plain.for_markdown(run.name)} has no prediction with id “{plain.for_markdown(wanted)}”.")
+        state.notice(f"{escape.for_markdown(run.name)} has no prediction with id “{escape.for_markdown(wanted)}”.")
         state.click(keys.query, None)
     return position
 
@@ -166,7 +167,7 @@ def _one_of(values: Sequence[str], key: str, run: Run) -> str | None:
     if wanted is None or wanted in values:
         return wanted
     state.notice(
-        f"{plain.for_markdown(run.name)} has no {key.removesuffix('_b')} “{plain.for_markdown(wanted)}”; "
+        f"{escape.for_markdown(run.name)} has no {key.removesuffix('_b')} “{escape.for_markdown(wanted)}”; "
         "the usual one is taken."
     )
     state.click(key, None)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import plain, texts
+from explorer import texts
+from explorer.ui import escape
 from influence.errors import RunError
 from influence.run.reading import Run
 
@@ -30,7 +31,7 @@ def strongest(run: Run, stage: str, method: str) -> int | None:
 
 def problem_text(problem: str) -> str:
     """What is wrong with the tokens or their shares, as markdown."""
-    return f"{plain.for_markdown(problem.rstrip('.'))}. The texts are shown without it."
+    return f"{escape.for_markdown(problem.rstrip('.'))}. The texts are shown without it."
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import matching, queries, runs, state
+from explorer import matching, queries, runs
+from explorer.ui import state
 from influence.errors import UpstreamError
 from influence.run.reading import Run
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from explorer import evidence, theme
+from explorer import evidence
 from explorer.evidence import SCRATCH, SEEDS, SOLUTION, Figure
+from explorer.ui import theme
 from influence.run.reading import Run
 
 YES, PARTLY, NO, UNKNOWN = "yes", "partly", "no", "unknown"

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer import columns, diverse, lists, neighbours, regions, runs, splits, state, theme
+from explorer import columns, diverse, lists, neighbours, regions, runs, splits
+from explorer.ui import state, theme
 from influence.errors import RunError
 from influence.run.reading import Run
 

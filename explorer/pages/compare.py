@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import comparison, matching, plain, runs, sides, state, theme
+from explorer import comparison, matching, runs, sides
 from explorer.panels import agreement, controls, joined_lists, scatter, side
+from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import Run
 
@@ -31,7 +32,7 @@ def draw(run: Run) -> None:
     try:
         b = sides.second(a, stage, names)
     except RunError as error:
-        st.error(f"{plain.message(error)} Another run is shown for B.", icon=":material/error:")
+        st.error(f"{escape.message(error)} Another run is shown for B.", icon=":material/error:")
         state.click(state.RUN_B, None)
         b = sides.second(a, stage, names)
     with shared:
@@ -50,7 +51,7 @@ def draw(run: Run) -> None:
         return
     pair = paired(a, b, stage, count)
     question.html(_title(agreement.question(pair), b))
-    st.markdown(theme.sign_rule(plain.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
+    st.markdown(theme.sign_rule(escape.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
     agreement.draw(pair)
     with st.container(key="compared"):
         left, right = st.columns([55, 45], gap="large")
@@ -84,5 +85,5 @@ def paired(a: sides.Choice, b: sides.Choice, stage: str, count: int) -> comparis
 
 def _title(words: str, b: sides.Choice) -> str:
     """The page's title; `words` are already escaped. A copied link names B's run even where nobody chose it."""
-    named = f'data-link="{state.RUN_B}" data-value="{plain.for_html(b.run.name)}"'
+    named = f'data-link="{state.RUN_B}" data-value="{escape.for_html(b.run.name)}"'
     return f'<h2 class="up-title" {named}>{words}</h2>'

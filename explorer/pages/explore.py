@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import lists, neighbours, notes, plain, queries, regions, runs, splits, state, theme
+from explorer import lists, neighbours, notes, queries, regions, runs, splits
 from explorer.panels import (
     badge,
     cards,
@@ -23,6 +23,7 @@ from explorer.panels import (
     tables,
     target,
 )
+from explorer.ui import escape, state, theme
 from explorer.view import View, group_column
 from influence.errors import RunError
 from influence.run.reading import Run
@@ -61,12 +62,12 @@ def draw(run: Run) -> None:
         by = groups.choose("source" in run.examples(choices.stage))
     own = current_view(run, position, choices, by, embedding)
     title = '<h2 class="up-title">{}</h2>'
-    question.html(title.format(explain.question(own.query, wanted, plain.isolated)))
+    question.html(title.format(explain.question(own.query, wanted, escape.isolated)))
     with listed:
         live = explain.explained(own, wanted)
     view, asked = live or own, None if live is None else wanted
     if asked is not wanted:
-        question.html(title.format(explain.question(own.query, asked, plain.isolated)))
+        question.html(title.format(explain.question(own.query, asked, escape.isolated)))
     with listed:
         st.markdown(explain.rule(view.query, asked, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
         if live is None and view.ranking == state.INFLUENCE:
@@ -146,7 +147,7 @@ def _embedding(run: Run) -> neighbours.Embedding | None:
     try:
         return neighbours.embedding(run)
     except RunError as error:
-        state.notice(f"{plain.message(error)} Influence is not compared with nearness.")
+        state.notice(f"{escape.message(error)} Influence is not compared with nearness.")
         return None
 
 
@@ -158,7 +159,7 @@ def _group(run: Run, stage: str, by: str) -> str | None:
     if not (labels == group).any():
         what, all_of = ("source", "sources") if by == state.SOURCE else ("class", "classes")
         # Another stage has other classes: not the visitor's mistake, but worth a word.
-        state.notice(f"These examples have no {what} “{plain.for_markdown(group)}”; all {all_of} are listed.")
+        state.notice(f"These examples have no {what} “{escape.for_markdown(group)}”; all {all_of} are listed.")
         state.click(state.GROUP, None)
         return None
     return group
@@ -183,7 +184,9 @@ def _bar(run: Run, position: int) -> int | None:
         return int(place)
     state.click(state.BAR, None)
     if queries.position_by_id(run.queries(), query) is None or not place.isdecimal():
-        state.notice(f"The link's bar “{plain.for_markdown(text)}” is not one of the histogram; all scores are listed.")
+        state.notice(
+            f"The link's bar “{escape.for_markdown(text)}” is not one of the histogram; all scores are listed."
+        )
     return None
 
 
@@ -194,6 +197,6 @@ def _example(run: Run, stage: str) -> int | None:
         return None
     tables = {id(table): table for table in (run.examples(stage), runs.mapped(run)) if table is not None}
     if all(queries.position_by_id(table, text) is None for table in tables.values()):
-        state.notice(f"No example has id “{plain.for_markdown(text)}”; none is ringed.")
+        state.notice(f"No example has id “{escape.for_markdown(text)}”; none is ringed.")
         state.click(state.EXAMPLE, None)
     return queries.position_by_id(run.examples(stage), text)

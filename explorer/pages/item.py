@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import columns, components, neighbours, notes, pictures, plain, queries, runs, state, theme
+from explorer import columns, components, neighbours, notes, queries, runs
 from explorer.panels import controls, histogram, note, prediction, retrain, single_cards
+from explorer.ui import escape, pictures, state, theme
 from influence.errors import RunError
 from influence.run.ranking import top
 from influence.run.reading import Run
@@ -45,7 +46,7 @@ def draw(run: Run) -> None:
     scores = columns.column(run, stage, method, position)
     with right:
         st.html('<h2 class="up-title">Which test predictions does it help and hurt most?</h2>')
-        rule = theme.sign_rule(plain.for_markdown(theme.stage_word(stage)), "a prediction")
+        rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "a prediction")
         st.markdown(rule, help=theme.SIGN_HELP)
         shown = _predictions(run, stage, method, position, scores)
         spread, near = st.columns([45, 55], gap="medium")
@@ -66,11 +67,11 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 def example_html(example: pd.Series) -> str:
     """The example, large, as HTML with everything from data escaped."""
     url, text = pictures.data_url(example), pictures.text(example)
-    alt = plain.for_html(f"Training example {example['id']}, label {example['label']}")
+    alt = escape.for_html(f"Training example {example['id']}, label {example['label']}")
     shown = f'<img class="up-item up-large" src="{url}" alt="{alt}">' if url else ""
     if text is not None:
         title = pictures.words(example, "title")
-        head = f'<h3 class="up-head" dir="auto">{plain.for_html(title)}</h3>' if title else ""
+        head = f'<h3 class="up-head" dir="auto">{escape.for_html(title)}</h3>' if title else ""
         shown += f'<div class="up-text">{head}<p dir="auto">{prediction.text_html(text, None)}</p></div>'
     return f'<div class="up-prediction">{shown}</div>'
 
@@ -111,7 +112,7 @@ def _part(values: np.ndarray, position: int) -> str:
 def facts_html(run: Run, stage: str, method: str, position: int) -> str:
     """The facts as HTML with everything escaped."""
     pairs = facts(run, stage, method, position)
-    lines = "".join(f"<dt>{plain.for_html(a)}</dt><dd><bdi>{plain.for_html(b)}</bdi></dd>" for a, b in pairs)
+    lines = "".join(f"<dt>{escape.for_html(a)}</dt><dd><bdi>{escape.for_html(b)}</bdi></dd>" for a, b in pairs)
     return f'<div class="up-prediction"><dl>{lines}</dl></div>'
 
 
@@ -123,7 +124,7 @@ def _chosen(run: Run, stage: str, method: str) -> int:
         position = int(columns.leads(run, stage, method).counts.argmax())
         if wanted:
             state.notice(
-                f"No {plain.for_markdown(theme.stage_word(stage))} example has id “{plain.for_markdown(wanted)}”; "
+                f"No {escape.for_markdown(theme.stage_word(stage))} example has id “{escape.for_markdown(wanted)}”; "
                 "shown is the one that leads most predictions."
             )
             state.click(state.EXAMPLE, None)
@@ -140,7 +141,7 @@ def _steps(table: pd.DataFrame, position: int) -> None:
         if found is not None:
             state.click(state.EXAMPLE, table["id"].iloc[found])
         elif wanted:
-            state.notice(f"No example has “{plain.for_markdown(wanted)}”; nothing was changed.")
+            state.notice(f"No example has “{escape.for_markdown(wanted)}”; nothing was changed.")
 
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
         for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
@@ -198,7 +199,7 @@ def _neighbours(run: Run, stage: str, position: int) -> None:
     try:
         embedding = neighbours.embedding(run)
     except RunError as error:
-        state.notice(f"{plain.message(error)} Neighbours are not shown.")
+        state.notice(f"{escape.message(error)} Neighbours are not shown.")
         return
     if embedding is None:
         return

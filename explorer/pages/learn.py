@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import state
 from explorer.lessons import STEPS
 from explorer.pages import explore, suspects
 from explorer.panels import lesson, plane
+from explorer.ui import state
 from influence.run.reading import Run
 
 PAGES = {state.EXPLORE_PAGE: explore, state.SUSPECTS_PAGE: suspects}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer import notes, pictures, plain, state, theme
+from explorer import notes
 from explorer.panels import controls, note, single_cards
+from explorer.ui import escape, pictures, state, theme
 from influence.run.reading import Run
 
 ALL = "All"
@@ -35,7 +36,7 @@ def draw(run: Run) -> None:
     st.html(table_html(run, listed[:MOST]) if listed else '<p class="up-quiet">No note has this tag.</p>')
     if len(listed) > MOST:
         st.caption(f"The newest {MOST} of {len(listed):,} are listed; the CSV has all of them.")
-    st.caption(f"Kept in {plain.for_markdown(notes.file(run))}, one line a note; nothing is ever deleted from it.")
+    st.caption(f"Kept in {escape.for_markdown(notes.file(run))}, one line a note; nothing is ever deleted from it.")
 
 
 def allowed(_: Run) -> dict[str, tuple[str, ...]]:
@@ -54,22 +55,22 @@ def _row(run: Run, each: notes.Note) -> str:
     what = "prediction" if each.table == notes.QUERIES else f"{theme.stage_word(each.table)} example"
     row = notes.item(run, each)
     shown = "" if row is None else _shown(row)
-    tags = " ".join(f'<span class="up-note">{plain.for_html(tag)}</span>' for tag in each.tags)
+    tags = " ".join(f'<span class="up-note">{escape.for_html(tag)}</span>' for tag in each.tags)
     earlier = "" if notes.current(run, each) else '<p class="up-quiet">about an earlier run of this name</p>'
-    text = f'<p dir="auto">{plain.for_html(each.text)}</p>' if each.text else ""
+    text = f'<p dir="auto">{escape.for_html(each.text)}</p>' if each.text else ""
     return (
-        f'<tr><th scope="row">{shown}<span>{plain.for_html(what)} #{each.id}</span></th><td>{tags}</td>'
-        f"<td>{text}{earlier}</td><td>{plain.for_html(each.time[:16].replace('T', ' '))}</td>"
+        f'<tr><th scope="row">{shown}<span>{escape.for_html(what)} #{each.id}</span></th><td>{tags}</td>'
+        f"<td>{text}{earlier}</td><td>{escape.for_html(each.time[:16].replace('T', ' '))}</td>"
         f"<td>{links(run, each, row is not None)}</td></tr>"
     )
 
 
 def _shown(row: pd.Series) -> str:
-    label = plain.for_html(theme.group_name(row["label"]))
+    label = escape.for_html(theme.group_name(row["label"]))
     if url := pictures.data_url(row):
         return f'<img src="{url}" alt="label {label}">'
     text = pictures.words(row, "title") or pictures.text(row) or ""
-    return f'<bdi class="up-preview">{plain.for_html(plain.beginning(text, PREVIEW))}</bdi>'
+    return f'<bdi class="up-preview">{escape.for_html(escape.beginning(text, PREVIEW))}</bdi>'
 
 
 def links(run: Run, each: notes.Note, there: bool) -> str:
@@ -82,4 +83,4 @@ def links(run: Run, each: notes.Note, there: bool) -> str:
         found.append((state.address(state.ITEM_PAGE, run=run.name, of=of, example=each.id), "example"))
     if each.view:
         found.append((each.view, "the view then"))
-    return " · ".join(f'<a href="{plain.for_html(link)}" target="_self">{words}</a>' for link, words in found)
+    return " · ".join(f'<a href="{escape.for_html(link)}" target="_self">{words}</a>' for link, words in found)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import basket, leaving_out, pictures, plain, queries, runs, state, suspects, theme
+from explorer import basket, leaving_out, queries, runs, suspects
 from explorer.panels import controls, retrain
+from explorer.ui import escape, pictures, state, theme
 from influence.run.ranking import top
 from influence.run.reading import Run
 
@@ -47,7 +48,7 @@ def draw(run: Run) -> None:
     positions = suspects.rows(run.queries(), name, _query(run))
     sums = suspects.totals(run, stage, method, name, positions)
     examples, unit = run.examples(stage), theme.unit_of(sums, method)
-    rule = theme.sign_rule(plain.for_markdown(theme.stage_word(stage)), "these predictions, summed up")
+    rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "these predictions, summed up")
     st.markdown(rule, help=theme.SIGN_HELP)
     st.caption(f"Scores are summed over {len(positions):,} {'prediction' if len(positions) == 1 else 'predictions'}.")
     listed = top(sums, COUNT, helpful=helpful)
@@ -81,7 +82,7 @@ def _slice(run: Run) -> str:
     usual = suspects.WRONG if suspects.WRONG in names else suspects.ALL
     name = state.clicked(state.SLICE) or usual
     if name not in names:
-        state.notice(f"The link's slice “{plain.for_markdown(name)}” is not one of this run; another is shown.")
+        state.notice(f"The link's slice “{escape.for_markdown(name)}” is not one of this run; another is shown.")
         state.click(state.SLICE, None)
         name = usual
     return st.selectbox(
@@ -117,7 +118,7 @@ def _query(run: Run) -> int:
 def _basket(examples: pd.DataFrame) -> list[int]:
     chosen, unknown = basket.parse(state.clicked(state.BASKET), examples)
     if unknown:
-        shown = ", ".join(map(plain.for_markdown, unknown[:5]))
+        shown = ", ".join(map(escape.for_markdown, unknown[:5]))
         state.notice(f"The basket names {len(unknown)} that are not examples of this stage ({shown}); left out.")
     return chosen
 
@@ -126,7 +127,7 @@ def _put(rows: list[int], examples: pd.DataFrame) -> None:
     try:
         state.click(state.BASKET, basket.text_of(rows, examples))
     except ValueError as error:
-        state.notice(plain.message(error))
+        state.notice(escape.message(error))
 
 
 def _table(
@@ -157,7 +158,7 @@ def ranking(
     columns |= {
         "id": table["id"].to_numpy(),
         "label": [theme.group_name(label) for label in table["label"]],
-        **({"text": [plain.beginning(text, 120) for text in table["text"]]} if "text" in table else {}),
+        **({"text": [escape.beginning(text, 120) for text in table["text"]]} if "text" in table else {}),
         summed(unit): sums[listed] * unit.factor,
     }
     if "self_influence" in table:

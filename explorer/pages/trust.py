@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import charts, evidence, plain, queries, state, verdict
+from explorer import charts, evidence, queries, verdict
 from explorer.panels import check_tables, computed, job, limits, measured, validating
 from explorer.panels import verdict as verdict_panel
+from explorer.ui import escape, state
 from influence.run.reading import Run
 
 STARTS = {state.FROM_SOLUTION: evidence.SOLUTION, state.FROM_SCRATCH: evidence.SCRATCH}
@@ -53,7 +54,7 @@ def _checked(run: Run) -> None:
     verdict_panel.draw(found)
     position = _position(run)
     if position is not None:
-        st.html(f'<p class="up-this">{plain.for_html(this_prediction(run, position))}</p>')
+        st.html(f'<p class="up-this">{escape.for_html(this_prediction(run, position))}</p>')
     busy = job.draw(run.path, validating.WHAT)
     with st.expander(
         "How the verdict is reached; check further", key="further", expanded=found.level == verdict.UNKNOWN
@@ -83,7 +84,7 @@ def _position(run: Run) -> int | None:
     wanted = state.clicked(state.QUERY)
     position = queries.position_by_id(run.queries(), wanted) if wanted else None
     if wanted and position is None:
-        state.notice(f"This run has no prediction with id “{plain.for_markdown(wanted)}”; what is shown is of all.")
+        state.notice(f"This run has no prediction with id “{escape.for_markdown(wanted)}”; what is shown is of all.")
         state.click(state.QUERY, None)
     return position
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import live, neighbours, pictures, plain, queries, runs, state, theme
+from explorer import live, neighbours, queries, runs
 from explorer.panels import beside, cards, controls, exports, influence_map, prediction, question, ringed, target
+from explorer.ui import escape, pictures, state, theme
 from explorer.view import View
 from influence.errors import RunError, StudyError, UpstreamError
 from influence.live import Live, Reading, Target
@@ -43,7 +44,7 @@ def draw(run: Run) -> None:
     try:
         opened = live.opened(run)
     except UpstreamError as error:
-        st.info(f"This run cannot be asked anything new. {plain.message(error)}", icon=":material/info:")
+        st.info(f"This run cannot be asked anything new. {escape.message(error)}", icon=":material/info:")
         return
     with st.container(key="explore"):
         left, middle, right = st.columns([26, 42, 34], gap="large")
@@ -52,7 +53,7 @@ def draw(run: Run) -> None:
         try:
             asked = question.draw(run, opened)
         except StudyError as error:
-            st.error(plain.message(error), icon=":material/error:")
+            st.error(escape.message(error), icon=":material/error:")
             asked = None
     if asked is None or not stages:
         with middle:
@@ -61,18 +62,18 @@ def draw(run: Run) -> None:
         return
     said = opened.predict(asked.item)
     with middle:
-        st.html(f'<h2 class="up-title">The model says “{plain.isolated(said.prediction)}”. Why?</h2>')
+        st.html(f'<h2 class="up-title">The model says “{escape.isolated(said.prediction)}”. Why?</h2>')
         chosen = target.choose(tuple(opened.classes), said.prediction)
         choices = controls.draw(run, stages, (state.INFLUENCE,))
     query = row(run, opened, asked, said, chosen)
     answer = answer_html(opened, query, asked, chosen)
     with left:
         for note in asked.notes:
-            st.caption(plain.for_markdown(note))
+            st.caption(escape.for_markdown(note))
         st.html(answer)  # before its lists, which take longer
     with middle:
         view = new_view(run, opened, asked, query, chosen, choices)
-        st.markdown(target.rule(chosen, plain.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
+        st.markdown(target.rule(chosen, escape.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
         cards.draw(view)
         question_text = f"The model says “{said.prediction}”. Why?"
         exports.draw(view, question_text, target.words(chosen), answer, state.link() if asked.linked else None)
@@ -138,9 +139,9 @@ def answer_html(opened: Live, query: pd.Series, asked: question.Question, chosen
     if text is not None:
         shown = f'<div class="up-text"><p dir="auto">{prediction.text_html(text, asked.read)}</p></div>'
     facts = (
-        f"<dl><dt>Predicted</dt><dd><bdi>{plain.for_html(query['prediction'])}</bdi></dd>"
+        f"<dl><dt>Predicted</dt><dd><bdi>{escape.for_html(query['prediction'])}</bdi></dd>"
         f"<dt>Confidence</dt><dd>{theme.percent(float(query['confidence']))}</dd>"
-        f"<dt>Loss of <bdi>{plain.for_html(chosen.of)}</bdi></dt>"
+        f"<dt>Loss of <bdi>{escape.for_html(chosen.of)}</bdi></dt>"
         f"<dd>{theme.number(float(query['loss']))} nat</dd></dl>"
     )
     kind = "up-prediction" + (" up-has-text" if text is not None else "")

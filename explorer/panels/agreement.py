@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import comparison, components, plain, theme
+from explorer import comparison, components
 from explorer.panels import histogram, joined_lists, scatter, single_cards
+from explorer.ui import escape, theme
 
 
 def draw(pair: comparison.Pair) -> None:
@@ -75,8 +76,8 @@ def draw_tables(pair: comparison.Pair) -> None:
 def question(pair: comparison.Pair) -> str:
     """What is compared, escaped for HTML."""
     a, b = pair.a, pair.b
-    said = [f"“{plain.isolated(side.query['prediction'])}”" for side in (a, b)]
-    names = [plain.isolated(side.run.name) for side in (a, b)]
+    said = [f"“{escape.isolated(side.query['prediction'])}”" for side in (a, b)]
+    names = [escape.isolated(side.run.name) for side in (a, b)]
     if a.asked == b.asked:
         return f"Why did {names[0]} say {said[0]}? Both sides are the same: change one of them"
     if a.run.name != b.run.name and said[0] == said[1]:

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from explorer import evidence, plain, state, theme, verdict
+from explorer import evidence, verdict
+from explorer.ui import escape, state, theme
 from influence.run.reading import Run
 
 STEADY = {verdict.YES: ("●", "Steady"), verdict.PARTLY: ("◐", "Partly steady"), verdict.NO: ("○", "Unsteady")}
@@ -31,8 +32,8 @@ def html(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Uni
     link = state.address(state.TRUST_PAGE, query=run.queries()["id"].iloc[position])
     kind = "" if badge.known else " up-quiet"
     return (
-        f'<a class="up-badge{kind}" href="{plain.for_html(link)}" title="{plain.for_html(badge.detail)}">'
-        f'<span aria-hidden="true">{badge.symbol}</span> {plain.for_html(badge.words)} →</a>'
+        f'<a class="up-badge{kind}" href="{escape.for_html(link)}" title="{escape.for_html(badge.detail)}">'
+        f'<span aria-hidden="true">{badge.symbol}</span> {escape.for_html(badge.words)} →</a>'
     )
 
 

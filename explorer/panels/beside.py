@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer import comparison, pictures, plain, runs, state
+from explorer import comparison, runs
 from explorer.comparison import Side
 from explorer.panels import agreement, joined_lists, prediction, scatter, target
+from explorer.ui import escape, pictures, state
 from explorer.view import View
 from influence.live import Target
 
@@ -45,7 +46,7 @@ def draw(view: View, chosen: Target) -> None:
 
 def _drawn(pair: comparison.Pair, classes: list[str]) -> None:
     st.html(f'<h2 class="up-title">{agreement.question(pair)}</h2>')
-    st.caption(plain.for_markdown(f"A is the question above, B {_asked_text(pair.b)}."))
+    st.caption(escape.for_markdown(f"A is the question above, B {_asked_text(pair.b)}."))
     with st.container(key="compared"):
         left, right = st.columns([55, 45], gap="large")
     with left:
@@ -68,11 +69,11 @@ def _remembered(own: Side) -> list[Side]:
 def _asked_text(side: Side) -> str:
     """A question in a few words, as text."""
     if side.new is None or side.target is None:
-        return f"test item #{side.query['id']}, its loss of “{plain.visible(side.query['label'])}”"
+        return f"test item #{side.query['id']}, its loss of “{escape.visible(side.query['label'])}”"
     return f"asked before: {_name(side.new)}, {target.words(side.target)}"
 
 
 def _name(query: pd.Series) -> str:
     text = pictures.text(query)
-    said = f"said {plain.visible(query['prediction'])}"
-    return f"a picture that it {said}" if text is None else f"“{plain.beginning(text, BEGINNING)}”, {said}"
+    said = f"said {escape.visible(query['prediction'])}"
+    return f"a picture that it {said}" if text is None else f"“{escape.beginning(text, BEGINNING)}”, {said}"

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import columns, components, lists, pictures, plain, splits, state, theme
+from explorer import columns, components, lists, splits
 from explorer.panels import controls, note, text_card
+from explorer.ui import escape, pictures, state, theme
 from explorer.view import View
 from influence.errors import RunError
 
@@ -22,7 +23,7 @@ def draw(view: View) -> None:
     for problem in view.splits.problems:
         state.notice(splits.problem_text(problem))
     if isinstance(view.leads, RunError):
-        state.notice(f"{plain.message(view.leads)} What shows up everywhere is not marked.")
+        state.notice(f"{escape.message(view.leads)} What shows up everywhere is not marked.")
     components.cards(key="cards", data=sent, on_picked_change=_pick)
     if said := overlap_text(view):
         st.caption(said)
@@ -166,7 +167,7 @@ def _card(view: View, place: int, largest: float) -> dict[str, object]:
         "label": theme.group_name(example["label"]),
         "detail": _by(view, place) + f"#{example['id']}" + ("" if _by_relative(view) else _said(example)),
         "image": pictures.data_url(example),
-        "alt": f"Example {example['id']}, label {plain.visible(example['label'])}",
+        "alt": f"Example {example['id']}, label {escape.visible(example['label'])}",
         "score": _arrow(view, score) + value,
         "full": view.unit.full(score),
         "width": width,
@@ -206,7 +207,7 @@ def _said(example: pd.Series) -> str:
     """What the stage's own model said if it was wrong; nothing where the stage has no classes."""
     said = pictures.words(example, "prediction")
     wrong = said is not None and said != example["label"]
-    return f" said {plain.visible(said)} {theme.WRONG}" if wrong else ""
+    return f" said {escape.visible(said)} {theme.WRONG}" if wrong else ""
 
 
 def _by(view: View, place: int) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer import evidence, plain, theme
+from explorer import evidence
+from explorer.ui import escape, theme
 from influence.run.reading import Run
 
 
@@ -22,11 +23,11 @@ def draw(run: Run) -> None:
 
 def html(facts: pd.DataFrame) -> str:
     """The table as HTML, in which long lists of names wrap, with everything escaped."""
-    head = "".join(f'<th scope="col">{plain.for_html(name)}</th>' for name in facts.columns)
+    head = "".join(f'<th scope="col">{escape.for_html(name)}</th>' for name in facts.columns)
     lines = "".join(
-        f'<tr><th scope="row">{plain.for_html(name)}</th>'
+        f'<tr><th scope="row">{escape.for_html(name)}</th>'
         # Names of parameters may be broken at their dots.
-        + "".join(f"<td>{plain.for_html(value).replace('.', '.<wbr>')}</td>" for value in row)
+        + "".join(f"<td>{escape.for_html(value).replace('.', '.<wbr>')}</td>" for value in row)
         + "</tr>"
         for name, row in zip(facts.index, facts.to_numpy().tolist(), strict=True)
     )
@@ -86,7 +87,7 @@ def notes(run: Run) -> list[str]:
         if skipped:
             found.append(f"{theme.WRONG} {len(skipped)} parameters of {name} are skipped: their part is in no score.")
     found += [str(warning) for warning in run.manifest.get("warnings", [])]
-    return [plain.for_markdown(note) for note in found] or ["Nothing met while computing speaks against the scores."]
+    return [escape.for_markdown(note) for note in found] or ["Nothing met while computing speaks against the scores."]
 
 
 def listed(names: list[str], most: int = 6) -> str:
@@ -94,7 +95,7 @@ def listed(names: list[str], most: int = 6) -> str:
     if not names:
         return "none"
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(plain.visible, names[:most])) + more
+    return ", ".join(map(escape.visible, names[:most])) + more
 
 
 def _number(value: object, none: str = "not known") -> str:

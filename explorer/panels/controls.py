@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer import diverse, lists, plain, runs, splits, state, theme
+from explorer import diverse, lists, runs, splits
 from explorer.panels import explain
+from explorer.ui import escape, state, theme
 from explorer.view import View
 from influence.live import Target
 from influence.run.reading import Run
@@ -134,7 +135,7 @@ def chips(view: View) -> None:
             )  # fmt: skip
         if view.group is not None:
             what, several = ("Source", "sources") if view.by == state.SOURCE else ("Class", "classes")
-            name = plain.for_markdown(theme.group_name(view.group))
+            name = escape.for_markdown(theme.group_name(view.group))
             st.button(
                 f"{what} {name}: {int(view.kept.sum()):,} items", icon=":material/close:",
                 key="clear_group", help=f"Show all {several} again", on_click=state.click, args=(state.GROUP, None),

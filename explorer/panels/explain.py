@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import live, plain, state, theme
+from explorer import live
 from explorer.panels import target
+from explorer.ui import escape, state, theme
 from explorer.view import View
 from influence.errors import UpstreamError
 from influence.live import Target
@@ -31,7 +32,7 @@ def choose(run: Run, query: pd.Series) -> Target | None:
     if chosen == MARGIN:
         others = [name for name in classes(run) if name != said]
         usual = true if true in others else others[0]
-        against = target.pick(f"{plain.for_markdown(said)} rather than", others, usual, state.AGAINST, 190)
+        against = target.pick(f"{escape.for_markdown(said)} rather than", others, usual, state.AGAINST, 190)
         return Target(said, against)
     return Target(said) if chosen == PREDICTED and said != true else None
 
@@ -49,7 +50,7 @@ def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.nda
         opened = live.opened(run)
         return live.scores(opened, opened.stored(position), wanted)[stage]
     except UpstreamError as error:
-        state.notice(f"{plain.message(error)} The loss of the true class is explained instead.")
+        state.notice(f"{escape.message(error)} The loss of the true class is explained instead.")
         return None
 
 
@@ -77,8 +78,8 @@ def question(query: pd.Series, wanted: Target | None, name: Callable[[object], s
 def rule(query: pd.Series, wanted: Target | None, stage: str) -> str:
     """The sign rule, as Streamlit markdown."""
     if wanted is not None:
-        return target.rule(wanted, plain.for_markdown(stage))
+        return target.rule(wanted, escape.for_markdown(stage))
     true = (
-        "" if query["prediction"] == query["label"] else f", of its true class “{plain.for_markdown(query['label'])}”"
+        "" if query["prediction"] == query["label"] else f", of its true class “{escape.for_markdown(query['label'])}”"
     )
-    return theme.sign_rule(plain.for_markdown(stage), f"this prediction{true}")
+    return theme.sign_rule(escape.for_markdown(stage), f"this prediction{true}")

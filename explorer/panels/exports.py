@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import notes, plain, report, state, theme
+from explorer import notes, report
 from explorer.panels import cards, groups, histogram, identity, note, tables
 from explorer.spreadsheet import csv
+from explorer.ui import escape, state, theme
 from explorer.view import View
 
 CARE = theme.CARE.replace("*", "")
@@ -36,7 +37,7 @@ def draw(view: View, question: str, explained: str, prediction: str, link: str |
         st.download_button(
             "All scores as CSV", lambda: csv(everything(view, explained)), f"{name}-scores.csv", "text/csv",
             key="export_scores", icon=":material/download:", on_click="ignore",
-            help=f"Every {plain.for_markdown(theme.stage_word(view.stage))} example with its score, strongest first",
+            help=f"Every {escape.for_markdown(theme.stage_word(view.stage))} example with its score, strongest first",
         )  # fmt: skip
         st.download_button(
             "Report", lambda: report.page(contents(view, question, explained, prediction, link, written)),

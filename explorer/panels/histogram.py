@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, lists, state, theme
+from explorer import components, lists
+from explorer.ui import state, theme
 from explorer.view import View
 
 

@@ -8,8 +8,8 @@ import json
 import pandas as pd
 import streamlit as st
 
-from explorer import theme
-from explorer.plain import for_markdown
+from explorer.ui import theme
+from explorer.ui.escape import for_markdown
 from influence.run.reading import Run
 
 

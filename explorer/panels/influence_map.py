@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, labels, lists, pictures, plain, regions, runs, served, state, theme
+from explorer import components, labels, lists, regions, runs, served
+from explorer.ui import escape, pictures, state, theme
 from explorer.view import View
 from influence.run.reading import Run
 
@@ -25,7 +26,7 @@ def begin(run: Run) -> None:
 
 def draw(view: View) -> None:
     table = runs.mapped(view.run)
-    stage = plain.for_markdown(theme.stage_word((view.run.manifest.get("map") or {}).get("stage", "")))
+    stage = escape.for_markdown(theme.stage_word((view.run.manifest.get("map") or {}).get("stage", "")))
     st.html(
         '<h2 class="up-title">Map</h2>' if table is None else f'<h2 class="up-title">Map of the {stage} examples</h2>'
     )
@@ -112,7 +113,7 @@ def _star(view: View) -> dict[str, object] | None:
     query = view.query
     if not ({"x", "y"} <= set(query.index)) or not np.isfinite([query["x"], query["y"]]).all():
         return None
-    said, true = plain.visible(query["prediction"]), plain.visible(query["label"])
+    said, true = escape.visible(query["prediction"]), escape.visible(query["label"])
     title, text = f"test item #{query['id']}, projected", f"true {true}, predicted {said}"
     if view.position < 0:
         title, text = "your question", f"predicted {said}"
@@ -123,7 +124,7 @@ def _star(view: View) -> dict[str, object] | None:
 def _caption(view: View, stage: str, mode: str) -> list[str]:
     """What stands on a saved map: of what it is, and what the signs mean."""
     query = view.query
-    said, true = plain.beginning(query["prediction"], 40), plain.beginning(query["label"], 40)
+    said, true = escape.beginning(query["prediction"], 40), escape.beginning(query["label"], 40)
     colours = {
         state.INFLUENCE: f"Coloured by influence on test item #{query['id']} (predicted {said}, true {true})",
         state.LABEL: "Coloured by label",
@@ -165,7 +166,7 @@ def _legend(view: View, table: pd.DataFrame, mode: str) -> None:
         shown = theme.stage_word(view.stage).capitalize()
         triangles = f"{shown} examples have no place on this map; it keeps the others. "
     caption = f"{triangles}{star}{note}Neighbourhoods mean something, axes and distances do not."
-    st.caption(plain.for_markdown(caption))
+    st.caption(escape.for_markdown(caption))
 
 
 def _ramp(*colours: str) -> str:
@@ -186,4 +187,4 @@ def _swatches(view: View, table: pd.DataFrame) -> list[str]:
 
 def _swatch(colour: str, name: str) -> str:
     dot = f'<i class="up-dot" style="background:{colour}"></i>'
-    return f'<span title="{plain.for_html(name)}">{dot}{plain.for_html(name)}</span>'
+    return f'<span title="{escape.for_html(name)}">{dot}{escape.for_html(name)}</span>'

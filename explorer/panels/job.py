@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer import jobs, plain
+from explorer import jobs
+from explorer.ui import escape
 
 
 def draw(run: Path, what: str) -> bool:
@@ -22,7 +23,7 @@ def draw(run: Path, what: str) -> bool:
     if job.what == what and job.state in (jobs.FAILED, jobs.CANCELLED):
         with st.container(horizontal=True, vertical_alignment="center"):
             if job.state == jobs.FAILED:
-                st.error(plain.message(job.problem), icon=":material/error:")
+                st.error(escape.message(job.problem), icon=":material/error:")
             else:
                 st.info("Cancelled. What was finished is kept: the next time goes on from there.")
             st.button("Dismiss", key=f"dismiss-{what}", on_click=jobs.forget, args=(run,))
@@ -43,7 +44,7 @@ def _progress(run: Path) -> None:
 def text(job: jobs.Job) -> str:
     """What it is doing and for how long, as markdown."""
     of = f" of about {_time(job.seconds)}" if job.seconds else ""
-    return f"{plain.for_markdown(job.step)} · {_time(job.elapsed)}{of}"
+    return f"{escape.for_markdown(job.step)} · {_time(job.elapsed)}{of}"
 
 
 def _time(seconds: float) -> str:

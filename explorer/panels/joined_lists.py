@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from explorer import columns, comparison, components, notes, pictures, plain, state, theme
+from explorer import columns, comparison, components, notes
 from explorer.panels import cards, controls, note
+from explorer.ui import escape, pictures, state, theme
 from influence.errors import RunError
 
 PREVIEW = 120
@@ -55,7 +56,7 @@ def _marks(number: int, everywhere: frozenset[int], noted: Mapping[int, notes.No
     """Signs that stand on an example's card, as on Explore, each with what it means."""
     found = [{"text": theme.EVERYWHERE, "title": cards.EVERYWHERE_TITLE}] if number in everywhere else []
     if written := noted.get(number):
-        found.append({"text": "✎", "title": f"Noted: {plain.beginning(written.said, 200)}"})
+        found.append({"text": "✎", "title": f"Noted: {escape.beginning(written.said, 200)}"})
     return found
 
 
@@ -80,11 +81,11 @@ def _card(pair: comparison.Pair, at: int, place: int, other: np.ndarray, where: 
     return {
         "id": str(example["id"]),
         "href": href(pair, int(example["id"])),
-        "label": plain.visible(title) if title else theme.group_name(example["label"]),
+        "label": escape.visible(title) if title else theme.group_name(example["label"]),
         "detail": f"#{example['id']}",
         "image": pictures.data_url(example),
-        "alt": f"Example {example['id']}, label {plain.visible(example['label'])}",
-        "text": None if text is None else plain.beginning(text, PREVIEW),
+        "alt": f"Example {example['id']}, label {escape.visible(example['label'])}",
+        "text": None if text is None else escape.beginning(text, PREVIEW),
         "score": unit.text(score),
         "full": unit.full(score),
         "width": abs(score) / largest if largest else 0.0,
@@ -104,5 +105,5 @@ def table(pair: comparison.Pair) -> pd.DataFrame:
     rows = pair.examples.set_index("id").loc[listed["id"]]
     for name in ("title", "source", "text"):
         if name in rows:
-            listed[name] = [plain.visible(text) for text in rows[name].fillna("")]
+            listed[name] = [escape.visible(text) for text in rows[name].fillna("")]
     return listed

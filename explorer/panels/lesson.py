@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from explorer import components, lessons, plain, queries, state, theme
+from explorer import components, lessons, queries
 from explorer.lessons import STEPS, Step
 from explorer.panels import explain
 from explorer.scene import Scene
+from explorer.ui import escape, state, theme
 from influence.run.reading import Run
 
 DEFAULTS: dict[str, object] = {
@@ -95,7 +96,7 @@ def draw(run: Run, place: int) -> None:
         st.session_state[state.ANSWERED] = answered() | {place}
     with st.container(key="lesson_card"):
         st.html(_progress(place))
-        st.html(f'<h2 class="up-title">{plain.for_html(step.title)}</h2>')
+        st.html(f'<h2 class="up-title">{escape.for_html(step.title)}</h2>')
         if lack:
             st.info(f"{lack} Go on with the next step.", icon=":material/info:")
         else:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import charts, components, evidence, plain, state, theme
+from explorer import charts, components, evidence
 from explorer.panels import controls
+from explorer.ui import escape, state, theme
 from influence.run.reading import Run
 
 WORDS = {
@@ -186,4 +187,4 @@ def _words(run: Run, check: str, start: str) -> None:
     """What the summary says of a check, each sentence once."""
     figures = evidence.figures(run, check, start).values()
     for words in dict.fromkeys(figure.words for figure in figures):
-        st.caption(plain.for_markdown(words))
+        st.caption(escape.for_markdown(words))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import matching, plain, runs, state, switching
+from explorer import matching, runs, switching
+from explorer.ui import escape, state
 from influence.run.reading import Run
 
 
@@ -27,6 +28,6 @@ def titles(family: list[Run]) -> dict[str, str]:
     variants = [str(run.manifest.get("variant") or "") for run in family]
     telling = all(variants) and len(set(variants)) == len(variants)
     return {
-        run.name: plain.for_markdown(variant.capitalize() if telling else run.name)
+        run.name: escape.for_markdown(variant.capitalize() if telling else run.name)
         for run, variant in zip(family, variants, strict=True)
     }

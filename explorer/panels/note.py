@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer import notes, plain, state, theme
+from explorer import notes
+from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import Run
 
@@ -18,12 +19,12 @@ def of(run: Run) -> notes.Notes:
     try:
         found = notes.read(run)
     except RunError as error:
-        state.notice(plain.message(error))
+        state.notice(escape.message(error))
         return notes.Notes()
     if found.damaged:
         lines = ", ".join(map(str, found.damaged[:5])) + (" …" if len(found.damaged) > 5 else "")
         state.notice(
-            f"{plain.for_markdown(notes.file(run))} is damaged in line {lines}, which is left as it is. The other "
+            f"{escape.for_markdown(notes.file(run))} is damaged in line {lines}, which is left as it is. The other "
             "notes are shown, and new ones can be written."
         )
     return found
@@ -33,7 +34,7 @@ def marked(cards: Iterable[dict[str, Any]], noted: Mapping[int, notes.Note]) -> 
     """Put a mark on the cards of items that have a note; what it says is told on hover."""
     for card in cards:
         if found := noted.get(int(card["id"])):
-            card["noted"] = plain.beginning(found.said, 200)
+            card["noted"] = escape.beginning(found.said, 200)
 
 
 def draw(run: Run, table: str, row: pd.Series, key: str) -> None:
@@ -57,7 +58,7 @@ def _form(run: Run, table: str, number: int, note: notes.Note | None, name: str)
     # What a visitor is typing survives another's note; what is shown is the one that was there at first.
     own = f"{name}-{run.name}-{table}-{number}"
     with st.form(own, border=False):
-        st.markdown(f"**{plain.for_markdown(what)} #{number}**")
+        st.markdown(f"**{escape.for_markdown(what)} #{number}**")
         st.pills(
             "Tags", notes.TAGS, selection_mode="multi", default=list(note.tags) if note else [], key=f"{own}-tags",
             wrap=True,
@@ -69,7 +70,7 @@ def _form(run: Run, table: str, number: int, note: notes.Note | None, name: str)
         seen = note.time if note else ""
         st.form_submit_button("Save", type="primary", on_click=_save, args=(run, table, number, own, seen))
     if note:
-        st.caption(f"Written {plain.for_markdown(note.time[:16].replace('T', ' '))} UTC. Empty it to take it back.")
+        st.caption(f"Written {escape.for_markdown(note.time[:16].replace('T', ' '))} UTC. Empty it to take it back.")
 
 
 def _save(run: Run, table: str, number: int, own: str, seen: str) -> None:
@@ -79,11 +80,11 @@ def _save(run: Run, table: str, number: int, own: str, seen: str) -> None:
         before = notes.read(run).latest.get((table, number))
         notes.write(run, notes.Note(table, number, tags, text, state.here()))
     except RunError as error:
-        state.notice(plain.message(error))
+        state.notice(escape.message(error))
         return
     if before is not None and before.time != seen:
         state.notice(
-            f"Meanwhile somebody else had noted “{plain.for_markdown(plain.beginning(before.said, 300))}” there. Yours "
-            "is shown now; theirs is kept in the file."
+            f"Meanwhile somebody else had noted “{escape.for_markdown(escape.beginning(before.said, 300))}” there. "
+            "Yours is shown now; theirs is kept in the file."
         )
     st.toast("Kept." if tags or text else "The note was taken back.")

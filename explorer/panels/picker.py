@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer import components, pictures, plain, queries, state, theme
+from explorer import components, queries
+from explorer.ui import escape, pictures, state, theme
 from influence.run.reading import Run
 
 PAGE = 16
@@ -47,7 +48,7 @@ def chosen(run: Run) -> int:
         if wanted:
             state.click(state.QUERY, None)
             state.notice(
-                f"This run has no prediction with id “{plain.for_markdown(wanted)}”; "
+                f"This run has no prediction with id “{escape.for_markdown(wanted)}”; "
                 f"shown is the one that it opens on, {table['id'].iloc[position]}."
             )
     return position
@@ -58,7 +59,7 @@ def chosen_cell(classes: list[str]) -> tuple[str, str] | None:
     text = state.clicked(state.CELL)
     cell = queries.parse_cell(text, classes) if text else None
     if text and cell is None:
-        state.notice(f"The link names a cell “{plain.for_markdown(text)}” that this run's confusion matrix lacks.")
+        state.notice(f"The link names a cell “{escape.for_markdown(text)}” that this run's confusion matrix lacks.")
         state.click(state.CELL, None)
     return cell
 
@@ -69,7 +70,7 @@ def chosen_words(table: pd.DataFrame) -> str | None:
     if words is None:
         return None
     if not words.strip() or "text" not in table or not queries.holding(table, words[:LONGEST]).any():
-        state.notice(f"No prediction holds the words “{plain.for_markdown(words[:LONGEST])}”; all are listed.")
+        state.notice(f"No prediction holds the words “{escape.for_markdown(words[:LONGEST])}”; all are listed.")
         state.click(state.WORDS, None)
         return None
     return words[:LONGEST]
@@ -92,7 +93,7 @@ def _find(run: Run) -> None:
         _list_words(run, wanted)
     elif wanted:
         what = "id or words" if "text" in table else "id"
-        state.notice(f"No prediction has the {what} “{plain.for_markdown(wanted)}”; nothing was changed.")
+        state.notice(f"No prediction has the {what} “{escape.for_markdown(wanted)}”; nothing was changed.")
 
 
 def _confusion(run: Run, counts: pd.DataFrame, cell: tuple[str, str] | None) -> None:
@@ -107,8 +108,8 @@ def _confusion(run: Run, counts: pd.DataFrame, cell: tuple[str, str] | None) -> 
     components.confusion(
         key="confusion",
         data={
-            "classes": [plain.visible(name) for name in counts.index],
-            "short": [plain.visible(name) for name in queries.short_names(list(counts.index))],
+            "classes": [escape.visible(name) for name in counts.index],
+            "short": [escape.visible(name) for name in queries.short_names(list(counts.index))],
             "counts": counts.to_numpy().tolist(),
             "cell": queries.cell_text(cell, list(counts.index)) if cell else None,
         },
@@ -130,12 +131,12 @@ def _chips(cell: tuple[str, str] | None, words: str | None, count: int) -> None:
     """What narrows the list down, each with a button that takes it back."""
     if cell:
         st.button(
-            f"True {plain.for_markdown(cell[0])}, predicted {plain.for_markdown(cell[1])}", icon=":material/close:",
+            f"True {escape.for_markdown(cell[0])}, predicted {escape.for_markdown(cell[1])}", icon=":material/close:",
             key="clear_cell", help="Show all cells again", on_click=state.click, args=(state.CELL, None),
         )  # fmt: skip
     if words:
         st.button(
-            f"Words “{plain.for_markdown(words)}”: {count:,} {'item' if count == 1 else 'items'}",
+            f"Words “{escape.for_markdown(words)}”: {count:,} {'item' if count == 1 else 'items'}",
             icon=":material/close:", key="clear_words", help="Show all texts again", on_click=state.click,
             args=(state.WORDS, None),
         )  # fmt: skip
@@ -186,7 +187,7 @@ def _step(table: pd.DataFrame, positions: list[int], current: int, by: int) -> N
 
 def _item(query: pd.Series, current: bool) -> dict[str, object]:
     right = query["prediction"] == query["label"]
-    said, true, text = plain.visible(query["prediction"]), plain.visible(query["label"]), pictures.text(query)
+    said, true, text = escape.visible(query["prediction"]), escape.visible(query["label"]), pictures.text(query)
     item: dict[str, object] = {
         "id": str(query["id"]),
         "image": pictures.data_url(query),
@@ -197,8 +198,8 @@ def _item(query: pd.Series, current: bool) -> dict[str, object]:
     if text is None:
         return item
     return item | {
-        "text": plain.beginning(text, PREVIEW),
-        "head": plain.beginning(pictures.words(query, "title") or "", PREVIEW),
+        "text": escape.beginning(text, PREVIEW),
+        "head": escape.beginning(pictures.words(query, "title") or "", PREVIEW),
         "verdict": f"{said} {theme.RIGHT}" if right else f"{said} {theme.WRONG} · true {true}",
     }
 

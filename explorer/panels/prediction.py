@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import pictures, splits, state, texts, theme
-from explorer.plain import for_html
+from explorer import splits, texts
+from explorer.ui import pictures, state, theme
+from explorer.ui.escape import for_html
 from explorer.view import View
 
 MOST = 10

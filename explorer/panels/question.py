@@ -8,7 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from explorer import components, live, pictures, plain, queries, state
+from explorer import components, live, queries
+from explorer.ui import escape, pictures, state
 from influence.errors import StudyError
 from influence.live import Live
 from influence.run.reading import Run
@@ -61,7 +62,7 @@ def _test_item(run: Run) -> int:
     ids = run.queries()["id"].astype(str).tolist()
     named = state.clicked(state.START)
     if named is not None and named not in ids:
-        state.notice(f"This run has no test item “{plain.for_markdown(named)}” to start from; the first is taken.")
+        state.notice(f"This run has no test item “{escape.for_markdown(named)}” to start from; the first is taken.")
         state.click(state.START, None)
     return ids.index(st.selectbox(
         "Test item", ids, key=state.START, bind="query-params", on_change=_take_text, args=(run,),

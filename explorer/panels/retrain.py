@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from explorer import evidence, jobs, leaving_out, plain, state, theme
+from explorer import evidence, jobs, leaving_out
 from explorer.leaving_out import Effect
 from explorer.panels import job, validating
+from explorer.ui import escape, state, theme
 from influence.run.reading import Run
 
 STARTS = {state.FROM_SOLUTION: evidence.SOLUTION, state.FROM_SCRATCH: evidence.SCRATCH}
@@ -84,7 +85,7 @@ def effect_html(effect: Effect, count: int, method: str, whole: Effect | None = 
     way = "all over again from scratch" if effect.start == evidence.SCRATCH else "on from the solution"
     size = f"{theme.number(abs(effect.measured) * measured_unit.factor)} {measured_unit.name}"
     words = (
-        f"Really trained {way} without {without}: the loss of {plain.for_html(of)} {direction} by <b>{size}</b>."
+        f"Really trained {way} without {without}: the loss of {escape.for_html(of)} {direction} by <b>{size}</b>."
         f"{turned(effect)}"
     )
     if not unit.name:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import plain, state
 from explorer.panels import controls, note, retrain
+from explorer.ui import escape, state
 from explorer.view import View
 
 
@@ -27,4 +27,4 @@ def draw(view: View) -> None:
 
 def way(link: str, words: str) -> None:
     """A link that leads on; `words` are our own."""
-    st.html(f'<a class="up-way" href="{plain.for_html(link)}">{words} →</a>', width="content")
+    st.html(f'<a class="up-way" href="{escape.for_html(link)}">{words} →</a>', width="content")

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import comparison, components, served, theme
+from explorer import comparison, components, served
 from explorer.panels import joined_lists
+from explorer.ui import theme
 
 HEIGHT = 440
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from explorer import comparison, matching, pictures, plain, queries, runs, sides, splits, state, switching
+from explorer import comparison, matching, queries, runs, sides, splits, switching
 from explorer.panels import explain, prediction, target
+from explorer.ui import escape, pictures, state
 
 EXPLAINS = {sides.TRUE: "True class", sides.PREDICTED: "Predicted class", sides.MARGIN: "Margin"}
 EXPLAINS_HELP = (
@@ -60,7 +61,7 @@ def draw(choice: sides.Choice) -> None:
     st.html(prediction.prediction_html(choice.query, classes, read, LIKELIEST))
     asked = sides.target_of(choice)
     if asked is not None:
-        st.caption(f"Explained: {plain.for_markdown(target.words(asked))}.")
+        st.caption(f"Explained: {escape.for_markdown(target.words(asked))}.")
 
 
 def _select(
@@ -86,7 +87,7 @@ def _select(
     st.session_state[key] = value
     st.selectbox(
         label, options, key=key, on_change=choose, width=width, help=about,
-        format_func=lambda name: plain.visible((words or {}).get(name, name)),
+        format_func=lambda name: escape.visible((words or {}).get(name, name)),
     )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def _steps(keys: sides.Keys, choice: sides.Choice, usual: int | None) -> None:
         if found is not None:
             go(found)
         elif wanted:
-            state.notice(f"No prediction has “{plain.for_markdown(wanted)}”; nothing was changed.")
+            state.notice(f"No prediction has “{escape.for_markdown(wanted)}”; nothing was changed.")
 
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=f"steps_{keys.name}"):
         # Arrow keys step through A; where B is the same prediction of another model, it comes along.

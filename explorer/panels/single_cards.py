@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, pictures, plain, theme
+from explorer import components
 from explorer.spreadsheet import csv
+from explorer.ui import escape, pictures, theme
 
 PREVIEW = 400
 """Characters of a text on a card."""
@@ -32,17 +33,17 @@ def card(
     `href` the card is a link, else a press is an event.
     """
     wrong = "prediction" in row and row["prediction"] != row["label"]
-    said = f" said {plain.visible(row['prediction'])} {theme.WRONG}" if wrong else ""
+    said = f" said {escape.visible(row['prediction'])} {theme.WRONG}" if wrong else ""
     title, text = pictures.words(row, "title"), pictures.text(row)
     label = theme.group_name(row["label"])
     sent: dict[str, object] = {
         **({"href": href} if href else {}),
         "id": str(row["id"]),
         "sign": sign,
-        "label": plain.visible(title) if title else label,
+        "label": escape.visible(title) if title else label,
         "detail": (f"{label} · " if title else "") + f"#{row['id']}{said}",
         "image": pictures.data_url(row),
-        "alt": f"Number {row['id']}, label {plain.visible(row['label'])}",
+        "alt": f"Number {row['id']}, label {escape.visible(row['label'])}",
         "score": value,
         "full": full,
         "width": width,
@@ -50,7 +51,7 @@ def card(
         "placed": True,
         "where": where,
     }
-    return sent if text is None else sent | {"pieces": [{"text": plain.beginning(text, PREVIEW)}], "spoken": ""}
+    return sent if text is None else sent | {"pieces": [{"text": escape.beginning(text, PREVIEW)}], "spoken": ""}
 
 
 def scored(

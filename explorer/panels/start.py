@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer import computing, plain, runs, state, theme
+from explorer import computing, runs
+from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import read_manifest
 
@@ -31,10 +32,10 @@ def draw(root: Path, bad: dict[str, str]) -> None:
         st.markdown(
             "Upstream shows which **pretraining** examples made a **finetuned** model right or wrong. It reads *runs*: "
             "folders that hold one finetuned model and what each of its predictions came from. "
-            f"It looks for them in {plain.for_markdown(root)}."
+            f"It looks for them in {escape.for_markdown(root)}."
         )
         for message in bad.values():
-            st.error(plain.message(message), icon=":material/error:")
+            st.error(escape.message(message), icon=":material/error:")
         st.html(chain_html())
         _compute(root, now)
         _own()
@@ -55,7 +56,7 @@ def _compute(root: Path, now: computing.Status) -> None:
         watch(root)
         return
     if now.state == computing.FAILED:
-        st.error(f"The example could not be computed. {plain.message(now.message)}", icon=":material/error:")
+        st.error(f"The example could not be computed. {escape.message(now.message)}", icon=":material/error:")
     elif now.state == computing.STOPPED:
         st.info("The computation was stopped. Its finished steps are kept.", icon=":material/info:")
     begun = now.state != computing.NONE
@@ -80,9 +81,9 @@ def watch(root: Path, steps: bool = True) -> None:
     if others or now.state != computing.RUNNING:
         st.rerun()
     known = f"{now.fraction:.0%}" if now.fraction is not None else "…"
-    st.progress(now.fraction or 0.0, text=plain.for_markdown(f"{now.step or 'starting'}: {known}"))
+    st.progress(now.fraction or 0.0, text=escape.for_markdown(f"{now.step or 'starting'}: {known}"))
     if steps:
-        done = "".join(f"<li>{theme.RIGHT} {plain.for_html(step)}, {seconds:.0f} s</li>" for step, seconds in now.done)
+        done = "".join(f"<li>{theme.RIGHT} {escape.for_html(step)}, {seconds:.0f} s</li>" for step, seconds in now.done)
         st.html(f'<ul class="up-steps up-quiet">{done}</ul>')
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.button("Cancel", key="cancel", on_click=computing.stop, args=(root,), help="Finished steps are kept.")
@@ -93,7 +94,7 @@ def _start(root: Path) -> None:
     try:
         computing.start(root)
     except RunError as error:
-        state.notice(plain.message(error))
+        state.notice(escape.message(error))
 
 
 def _own() -> None:
@@ -119,7 +120,7 @@ def gone(root: Path, good: list[str], bad: dict[str, str]) -> None:
     if before not in bad or good:
         why = bad.get(before) or f"Run {before}, which was shown here, is no longer in {root}."
         other = " Another run is shown below." if good else ""
-        st.error(plain.message(why) + other, icon=":material/error:")
+        st.error(escape.message(why) + other, icon=":material/error:")
 
 
 def missing(root: Path, wanted: str, bad: dict[str, str]) -> None:
@@ -132,7 +133,7 @@ def missing(root: Path, wanted: str, bad: dict[str, str]) -> None:
             message = f"The link names run {wanted}, which is not in {root}."
         except RunError as error:
             message = str(error)
-    st.error(plain.message(message) + " Another run is shown below.", icon=":material/error:")
+    st.error(escape.message(message) + " Another run is shown below.", icon=":material/error:")
 
 
 def others(root: Path, bad: dict[str, str]) -> None:
@@ -145,4 +146,4 @@ def others(root: Path, bad: dict[str, str]) -> None:
         return
     with st.expander(f"{len(bad)} more {'run' if len(bad) == 1 else 'runs'} in this folder cannot be shown"):
         for message in bad.values():
-            st.warning(plain.message(message), icon=":material/warning:")
+            st.warning(escape.message(message), icon=":material/warning:")

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import lists, plain, runs, state
+from explorer import lists, runs
+from explorer.ui import escape, state
 from explorer.view import View
 
 
@@ -59,7 +60,7 @@ def listed(view: View, unit: str) -> pd.DataFrame:
         columns["cosine"] = view.cosines[positions]
     for name in ("title", "source", "text"):
         if name in table:
-            columns[name] = [plain.visible(text) for text in table[name].fillna("")]
+            columns[name] = [escape.visible(text) for text in table[name].fillna("")]
     return pd.DataFrame(columns)
 
 
@@ -69,7 +70,7 @@ def token_shares(view: View) -> pd.DataFrame:
     for place in view.lists.shown.tolist() if "text" in view.examples else []:
         text = str(view.examples["text"].iloc[place])
         for span in view.splits.spans(place, text):
-            token = plain.visible(text[span.start : span.end])
+            token = escape.visible(text[span.start : span.end])
             rows.append((view.examples["id"].iloc[place], span.start, token, span.share))
     return pd.DataFrame(rows, columns=["id", "at", "token", "share, nat"])
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from explorer import plain, state, theme
+from explorer.ui import escape, state, theme
 from influence.live import Target
 
 NONE = "nothing (its loss alone)"
@@ -30,7 +30,7 @@ def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, a
     """Draw a choice of a class that is in the URL only if it was made: until then it is the `usual` one."""
     key, wanted = f"choose_{url}", state.clicked(url)
     if wanted is not None and wanted not in options:
-        state.notice(f"The link's class “{plain.for_markdown(wanted)}” cannot be chosen here; the usual one is taken.")
+        state.notice(f"The link's class “{escape.for_markdown(wanted)}” cannot be chosen here; the usual one is taken.")
         state.click(url, None)
 
     def take() -> None:
@@ -41,7 +41,7 @@ def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, a
     st.session_state[key] = wanted if wanted in options else usual
     return st.selectbox(
         label, options, key=key, on_change=take, width=width, help=about or None,
-        format_func=lambda name: plain.visible(name) if name else NONE,
+        format_func=lambda name: escape.visible(name) if name else NONE,
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def words(target: Target) -> str:
 
 def rule(target: Target, stage: str) -> str:
     """The sign rule for the target, as Streamlit markdown; `stage` is already escaped."""
-    what = plain.for_markdown(words(target))
+    what = escape.for_markdown(words(target))
     return (
         f":blue[{theme.HELPFUL} **Helpful**]: leaving this example out of {stage} is predicted to *raise* {what}. "
         f":orange[{theme.HARMFUL} **Harmful**]: to *lower* it."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from explorer import pictures, plain, splits, state, texts, theme
+from explorer import splits, texts
+from explorer.ui import escape, pictures, state, theme
 from explorer.view import View
 
 FAINTEST = 0.04
@@ -22,8 +23,8 @@ def data(view: View, place: int, text: str, near: str, said: str) -> dict[str, o
     largest = max((abs(span.share) for span in spans), default=0.0)
     cut = texts.pieces(text, spans, view.splits.read(place, text), shared)
     return {
-        "label": plain.visible(title or label or f"#{example['id']}"),
-        "detail": near + " · ".join(plain.visible(part) for part in parts if part) + said,
+        "label": escape.visible(title or label or f"#{example['id']}"),
+        "detail": near + " · ".join(escape.visible(part) for part in parts if part) + said,
         "pieces": [_piece(view, piece, largest) for piece in cut],
         "spoken": _spoken(view, text, spans),
     }
@@ -65,7 +66,7 @@ def _missing(view: View, without: int) -> str:
 
 
 def _piece(view: View, piece: texts.Piece, largest: float) -> dict[str, object]:
-    result: dict[str, object] = {"text": plain.visible(piece.text)}
+    result: dict[str, object] = {"text": escape.visible(piece.text)}
     if piece.share is not None:
         weight = abs(piece.share) / largest if largest else 0.0
         result |= {
@@ -91,5 +92,5 @@ def _spoken(view: View, text: str, spans: list[texts.Span]) -> str:
     if not spans:
         return ""
     strongest = sorted(spans, key=lambda span: -abs(span.share))[:SPOKEN]
-    told = (f"“{plain.visible(text[s.start : s.end].strip())}” {view.unit.text(s.share)}" for s in strongest)
+    told = (f"“{escape.visible(text[s.start : s.end].strip())}” {view.unit.text(s.share)}" for s in strongest)
     return f"Largest shares of tokens: {', '.join(told)} {view.unit.name}".strip() + "."

@@ -6,7 +6,8 @@ import shlex
 
 import streamlit as st
 
-from explorer import jobs, plain
+from explorer import jobs
+from explorer.ui import escape
 from influence.errors import UpstreamError
 from influence.run.reading import Run
 from influence.studies.from_run import asked_of
@@ -74,5 +75,5 @@ def why_not(run: Run) -> str:
     try:
         asked_of(run)
     except UpstreamError as error:
-        return f"This run cannot be trained again from here. {plain.message(error)}"
+        return f"This run cannot be trained again from here. {escape.message(error)}"
     return ""

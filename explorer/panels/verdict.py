@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import plain, theme, verdict
+from explorer import verdict
+from explorer.ui import escape, theme
 from explorer.verdict import Answer, Verdict
 
 
@@ -18,7 +19,7 @@ def html(found: Verdict) -> str:
     return (
         f'<section class="up-verdict up-{found.level}" aria-label="Verdict">'
         f'<p class="up-headline"><span class="up-mark" aria-hidden="true">{verdict.MARKS[found.level]}</span> '
-        f"{plain.for_html(found.headline)}</p><p>{plain.for_html(found.advice)}{so_far(found)}</p>"
+        f"{escape.for_html(found.headline)}</p><p>{escape.for_html(found.advice)}{so_far(found)}</p>"
         f'<dl class="up-answers">{answers}</dl></section>'
     )
 
@@ -38,8 +39,8 @@ def answer_html(answer: Answer) -> str:
     """One question, the answer in a word, and its figures."""
     mark = f'<span class="up-mark">{verdict.MARKS[answer.mark]}</span> {WORDS[answer.mark]}'
     return (
-        f"<dt>{plain.for_html(answer.question)}</dt>"
-        f'<dd><b class="up-{answer.mark}">{mark}</b> {plain.for_html(answer.words)}</dd>'
+        f"<dt>{escape.for_html(answer.question)}</dt>"
+        f'<dd><b class="up-{answer.mark}">{mark}</b> {escape.for_html(answer.words)}</dd>'
     )
 
 

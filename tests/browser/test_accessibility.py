@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from explorer import state
+from explorer.ui import state
 
 ADDRESSES = {
     "explore": "?run=small&example=3",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from explorer.theme import MINUS
+from explorer.ui.theme import MINUS
 
 LEARN = "learn-influence"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from explorer import plain
+from explorer.ui import escape
 
 
 def wait(page: Any, script: str, argument: Any = None) -> None:
@@ -135,7 +135,7 @@ def test_hostile_texts_are_shown_as_text(watched, address, hostile):
     dialogs = []
     watched.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     page = watched.open(f"{address}/?run=words-hostile")
-    shown = plain.visible(hostile)
+    shown = escape.visible(hostile)
     assert passage(page).evaluate("(e) => e.textContent").startswith(shown)
     assert passage(page).evaluate("(e) => e.innerHTML.includes('�')") is False
     for part in (".up-text p", ".strip .text"):

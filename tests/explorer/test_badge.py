@@ -7,8 +7,9 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer import evidence, theme
+from explorer import evidence
 from explorer.panels import badge
+from explorer.ui import theme
 
 UNIT = theme.Unit("mnat", 1e3)
 

@@ -10,8 +10,9 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer import charts, evidence, scales, theme
+from explorer import charts, evidence, scales
 from explorer.evidence import Figure
+from explorer.ui import theme
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from explorer import columns, lists, theme
+from explorer import columns, lists
+from explorer.ui import theme
 from influence import Run
 
 

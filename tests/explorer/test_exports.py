@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer import notes, report, state
+from explorer import notes, report
 from explorer.panels import exports, prediction
 from explorer.spreadsheet import csv
+from explorer.ui import state
 from explorer.view import View
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"

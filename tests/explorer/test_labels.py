@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from explorer import labels, theme
+from explorer import labels
+from explorer.ui import theme
 
 
 def table(count):

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer import lessons, state, theme
+from explorer import lessons
 from explorer.panels import lesson
 from explorer.scene import Scene
+from explorer.ui import state, theme
 from influence import Run
 
 PAGE = "learn-influence"

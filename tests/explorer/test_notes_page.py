@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from explorer import notes, state
+from explorer import notes
+from explorer.ui import state
 from influence import Run
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from explorer import state, theme
+from explorer.ui import state, theme
 from influence import Run
 
 PAGE = "suspect-examples"

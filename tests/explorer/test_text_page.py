@@ -242,15 +242,15 @@ def test_damaged_embedding_gives_a_callout(open_app, small, tmp_path, component,
 
 @pytest.mark.parametrize("hostile", ["\x00\x1b[31m \u202eabc", "שלום <b>&amp;</b> עולם", "👩‍👧" * 5, "w" * 5000])
 def test_hostile_texts_are_shown_as_they_are(open_app, small, tmp_path, component, hostile):
-    from explorer import plain
+    from explorer.ui import escape
 
     small.write_run(tmp_path, "hostile", text=True, hostile=hostile)
     app = open_app(tmp_path)
     assert not app.exception
     cards = listed(component, app)
-    assert all("".join(p["text"] for p in card["pieces"]).startswith(plain.visible(hostile)) for card in cards)
+    assert all("".join(p["text"] for p in card["pieces"]).startswith(escape.visible(hostile)) for card in cards)
     markup = " ".join(element.proto.body for element in app.get("html"))
-    assert plain.for_html(hostile) in markup
+    assert escape.for_html(hostile) in markup
 
 
 def test_tables_and_identity_card_open(open_app, text_root):

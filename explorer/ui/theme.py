@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from explorer import plain, state
+from explorer.ui import escape, state
 
 HELPFUL, HARMFUL = "▲", "▼"
 RIGHT, WRONG = "✓", "✗"
@@ -108,7 +108,7 @@ def percent(fraction: float) -> str:
 
 def group_name(group: object) -> str:
     """A label or source as it is written on screen."""
-    return plain.visible(group) if str(group).strip() else EMPTY_LABEL
+    return escape.visible(group) if str(group).strip() else EMPTY_LABEL
 
 
 def stage_word(stage: str) -> str:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from explorer import theme
-from explorer.theme import MINUS
+from explorer.ui import theme
+from explorer.ui.theme import MINUS
 
 
 @pytest.mark.parametrize(

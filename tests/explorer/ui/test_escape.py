@@ -2,25 +2,25 @@
 
 import pytest
 
-from explorer import plain
+from explorer.ui import escape
 
 
 @pytest.mark.parametrize(
     "hostile", ["**x** <script>", ":red[x]", "[a](http://b)", "$x$", "`x`", "# x", "~~x~~", ":material/home:"]
 )
 def test_markdown_is_escaped_letter_by_letter(hostile):
-    escaped = plain.for_markdown(hostile)
+    escaped = escape.for_markdown(hostile)
     assert escaped.replace("\\", "") == hostile
     for mark in "*<[:$`#~":
         assert escaped.count(mark) == escaped.count("\\" + mark)
 
 
 def test_lines_cannot_start_a_block():
-    assert "\n" not in plain.for_markdown("a\n# b")
+    assert "\n" not in escape.for_markdown("a\n# b")
 
 
 def test_html_is_escaped_also_in_attributes():
-    assert plain.for_html("\"><img src=x onerror='1'>") == "&quot;&gt;&lt;img src=x onerror=&#x27;1&#x27;&gt;"
+    assert escape.for_html("\"><img src=x onerror='1'>") == "&quot;&gt;&lt;img src=x onerror=&#x27;1&#x27;&gt;"
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def test_html_is_escaped_also_in_attributes():
     ],
 )
 def test_only_what_cannot_be_seen_is_written_as_a_symbol(text, shown):
-    assert plain.visible(text) == shown
+    assert escape.visible(text) == shown
 
 
 def test_markdown_and_html_show_control_characters():
-    assert plain.for_markdown("a\x00b") == "a␀b"
-    assert plain.for_html("a\u202eb") == "a[U+202E]b"
+    assert escape.for_markdown("a\x00b") == "a␀b"
+    assert escape.for_html("a\u202eb") == "a[U+202E]b"
 
 
 def test_message_sets_only_commands_as_code():
-    assert plain.message("Bad *x*. Run `upstream demo`.") == r"Bad \*x\*\. Run `upstream demo`\."
-    assert plain.message("one ` only :red[x]") == plain.for_markdown("one ` only :red[x]")
+    assert escape.message("Bad *x*. Run `upstream demo`.") == r"Bad \*x\*\. Run `upstream demo`\."
+    assert escape.message("one ` only :red[x]") == escape.for_markdown("one ` only :red[x]")
