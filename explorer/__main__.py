@@ -16,7 +16,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from explorer import served
+from explorer.runs import static_files
 
 HERE = Path(__file__).parent
 HOST = "localhost"
@@ -106,7 +106,7 @@ def prepare(launch: Path) -> Path:
     shutil.copyfile(HERE / ".streamlit" / "config.toml", launch / ".streamlit" / "config.toml")
     static = launch / "static"
     static.mkdir()
-    (static / served.PLOTLY).write_bytes(served.plotly_source())
+    (static / static_files.PLOTLY).write_bytes(static_files.plotly_source())
     entry = launch / "upstream.py"
     entry.write_text(f"import runpy\nrunpy.run_path({str(HERE / 'app.py')!r})\n", encoding="utf-8")
     return entry

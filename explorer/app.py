@@ -8,9 +8,10 @@ from types import ModuleType
 
 import streamlit as st
 
-from explorer import components, runs, switching
+from explorer import components
 from explorer.pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.panels import identity, start
+from explorer.runs import opened, switching
 from explorer.ui import escape, pictures, state
 from influence.errors import UpstreamError
 from influence.run.reading import Run
@@ -59,7 +60,7 @@ def shown(page: ModuleType) -> Callable[[], None]:
 def header() -> Run | None:
     """Name, run picker, identity line, copy link; returns the verified run, or None after saying what is wrong."""
     root = state.runs_folder()
-    good, bad = runs.listed(root)
+    good, bad = opened.listed(root)
     start.gone(root, good, bad)
     if not good:
         st.html(brand())
@@ -76,8 +77,8 @@ def header() -> Run | None:
             bind="query-params", label_visibility="collapsed", width=230, on_change=switching.follow,
         )  # fmt: skip
         try:
-            run = runs.open_run(root / name)
-            if state.changed(f"run {name}", runs.computed(run)):
+            run = opened.open_run(root / name)
+            if state.changed(f"run {name}", opened.computed(run)):
                 state.notice(
                     f"Run {escape.for_markdown(name)} was written anew on the disk; shown is what it holds now."
                 )

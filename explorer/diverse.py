@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import neighbours
+from explorer.runs import neighbours
 
 NEARER_THAN = 0.95
 """Two examples are of one neighbourhood if they are nearer to each other than this share of all pairs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from explorer import queries
+from explorer.runs import queries
 from explorer.ui import theme
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 import streamlit as st
 
-from explorer import basket, plane, queries
+from explorer import basket, plane
+from explorer.runs import queries
 from explorer.scene import Scene
 from explorer.ui import state, theme
 

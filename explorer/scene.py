@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer import lists, neighbours, queries, runs, suspects
+from explorer import lists
+from explorer.runs import neighbours, opened, queries, slices
 from explorer.ui import escape, theme
 from influence.errors import RunError
 from influence.run.reading import Run
@@ -34,7 +35,7 @@ class Scene:
     @cached_property
     def stages(self) -> list[str]:
         """The stages whose examples have scores, first to last."""
-        return runs.scored_stages(self.run)
+        return opened.scored_stages(self.run)
 
     @cached_property
     def examples(self) -> pd.DataFrame:
@@ -43,7 +44,7 @@ class Scene:
 
     def scores(self, position: int) -> np.ndarray:
         """The first stage's scores of the prediction at `position`, nats, positive = helpful."""
-        return runs.row(self.run, self.stages[0], self.run.methods(self.stages[0])[0], position)
+        return opened.row(self.run, self.stages[0], self.run.methods(self.stages[0])[0], position)
 
     @cached_property
     def own(self) -> np.ndarray:
@@ -161,7 +162,7 @@ class Scene:
             embedding = neighbours.embedding(self.run)
         except RunError:
             return None
-        if embedding is None or runs.mapped(self.run) is not self.examples:
+        if embedding is None or opened.mapped(self.run) is not self.examples:
             return None
         return np.argsort(-embedding.cosines(self.position), kind="stable")[:10]
 
@@ -201,15 +202,15 @@ class Scene:
 
     @property
     def slice_words(self) -> str:
-        return "mistakes" if suspects.WRONG in suspects.slices(self.run.queries()) else "predictions"
+        return "mistakes" if slices.WRONG in slices.slices(self.run.queries()) else "predictions"
 
     @cached_property
     def slice_sums(self) -> np.ndarray:
         """Scores summed over the predictions that Suspects opens on, nats."""
         table = self.run.queries()
-        name = suspects.WRONG if self.slice_words == "mistakes" else suspects.ALL
+        name = slices.WRONG if self.slice_words == "mistakes" else slices.ALL
         method = self.run.methods(self.stages[0])[0]
-        return suspects.totals(self.run, self.stages[0], method, name, suspects.rows(table, name, self.position))
+        return slices.totals(self.run, self.stages[0], method, name, slices.rows(table, name, self.position))
 
     @property
     def measured(self) -> str:

@@ -9,7 +9,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer import columns, diverse, lists, neighbours, regions, runs, splits
+from explorer import diverse, lists, regions
+from explorer.runs import leads as columns
+from explorer.runs import neighbours, opened, splits
 from explorer.ui import state, theme
 from influence.errors import RunError
 from influence.run.reading import Run
@@ -55,7 +57,7 @@ class View:
     @cached_property
     def on_map(self) -> bool:
         """Whether this stage's examples have places on the map."""
-        return runs.mapped(self.run) is self.examples
+        return opened.mapped(self.run) is self.examples
 
     @cached_property
     def in_region(self) -> np.ndarray:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import comparison, matching, runs, sides
+from explorer import comparison, sides
 from explorer.panels import agreement, controls, joined_lists, scatter, side
+from explorer.runs import matching, opened
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import Run
@@ -17,7 +18,7 @@ def draw(run: Run) -> None:
     Raises:
         RunError: the scores of side A cannot be read.
     """
-    stages = runs.scored_stages(run)
+    stages = opened.scored_stages(run)
     if not stages:
         st.warning(
             "This run holds no scores, so there is nothing to compare yet. Compute them with `upstream precompute`."
@@ -27,7 +28,7 @@ def draw(run: Run) -> None:
     shared = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="list_controls")
     with shared:
         stage, count = controls.choose_stage(stages, help=controls.STAGE_HELP), controls.choose_count()
-    names, _ = runs.listed(state.runs_folder())
+    names, _ = opened.listed(state.runs_folder())
     a = sides.first(run, stage)
     try:
         b = sides.second(a, stage, names)
@@ -66,7 +67,7 @@ def draw(run: Run) -> None:
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
-    stages = runs.scored_stages(run)
+    stages = opened.scored_stages(run)
     of = state.texts(controls.stage_title(stage) for stage in stages)
     here = {state.COUNT: state.texts(state.COUNTS), state.STAGE: of if len(stages) > 1 else ()}
     return dict.fromkeys(state.OF_EXPLORE, ()) | here

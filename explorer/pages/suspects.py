@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import basket, leaving_out, queries, runs, suspects
+from explorer import basket, leaving_out
 from explorer.panels import controls, retrain
+from explorer.runs import opened, queries, slices
 from explorer.ui import escape, pictures, state, theme
 from influence.run.ranking import top
 from influence.run.reading import Run
@@ -33,7 +34,7 @@ def draw(run: Run) -> None:
     Raises:
         RunError: its scores cannot be read.
     """
-    stages = runs.scored_stages(run)
+    stages = opened.scored_stages(run)
     if not stages:
         st.warning("This run holds no scores, so nobody is suspect yet. Compute them with `upstream precompute`.")
         return
@@ -45,8 +46,8 @@ def draw(run: Run) -> None:
         ) == state.HELP  # fmt: skip
         stage = controls.choose_stage(stages)
     method = run.methods(stage)[0]
-    positions = suspects.rows(run.queries(), name, _query(run))
-    sums = suspects.totals(run, stage, method, name, positions)
+    positions = slices.rows(run.queries(), name, _query(run))
+    sums = slices.totals(run, stage, method, name, positions)
     examples, unit = run.examples(stage), theme.unit_of(sums, method)
     rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "these predictions, summed up")
     st.markdown(rule, help=theme.SIGN_HELP)
@@ -68,7 +69,7 @@ def draw(run: Run) -> None:
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice."""
-    stages = runs.scored_stages(run)
+    stages = opened.scored_stages(run)
     return {
         state.SIDE: state.SIDES,
         state.STAGE: state.texts(controls.stage_title(stage) for stage in stages),
@@ -78,8 +79,8 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 def _slice(run: Run) -> str:
     """The slice that the URL names or the visitor picks; the mistakes where there are any."""
     table = run.queries()
-    names = [*suspects.slices(table), suspects.QUERY]
-    usual = suspects.WRONG if suspects.WRONG in names else suspects.ALL
+    names = [*slices.slices(table), slices.QUERY]
+    usual = slices.WRONG if slices.WRONG in names else slices.ALL
     name = state.clicked(state.SLICE) or usual
     if name not in names:
         state.notice(f"The link's slice “{escape.for_markdown(name)}” is not one of this run; another is shown.")
@@ -100,11 +101,11 @@ def slice_title(table: pd.DataFrame, name: str) -> str:
     kind, *places = name.split("-")
     if not places:
         return {
-            suspects.ALL: "All", suspects.WRONG: "All mistakes", suspects.QUERY: "The chosen prediction"
+            slices.ALL: "All", slices.WRONG: "All mistakes", slices.QUERY: "The chosen prediction"
         }[kind]  # fmt: skip
     classes = queries.confusion(table).index.tolist()
     named = [theme.group_name(classes[int(place)]) for place in places]
-    return f"{named[0]} taken for {named[1]}" if kind == suspects.CELL else f"All that are {named[0]}"
+    return f"{named[0]} taken for {named[1]}" if kind == slices.CELL else f"All that are {named[0]}"
 
 
 def _query(run: Run) -> int:
@@ -163,7 +164,7 @@ def ranking(
     }
     if "self_influence" in table:
         columns[SELF_INFLUENCE] = table["self_influence"].to_numpy()
-    columns["reasons"] = suspects.reasons(examples, listed)
+    columns["reasons"] = slices.reasons(examples, listed)
     columns["in basket"] = ["✓" if row in chosen else "" for row in listed]
     return pd.DataFrame(columns)
 

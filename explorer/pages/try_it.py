@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import live, neighbours, queries, runs
 from explorer.panels import beside, cards, controls, exports, influence_map, prediction, question, ringed, target
+from explorer.runs import live, neighbours, queries
+from explorer.runs import opened as runs
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import View
 from influence.errors import RunError, StudyError, UpstreamError

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer import comparison, runs
+from explorer import comparison
 from explorer.comparison import Side
 from explorer.panels import agreement, joined_lists, prediction, scatter, target
+from explorer.runs import opened
 from explorer.ui import escape, pictures, state
 from explorer.view import View
 from influence.live import Target
@@ -40,7 +41,9 @@ def draw(view: View, chosen: Target) -> None:
         other = earlier[wanted]
     else:
         place = ids.index(wanted)
-        other = Side(view.run, place, view.stage, view.method, None, runs.row(view.run, view.stage, view.method, place))
+        other = Side(
+            view.run, place, view.stage, view.method, None, opened.row(view.run, view.stage, view.method, place)
+        )
     _drawn(comparison.Pair(own, other, view.count), view.classes)
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import columns, components, lists, splits
+from explorer import components, lists
 from explorer.panels import controls, note, text_card
+from explorer.runs import leads as columns
+from explorer.runs import splits
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import View
 from influence.errors import RunError

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer import diverse, lists, runs, splits
+from explorer import diverse, lists
 from explorer.panels import explain
+from explorer.runs import opened, splits
 from explorer.ui import escape, state, theme
 from explorer.view import View
 from influence.live import Target
@@ -75,7 +76,7 @@ def choose_count() -> int:
 def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
     if len(rankings) < 2:
         return state.INFLUENCE
-    if runs.mapped(run) is not run.examples(stage):
+    if opened.mapped(run) is not run.examples(stage):
         rankings = tuple(name for name in rankings if name not in (state.NEAREST, state.ALL_THREE))
     ranking = st.segmented_control(
         "Ranking", rankings, default=state.INFLUENCE, required=True, key=state.RANKING, bind="query-params",
@@ -90,7 +91,7 @@ def _order(run: Run, stages: list[str], stage: str, ranking: str, rankings: tupl
     offered = orders(run, stages, rankings)
     if len(offered) < 2:
         return None
-    if runs.mapped(run) is not run.examples(stage):
+    if opened.mapped(run) is not run.examples(stage):
         offered = tuple(order for order in offered if order != state.DIVERSE)
     about = {state.STRONGEST: STRONGEST_HELP, state.RELATIVE: RELATIVE_HELP, state.DIVERSE: diverse.HELP}
     return st.segmented_control(

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import live
 from explorer.panels import target
+from explorer.runs import live
 from explorer.ui import escape, state, theme
 from explorer.view import View
 from influence.errors import UpstreamError

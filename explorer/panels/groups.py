@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, queries
+from explorer import components
+from explorer.runs import queries
 from explorer.ui import state, theme
 from explorer.view import View
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, labels, lists, regions, runs, served
+from explorer import components, labels, lists, regions
+from explorer.runs import opened, static_files
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import View
 from influence.run.reading import Run
@@ -20,12 +21,12 @@ HEIGHT = 520
 
 def begin(run: Run) -> None:
     """Let the browser fetch what the map needs while the rest of the page is still on its way."""
-    if runs.mapped(run) is not None:
-        components.early(key="early", data={"plotly": served.plotly_js(), "points": served.places(run)})
+    if opened.mapped(run) is not None:
+        components.early(key="early", data={"plotly": static_files.plotly_js(), "points": static_files.places(run)})
 
 
 def draw(view: View) -> None:
-    table = runs.mapped(view.run)
+    table = opened.mapped(view.run)
     stage = escape.for_markdown(theme.stage_word((view.run.manifest.get("map") or {}).get("stage", "")))
     st.html(
         '<h2 class="up-title">Map</h2>' if table is None else f'<h2 class="up-title">Map of the {stage} examples</h2>'
@@ -33,7 +34,7 @@ def draw(view: View) -> None:
     if table is None:
         st.caption("This run has no map: its examples have no places (x, y).")
         return
-    source, points = served.plotly_js(), served.places(view.run)
+    source, points = static_files.plotly_js(), static_files.places(view.run)
     if source is None or points is None:
         st.info(
             "The map needs a file that this server does not serve: static serving is off, or its folder cannot be "
@@ -71,7 +72,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
 
     They are in half precision, as shares of `limit`: two bytes a point, three digits.
     """
-    classes, _ = served.labels(view.run, view.run.manifest["checksum"])
+    classes, _ = static_files.labels(view.run, view.run.manifest["checksum"])
     own = _colours(view, table)
     values, limit = _values(view, table, mode)
     stage = view.run.manifest["map"]["stage"]
@@ -87,7 +88,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
         "region": view.region.tolist() if view.region is not None and lists_on_map else None,
         "faint": not lists_on_map, "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
         "query": _star(view),
-        "preview": served.previews(view.run, stage),
+        "preview": static_files.previews(view.run, stage),
         "revision": view.run.manifest["checksum"], "height": HEIGHT,
         "file": f"{view.run.name}-{view.query['id']}-map", "caption": _caption(view, stage, mode),
         "alt": f"Map of {len(table):,} {theme.stage_word(stage)} examples coloured by "

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from explorer import columns, comparison, components, notes
+from explorer import comparison, components, notes
 from explorer.panels import cards, controls, note
+from explorer.runs import leads
 from explorer.ui import escape, pictures, state, theme
 from influence.errors import RunError
 
@@ -46,7 +47,7 @@ def data(pair: comparison.Pair) -> dict[str, object]:
 def _everywhere(side: comparison.Side) -> frozenset[int]:
     """Ids of the run's examples that show up everywhere; none where that cannot be counted."""
     try:
-        found = columns.everywhere(columns.leads(side.run, side.stage, side.method))
+        found = leads.everywhere(leads.leads(side.run, side.stage, side.method))
     except RunError:
         return frozenset()
     return frozenset(side.run.examples(side.stage)["id"].to_numpy()[found].tolist())

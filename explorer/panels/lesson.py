@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from explorer import components, lessons, queries
+from explorer import components, lessons
 from explorer.lessons import STEPS, Step
 from explorer.panels import explain
+from explorer.runs import queries
 from explorer.scene import Scene
 from explorer.ui import escape, state, theme
 from influence.run.reading import Run

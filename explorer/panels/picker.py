@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer import components, queries
+from explorer import components
+from explorer.runs import queries
 from explorer.ui import escape, pictures, state, theme
 from influence.run.reading import Run
 

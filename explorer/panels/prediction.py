@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import splits, texts
+from explorer.runs import splits, texts
 from explorer.ui import pictures, state, theme
 from explorer.ui.escape import for_html
 from explorer.view import View

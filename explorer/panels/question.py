@@ -8,7 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from explorer import components, live, queries
+from explorer import components
+from explorer.runs import live, queries
 from explorer.ui import escape, pictures, state
 from influence.errors import StudyError
 from influence.live import Live

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import comparison, components, served
+from explorer import comparison, components
 from explorer.panels import joined_lists
+from explorer.runs import static_files
 from explorer.ui import theme
 
 HEIGHT = 440
@@ -19,7 +20,7 @@ HEIGHT = 440
 
 def draw(pair: comparison.Pair) -> None:
     st.html('<h2 class="up-title">All scores, A against B</h2>')
-    source = served.plotly_js()
+    source = static_files.plotly_js()
     if source is None:
         st.info(
             "The scatter needs a file that this server does not serve: static serving is off, or its folder cannot be "
@@ -51,7 +52,7 @@ def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
         # The line of equal scores ends where one of the sides does: it must not stretch the other's axis.
         "equal": pair.one_unit, "limit": min(largest(pair)) * units[0].factor,
         "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
-        "preview": served.previews(pair.a.run, pair.a.stage), "open": joined_lists.href(pair, ""),
+        "preview": static_files.previews(pair.a.run, pair.a.stage), "open": joined_lists.href(pair, ""),
         # Zoom is kept while the same two answers are shown.
         "revision": repr((pair.a.asked, pair.b.asked)), "height": HEIGHT,
         "alt": f"Scatter of {len(examples):,} scores in A against those in B, rank correlation "

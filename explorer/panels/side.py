@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from explorer import comparison, matching, queries, runs, sides, splits, switching
+from explorer import comparison, sides
 from explorer.panels import explain, prediction, target
+from explorer.runs import matching, opened, queries, splits, switching
 from explorer.ui import escape, pictures, state
 
 EXPLAINS = {sides.TRUE: "True class", sides.PREDICTED: "Predicted class", sides.MARGIN: "Margin"}
@@ -32,7 +33,7 @@ def answer(choice: sides.Choice, stage: str) -> comparison.Side:
     method = choice.run.methods(stage)[0]
     if scores is None:
         asked, method = None, choice.method
-        scores = runs.row(choice.run, stage, method, choice.position)
+        scores = opened.row(choice.run, stage, method, choice.position)
     return comparison.Side(choice.run, choice.position, stage, method, asked, scores)
 
 

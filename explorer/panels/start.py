@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer import computing, runs
+from explorer import computing
+from explorer.runs import opened
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import read_manifest
@@ -77,7 +78,7 @@ def watch(root: Path, steps: bool = True) -> None:
     `steps` lists the finished ones, too.
     """
     now = computing.status(root)
-    others = state.changed("runs", runs.listed(root)[0])
+    others = state.changed("runs", opened.listed(root)[0])
     if others or now.state != computing.RUNNING:
         st.rerun()
     known = f"{now.fraction:.0%}" if now.fraction is not None else "…"

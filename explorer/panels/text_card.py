@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from explorer import splits, texts
+from explorer.runs import splits, texts
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import View
 

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from explorer import served
+from explorer.runs import static_files
 
 
 def said(page) -> tuple[str, dict[str, list[str]]]:
@@ -106,7 +106,7 @@ def test_hover_shows_the_picture_of_the_point(page):
     tip.wait_for(state="visible")
     assert f"#{place}" in tip.inner_text()
     style = tip.locator(".picture").evaluate("(e) => [e.style.backgroundImage, e.style.backgroundPosition]")
-    columns = served.columns(served.SHEET)
+    columns = static_files.columns(static_files.SHEET)
     assert "/app/static/" in style[0]
     assert style[1].replace("-0px", "0px") == f"-{place % columns * 56}px -{place // columns * 56}px".replace(
         "-0px", "0px"

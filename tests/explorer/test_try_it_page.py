@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from explorer import live
 from explorer.panels import target
+from explorer.runs import live
 from influence import Run
 from influence.errors import StudyError
 from influence.live import Target

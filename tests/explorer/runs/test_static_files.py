@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from explorer import served
+from explorer.runs import static_files
 
 
 def _png(value: int, side: int = 28) -> bytes:
@@ -23,22 +23,22 @@ def _png(value: int, side: int = 28) -> bytes:
 
 def test_every_thumbnail_is_at_its_own_place():
     images = pd.Series([_png(10), _png(20), b"no picture", _png(40, side=56), _png(50)])
-    sheet = np.asarray(Image.open(io.BytesIO(served.sprite_sheet(images))))
-    wide = served.columns(served.SHEET)
+    sheet = np.asarray(Image.open(io.BytesIO(static_files.sprite_sheet(images))))
+    wide = static_files.columns(static_files.SHEET)
     for place, value in ((0, 10), (1, 20), (2, 0x88), (3, 40), (4, 50)):
         row, column = divmod(place, wide)
-        assert sheet[row * served.TILE + 14, column * served.TILE + 14, 0] == value
+        assert sheet[row * static_files.TILE + 14, column * static_files.TILE + 14, 0] == value
 
 
 def test_texts_are_cut_short():
     table = pd.DataFrame({"text": ["a" * 1000, "<b>", "\x00", None], "title": ["t", None, "", "u"]})
-    assert json.loads(served.texts(table)) == [["t", "a" * 140 + " …"], ["", "<b>"], ["", "␀"], ["u", ""]]
+    assert json.loads(static_files.texts(table)) == [["t", "a" * 140 + " …"], ["", "<b>"], ["", "␀"], ["u", ""]]
 
 
 def test_texts_are_served_in_pages(small, tmp_path, monkeypatch):
     monkeypatch.setenv("UPSTREAM_STATIC", str(tmp_path / "static"))
-    monkeypatch.setattr(served, "PAGE", 25)
-    preview = served.previews(small.write_run(tmp_path, "words", text=True), "pretrain")
+    monkeypatch.setattr(static_files, "PAGE", 25)
+    preview = static_files.previews(small.write_run(tmp_path, "words", text=True), "pretrain")
     assert preview["page"] == 25
     name = preview["url"].removeprefix("/app/static/")
     files = [tmp_path / "static" / f"{name}{page}.json" for page in range(3)]
@@ -60,8 +60,8 @@ def wait_for(files):
 
 def test_thumbnails_are_served_in_sheets(small, tmp_path, monkeypatch):
     monkeypatch.setenv("UPSTREAM_STATIC", str(tmp_path / "static"))
-    monkeypatch.setattr(served, "SHEET", 25)
-    preview = served.previews(small.write_run(tmp_path), "pretrain")
+    monkeypatch.setattr(static_files, "SHEET", 25)
+    preview = static_files.previews(small.write_run(tmp_path), "pretrain")
     assert preview | {"url": ""} == {"kind": "image", "page": 25, "columns": 5, "url": ""}
     name = preview["url"].removeprefix("/app/static/")
     files = [tmp_path / "static" / f"{name}{page}.png" for page in range(3)]
@@ -75,12 +75,12 @@ def test_points_are_those_of_the_table(first, small, tmp_path, monkeypatch):
     run = small.write_run(tmp_path)
     table = run.examples("pretrain")
     table["id"] += first
-    content = (tmp_path / "static" / Path(served.places(run)).name).read_bytes()
+    content = (tmp_path / "static" / Path(static_files.places(run)).name).read_bytes()
     count = len(table)
     assert len(content) == (20 if first else 12) * count
     np.testing.assert_array_equal(np.frombuffer(content, "<f4", count), table["x"])
     np.testing.assert_array_equal(np.frombuffer(content, "<f4", count, 4 * count), table["y"])
-    names, codes = served.labels(run, run.manifest["checksum"])
+    names, codes = static_files.labels(run, run.manifest["checksum"])
     np.testing.assert_array_equal(np.frombuffer(content, "<i4", count, 8 * count), codes)
     assert [names[code] for code in codes] == table["label"].tolist()
     if first:
@@ -88,12 +88,12 @@ def test_points_are_those_of_the_table(first, small, tmp_path, monkeypatch):
 
 
 def test_plotly_is_the_one_that_its_makers_published():
-    said = re.search(r"sha256 `(\w+)`", (Path(served.__file__).parent / "vendor" / "README.md").read_text())
-    assert hashlib.sha256(served.plotly_source()).hexdigest() == said[1]
+    said = re.search(r"sha256 `(\w+)`", (Path(static_files.__file__).parent / "vendor" / "README.md").read_text())
+    assert hashlib.sha256(static_files.plotly_source()).hexdigest() == said[1]
 
 
 def test_nothing_is_served_where_nothing_can_be_written(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     monkeypatch.setenv("UPSTREAM_STATIC", str(blocked / "static"))
-    assert served.plotly_js() is None
+    assert static_files.plotly_js() is None

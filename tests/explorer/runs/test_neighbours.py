@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 
-from explorer import neighbours
+from explorer.runs import neighbours
 from influence.errors import RunError
 from influence.run.reading import Run, read_manifest
 

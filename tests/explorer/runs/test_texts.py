@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from explorer import texts
-from explorer.texts import MARK, Piece, Span
+from explorer.runs import texts
+from explorer.runs.texts import MARK, Piece, Span
 
 
 def spans(text, shares):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from explorer import switching
+from explorer.runs import switching
 from explorer.ui import state
 
 CHOSEN = {

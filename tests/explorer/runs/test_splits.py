@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer import splits
+from explorer.runs import splits
 from influence.run.reading import Run, read_manifest
 
 

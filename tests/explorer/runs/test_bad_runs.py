@@ -6,7 +6,7 @@ import shutil
 import pytest
 import streamlit as st
 
-from explorer import runs
+from explorer.runs import opened as runs
 from influence.errors import RunError
 from influence.run.draft import Draft
 from influence.run.reading import Run

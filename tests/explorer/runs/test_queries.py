@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from explorer import queries
+from explorer.runs import queries
 
 
 @pytest.fixture

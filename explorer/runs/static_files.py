@@ -20,7 +20,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from explorer import queries
+from explorer.runs import queries
 from explorer.ui import escape
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer import matching
+from explorer.runs import matching
 
 
 def table(ids, texts):

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import zarr
 
-from explorer import basket, suspects
+from explorer import basket
+from explorer.runs import slices
 from influence import Run
 
 
@@ -17,36 +18,36 @@ def run(small_root):
 @pytest.mark.parametrize("rows", [[0], [3, 4, 11], [6, 7, 20], range(23)])
 @pytest.mark.parametrize("block", [1, 40, 4_000_000])
 def test_sums_are_those_of_the_whole_array(rows, block, monkeypatch):
-    monkeypatch.setattr(suspects, "BLOCK", block)
+    monkeypatch.setattr(slices, "BLOCK", block)
     values = np.random.default_rng(0).normal(size=(23, 17)).astype("float32")
     array = zarr.create_array(zarr.storage.MemoryStore(), shape=values.shape, chunks=(7, 5), dtype="float32")
     array[:] = values
     expected = values[list(rows)].sum(axis=0, dtype=np.float64)
-    np.testing.assert_allclose(suspects.summed(array, list(rows)), expected, rtol=1e-12)
+    np.testing.assert_allclose(slices.summed(array, list(rows)), expected, rtol=1e-12)
 
 
 def test_a_missing_chunk_is_an_error_and_not_a_sum(run, monkeypatch):
     from influence.errors import RunError
 
-    monkeypatch.setattr(suspects, "summed", lambda *_: np.array([1.0, np.nan]))
+    monkeypatch.setattr(slices, "summed", lambda *_: np.array([1.0, np.nan]))
     with pytest.raises(RunError, match="not finite"):
-        suspects.totals(run, "pretrain", "exact", "a missing chunk", np.array([0]))
+        slices.totals(run, "pretrain", "exact", "a missing chunk", np.array([0]))
 
 
 def test_slices_divide_the_test_set(run):
     table = run.queries()
-    names = suspects.slices(table)
-    cells = np.concatenate([suspects.rows(table, n, 0) for n in names if n.startswith(suspects.CELL)])
-    classes = np.concatenate([suspects.rows(table, n, 0) for n in names if n.startswith(suspects.CLASS)])
+    names = slices.slices(table)
+    cells = np.concatenate([slices.rows(table, n, 0) for n in names if n.startswith(slices.CELL)])
+    classes = np.concatenate([slices.rows(table, n, 0) for n in names if n.startswith(slices.CLASS)])
     wrong = np.flatnonzero((table["label"] != table["prediction"]).to_numpy())
-    assert sorted(cells) == suspects.rows(table, suspects.WRONG, 0).tolist() == wrong.tolist()
-    assert sorted(classes) == suspects.rows(table, suspects.ALL, 0).tolist() == list(range(len(table)))
-    assert suspects.rows(table, suspects.QUERY, 5).tolist() == [5]
+    assert sorted(cells) == slices.rows(table, slices.WRONG, 0).tolist() == wrong.tolist()
+    assert sorted(classes) == slices.rows(table, slices.ALL, 0).tolist() == list(range(len(table)))
+    assert slices.rows(table, slices.QUERY, 5).tolist() == [5]
 
 
 def test_reasons_name_what_speaks_against_an_example():
     table = pd.DataFrame({"label": ["0", "1", "1"], "prediction": ["0", "0", "1"], "self_influence": [0.1, 0.2, 9.0]})
-    quiet, disagrees, loud = suspects.reasons(table, np.array([0, 1, 2]))
+    quiet, disagrees, loud = slices.reasons(table, np.array([0, 1, 2]))
     assert quiet == ""
     assert "disagrees" in disagrees
     assert "self-influence" in loud

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import texts
+from explorer.runs import texts
 from explorer.ui import escape
 from influence.errors import RunError
 from influence.run.reading import Run

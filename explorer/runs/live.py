@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
-import io
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
-from explorer import runs
-from influence.errors import StudyError
+from explorer.runs import opened as runs
 from influence.live import Live, Target
 from influence.run.reading import Run
-from influence.studies.images.pictures import read_picture
-
-LARGEST = 10 * 2**20
-"""Bytes of the largest file that is looked at."""
-DRAWN = "data:image/png;base64,"
-
-
-class _Content(io.BytesIO):
-    """Named in messages as people would, not by its address in memory."""
-
-    def __repr__(self) -> str:
-        return "its content"
 
 
 def opened(run: Run) -> Live:
@@ -65,29 +47,3 @@ def scores(opened: Live, item: Any, target: Target) -> Mapping[str, np.ndarray]:
 def split(opened: Live, item: Any, target: Target, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:
     """Rows of a stage's examples -> their scores split over tokens; empty where the stage has none."""
     return lambda examples: opened.shares(item, target, stage, examples) if opened.splits(stage) else {}
-
-
-def uploaded(name: str, content: bytes) -> Image.Image:
-    """The picture in an uploaded file.
-
-    Raises:
-        StudyError: it is too large, damaged, or no picture.
-    """
-    if len(content) > LARGEST:
-        raise StudyError(f"The file has {len(content):,} bytes; at most {LARGEST:,} are read. Choose a smaller one.")
-    return read_picture(Path(Path(name).name), _Content(content))
-
-
-def drawn(address: str) -> Image.Image:
-    """The drawing that the canvas sent.
-
-    Raises:
-        StudyError: what it sent is no picture.
-    """
-    try:
-        if not address.startswith(DRAWN):
-            raise ValueError
-        content = base64.b64decode(address.removeprefix(DRAWN), validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise StudyError("What was drawn is no picture. Clear the canvas and draw again.") from error
-    return uploaded("drawing.png", content)
