@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 
 import streamlit as st
 
-from explorer import basket, plane
+from explorer import plane
 from explorer.runs import queries
 from explorer.scene import Scene
 from explorer.ui import state, theme
+from explorer.view import basket
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer import lists
 from explorer.runs import neighbours, opened, queries, slices
 from explorer.ui import escape, theme
+from explorer.view import lists
 from influence.errors import RunError
 from influence.run.reading import Run
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import comparison, sides
 from explorer.panels import agreement, controls, joined_lists, scatter, side
 from explorer.runs import matching, opened
 from explorer.ui import escape, state, theme
+from explorer.view import pair as comparison
+from explorer.view import sides
 from influence.errors import RunError
 from influence.run.reading import Run
 

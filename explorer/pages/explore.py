@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import lists, notes, regions
+from explorer import notes
 from explorer.panels import (
     badge,
     cards,
@@ -25,7 +25,8 @@ from explorer.panels import (
 )
 from explorer.runs import neighbours, opened, queries, splits
 from explorer.ui import escape, state, theme
-from explorer.view import View, group_column
+from explorer.view import lists, regions
+from explorer.view.view import View, group_column
 from influence.errors import RunError
 from influence.run.reading import Run
 

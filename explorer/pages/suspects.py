@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import basket, leaving_out
+from explorer import leaving_out
 from explorer.panels import controls, retrain
 from explorer.runs import opened, queries, slices
 from explorer.ui import escape, pictures, state, theme
+from explorer.view import basket
 from influence.run.ranking import top
 from influence.run.reading import Run
 

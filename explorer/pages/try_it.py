@@ -13,7 +13,7 @@ from explorer.panels import beside, cards, controls, exports, influence_map, pre
 from explorer.runs import live, neighbours, queries
 from explorer.runs import opened as runs
 from explorer.ui import escape, pictures, state, theme
-from explorer.view import View
+from explorer.view.view import View
 from influence.errors import RunError, StudyError, UpstreamError
 from influence.live import Live, Reading, Target
 from influence.run.reading import Run

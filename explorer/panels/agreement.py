@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import comparison, components
+from explorer import components
 from explorer.panels import histogram, joined_lists, scatter, single_cards
 from explorer.ui import escape, theme
+from explorer.view import pair as comparison
 
 
 def draw(pair: comparison.Pair) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer import comparison
-from explorer.comparison import Side
 from explorer.panels import agreement, joined_lists, prediction, scatter, target
 from explorer.runs import opened
 from explorer.ui import escape, pictures, state
-from explorer.view import View
+from explorer.view import pair as comparison
+from explorer.view.pair import Side
+from explorer.view.view import View
 from influence.live import Target
 
 KEPT = 5

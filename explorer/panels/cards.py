@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, lists
+from explorer import components
 from explorer.panels import controls, note, text_card
 from explorer.runs import leads as columns
 from explorer.runs import splits
 from explorer.ui import escape, pictures, state, theme
-from explorer.view import View
+from explorer.view import lists
+from explorer.view.view import View
 from influence.errors import RunError
 
 EVERYWHERE_TITLE = "shows up everywhere: in the lists of very many predictions"

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer import diverse, lists
 from explorer.panels import explain
 from explorer.runs import opened, splits
 from explorer.ui import escape, state, theme
-from explorer.view import View
+from explorer.view import diverse, lists
+from explorer.view.view import View
 from influence.live import Target
 from influence.run.reading import Run
 

@@ -12,7 +12,7 @@ import streamlit as st
 from explorer.panels import target
 from explorer.runs import live
 from explorer.ui import escape, state, theme
-from explorer.view import View
+from explorer.view.view import View
 from influence.errors import UpstreamError
 from influence.live import Target
 from influence.run.reading import Run

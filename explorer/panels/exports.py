@@ -12,7 +12,7 @@ from explorer import notes, report
 from explorer.panels import cards, groups, histogram, identity, note, tables
 from explorer.spreadsheet import csv
 from explorer.ui import escape, state, theme
-from explorer.view import View
+from explorer.view.view import View
 
 CARE = theme.CARE.replace("*", "")
 

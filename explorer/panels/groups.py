@@ -9,7 +9,7 @@ import streamlit as st
 from explorer import components
 from explorer.runs import queries
 from explorer.ui import state, theme
-from explorer.view import View
+from explorer.view.view import View
 
 FIRST = 10
 """Rows that are shown at first, if there are more; the others open in place."""

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, lists
+from explorer import components
 from explorer.ui import state, theme
-from explorer.view import View
+from explorer.view import lists
+from explorer.view.view import View
 
 
 def draw(view: View) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, labels, lists, regions
+from explorer import components
 from explorer.runs import opened, static_files
 from explorer.ui import escape, pictures, state, theme
-from explorer.view import View
+from explorer.view import label_colours, lists, regions
+from explorer.view.view import View
 from influence.run.reading import Run
 
 HEIGHT = 520
@@ -98,7 +99,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
 
 def _colours(view: View, table: pd.DataFrame) -> dict[str, str]:
     """Colour of each label that has one of its own."""
-    return labels.coloured(table["label"], view.group if view.by == state.LABEL else None)
+    return label_colours.coloured(table["label"], view.group if view.by == state.LABEL else None)
 
 
 def _values(view: View, table: pd.DataFrame, mode: str) -> tuple[np.ndarray, float]:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from explorer import comparison, components, notes
+from explorer import components, notes
 from explorer.panels import cards, controls, note
 from explorer.runs import leads
 from explorer.ui import escape, pictures, state, theme
+from explorer.view import pair as comparison
 from influence.errors import RunError
 
 PREVIEW = 120

@@ -9,7 +9,7 @@ import streamlit as st
 from explorer.runs import splits, texts
 from explorer.ui import pictures, state, theme
 from explorer.ui.escape import for_html
-from explorer.view import View
+from explorer.view.view import View
 
 MOST = 10
 """Probabilities of at most this many classes are drawn: the likeliest, and always the true one."""

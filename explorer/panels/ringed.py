@@ -7,7 +7,7 @@ import streamlit as st
 
 from explorer.panels import controls, note, retrain
 from explorer.ui import escape, state
-from explorer.view import View
+from explorer.view.view import View
 
 
 def draw(view: View) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import comparison, components
+from explorer import components
 from explorer.panels import joined_lists
 from explorer.runs import static_files
 from explorer.ui import theme
+from explorer.view import pair as comparison
 
 HEIGHT = 440
 

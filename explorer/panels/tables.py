@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import lists
 from explorer.runs import opened
 from explorer.ui import escape, state
-from explorer.view import View
+from explorer.view import lists
+from explorer.view.view import View
 
 
 def draw(view: View) -> None:

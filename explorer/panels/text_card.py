@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from explorer.runs import splits, texts
 from explorer.ui import escape, pictures, state, theme
-from explorer.view import View
+from explorer.view.view import View
 
 FAINTEST = 0.04
 """Tokens with a smaller part of the card's largest share are left unshaded; their share is still told on hover."""

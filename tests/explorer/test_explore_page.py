@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from explorer import lists
 from explorer.runs import leads
 from explorer.ui import theme
+from explorer.view import lists
 from influence import Run
 
 

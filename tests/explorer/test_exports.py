@@ -13,7 +13,7 @@ from explorer import notes, report
 from explorer.panels import exports, prediction
 from explorer.spreadsheet import csv
 from explorer.ui import state
-from explorer.view import View
+from explorer.view.view import View
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import zarr
 
-from explorer import basket
 from explorer.runs import slices
+from explorer.view import basket
 from influence import Run
 
 

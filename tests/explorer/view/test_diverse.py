@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from explorer import diverse
 from explorer.runs import neighbours
+from explorer.view import diverse
 
 # Three directions, each with a close second: 0 and 1, 2 and 3, 4 and 5.
 VECTORS = neighbours.unit(

@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer import diverse, lists, regions
 from explorer.runs import leads as columns
 from explorer.runs import neighbours, opened, splits
 from explorer.ui import state, theme
+from explorer.view import diverse, lists, regions
 from influence.errors import RunError
 from influence.run.reading import Run
 

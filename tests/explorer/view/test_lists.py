@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer import lists
+from explorer.view import lists
 
 SCORES = np.array([0.5, -0.1, 2.0, 0.0, -3.0, 0.5], dtype="float32")
 EVERYTHING = np.ones(6, dtype=bool)

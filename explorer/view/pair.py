@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from explorer import lists
 from explorer.ui import theme
+from explorer.view import lists
 from influence.live import Target
 from influence.run.reading import Run
 

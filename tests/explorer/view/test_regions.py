@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from explorer import regions
+from explorer.view import regions
 
 SQUARE = np.array([[0, 0], [2, 0], [2, 2], [0, 2]], dtype=float)
 
