@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import leaving_out
 from explorer.panels import controls, retrain
 from explorer.runs import opened, queries, slices
+from explorer.trust import left_out
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import basket
 from influence.run.ranking import top
@@ -221,7 +221,7 @@ def _items(chosen: list[int], examples: pd.DataFrame) -> None:
 
 def _known(run: Run, stage: str, examples: pd.DataFrame, chosen: list[int]) -> None:
     """Sets that somebody really left out, each a button that puts it into the basket."""
-    others = [rows for rows in leaving_out.known(run, stage) if sorted(rows) != sorted(chosen)][:KNOWN]
+    others = [rows for rows in left_out.known(run, stage) if sorted(rows) != sorted(chosen)][:KNOWN]
     if not others:
         return
     st.caption("Really left out before; put a set into the basket to see what it did:")

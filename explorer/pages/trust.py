@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import charts, evidence, verdict
 from explorer.panels import check_tables, computed, job, limits, measured, validating
 from explorer.panels import verdict as verdict_panel
 from explorer.runs import queries
+from explorer.trust import charts, evidence, verdict
 from explorer.ui import escape, state
 from influence.run.reading import Run
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from explorer import evidence, verdict
+from explorer.trust import evidence, verdict
 from explorer.ui import escape, state, theme
 from influence.run.reading import Run
 

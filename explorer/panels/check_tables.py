@@ -7,8 +7,8 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from explorer import evidence
 from explorer.panels import single_cards
+from explorer.trust import evidence
 from influence.run.reading import Run
 
 SHOWN = 2000

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer import evidence
+from explorer.trust import evidence
 from explorer.ui import escape, theme
 from influence.run.reading import Run
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import charts, components, evidence
+from explorer import components
 from explorer.panels import controls
+from explorer.trust import charts, evidence
 from explorer.ui import escape, state, theme
 from influence.run.reading import Run
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from explorer import evidence, jobs, leaving_out
-from explorer.leaving_out import Effect
+from explorer import jobs
 from explorer.panels import job, validating
+from explorer.trust import evidence, left_out
+from explorer.trust.left_out import Effect
 from explorer.ui import escape, state, theme
 from influence.run.reading import Run
 
@@ -24,8 +25,8 @@ HELP = (
 
 def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.ndarray) -> None:
     """Draw it for the examples at `rows` and the queries at `positions`."""
-    found = leaving_out.effects(run, stage, rows, positions)
-    everywhere = {e.start: e for e in leaving_out.effects(run, stage, rows, np.arange(len(run.queries())))}
+    found = left_out.effects(run, stage, rows, positions)
+    everywhere = {e.start: e for e in left_out.effects(run, stage, rows, np.arange(len(run.queries())))}
     for effect in found:
         # A slice by which examples were chosen flatters them; one prediction is asked about for itself.
         whole = everywhere.get(effect.start) if effect.queries > 1 else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import verdict
+from explorer.trust import verdict
+from explorer.trust.verdict import Answer, Verdict
 from explorer.ui import escape, theme
-from explorer.verdict import Answer, Verdict
 
 
 def draw(found: Verdict) -> None:

@@ -7,8 +7,8 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer import evidence
 from explorer.panels import badge
+from explorer.trust import evidence
 from explorer.ui import theme
 
 UNIT = theme.Unit("mnat", 1e3)

@@ -12,8 +12,9 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer import jobs, leaving_out
+from explorer import jobs
 from explorer.panels import retrain, validating
+from explorer.trust import left_out as leaving_out
 from influence.run.additions import add_tables
 from influence.run.files import manifest_checksum
 from influence.run.reading import Run

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from explorer import evidence, scales
-from explorer.evidence import Figure
+from explorer.trust import axis as scales
+from explorer.trust import evidence
+from explorer.trust.evidence import Figure
 from explorer.ui import theme
 from influence.run.reading import Run
 

@@ -7,9 +7,9 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer import verdict
 from explorer.panels import verdict as panel
-from explorer.verdict import NO, PARTLY, UNKNOWN, YES
+from explorer.trust import verdict
+from explorer.trust.verdict import NO, PARTLY, UNKNOWN, YES
 from influence.run.additions import add_tables
 from influence.validation.suite import COLUMNS
 

@@ -10,8 +10,8 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer import charts, evidence, scales
-from explorer.evidence import Figure
+from explorer.trust import axis, charts, evidence
+from explorer.trust.evidence import Figure
 from explorer.ui import theme
 
 
@@ -30,7 +30,7 @@ def run(tmp_path_factory):
     ],
 )
 def test_ticks_are_round_and_in_place(low, high, texts):
-    scale = scales.Scale(low, high)
+    scale = axis.Scale(low, high)
     ticks = scale.ticks()
     assert [tick["text"].replace(theme.MINUS, "-") for tick in ticks] == texts
     for tick in ticks:
@@ -39,11 +39,11 @@ def test_ticks_are_round_and_in_place(low, high, texts):
 
 
 def test_axes_hold_what_is_drawn():
-    scale = scales.around([1.0, math.nan, 3.0, math.inf], include=[0.0])
+    scale = axis.around([1.0, math.nan, 3.0, math.inf], include=[0.0])
     assert scale.low < 0 < 3 < scale.high
-    assert scales.around([]).low < 0 < scales.around([]).high
-    assert scales.around([2.0]).at(2.0) == pytest.approx(0.5)
-    assert scales.symmetric([0.0]).at(0.0) == 0.5
+    assert axis.around([]).low < 0 < axis.around([]).high
+    assert axis.around([2.0]).at(2.0) == pytest.approx(0.5)
+    assert axis.symmetric([0.0]).at(0.0) == 0.5
     assert scale.at(99.0) == 1.0
 
 

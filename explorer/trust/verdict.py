@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from explorer import evidence
-from explorer.evidence import SCRATCH, SEEDS, SOLUTION, Figure
+from explorer.trust import evidence
+from explorer.trust.evidence import SCRATCH, SEEDS, SOLUTION, Figure
 from explorer.ui import theme
 from influence.run.reading import Run
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from explorer import evidence
+from explorer.trust import evidence
 from influence.run.reading import Run
 
 TABLE = "left-out"

@@ -1,0 +1,1 @@
+"""May the lists be believed? What was checked, and what that means."""
