@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer.lessons import STEPS
+from explorer.lesson.steps import STEPS
 from explorer.pages import explore, suspects
 from explorer.panels import lesson, plane
 from explorer.ui import state

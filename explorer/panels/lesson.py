@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from explorer import components, lessons
-from explorer.lessons import STEPS, Step
+from explorer import components
+from explorer.lesson import steps
+from explorer.lesson.facts import Scene
+from explorer.lesson.steps import STEPS, Step
 from explorer.panels import explain
 from explorer.runs import queries
-from explorer.scene import Scene
 from explorer.ui import escape, state, theme
 from influence.run.reading import Run
 
@@ -92,7 +93,7 @@ def draw(run: Run, place: int) -> None:
     """Draw the card of step `place`."""
     step, scene = STEPS[place - 1], Scene(run)
     lack = step.needs(scene)
-    verdict = lessons.WAITING if lack else step.check(scene)
+    verdict = steps.WAITING if lack else step.check(scene)
     if verdict.right:
         st.session_state[state.ANSWERED] = answered() | {place}
     with st.container(key="lesson_card"):
@@ -113,7 +114,7 @@ def answered() -> frozenset[int]:
     return frozenset(st.session_state.get(state.ANSWERED, ()))
 
 
-def _question(step: Step, scene: Scene, verdict: lessons.Verdict) -> None:
+def _question(step: Step, scene: Scene, verdict: steps.Verdict) -> None:
     with st.container(key="lesson_question"):
         st.markdown(f"**{step.question.format(it=scene)}**")
         if verdict.right:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer import components, plane
+from explorer import components
+from explorer.lesson import plane
 from explorer.ui import state
 
 

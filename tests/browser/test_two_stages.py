@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from explorer import plane
+from explorer.lesson import plane
 from influence import Stage, Study, attribute
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer import lessons
+from explorer.lesson import steps
+from explorer.lesson.facts import Scene
 from explorer.panels import lesson
-from explorer.scene import Scene
 from explorer.ui import state, theme
 from influence import Run
 
@@ -97,7 +97,7 @@ def test_walk_through_all_steps(open_app, roots, name):
         assert not app.exception
         assert url(app, state.LESSON) == str(place)
         assert f"{place} of 9" in said(app.get("html"))
-        assert lessons.STEPS[place - 1].title in said(app.get("html"))
+        assert steps.STEPS[place - 1].title in said(app.get("html"))
         assert app.button(key="lesson_next").disabled
         assert not app.button(key="lesson_skip").disabled
         if wrong:
@@ -235,6 +235,6 @@ def test_plane_is_sent_as_the_link_says(open_app, roots, component):
 
 
 def test_every_step_has_an_address_of_a_page_and_a_unique_title():
-    assert len(lessons.STEPS) == 9
-    assert len({step.title for step in lessons.STEPS}) == 9
-    assert {step.page for step in lessons.STEPS} == {state.EXPLORE_PAGE, state.SUSPECTS_PAGE, state.LEARN_PAGE}
+    assert len(steps.STEPS) == 9
+    assert len({step.title for step in steps.STEPS}) == 9
+    assert {step.page for step in steps.STEPS} == {state.EXPLORE_PAGE, state.SUSPECTS_PAGE, state.LEARN_PAGE}

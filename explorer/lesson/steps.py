@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 
 import streamlit as st
 
-from explorer import plane
+from explorer.lesson import plane
+from explorer.lesson.facts import Scene
 from explorer.runs import queries
-from explorer.scene import Scene
 from explorer.ui import state, theme
 from explorer.view import basket
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from explorer import plane
+from explorer.lesson import plane
 
 
 def test_nothing_changed_is_the_plane_as_it_is_at_first():

@@ -1,0 +1,1 @@
+"""The lesson as data: its steps, the facts that it states, the model in the plane."""
