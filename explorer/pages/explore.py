@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import notes
+from explorer.export import notes
 from explorer.panels import (
     badge,
     cards,

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components, notes
+from explorer import components
+from explorer.export import notes
 from explorer.panels import controls, histogram, note, prediction, retrain, single_cards
 from explorer.runs import leads, neighbours, opened, queries
 from explorer.ui import escape, pictures, state, theme

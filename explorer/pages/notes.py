@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer import notes
+from explorer.export import notes
 from explorer.panels import controls, note, single_cards
 from explorer.ui import escape, pictures, state, theme
 from influence.run.reading import Run

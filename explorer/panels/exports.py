@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import notes, report
+from explorer.export import notes, report
+from explorer.export.spreadsheet import csv
 from explorer.panels import cards, groups, histogram, identity, note, tables
-from explorer.spreadsheet import csv
 from explorer.ui import escape, state, theme
 from explorer.view.view import View
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from explorer import components, notes
+from explorer import components
+from explorer.export import notes
 from explorer.panels import cards, controls, note
 from explorer.runs import leads
 from explorer.ui import escape, pictures, state, theme

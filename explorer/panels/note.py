@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer import notes
+from explorer.export import notes
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import Run

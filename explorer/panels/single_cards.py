@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components
-from explorer.spreadsheet import csv
+from explorer.export.spreadsheet import csv
 from explorer.ui import escape, pictures, theme
 
 PREVIEW = 400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from explorer import notes
+from explorer.export import notes
 from explorer.ui import state
 from influence import Run
 

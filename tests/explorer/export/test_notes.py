@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from explorer import notes
+from explorer.export import notes
 from influence import Run
 from influence.errors import RunError
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer import notes, report
+from explorer.export import notes, report
+from explorer.export.spreadsheet import csv
 from explorer.panels import exports, prediction
-from explorer.spreadsheet import csv
 from explorer.ui import state
 from explorer.view.view import View
 
