@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer import jobs
+from explorer.jobs import job as jobs
 from explorer.ui import escape
 
 

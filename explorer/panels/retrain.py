@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from explorer import jobs
+from explorer.jobs import job as jobs
 from explorer.panels import job, validating
 from explorer.trust import evidence, left_out
 from explorer.trust.left_out import Effect

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer import computing
+from explorer.jobs import demo
 from explorer.runs import opened
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
@@ -24,10 +24,10 @@ CHAIN = (
 
 def draw(root: Path, bad: dict[str, str]) -> None:
     """The start page: no run can be opened."""
-    now = computing.status(root)
-    if now.state != computing.NONE:
+    now = demo.status(root)
+    if now.state != demo.NONE:
         # What the button goes on with is no mistake.
-        bad = {name: message for name, message in bad.items() if name not in computing.NAMES}
+        bad = {name: message for name, message in bad.items() if name not in demo.NAMES}
     with st.container(width=760, key="start"):
         st.title("No run can be shown" if bad else "No run to show yet")
         st.markdown(
@@ -51,16 +51,16 @@ def chain_html() -> str:
     return f'<div class="up-chain"><div class="up-boxes">{boxes}</div><p class="up-quiet">{back}</p></div>'
 
 
-def _compute(root: Path, now: computing.Status) -> None:
+def _compute(root: Path, now: demo.Status) -> None:
     """Draw the button, or how far the computation is."""
-    if now.state == computing.RUNNING:
+    if now.state == demo.RUNNING:
         watch(root)
         return
-    if now.state == computing.FAILED:
+    if now.state == demo.FAILED:
         st.error(f"The example could not be computed. {escape.message(now.message)}", icon=":material/error:")
-    elif now.state == computing.STOPPED:
+    elif now.state == demo.STOPPED:
         st.info("The computation was stopped. Its finished steps are kept.", icon=":material/info:")
-    begun = now.state != computing.NONE
+    begun = now.state != demo.NONE
     st.button(
         "Resume computing the example" if begun else "Compute the example", type="primary", key="compute",
         icon=":material/play_arrow:", on_click=_start, args=(root,),
@@ -77,9 +77,9 @@ def watch(root: Path, steps: bool = True) -> None:
 
     `steps` lists the finished ones, too.
     """
-    now = computing.status(root)
+    now = demo.status(root)
     others = state.changed("runs", opened.listed(root)[0])
-    if others or now.state != computing.RUNNING:
+    if others or now.state != demo.RUNNING:
         st.rerun()
     known = f"{now.fraction:.0%}" if now.fraction is not None else "…"
     st.progress(now.fraction or 0.0, text=escape.for_markdown(f"{now.step or 'starting'}: {known}"))
@@ -87,13 +87,13 @@ def watch(root: Path, steps: bool = True) -> None:
         done = "".join(f"<li>{theme.RIGHT} {escape.for_html(step)}, {seconds:.0f} s</li>" for step, seconds in now.done)
         st.html(f'<ul class="up-steps up-quiet">{done}</ul>')
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.button("Cancel", key="cancel", on_click=computing.stop, args=(root,), help="Finished steps are kept.")
+        st.button("Cancel", key="cancel", on_click=demo.stop, args=(root,), help="Finished steps are kept.")
         st.caption(f"{now.seconds:.0f} s so far. You may close this page; it goes on.")
 
 
 def _start(root: Path) -> None:
     try:
-        computing.start(root)
+        demo.start(root)
     except RunError as error:
         state.notice(escape.message(error))
 
@@ -139,10 +139,10 @@ def missing(root: Path, wanted: str, bad: dict[str, str]) -> None:
 
 def others(root: Path, bad: dict[str, str]) -> None:
     """Runs beside the shown one that cannot be opened, or are being computed."""
-    if computing.status(root).state == computing.RUNNING:
+    if demo.status(root).state == demo.RUNNING:
         with st.expander("Another run is being computed", expanded=True):
             watch(root, steps=False)
-        bad = {name: message for name, message in bad.items() if name not in computing.NAMES}
+        bad = {name: message for name, message in bad.items() if name not in demo.NAMES}
     if not bad:
         return
     with st.expander(f"{len(bad)} more {'run' if len(bad) == 1 else 'runs'} in this folder cannot be shown"):

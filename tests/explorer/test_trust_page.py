@@ -12,7 +12,7 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer import jobs
+from explorer.jobs import job
 from explorer.panels import retrain, validating
 from explorer.trust import left_out as leaving_out
 from influence.run.additions import add_tables
@@ -47,8 +47,8 @@ def as_asked(run: Run) -> Run:
 @pytest.fixture(autouse=True)
 def _no_jobs():
     yield
-    jobs._end_all()
-    jobs._jobs.clear()
+    job._end_all()
+    job._jobs.clear()
 
 
 def says(app):
@@ -126,7 +126,7 @@ def test_an_unchecked_run_that_cannot_be_trained_again_says_why(open_app, root):
 def test_the_button_checks_in_the_background(open_app, askable, monkeypatch):
     asked: list[list[str]] = []
     slow = [sys.executable, "-c", "import time; time.sleep(60)"]
-    monkeypatch.setattr(jobs, "command", lambda arguments: asked.append(list(arguments)) or slow)
+    monkeypatch.setattr(job, "command", lambda arguments: asked.append(list(arguments)) or slow)
     app = open_app(askable, page=PAGE)
     app.button(key="validate").click().run()
     assert not app.exception
@@ -138,17 +138,17 @@ def test_the_button_checks_in_the_background(open_app, askable, monkeypatch):
     assert len(other.get("progress")) == 1
     assert "validate" not in [button.key for button in other.button]
     other.button(key="cancel_job").click().run()
-    assert jobs.of(askable / "asked").state == jobs.CANCELLED
+    assert job.of(askable / "asked").state == job.CANCELLED
     assert "Cancelled" in says(open_app(askable, page=PAGE))
     assert len(asked) == 1
 
 
 def test_a_check_that_fails_says_why_and_can_be_begun_again(open_app, askable, monkeypatch):
     fails = [sys.executable, "-c", "import sys; sys.stderr.write('Error: No <b>data</b> there.\\n'); sys.exit(2)"]
-    monkeypatch.setattr(jobs, "command", lambda arguments: fails)
+    monkeypatch.setattr(job, "command", lambda arguments: fails)
     run = Run.open(askable / "asked")
     validating.begin(run)
-    assert jobs.of(run.path).wait(10)
+    assert job.of(run.path).wait(10)
     app = open_app(askable, page=PAGE)
     assert "<b>" not in app.error[0].value.replace("\\<b\\>", "")
     assert "data" in app.error[0].value
@@ -176,14 +176,14 @@ def left_out(run: Run, rows: list[int], start: str = "solution", measured: float
 def test_a_basket_is_really_left_out_once(open_app, askable, monkeypatch):
     asked: list[list[str]] = []
     ends = [sys.executable, "-c", "pass"]
-    monkeypatch.setattr(jobs, "command", lambda arguments: asked.append(list(arguments)) or ends)
+    monkeypatch.setattr(job, "command", lambda arguments: asked.append(list(arguments)) or ends)
     app = open_app(askable, page="suspect-examples", basket="3,7")
     button = next(button for button in app.button if str(button.key).startswith("retrain-"))
     button.click().run()
     assert not app.exception
     path = askable / "asked"
     assert asked == [["leave-out", "--stage", "pretrain", "--start", "solution", "--", str(path), "3", "7"]]
-    assert jobs.of(path).wait(10)
+    assert job.of(path).wait(10)
     left_out(Run.open(path), [3, 7])
     app = open_app(askable, page="suspect-examples", basket="7,3")
     text = says(app)

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from explorer import computing
+from explorer.jobs import demo
 from influence.errors import RunError
 from influence.progress import FILE
 
@@ -29,10 +29,10 @@ def instead(monkeypatch, tmp_path):
     """Run this program instead of the computation; what is left running is ended."""
 
     def use(program):
-        monkeypatch.setattr(computing, "command", lambda root: [sys.executable, "-c", program])
+        monkeypatch.setattr(demo, "command", lambda root: [sys.executable, "-c", program])
 
     yield use
-    computing.stop(tmp_path)
+    demo.stop(tmp_path)
 
 
 def until(what):
@@ -46,11 +46,11 @@ def until(what):
 
 
 def test_nothing_is_computed_at_first(tmp_path):
-    assert computing.status(tmp_path).state == computing.NONE
+    assert demo.status(tmp_path).state == demo.NONE
 
 
 def test_what_is_run_is_the_command_line_and_nothing_of_the_folder(tmp_path):
-    arguments = computing.command(tmp_path)
+    arguments = demo.command(tmp_path)
     assert arguments[1:4] == ["-P", "-m", "influence"]
     assert importlib.util.find_spec("influence.__main__") is not None
     assert arguments[-3:] == ["--runs", str(tmp_path), "--quiet"]
@@ -58,21 +58,21 @@ def test_what_is_run_is_the_command_line_and_nothing_of_the_folder(tmp_path):
 
 def test_progress_is_told_and_stopping_keeps_what_there_is(instead, tmp_path):
     instead(TELLS)
-    computing.start(tmp_path)
-    now = until(lambda: (s := computing.status(tmp_path)).step and s)
-    assert (now.state, now.fraction, now.done) == (computing.RUNNING, 0.4, (("reading", 2.0),))
-    computing.stop(tmp_path)
-    assert computing.status(tmp_path).state == computing.STOPPED
+    demo.start(tmp_path)
+    now = until(lambda: (s := demo.status(tmp_path)).step and s)
+    assert (now.state, now.fraction, now.done) == (demo.RUNNING, 0.4, (("reading", 2.0),))
+    demo.stop(tmp_path)
+    assert demo.status(tmp_path).state == demo.STOPPED
     assert (tmp_path / ".computing" / "progress.json").is_file()
 
 
 def test_several_visitors_start_it_once(instead, tmp_path):
     instead(SLEEPS)
     begun = []
-    original = computing._start
-    threads = [threading.Thread(target=computing.start, args=(tmp_path,)) for _ in range(4)]
+    original = demo._start
+    threads = [threading.Thread(target=demo.start, args=(tmp_path,)) for _ in range(4)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(computing, "_start", lambda *where: (begun.append(1), original(*where)))
+        patch.setattr(demo, "_start", lambda *where: (begun.append(1), original(*where)))
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -85,30 +85,30 @@ def test_several_visitors_start_it_once(instead, tmp_path):
 @pytest.mark.parametrize(
     ("program", "state", "says"),
     [
-        ("import sys; print('noise'); sys.exit('Error: No space is left.')", computing.FAILED, "No space is left."),
-        ("1 / 0", computing.FAILED, "ZeroDivisionError: division by zero"),
-        ("print('Interrupted. Finished steps are kept: the same command resumes.')", computing.STOPPED, ""),
-        ("print('Finished: x')", computing.NONE, ""),
-        ("", computing.STOPPED, ""),
+        ("import sys; print('noise'); sys.exit('Error: No space is left.')", demo.FAILED, "No space is left."),
+        ("1 / 0", demo.FAILED, "ZeroDivisionError: division by zero"),
+        ("print('Interrupted. Finished steps are kept: the same command resumes.')", demo.STOPPED, ""),
+        ("print('Finished: x')", demo.NONE, ""),
+        ("", demo.STOPPED, ""),
     ],
 )
 def test_how_it_ended(instead, tmp_path, program, state, says):
     instead(program)
-    computing.start(tmp_path)
-    until(lambda: computing.status(tmp_path).state != computing.RUNNING)
-    now = computing.status(tmp_path)
+    demo.start(tmp_path)
+    until(lambda: demo.status(tmp_path).state != demo.RUNNING)
+    now = demo.status(tmp_path)
     assert (now.state, now.message) == (state, says)
 
 
 def test_another_process_of_that_number_is_left_alone(instead, tmp_path):
     instead(SLEEPS)
-    computing.start(tmp_path)
+    demo.start(tmp_path)
     path = tmp_path / ".computing" / "process.json"
     kept = json.loads(path.read_text())
     for other in ({**kept, "born": kept["born"] - 100}, {"pid": "x"}, [], {"pid": 2**40, "born": 0}):
         path.write_text(json.dumps(other))
-        assert computing.status(tmp_path).state == computing.STOPPED
-        computing.stop(tmp_path)
+        assert demo.status(tmp_path).state == demo.STOPPED
+        demo.stop(tmp_path)
     assert psutil.Process(kept["pid"]).is_running()
     path.write_text(json.dumps(kept))
 
@@ -116,7 +116,7 @@ def test_another_process_of_that_number_is_left_alone(instead, tmp_path):
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="Nothing can be computed into"):
-        computing.start(tmp_path / "file")
+        demo.start(tmp_path / "file")
 
 
 def words(app):
@@ -136,7 +136,7 @@ def test_the_start_page_starts_shows_and_cancels(open_app, tmp_path, instead):
     instead(TELLS)
     app = open_app(tmp_path).button(key="compute").click().run()
     assert not app.exception
-    until(lambda: computing.status(tmp_path).step)
+    until(lambda: demo.status(tmp_path).step)
     app = open_app(tmp_path)  # another visitor, or the same after closing the page
     assert "reading" in " ".join(element.proto.body for element in app.get("html"))
     assert "40%" in app.get("progress")[0].proto.text
@@ -148,7 +148,7 @@ def test_the_start_page_starts_shows_and_cancels(open_app, tmp_path, instead):
 def test_the_start_page_shows_why_it_failed_and_opens_the_run_when_there_is_one(open_app, tmp_path, instead, small):
     instead("import sys; sys.exit('Error: <b>bad</b>')")
     app = open_app(tmp_path).button(key="compute").click().run()
-    until(lambda: computing.status(tmp_path).state == computing.FAILED)
+    until(lambda: demo.status(tmp_path).state == demo.FAILED)
     app.run()
     assert not app.exception
     assert "<b>bad</b>" in app.error[0].value.replace("\\", "")
@@ -160,8 +160,8 @@ def test_the_start_page_shows_why_it_failed_and_opens_the_run_when_there_is_one(
 def test_a_run_beside_the_one_that_is_computed_can_be_looked_at(open_app, tmp_path, instead, small):
     small.write_run(tmp_path, "small")
     instead(TELLS)
-    computing.start(tmp_path)
-    until(lambda: computing.status(tmp_path).step)
+    demo.start(tmp_path)
+    until(lambda: demo.status(tmp_path).step)
     app = open_app(tmp_path)
     assert not app.exception
     assert app.selectbox(key="run").value == "small"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from explorer import jobs
+from explorer.jobs import job as jobs
 from influence.progress import FILE
 
 RUN = Path("/nowhere/run")
