@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer import components
 from explorer.pages import compare, explore, item, learn, notes, suspects, trust, try_it
-from explorer.panels import identity, start
+from explorer.panels.header import identity, start
 from explorer.runs import opened, switching
 from explorer.ui import escape, pictures, state
 from influence.errors import UpstreamError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer.panels import agreement, controls, joined_lists, scatter, side
+from explorer.panels.comparison import agreement, joined_lists, scatter, side
+from explorer.panels.lists import controls
 from explorer.runs import matching, opened
 from explorer.ui import escape, state, theme
 from explorer.view import pair as comparison

@@ -6,23 +6,10 @@ import numpy as np
 import streamlit as st
 
 from explorer.export import notes
-from explorer.panels import (
-    badge,
-    cards,
-    controls,
-    explain,
-    exports,
-    groups,
-    histogram,
-    influence_map,
-    models,
-    note,
-    picker,
-    prediction,
-    ringed,
-    tables,
-    target,
-)
+from explorer.panels.charts import histogram, map, totals
+from explorer.panels.header import models
+from explorer.panels.lists import badge, cards, controls, exports, note, ringed, tables
+from explorer.panels.prediction import explain, picker, prediction, target
 from explorer.runs import neighbours, opened, queries, splits
 from explorer.ui import escape, state, theme
 from explorer.view import lists, regions
@@ -47,7 +34,7 @@ def draw(run: Run) -> None:
     with st.container(key="explore"):
         left, middle, right = st.columns([26, 42, 34], gap="large")
     with right:
-        influence_map.begin(run)
+        map.begin(run)
     with left:
         models.draw(run)
         _title("Pick a prediction")
@@ -61,7 +48,7 @@ def draw(run: Run) -> None:
             spread, sums = st.columns(2, gap="medium")
     with sums:
         # Before the lists, which a class or source may narrow down.
-        by = groups.choose("source" in run.examples(choices.stage))
+        by = totals.choose("source" in run.examples(choices.stage))
     own = current_view(run, position, choices, by, embedding)
     title = '<h2 class="up-title">{}</h2>'
     question.html(title.format(explain.question(own.query, wanted, escape.isolated)))
@@ -79,13 +66,13 @@ def draw(run: Run) -> None:
     with spread:
         histogram.draw(view)
     with sums:
-        groups.draw(view)
+        totals.draw(view)
     with left, st.container(key="prediction"):
         prediction.draw(view)
         note.draw(run, notes.QUERIES, view.query, "query")
         _way_to_compare(view)
     with right:
-        influence_map.draw(view)
+        map.draw(view)
         # Not below the lists: there it would be off the screen.
         ringed.draw(view)
     explained = theme.EXPLAINED if asked is None else target.words(asked)

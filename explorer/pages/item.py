@@ -8,7 +8,10 @@ import streamlit as st
 
 from explorer import components
 from explorer.export import notes
-from explorer.panels import controls, histogram, note, prediction, retrain, single_cards
+from explorer.panels.charts import histogram
+from explorer.panels.lists import controls, note, single_cards
+from explorer.panels.prediction import prediction
+from explorer.panels.retraining import retrain
 from explorer.runs import leads, neighbours, opened, queries
 from explorer.ui import escape, pictures, state, theme
 from influence.errors import RunError

@@ -6,7 +6,7 @@ import streamlit as st
 
 from explorer.lesson.steps import STEPS
 from explorer.pages import explore, suspects
-from explorer.panels import lesson, plane
+from explorer.panels.learn import lesson, plane
 from explorer.ui import state
 from influence.run.reading import Run
 

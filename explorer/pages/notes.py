@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.export import notes
-from explorer.panels import controls, note, single_cards
+from explorer.panels.lists import controls, note, single_cards
 from explorer.ui import escape, pictures, state, theme
 from influence.run.reading import Run
 

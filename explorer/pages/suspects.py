@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.panels import controls, retrain
+from explorer.panels.lists import controls
+from explorer.panels.retraining import retrain
 from explorer.runs import opened, queries, slices
 from explorer.trust import left_out
 from explorer.ui import escape, pictures, state, theme

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer.panels import check_tables, computed, job, limits, measured, validating
-from explorer.panels import verdict as verdict_panel
+from explorer.panels.retraining import job, validate
+from explorer.panels.trust import check_tables, how_computed, limits, measured
+from explorer.panels.trust import verdict as verdict_panel
 from explorer.runs import queries
 from explorer.trust import charts, evidence, verdict
 from explorer.ui import escape, state
@@ -22,14 +23,14 @@ def draw(run: Run) -> None:
     """
     with st.container(key="trust"):
         st.html('<h2 class="up-title">May I believe these lists?</h2>')
-        if validating.checked(run):
+        if validate.checked(run):
             _checked(run)
         else:
             with st.container(width=760):
-                validating.draw(run, job.draw(run.path, validating.WHAT))
+                validate.draw(run, job.draw(run.path, validate.WHAT))
         left, right = st.columns(2, gap="large")
         with left:
-            computed.draw(run)
+            how_computed.draw(run)
         with right:
             limits.draw()
         if run.validations:
@@ -56,12 +57,12 @@ def _checked(run: Run) -> None:
     position = _position(run)
     if position is not None:
         st.html(f'<p class="up-this">{escape.for_html(this_prediction(run, position))}</p>')
-    busy = job.draw(run.path, validating.WHAT)
+    busy = job.draw(run.path, validate.WHAT)
     with st.expander(
         "How the verdict is reached; check further", key="further", expanded=found.level == verdict.UNKNOWN
     ):
         st.caption(verdict_panel.RULES)
-        validating.draw(run, busy)
+        validate.draw(run, busy)
     with st.container(horizontal=True, gap="medium"):
         names = trainings(run)
         trained = names[0] if names else state.FROM_SOLUTION

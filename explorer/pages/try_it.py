@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.panels import beside, cards, controls, exports, influence_map, prediction, question, ringed, target
+from explorer.panels.charts import map
+from explorer.panels.comparison import beside
+from explorer.panels.lists import cards, controls, exports, ringed
+from explorer.panels.prediction import prediction, question, target
 from explorer.runs import live, neighbours, queries
 from explorer.runs import opened as runs
 from explorer.ui import escape, pictures, state, theme
@@ -79,7 +82,7 @@ def draw(run: Run) -> None:
         question_text = f"The model says “{said.prediction}”. Why?"
         exports.draw(view, question_text, target.words(chosen), answer, state.link() if asked.linked else None)
     with right:
-        influence_map.draw(view)
+        map.draw(view)
         ringed.draw(view)
         if "x" in view.query:
             st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")

@@ -175,7 +175,7 @@ def test_run_without_scores_says_so(open_app, family, monkeypatch):
 
 
 def test_something_else_is_explained_live_and_said(open_app, family, small, monkeypatch, component):
-    from explorer.panels import explain
+    from explorer.panels.prediction import explain
     from explorer.view import sides
     from influence.live import Target
 

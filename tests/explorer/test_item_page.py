@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from explorer.pages import item
-from explorer.panels import single_cards
+from explorer.panels.lists import single_cards
 from explorer.runs import leads, neighbours
 from influence import Run
 

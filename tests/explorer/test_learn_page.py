@@ -8,7 +8,7 @@ import pytest
 
 from explorer.lesson import steps
 from explorer.lesson.facts import Scene
-from explorer.panels import lesson
+from explorer.panels.learn import lesson
 from explorer.ui import state, theme
 from influence import Run
 

@@ -13,7 +13,7 @@ import small_checks
 from small_run import write_run
 
 from explorer.jobs import job
-from explorer.panels import retrain, validating
+from explorer.panels.retraining import retrain, validate
 from explorer.trust import left_out as leaving_out
 from influence.run.additions import add_tables
 from influence.run.files import manifest_checksum
@@ -147,7 +147,7 @@ def test_a_check_that_fails_says_why_and_can_be_begun_again(open_app, askable, m
     fails = [sys.executable, "-c", "import sys; sys.stderr.write('Error: No <b>data</b> there.\\n'); sys.exit(2)"]
     monkeypatch.setattr(job, "command", lambda arguments: fails)
     run = Run.open(askable / "asked")
-    validating.begin(run)
+    validate.begin(run)
     assert job.of(run.path).wait(10)
     app = open_app(askable, page=PAGE)
     assert "<b>" not in app.error[0].value.replace("\\<b\\>", "")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from explorer.panels import target
+from explorer.panels.prediction import target
 from explorer.runs import live
 from influence import Run
 from influence.errors import StudyError

@@ -11,7 +11,8 @@ import pytest
 
 from explorer.export import notes, report
 from explorer.export.spreadsheet import csv
-from explorer.panels import exports, prediction
+from explorer.panels.lists import exports
+from explorer.panels.prediction import prediction
 from explorer.ui import state
 from explorer.view.view import View
 

@@ -7,7 +7,7 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer.panels import verdict as panel
+from explorer.panels.trust import verdict as panel
 from explorer.trust import verdict
 from explorer.trust.verdict import NO, PARTLY, UNKNOWN, YES
 from influence.run.additions import add_tables

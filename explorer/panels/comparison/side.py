@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from explorer.panels import explain, prediction, target
+from explorer.panels.prediction import explain, prediction, target
 from explorer.runs import matching, opened, queries, splits, switching
 from explorer.ui import escape, pictures, state
 from explorer.view import pair, sides

@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from explorer.panels import single_cards
+from explorer.panels.lists import single_cards
 from explorer.trust import evidence
 from influence.run.reading import Run
 

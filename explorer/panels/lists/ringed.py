@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer.panels import controls, note, retrain
+from explorer.panels.lists import controls, note
+from explorer.panels.retraining import retrain
 from explorer.ui import escape, state
 from explorer.view.view import View
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer.panels import agreement, joined_lists, prediction, scatter, target
+from explorer.panels.comparison import agreement, joined_lists, scatter
+from explorer.panels.prediction import prediction, target
 from explorer.runs import opened
 from explorer.ui import escape, pictures, state
 from explorer.view import pair as comparison

@@ -10,7 +10,7 @@ import pandas as pd
 
 from explorer import components
 from explorer.export import notes
-from explorer.panels import cards, controls, note
+from explorer.panels.lists import cards, controls, note
 from explorer.runs import leads
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import pair as comparison

@@ -6,7 +6,9 @@ import numpy as np
 import streamlit as st
 
 from explorer import components
-from explorer.panels import histogram, joined_lists, scatter, single_cards
+from explorer.panels.charts import histogram
+from explorer.panels.comparison import joined_lists, scatter
+from explorer.panels.lists import single_cards
 from explorer.ui import escape, theme
 from explorer.view import pair as comparison
 

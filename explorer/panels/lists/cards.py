@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components
-from explorer.panels import controls, note, text_card
+from explorer.panels.lists import controls, note, text_card
 from explorer.runs import leads as columns
 from explorer.runs import splits
 from explorer.ui import escape, pictures, state, theme

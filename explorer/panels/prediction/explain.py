@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.panels import target
+from explorer.panels.prediction import target
 from explorer.runs import live
 from explorer.ui import escape, state, theme
 from explorer.view.view import View

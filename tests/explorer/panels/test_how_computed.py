@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from explorer.panels import computed
+from explorer.panels.trust import how_computed
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_the_residual_or_why_there_is_none(small, tmp_path, method, residuals, s
     run.manifest["default_method"] = method
     for record in run.manifest["scores"]:
         record |= {"method": method, "report": {"residuals": residuals}}
-    table = computed.table(run)
+    table = how_computed.table(run)
     assert table.columns.tolist() == ["pretraining", "finetuning"]
     assert table.loc["worst residual of a solve"].tolist() == [said, said]
 
@@ -28,4 +28,4 @@ def test_the_residual_or_why_there_is_none(small, tmp_path, method, residuals, s
 def test_names_are_text_and_may_be_broken_at_their_dots(small, tmp_path):
     run = small.write_run(tmp_path, "small")
     run.manifest["stages"][0]["parameters"]["new"] = ["body.<b>0</b>.weight"]
-    assert "body.<wbr>&lt;b&gt;0&lt;/b&gt;.<wbr>weight" in computed.html(computed.table(run))
+    assert "body.<wbr>&lt;b&gt;0&lt;/b&gt;.<wbr>weight" in how_computed.html(how_computed.table(run))

@@ -10,7 +10,9 @@ import streamlit as st
 
 from explorer.export import notes, report
 from explorer.export.spreadsheet import csv
-from explorer.panels import cards, groups, histogram, identity, note, tables
+from explorer.panels.charts import histogram, totals
+from explorer.panels.header import identity
+from explorer.panels.lists import cards, note, tables
 from explorer.ui import escape, state, theme
 from explorer.view.view import View
 
@@ -74,7 +76,7 @@ def contents(
     overlap = cards.overlap_text(view)
     return report.Contents(
         question=question, prediction=prediction, stage=theme.stage_word(view.stage), explained=explained,
-        cards=cards.data(view), spread=histogram.data(view), totals=groups.rows(view), summed_by=groups.noun(view),
+        cards=cards.data(view), spread=histogram.data(view), totals=totals.rows(view), summed_by=totals.noun(view),
         narrowed=narrowed(view),
         sentences=[*([overlap] if overlap else []), histogram.share_text(view.scores, view.lists.shown), CARE],
         notes=_noted(view, written), run=view.run.name, identity=identity.line(view.run), facts=_facts(view),
@@ -91,7 +93,7 @@ def narrowed(view: View) -> list[str]:
     if view.region is not None:
         found.append(f"Only the {int(view.in_region.sum()):,} examples in a region of the map that was drawn by hand.")
     if view.group is not None:
-        found.append(f"Only examples of the {groups.noun(view)} {theme.group_name(view.group)}.")
+        found.append(f"Only examples of the {totals.noun(view)} {theme.group_name(view.group)}.")
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from explorer.panels import explain
+from explorer.panels.prediction import explain
 from explorer.runs import opened, splits
 from explorer.ui import escape, state, theme
 from explorer.view import diverse, lists

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components
-from explorer.panels import controls
+from explorer.panels.lists import controls
 from explorer.trust import charts, evidence
 from explorer.ui import escape, state, theme
 from influence.run.reading import Run

@@ -10,7 +10,7 @@ from explorer import components
 from explorer.lesson import steps
 from explorer.lesson.facts import Scene
 from explorer.lesson.steps import STEPS, Step
-from explorer.panels import explain
+from explorer.panels.prediction import explain
 from explorer.runs import queries
 from explorer.ui import escape, state, theme
 from influence.run.reading import Run

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from explorer.jobs import job as jobs
-from explorer.panels import job, validating
+from explorer.panels.retraining import job, validate
 from explorer.trust import evidence, left_out
 from explorer.trust.left_out import Effect
 from explorer.ui import escape, state, theme
@@ -34,7 +34,7 @@ def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.n
     open_starts = [name for name, start in STARTS.items() if start not in {effect.start for effect in found}]
     if not open_starts or (found and why_quiet(run)):
         return
-    if obstacle := validating.why_not(run):
+    if obstacle := validate.why_not(run):
         st.caption(obstacle)
         return
     what = name_of(stage, rows)
@@ -73,7 +73,7 @@ def name_of(stage: str, rows: Sequence[int]) -> str:
 
 def why_quiet(run: Run) -> bool:
     """Whether nothing more can be trained here, so that nothing needs to be said beside what was measured."""
-    return bool(validating.why_not(run))
+    return bool(validate.why_not(run))
 
 
 def effect_html(effect: Effect, count: int, method: str, whole: Effect | None = None) -> str:

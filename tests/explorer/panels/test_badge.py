@@ -7,7 +7,7 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer.panels import badge
+from explorer.panels.lists import badge
 from explorer.trust import evidence
 from explorer.ui import theme
 

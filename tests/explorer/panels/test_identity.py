@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from explorer.panels import identity
+from explorer.panels.header import identity
 from influence.errors import RunError
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components
-from explorer.panels import joined_lists
+from explorer.panels.comparison import joined_lists
 from explorer.runs import static_files
 from explorer.ui import theme
 from explorer.view import pair as comparison

@@ -1,0 +1,1 @@
+"""All scores at once: histogram, totals, map."""

@@ -1,0 +1,1 @@
+"""Above every page: which run, what it is."""

@@ -1,0 +1,1 @@
+"""The lesson beside the pages, and the model in the plane."""

@@ -1,0 +1,1 @@
+"""The training examples, as cards."""

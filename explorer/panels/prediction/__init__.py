@@ -1,0 +1,1 @@
+"""The prediction that is looked at, and what of it is explained."""

@@ -1,0 +1,1 @@
+"""Really training again, from a page."""
