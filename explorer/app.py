@@ -9,7 +9,7 @@ from types import ModuleType
 import streamlit as st
 
 from explorer import components
-from explorer.pages import compare, explore, item, learn, notes, suspects, trust, try_it
+from explorer.app_pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.panels.header import identity, start
 from explorer.runs import opened, switching
 from explorer.ui import escape, pictures, state

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from explorer.app_pages import explore, suspects
 from explorer.lesson.steps import STEPS
-from explorer.pages import explore, suspects
 from explorer.panels.learn import lesson, plane
 from explorer.ui import state
 from influence.run.reading import Run

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from explorer.pages import item
+from explorer.app_pages import item
 from explorer.panels.lists import single_cards
 from explorer.runs import leads, neighbours
 from influence import Run
