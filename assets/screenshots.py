@@ -26,11 +26,11 @@ PICTURES, TEXTS = "digits-frozen", "definitions-frozen"
 Shot = tuple[str, str, str, int]
 """Page, run, colours, width."""
 README: dict[str, Shot] = {
-    "explorer-light": ("explore-run", PICTURES, "light", 1440),
-    "explorer-dark": ("explore-run", "digits-updated", "dark", 1440),
-    "explorer-narrow": ("explore-run", PICTURES, "light", 390),
-    "explorer-texts": ("explore-run", TEXTS, "light", 1440),
-    "explorer-trust": ("how-far-to-trust", PICTURES, "light", 1440),
+    "explorer-light": ("explore", PICTURES, "light", 1440),
+    "explorer-dark": ("explore", "digits-updated", "dark", 1440),
+    "explorer-narrow": ("explore", PICTURES, "light", 390),
+    "explorer-texts": ("explore", TEXTS, "light", 1440),
+    "explorer-trust": ("trust", PICTURES, "light", 1440),
 }
 WIDTHS = (1440, 1024, 390)
 
@@ -83,7 +83,7 @@ def shoot(chromium: Browser, path: Path, address: str, run: str, scheme: str, wi
     page.wait_for_selector(".up-identity", timeout=120_000)
     busy = "[data-testid=stStatusWidget], [data-testid=stSpinner]"
     page.wait_for_function("(busy) => !document.querySelector(busy)", arg=busy, timeout=120_000)
-    if address == "explore-run":
+    if address == "explore":
         page.wait_for_selector(".js-plotly-plot canvas", timeout=60_000)
     page.wait_for_timeout(2500)
     height = page.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")

@@ -11,7 +11,7 @@ import streamlit as st
 from explorer import components
 from explorer.app_pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.panels.header import identity, start
-from explorer.runs import opened, switching
+from explorer.runs import cache, switching
 from explorer.ui import escape, pictures, state
 from influence.errors import UpstreamError
 from influence.run.reading import Run
@@ -19,9 +19,6 @@ from influence.run.reading import Run
 LOGO = Path(__file__).parent / "logo.svg"
 
 
-# Streamlit takes a folder named pages/ for its old way of pages until st.navigation runs, and would run a file of that
-# folder by itself if an address matched its name: so no page's address is the name of its file.
-#
 # Address -> title, and the module whose `draw(run)` draws it and whose `allowed(run)` says what its URL may hold. (No
 # string stands below it: Streamlit would write that on the page.)
 PAGES = {
@@ -30,7 +27,7 @@ PAGES = {
     state.SUSPECTS_PAGE: ("Suspects", suspects),
     state.COMPARE_PAGE: ("Compare", compare),
     state.TRUST_PAGE: ("Trust", trust),
-    "ask": ("Try it", try_it),
+    "try-it": ("Try it", try_it),
     state.LEARN_PAGE: ("Learn", learn),
     state.NOTES_PAGE: ("Notes", notes),
 }
@@ -60,7 +57,7 @@ def shown(page: ModuleType) -> Callable[[], None]:
 def header() -> Run | None:
     """Name, run picker, identity line, copy link; returns the verified run, or None after saying what is wrong."""
     root = state.runs_folder()
-    good, bad = opened.listed(root)
+    good, bad = cache.listed(root)
     start.gone(root, good, bad)
     if not good:
         st.html(brand())
@@ -77,8 +74,8 @@ def header() -> Run | None:
             bind="query-params", label_visibility="collapsed", width=230, on_change=switching.follow,
         )  # fmt: skip
         try:
-            run = opened.open_run(root / name)
-            if state.changed(f"run {name}", opened.computed(run)):
+            run = cache.open_run(root / name)
+            if state.changed(f"run {name}", cache.computed(run)):
                 state.notice(
                     f"Run {escape.for_markdown(name)} was written anew on the disk; shown is what it holds now."
                 )

@@ -10,7 +10,7 @@ from explorer.panels.charts import histogram, map, totals
 from explorer.panels.header import models
 from explorer.panels.lists import badge, cards, controls, exports, note, ringed, tables
 from explorer.panels.prediction import explain, picker, prediction, target
-from explorer.runs import neighbours, opened, queries, splits
+from explorer.runs import cache, neighbours, queries, splits
 from explorer.ui import escape, state, theme
 from explorer.view import lists, regions
 from explorer.view.view import View, group_column
@@ -24,7 +24,7 @@ def draw(run: Run) -> None:
     Raises:
         RunError: the run has no scores, or one of its files cannot be read.
     """
-    stages = opened.scored_stages(run)
+    stages = cache.scored_stages(run)
     if not stages:
         st.warning(
             "This run holds no scores, so there is nothing to explain yet. Compute them with `upstream precompute`."
@@ -83,7 +83,7 @@ def draw(run: Run) -> None:
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for one that this run does not need."""
-    stages = opened.scored_stages(run)
+    stages = cache.scored_stages(run)
     has_split = any(splits.stored(run, stage, run.methods(stage)[0]) for stage in stages)
     offered = rankings(_embedding(run))
     has_source = any("source" in run.examples(stage) for stage in stages)
@@ -114,10 +114,10 @@ def current_view(
     stage = choices.stage
     method = run.methods(stage)[0]
     return View(
-        run=run, position=position, stage=stage, method=method, scores=opened.row(run, stage, method, position),
+        run=run, position=position, stage=stage, method=method, scores=cache.row(run, stage, method, position),
         count=choices.count, order=choices.order, ranking=choices.ranking, shading=choices.shading, by=by,
         group=_group(run, stage, by), region=_region(), bar=_bar(run, position), example=_example(run, stage),
-        embedding=embedding if opened.mapped(run) is run.examples(stage) else None,
+        embedding=embedding if cache.mapped(run) is run.examples(stage) else None,
     )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def _example(run: Run, stage: str) -> int | None:
     text = state.clicked(state.EXAMPLE)
     if text is None:
         return None
-    tables = {id(table): table for table in (run.examples(stage), opened.mapped(run)) if table is not None}
+    tables = {id(table): table for table in (run.examples(stage), cache.mapped(run)) if table is not None}
     if all(queries.position_by_id(table, text) is None for table in tables.values()):
         state.notice(f"No example has id “{escape.for_markdown(text)}”; none is ringed.")
         state.click(state.EXAMPLE, None)

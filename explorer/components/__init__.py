@@ -1,4 +1,4 @@
-"""The app's own components, each a script and a style sheet beside this file.
+"""The app's own components, each a script and a style sheet in the folder of what it draws.
 
 All build their elements with `textContent` and attributes, never with `innerHTML`: text from data stays text.
 Events come back as triggers (`on_<event>_change`), to be read inside the callback with `event`.
@@ -12,11 +12,16 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
+FOLDER = Path(__file__).parent
 
-def _component(name: str, *parts: str, isolate_styles: bool = True) -> ComponentRenderer:
-    """The component's script stands behind those of its `parts`: Streamlit takes one script a component."""
-    folder = Path(__file__).parent
-    styles = [folder / f"{part}.css" for part in ("shared", *parts, name)]
+
+def _component(place: str, name: str, *parts: str, isolate_styles: bool = True) -> ComponentRenderer:
+    """A script and a style sheet of the folder `place`.
+
+    The component's script stands behind those of its `parts`: Streamlit takes one script a component.
+    """
+    folder = FOLDER / place
+    styles = [FOLDER / "shared.css", *(folder / f"{part}.css" for part in (*parts, name))]
     return st.components.v2.component(
         f"upstream_{name}",
         html="<div class='root'></div>",
@@ -26,25 +31,29 @@ def _component(name: str, *parts: str, isolate_styles: bool = True) -> Component
     )
 
 
-appearance = _component("appearance")
-cards = _component("cards")
-chart = _component("chart")
-confusion = _component("confusion")
-connection = _component("connection")
-copy_link = _component("copy_link")
-drawing = _component("drawing")
-early = _component("early", "fetched")
-histogram = _component("histogram")
-intervals = _component("intervals")
-joined_lists = _component("joined_lists")
-plane = _component("plane", "two_stages", "plane_formula", "plane_marks", "plane_panel")
-spotlight = _component("spotlight")
-strip = _component("strip")
-totals = _component("totals")
-travel = _component("travel")
+appearance = _component("page", "appearance")
+connection = _component("page", "connection")
+copy_link = _component("page", "copy_link")
+drawing = _component("page", "drawing")
+spotlight = _component("page", "spotlight")
+travel = _component("page", "travel")
+
+cards = _component("lists", "cards")
+joined_lists = _component("lists", "joined_lists")
+strip = _component("lists", "strip")
+
+chart = _component("charts", "chart")
+confusion = _component("charts", "confusion")
+histogram = _component("charts", "histogram")
+intervals = _component("charts", "intervals")
+totals = _component("charts", "totals")
+
+plane = _component("plane", "plane", "two_stages", "plane_formula", "plane_marks", "plane_panel")
+
+early = _component("points", "early", "fetched")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
-influence_map = _component("influence_map", "fetched", "places", "points", isolate_styles=False)
-scatter = _component("scatter", "fetched", "places", "points", isolate_styles=False)
+influence_map = _component("points", "influence_map", "fetched", "places", "points", isolate_styles=False)
+scatter = _component("points", "scatter", "fetched", "places", "points", isolate_styles=False)
 
 
 def event(key: str, name: str) -> Any:

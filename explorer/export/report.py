@@ -71,7 +71,7 @@ def page(contents: Contents) -> bytes:
 
 
 def _head(contents: Contents) -> str:
-    logo = f'<img src="{pictures.svg_url(HERE / "logo.svg")}" alt="">'
+    logo = f'<img src="{pictures.svg_url(HERE.parent / "logo.svg")}" alt="">'
     link = f'<p class="quiet link">{_link(contents.link)}</p>'
     return (
         f'<header><p class="brand">{logo}Upstream <span class="quiet">run {for_html(contents.run)} · '

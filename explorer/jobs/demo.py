@@ -19,7 +19,8 @@ from typing import Any
 import filelock
 import psutil
 
-from explorer.jobs import job
+from explorer.jobs.process import command as upstream
+from explorer.jobs.process import environment
 from influence.errors import RunError
 
 STUDY = "digits"
@@ -105,7 +106,7 @@ def stop(root: Path) -> None:
 
 def command(root: Path) -> list[str]:
     """What is run."""
-    return job.command(["precompute", STUDY, "--runs", str(root), "--quiet"])
+    return upstream(["precompute", STUDY, "--runs", str(root), "--quiet"])
 
 
 def _start(root: Path, folder: Path) -> None:
@@ -113,7 +114,7 @@ def _start(root: Path, folder: Path) -> None:
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             command(root), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
-            env=job.environment(folder / "progress.json"),
+            env=environment(folder / "progress.json"),
         )  # fmt: skip
     try:
         born = psutil.Process(process.pid).create_time()

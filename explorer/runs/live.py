@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from explorer.runs import opened as runs
+from explorer.runs import cache
 from influence.live import Live, Target
 from influence.run.reading import Run
 
@@ -21,7 +21,7 @@ def opened(run: Run) -> Live:
     Raises:
         RunError, StudyError: it cannot be asked; the message says why and what to do.
     """
-    return _opened(run, runs.computed(run))
+    return _opened(run, cache.computed(run))
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the run's models …")

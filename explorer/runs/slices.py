@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 import zarr
 
-from explorer.runs import opened, queries
+from explorer.runs import cache, queries
 from influence.run.reading import Run
 
 ALL, WRONG, CLASS, CELL, QUERY = "all", "wrong", "class", "cell", "query"
@@ -63,9 +63,9 @@ def totals(run: Run, stage: str, method: str, name: str, positions: np.ndarray) 
 
 @st.cache_resource(max_entries=32, show_spinner="Adding up the scores …")
 def _totals(_run: Run, checksum: str, stage: str, method: str, name: str, positions: tuple[int, ...]) -> np.ndarray:
-    with opened.reading(_run, stage, method):
-        result = summed(opened.array(_run, stage, method), positions)
-    opened.refuse_not_finite(_run, stage, method, result)
+    with cache.reading(_run, stage, method):
+        result = summed(cache.array(_run, stage, method), positions)
+    cache.refuse_not_finite(_run, stage, method, result)
     return result
 
 

@@ -45,7 +45,7 @@ def folder() -> Path | None:
     launched = os.environ.get("UPSTREAM_STATIC")
     if launched:
         return Path(launched)
-    return Path(__file__).parent / "static" if st.get_option("server.enableStaticServing") else None
+    return Path(__file__).parents[1] / "static" if st.get_option("server.enableStaticServing") else None
 
 
 def plotly_js() -> str | None:
@@ -165,7 +165,7 @@ def texts(table: pd.DataFrame) -> bytes:
 
 def plotly_source() -> bytes:
     """plotly.js as its makers publish it."""
-    return (Path(__file__).parent / "vendor" / PLOTLY).read_bytes()
+    return (Path(__file__).parents[1] / "vendor" / PLOTLY).read_bytes()
 
 
 def _published(name: str, content: Callable[[], bytes]) -> str | None:

@@ -81,9 +81,9 @@ TRAVELLING = (*KEPT, STAGE)
 """Keys of the URL, beside the run's, that a link to another page has too."""
 
 # Addresses of the pages that others lead to.
-EXPLORE_PAGE, ITEM_PAGE = "explore-run", "training-example"
-SUSPECTS_PAGE, COMPARE_PAGE = "suspect-examples", "two-answers"
-TRUST_PAGE, NOTES_PAGE, LEARN_PAGE = "how-far-to-trust", "notes-on-run", "learn-influence"
+EXPLORE_PAGE, ITEM_PAGE = "explore", "item"
+SUSPECTS_PAGE, COMPARE_PAGE = "suspects", "compare"
+TRUST_PAGE, NOTES_PAGE, LEARN_PAGE = "trust", "notes", "learn"
 # What comes back when a visitor returns to a page that no other page knows of.
 KEPT_THERE = {COMPARE_PAGE: (RUN_B, QUERY_B, METHOD, METHOD_B, EXPLAINED, EXPLAINED_B)}
 

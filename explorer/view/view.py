@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer.runs import leads as columns
-from explorer.runs import neighbours, opened, splits
+from explorer.runs import cache, columns, neighbours, splits
 from explorer.ui import state, theme
 from explorer.view import diverse, lists, regions
 from influence.errors import RunError
@@ -57,7 +56,7 @@ class View:
     @cached_property
     def on_map(self) -> bool:
         """Whether this stage's examples have places on the map."""
-        return opened.mapped(self.run) is self.examples
+        return cache.mapped(self.run) is self.examples
 
     @cached_property
     def in_region(self) -> np.ndarray:

@@ -19,7 +19,7 @@ ALONE = f"""() => {{
 @pytest.fixture
 def compare(watched, address):
     page = watched.page
-    page.goto(f"{address}/two-answers?run=small&k=20")
+    page.goto(f"{address}/compare?run=small&k=20")
     page.wait_for_selector("a.card")
     page.wait_for_selector(".upstream-scatter .main-svg")
     page.wait_for_function("document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'")
@@ -61,7 +61,7 @@ def test_a_point_shows_its_picture_and_opens_its_page(compare):
     assert "A " in tip.inner_text()
     assert "/app/static/" in tip.locator(".picture").evaluate("(e) => e.style.backgroundImage")
     compare.mouse.click(x, y)
-    compare.wait_for_url(f"**/training-example?*example={place}*")
+    compare.wait_for_url(f"**/item?*example={place}*")
     compare.wait_for_selector("button.card, a.card")
     assert compare.locator(".up-item").get_attribute("alt").startswith(f"Training example {place},")
 
@@ -69,7 +69,7 @@ def test_a_point_shows_its_picture_and_opens_its_page(compare):
 def test_narrow_page_keeps_both_lists_beside_each_other(watched, address):
     watched.page.set_viewport_size({"width": 390, "height": 844})
     page = watched.page
-    page.goto(f"{address}/two-answers?run=words-hostile")
+    page.goto(f"{address}/compare?run=words-hostile")
     page.wait_for_selector("a.card")
     page.wait_for_function("document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'")
     page.wait_for_timeout(300)

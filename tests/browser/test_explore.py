@@ -144,11 +144,11 @@ def test_to_another_page_and_back_is_one_step_with_the_same_run(watched, address
     page = watched.open(f"{address}/?run=words")  # not the one that the explorer opens by itself
     run, steps = page.locator(".st-key-copy_link .root"), page.evaluate("history.length")
     page.get_by_role("link", name="Suspects", exact=True).click()
-    until(lambda: "/suspect-examples?" in page.url and "run=words" in page.url)
+    until(lambda: "/suspects?" in page.url and "run=words" in page.url)
     until(lambda: run.get_attribute("data-run") == "words")
     assert page.evaluate("history.length") == steps + 1
     page.go_back()
-    until(lambda: "/suspect-examples" not in page.url and "run=words" in page.url)
+    until(lambda: "/suspects" not in page.url and "run=words" in page.url)
     page.wait_for_selector("button.card")
     assert run.get_attribute("data-run") == "words"
 

@@ -9,7 +9,7 @@ import pytest
 
 from explorer.ui.theme import MINUS
 
-LEARN = "learn-influence"
+LEARN = "learn"
 
 
 @pytest.fixture

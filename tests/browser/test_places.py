@@ -20,7 +20,7 @@ CHOSEN = """([x, y, value, view]) => {
 def chosen(context):
     """Ask the script for the first view and what is drawn in it, or in another one."""
     page = context.new_page()
-    page.add_script_tag(content=(COMPONENTS / "places.js").read_text())
+    page.add_script_tag(content=(COMPONENTS / "points" / "places.js").read_text())
     yield lambda x, y, value=(), view=None: page.evaluate(CHOSEN, [*(list(map(float, v)) for v in (x, y, value)), view])
     page.close()
 

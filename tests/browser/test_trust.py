@@ -23,14 +23,14 @@ def test_from_a_list_to_its_trust_and_on_to_an_example(watched, address):
     point = page.locator("svg a").first
     example = point.get_attribute("href").split("example=")[1].split("&")[0]
     point.dispatch_event("click")
-    page.wait_for_url(f"**/training-example?*example={example}*")
+    page.wait_for_url(f"**/item?*example={example}*")
     assert watched.left == []
 
 
 def test_a_narrow_screen_shows_all_of_it(watched, address):
     page = watched.page
     page.set_viewport_size({"width": 390, "height": 800})
-    page.goto(f"{address}/how-far-to-trust?run=small-checked")
+    page.goto(f"{address}/trust?run=small-checked")
     page.wait_for_selector("svg[role=img]")
     settle(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

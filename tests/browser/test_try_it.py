@@ -54,7 +54,7 @@ def ask(watched: Any, asked: str) -> Iterator[Any]:
     """Open Try it on a run; nothing left the machine and nothing was wrong on the console when the test ends."""
 
     def go(run: str, more: str = "") -> Any:
-        watched.page.goto(f"{asked}/ask?run={run}{more}")
+        watched.page.goto(f"{asked}/try-it?run={run}{more}")
         watched.page.get_by_text("Ask with").wait_for()
         return watched.page
 
@@ -193,7 +193,7 @@ def test_a_test_item_is_changed_and_another_is_taken(ask):
 
 def test_retraining_is_started_cancelled_and_finished(watched, asked):
     page = watched.page
-    page.goto(f"{asked}/suspect-examples?run=digits-frozen")
+    page.goto(f"{asked}/suspects?run=digits-frozen")
     page.get_by_role("button", name="Put the first 10 into the basket").click()
     begin = page.get_by_role("button", name="Really retrain without these")
     begin.click()

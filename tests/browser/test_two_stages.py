@@ -59,8 +59,8 @@ def minima() -> Any:
 def scripts(context):
     """A blank page with the numbers' script, and where its training starts."""
     page = context.new_page()
-    page.add_script_tag(content=(COMPONENTS / "two_stages.js").read_text())
-    source = (COMPONENTS / "plane.js").read_text()
+    page.add_script_tag(content=(COMPONENTS / "plane" / "two_stages.js").read_text())
+    source = (COMPONENTS / "plane" / "plane.js").read_text()
     start = source[source.index("const START = {") :]
     page.add_script_tag(content=start[: start.index("};") + 2])
     yield page

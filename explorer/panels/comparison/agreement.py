@@ -10,7 +10,7 @@ from explorer.panels.charts import histogram
 from explorer.panels.comparison import joined_lists, scatter
 from explorer.panels.lists import single_cards
 from explorer.ui import escape, theme
-from explorer.view import pair as comparison
+from explorer.view import comparison
 
 
 def draw(pair: comparison.Pair) -> None:

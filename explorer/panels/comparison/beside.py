@@ -7,10 +7,10 @@ import streamlit as st
 
 from explorer.panels.comparison import agreement, joined_lists, scatter
 from explorer.panels.prediction import prediction, target
-from explorer.runs import opened
+from explorer.runs import cache
 from explorer.ui import escape, pictures, state
-from explorer.view import pair as comparison
-from explorer.view.pair import Side
+from explorer.view import comparison
+from explorer.view.comparison import Side
 from explorer.view.view import View
 from influence.live import Target
 
@@ -43,7 +43,7 @@ def draw(view: View, chosen: Target) -> None:
     else:
         place = ids.index(wanted)
         other = Side(
-            view.run, place, view.stage, view.method, None, opened.row(view.run, view.stage, view.method, place)
+            view.run, place, view.stage, view.method, None, cache.row(view.run, view.stage, view.method, place)
         )
     _drawn(comparison.Pair(own, other, view.count), view.classes)
 

@@ -14,7 +14,7 @@ from explorer import components
 from explorer.panels.comparison import joined_lists
 from explorer.runs import static_files
 from explorer.ui import theme
-from explorer.view import pair as comparison
+from explorer.view import comparison
 
 HEIGHT = 440
 

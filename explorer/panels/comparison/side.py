@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from explorer.panels.prediction import explain, prediction, target
-from explorer.runs import matching, opened, queries, splits, switching
+from explorer.runs import cache, matching, queries, splits, switching
 from explorer.ui import escape, pictures, state
-from explorer.view import pair, sides
+from explorer.view import comparison, sides
 
 EXPLAINS = {sides.TRUE: "True class", sides.PREDICTED: "Predicted class", sides.MARGIN: "Margin"}
 EXPLAINS_HELP = (
@@ -21,7 +21,7 @@ LIKELIEST = 3
 """Probabilities that are drawn of either prediction."""
 
 
-def answer(choice: sides.Choice, stage: str) -> pair.Side:
+def answer(choice: sides.Choice, stage: str) -> comparison.Side:
     """The side's answer, one row read from disk; or computed live where something else is explained.
 
     Raises:
@@ -33,8 +33,8 @@ def answer(choice: sides.Choice, stage: str) -> pair.Side:
     method = choice.run.methods(stage)[0]
     if scores is None:
         asked, method = None, choice.method
-        scores = opened.row(choice.run, stage, method, choice.position)
-    return pair.Side(choice.run, choice.position, stage, method, asked, scores)
+        scores = cache.row(choice.run, stage, method, choice.position)
+    return comparison.Side(choice.run, choice.position, stage, method, asked, scores)
 
 
 def controls(

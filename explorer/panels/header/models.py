@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer.runs import matching, opened, switching
+from explorer.runs import cache, matching, switching
 from explorer.ui import escape, state
 from influence.run.reading import Run
 
 
 def draw(run: Run) -> None:
     """Draw the switch, if the study has other finetuned models in the folder of runs."""
-    family = matching.siblings(opened.manifests(state.runs_folder()), run)
+    family = matching.siblings(cache.manifests(state.runs_folder()), run)
     if len(family) < 2:
         return
     names = titles(family)

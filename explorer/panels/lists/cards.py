@@ -11,8 +11,7 @@ import streamlit as st
 
 from explorer import components
 from explorer.panels.lists import controls, note, text_card
-from explorer.runs import leads as columns
-from explorer.runs import splits
+from explorer.runs import columns, splits
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import lists
 from explorer.view.view import View

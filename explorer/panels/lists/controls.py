@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.panels.prediction import explain
-from explorer.runs import opened, splits
+from explorer.runs import cache, splits
 from explorer.ui import escape, state, theme
 from explorer.view import diverse, lists
 from explorer.view.view import View
@@ -76,7 +76,7 @@ def choose_count() -> int:
 def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
     if len(rankings) < 2:
         return state.INFLUENCE
-    if opened.mapped(run) is not run.examples(stage):
+    if cache.mapped(run) is not run.examples(stage):
         rankings = tuple(name for name in rankings if name not in (state.NEAREST, state.ALL_THREE))
     ranking = st.segmented_control(
         "Ranking", rankings, default=state.INFLUENCE, required=True, key=state.RANKING, bind="query-params",
@@ -91,7 +91,7 @@ def _order(run: Run, stages: list[str], stage: str, ranking: str, rankings: tupl
     offered = orders(run, stages, rankings)
     if len(offered) < 2:
         return None
-    if opened.mapped(run) is not run.examples(stage):
+    if cache.mapped(run) is not run.examples(stage):
         offered = tuple(order for order in offered if order != state.DIVERSE)
     about = {state.STRONGEST: STRONGEST_HELP, state.RELATIVE: RELATIVE_HELP, state.DIVERSE: diverse.HELP}
     return st.segmented_control(

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from explorer import components
-from explorer.runs import live, queries
+from explorer.runs import queries, uploads
 from explorer.ui import escape, pictures, state
 from influence.errors import StudyError
 from influence.live import Live
@@ -80,8 +80,8 @@ def _take_text(run: Run) -> None:
 
 
 def _uploaded(opened: Live) -> Question | None:
-    file = st.file_uploader("Picture", type=list(KINDS), key=state.UPLOADED, max_upload_size=live.LARGEST // 2**20)
-    return None if file is None else _question(opened.read(live.uploaded(file.name, file.getvalue())))
+    file = st.file_uploader("Picture", type=list(KINDS), key=state.UPLOADED, max_upload_size=uploads.LARGEST // 2**20)
+    return None if file is None else _question(opened.read(uploads.uploaded(file.name, file.getvalue())))
 
 
 def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Question | None:
@@ -91,7 +91,7 @@ def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Q
     linked = _sheet() if position is None and address is None else None
     components.drawing(key=key, data={"start": start or linked}, on_drawn_change=lambda: _keep(kept, key))
     if address or linked:
-        found = _question(opened.read(live.drawn(address or linked or "")))
+        found = _question(opened.read(uploads.drawn(address or linked or "")))
         if position is None and isinstance(found.shown, bytes):
             state.click(state.SHEET, base64.urlsafe_b64encode(found.shown).decode())
         return dataclasses.replace(found, linked=position is None)
@@ -110,8 +110,8 @@ def _sheet() -> str | None:
     if named is None:
         return None
     try:
-        address = live.DRAWN + base64.b64encode(base64.urlsafe_b64decode(named)).decode()
-        live.drawn(address)
+        address = uploads.DRAWN + base64.b64encode(base64.urlsafe_b64decode(named)).decode()
+        uploads.drawn(address)
     except (ValueError, StudyError):
         state.notice("The link's drawing is no picture; draw one.")
         return None

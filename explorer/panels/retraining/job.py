@@ -6,13 +6,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer.jobs import job as jobs
+from explorer.jobs import process
 from explorer.ui import escape
 
 
 def draw(run: Path, what: str) -> bool:
     """Draw what is under way for the run in that folder, or how `what` ended; whether something is under way."""
-    job = jobs.of(run)
+    job = process.of(run)
     if job is None:
         return False
     if job.running:
@@ -20,19 +20,19 @@ def draw(run: Path, what: str) -> bool:
             st.caption("Another computation of this run is under way; one at a time is computed.")
         _progress(run)
         return True
-    if job.what == what and job.state in (jobs.FAILED, jobs.CANCELLED):
+    if job.what == what and job.state in (process.FAILED, process.CANCELLED):
         with st.container(horizontal=True, vertical_alignment="center"):
-            if job.state == jobs.FAILED:
+            if job.state == process.FAILED:
                 st.error(escape.message(job.problem), icon=":material/error:")
             else:
                 st.info("Cancelled. What was finished is kept: the next time goes on from there.")
-            st.button("Dismiss", key=f"dismiss-{what}", on_click=jobs.forget, args=(run,))
+            st.button("Dismiss", key=f"dismiss-{what}", on_click=process.forget, args=(run,))
     return False
 
 
 @st.fragment(run_every=1.0)
 def _progress(run: Path) -> None:
-    job = jobs.of(run)
+    job = process.of(run)
     if job is None or not job.running:
         st.rerun()
         return
@@ -41,7 +41,7 @@ def _progress(run: Path) -> None:
         st.button("Cancel", key="cancel_job", on_click=job.cancel, help="Stop it. What is finished is kept.")
 
 
-def text(job: jobs.Job) -> str:
+def text(job: process.Job) -> str:
     """What it is doing and for how long, as markdown."""
     of = f" of about {_time(job.seconds)}" if job.seconds else ""
     return f"{escape.for_markdown(job.step)} · {_time(job.elapsed)}{of}"

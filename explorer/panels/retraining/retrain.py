@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from explorer.jobs import job as jobs
+from explorer.jobs import process
 from explorer.panels.retraining import job, validate
 from explorer.trust import evidence, left_out
 from explorer.trust.left_out import Effect
@@ -56,7 +56,7 @@ def begin(run: Run, stage: str, rows: Sequence[int], start: str) -> None:
     """Begin the retraining, or join the computation that is under way for this run."""
     ids = run.examples(stage)["id"].iloc[list(rows)].astype(str).tolist()
     arguments = ["leave-out", "--stage", stage, "--start", start, "--", str(run.path), *ids]
-    jobs.begin(run.path, name_of(stage, rows), arguments, seconds=expected(run, start))
+    process.begin(run.path, name_of(stage, rows), arguments, seconds=expected(run, start))
 
 
 def expected(run: Run, start: str) -> float:

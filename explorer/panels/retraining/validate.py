@@ -6,7 +6,7 @@ import shlex
 
 import streamlit as st
 
-from explorer.jobs import job
+from explorer.jobs import process
 from explorer.ui import escape
 from influence.errors import UpstreamError
 from influence.run.reading import Run
@@ -54,7 +54,7 @@ def begin(run: Run) -> None:
     """Begin a short check, or join the one that is under way; the first time only of what tells most in so little."""
     chosen = [] if checked(run) else [part for name in FIRST for part in ("--check", name)]
     arguments = ["validate", "--budget", f"{SECONDS}s", *chosen, "--", str(run.path)]
-    job.begin(run.path, WHAT, arguments, seconds=expected(run))
+    process.begin(run.path, WHAT, arguments, seconds=expected(run))
 
 
 def expected(run: Run) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from influence import Run
 
-COMPARE = "two-answers"
+COMPARE = "compare"
 
 
 def values(elements):
@@ -69,7 +69,7 @@ def test_scatter_has_every_score_of_both(open_app, family, small, component):
         row = Run.open(family / name).scores("pretrain")[small.MISTAKE - 1000]
         assert np.frombuffer(base64.b64decode(sent[axis]), "<f4") == pytest.approx(1e3 * row, rel=1e-5)
     assert sent["open"].endswith("query=1007&example=")
-    assert sent["open"].startswith("./training-example?run=frozen&")
+    assert sent["open"].startswith("./item?run=frozen&")
 
 
 def test_b_follows_a_until_it_is_chosen_and_swapping_exchanges_all(open_app, family):
@@ -166,9 +166,9 @@ def test_a_damaged_second_run_is_named(open_app, family, tmp_path):
 
 
 def test_run_without_scores_says_so(open_app, family, monkeypatch):
-    from explorer.runs import opened
+    from explorer.runs import cache
 
-    monkeypatch.setattr(opened, "scored_stages", lambda run: [])
+    monkeypatch.setattr(cache, "scored_stages", lambda run: [])
     app = open_app(family, COMPARE, run="frozen")
     assert not app.exception
     assert "nothing to compare yet" in app.warning[0].value

@@ -5,10 +5,10 @@ import pytest
 
 from explorer.app_pages import item
 from explorer.panels.lists import single_cards
-from explorer.runs import leads, neighbours
+from explorer.runs import columns, neighbours
 from influence import Run
 
-ITEM = "training-example"
+ITEM = "item"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_cards_are_the_strongest_of_the_stored_column(open_app, small_root, run,
 
 def test_it_opens_on_the_example_that_leads_most(open_app, small_root, run):
     app = open_app(small_root, ITEM)
-    counts = leads.led(run.scores("pretrain", "exact")[:], leads.LEADING)
+    counts = columns.led(run.scores("pretrain", "exact")[:], columns.LEADING)
     assert app.text_input(key="find_example").value == str(run.examples("pretrain")["id"].iloc[counts.argmax()])
 
 
@@ -67,25 +67,25 @@ def test_texts_and_hostile_labels_stay_text(open_app, small, tmp_path):
 
 def test_leads_are_counted_by_sign():
     scores = np.array([[3.0, 2.0, -1.0, 0.0], [-2.0, -3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    assert leads.led(scores, 1).tolist() == [1, 1, 1, 0]
-    assert leads.led(scores, 10).tolist() == [2, 2, 1, 0]
+    assert columns.led(scores, 1).tolist() == [1, 1, 1, 0]
+    assert columns.led(scores, 10).tolist() == [2, 2, 1, 0]
 
 
 def test_large_arrays_are_sampled_evenly(run):
     array = run.scores("pretrain", "exact")
-    assert leads.blocks(array, array.size)[-1].stop == array.shape[0]
+    assert columns.blocks(array, array.size)[-1].stop == array.shape[0]
 
     class Large:
         shape, chunks = (1000, 50), (10, 50)
 
-    sampled = leads.blocks(Large, 5000)
+    sampled = columns.blocks(Large, 5000)
     assert [rows.start for rows in sampled[:2]] == [0, 110]
     assert sum((rows.stop - rows.start) * 50 for rows in sampled) == 5000
 
 
 def test_percentile_counts_ties_half():
     values = np.array([1.0, 2.0, 2.0, 3.0, 4.0])
-    assert [leads.percentile(values, place) for place in (0, 1, 4)] == [0.0, 0.375, 1.0]
+    assert [columns.percentile(values, place) for place in (0, 1, 4)] == [0.0, 0.375, 1.0]
 
 
 def test_neighbours_leave_the_example_itself_out():
@@ -106,7 +106,7 @@ def test_csv_holds_no_formula(run):
 def test_pages_link_to_each_other_with_run_stage_and_choices(open_app, small_root, component):
     app = open_app(small_root, run="small-other", query="1003", example="7")
     link = next(element.proto.body for element in app.get("html") if "helps and hurts most" in element.proto.body)
-    assert "./training-example?run=small-other&amp;of=Pretraining&amp;example=7&amp;query=1003" in link
+    assert "./item?run=small-other&amp;of=Pretraining&amp;example=7&amp;query=1003" in link
     app = open_app(small_root, ITEM, run="small-other", example="7")
     card = component(app, "cards")["columns"][0]["cards"][0]
     assert card["href"] == f"./?run=small-other&of=Pretraining&example=7&query={card['id']}"

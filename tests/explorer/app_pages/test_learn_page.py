@@ -12,7 +12,7 @@ from explorer.panels.learn import lesson
 from explorer.ui import state, theme
 from influence import Run
 
-PAGE = "learn-influence"
+PAGE = "learn"
 
 
 def said(elements):

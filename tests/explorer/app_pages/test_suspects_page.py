@@ -6,7 +6,7 @@ import pytest
 from explorer.ui import state, theme
 from influence import Run
 
-PAGE = "suspect-examples"
+PAGE = "suspects"
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ import pytest
 import small_checks
 from small_run import write_run
 
-from explorer.jobs import job
+from explorer.jobs import process
 from explorer.panels.retraining import retrain, validate
 from explorer.trust import left_out as leaving_out
 from influence.run.additions import add_tables
 from influence.run.files import manifest_checksum
 from influence.run.reading import Run
 
-PAGE = "how-far-to-trust"
+PAGE = "trust"
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def as_asked(run: Run) -> Run:
 @pytest.fixture(autouse=True)
 def _no_jobs():
     yield
-    job._end_all()
-    job._jobs.clear()
+    process._end_all()
+    process._jobs.clear()
 
 
 def says(app):
@@ -68,7 +68,7 @@ def test_it_opens_with_a_verdict_and_has_all_charts(open_app, root, component):
     assert names.count("upstream_chart") == 2
     assert names.count("upstream_intervals") == 5
     data = component(app, "chart")
-    assert data["points"][0]["href"].startswith("./training-example?run=small")
+    assert data["points"][0]["href"].startswith("./item?run=small")
     assert data["alt"]
 
 
@@ -126,7 +126,7 @@ def test_an_unchecked_run_that_cannot_be_trained_again_says_why(open_app, root):
 def test_the_button_checks_in_the_background(open_app, askable, monkeypatch):
     asked: list[list[str]] = []
     slow = [sys.executable, "-c", "import time; time.sleep(60)"]
-    monkeypatch.setattr(job, "command", lambda arguments: asked.append(list(arguments)) or slow)
+    monkeypatch.setattr(process, "command", lambda arguments: asked.append(list(arguments)) or slow)
     app = open_app(askable, page=PAGE)
     app.button(key="validate").click().run()
     assert not app.exception
@@ -138,17 +138,17 @@ def test_the_button_checks_in_the_background(open_app, askable, monkeypatch):
     assert len(other.get("progress")) == 1
     assert "validate" not in [button.key for button in other.button]
     other.button(key="cancel_job").click().run()
-    assert job.of(askable / "asked").state == job.CANCELLED
+    assert process.of(askable / "asked").state == process.CANCELLED
     assert "Cancelled" in says(open_app(askable, page=PAGE))
     assert len(asked) == 1
 
 
 def test_a_check_that_fails_says_why_and_can_be_begun_again(open_app, askable, monkeypatch):
     fails = [sys.executable, "-c", "import sys; sys.stderr.write('Error: No <b>data</b> there.\\n'); sys.exit(2)"]
-    monkeypatch.setattr(job, "command", lambda arguments: fails)
+    monkeypatch.setattr(process, "command", lambda arguments: fails)
     run = Run.open(askable / "asked")
     validate.begin(run)
-    assert job.of(run.path).wait(10)
+    assert process.of(run.path).wait(10)
     app = open_app(askable, page=PAGE)
     assert "<b>" not in app.error[0].value.replace("\\<b\\>", "")
     assert "data" in app.error[0].value
@@ -176,16 +176,16 @@ def left_out(run: Run, rows: list[int], start: str = "solution", measured: float
 def test_a_basket_is_really_left_out_once(open_app, askable, monkeypatch):
     asked: list[list[str]] = []
     ends = [sys.executable, "-c", "pass"]
-    monkeypatch.setattr(job, "command", lambda arguments: asked.append(list(arguments)) or ends)
-    app = open_app(askable, page="suspect-examples", basket="3,7")
+    monkeypatch.setattr(process, "command", lambda arguments: asked.append(list(arguments)) or ends)
+    app = open_app(askable, page="suspects", basket="3,7")
     button = next(button for button in app.button if str(button.key).startswith("retrain-"))
     button.click().run()
     assert not app.exception
     path = askable / "asked"
     assert asked == [["leave-out", "--stage", "pretrain", "--start", "solution", "--", str(path), "3", "7"]]
-    assert job.of(path).wait(10)
+    assert process.of(path).wait(10)
     left_out(Run.open(path), [3, 7])
-    app = open_app(askable, page="suspect-examples", basket="7,3")
+    app = open_app(askable, page="suspects", basket="7,3")
     text = says(app)
     assert "Really trained on from the solution without these 2" in text
     assert "fell by" in text
@@ -197,7 +197,7 @@ def test_a_basket_is_really_left_out_once(open_app, askable, monkeypatch):
 
 def test_a_later_visitor_finds_the_sets(open_app, askable):
     left_out(Run.open(askable / "asked"), [3, 7])
-    app = open_app(askable, page="suspect-examples")
+    app = open_app(askable, page="suspects")
     app.button(key="known_0").click().run()
     assert "Really trained" in says(app)
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from explorer.panels.prediction import target
-from explorer.runs import live
+from explorer.runs import live, uploads
 from influence import Run
 from influence.errors import StudyError
 from influence.live import Target
@@ -32,8 +32,8 @@ def bomb() -> bytes:
 
 
 def test_a_good_picture_is_read():
-    assert live.uploaded("a.png", png()).size == (20, 20)
-    assert live.drawn(live.DRAWN + base64.b64encode(png()).decode()).size == (20, 20)
+    assert uploads.uploaded("a.png", png()).size == (20, 20)
+    assert uploads.drawn(uploads.DRAWN + base64.b64encode(png()).decode()).size == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,19 @@ def test_a_good_picture_is_read():
 )
 def test_bad_files_are_refused(content, says):
     with pytest.raises(StudyError, match=says):
-        live.uploaded("../../<script>alert(1)</script>.png", content)
+        uploads.uploaded("../../<script>alert(1)</script>.png", content)
 
 
 def test_a_file_that_is_too_large_is_not_opened(monkeypatch):
-    monkeypatch.setattr(live, "LARGEST", 10)
+    monkeypatch.setattr(uploads, "LARGEST", 10)
     with pytest.raises(StudyError, match="at most 10 are read"):
-        live.uploaded("a.png", png())
+        uploads.uploaded("a.png", png())
 
 
-@pytest.mark.parametrize("address", ["", "javascript:alert(1)", live.DRAWN + "%%%", "data:text/html;base64,AAAA"])
+@pytest.mark.parametrize("address", ["", "javascript:alert(1)", uploads.DRAWN + "%%%", "data:text/html;base64,AAAA"])
 def test_a_drawing_that_is_none_is_refused(address):
     with pytest.raises(StudyError, match="is no picture"):
-        live.drawn(address)
+        uploads.drawn(address)
 
 
 def test_the_rule_says_what_is_explained():
@@ -64,7 +64,7 @@ def test_the_rule_says_what_is_explained():
 
 
 def test_a_run_that_cannot_be_asked_says_what_to_do(open_app, small_root):
-    app = open_app(small_root, page="ask")
+    app = open_app(small_root, page="try-it")
     assert not app.exception
     assert "cannot be asked anything new" in app.info[0].value
     assert "FILE" in app.info[0].value

@@ -48,12 +48,12 @@ def test_damaged_lines_cost_only_themselves(run):
 
 def test_what_a_file_says_is_data(run):
     line = {"table": "pretrain", "id": 1, "tags": ["unclear", "<b>", "unclear"], "text": "y" * 9000}
-    for view in ("javascript:alert(1)", "//elsewhere/?a=b", './x?a="><script>', "./training-example?run=a%20b&k=5"):
+    for view in ("javascript:alert(1)", "//elsewhere/?a=b", './x?a="><script>', "./item?run=a%20b&k=5"):
         with notes.file(run).open("a") as file:
             file.write(json.dumps(line | {"view": view, "id": line["id"]}) + "\n")
         line["id"] += 1
     found = list(notes.read(run).latest.values())
-    assert [note.view for note in found] == ["", "", "", "./training-example?run=a%20b&k=5"]
+    assert [note.view for note in found] == ["", "", "", "./item?run=a%20b&k=5"]
     assert found[0].tags == ("unclear",)
     assert len(found[0].text) == notes.LONGEST
 

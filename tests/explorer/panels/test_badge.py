@@ -60,7 +60,7 @@ def test_without_checks_it_is_honest_and_grey(tmp_path):
     drawn = badge.html(run, "pretrain", 7, np.array([1, 2]), UNIT)
     assert badge.UNKNOWN in drawn
     assert "up-quiet" in drawn
-    assert "how-far-to-trust?query=1007" in drawn
+    assert "trust?query=1007" in drawn
 
 
 def test_another_stages_lists_were_not_checked(run):

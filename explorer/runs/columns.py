@@ -9,7 +9,7 @@ import streamlit as st
 import zarr
 from scipy import stats
 
-from explorer.runs import opened
+from explorer.runs import cache
 from influence.run.reading import Run
 
 LEADING = 10
@@ -37,9 +37,9 @@ def column(run: Run, stage: str, method: str, position: int) -> np.ndarray:
     Raises:
         RunError: the column cannot be read, or holds values that are not finite.
     """
-    with opened.reading(run, stage, method):
-        scores = np.asarray(opened.array(run, stage, method)[:, position])
-    opened.refuse_not_finite(run, stage, method, scores)
+    with cache.reading(run, stage, method):
+        scores = np.asarray(cache.array(run, stage, method)[:, position])
+    cache.refuse_not_finite(run, stage, method, scores)
     return scores
 
 
@@ -70,12 +70,12 @@ def leads(run: Run, stage: str, method: str) -> Leads:
 
 @st.cache_resource(max_entries=16, show_spinner="Counting where each example leads …")
 def _leads(_run: Run, checksum: str, stage: str, method: str) -> Leads:
-    array = opened.array(_run, stage, method)
+    array = cache.array(_run, stage, method)
     counts, seen = np.zeros(array.shape[1], dtype=np.int64), 0
-    with opened.reading(_run, stage, method):
+    with cache.reading(_run, stage, method):
         for rows in blocks(array, MOST_READ):
             scores = np.asarray(array[rows])
-            opened.refuse_not_finite(_run, stage, method, scores)
+            cache.refuse_not_finite(_run, stage, method, scores)
             counts += led(scores, LEADING)
             seen += len(scores)
     counts.flags.writeable = False

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from explorer.view import pair as comparison
+from explorer.view import comparison
 from influence import Run
 
 

@@ -19,7 +19,7 @@ function load(now, data) {
   if (now.chosen === undefined) now.chosen = null;
 }
 
-// What was changed, for the address; explorer/plane.py reads it.
+// What was changed, for the address; explorer/lesson/plane.py reads it.
 function textOf({ setting, left, original }) {
   const said = ({ x, y }) => [...x, y].join(",");
   const parts = setting.alpha === Infinity ? [] : [`a=${setting.alpha}`];
