@@ -79,7 +79,7 @@ def addresses() -> list[str]:
 
 def shoot(chromium: Browser, path: Path, address: str, run: str, scheme: str, width: int) -> None:
     page = chromium.new_page(viewport={"width": width, "height": 960}, color_scheme=scheme)
-    page.goto(f"http://localhost:{PORT}/{'' if address == 'explore-run' else address}?run={run}")
+    page.goto(f"http://localhost:{PORT}/{'' if address == 'explore' else address}?run={run}")
     page.wait_for_selector(".up-identity", timeout=120_000)
     busy = "[data-testid=stStatusWidget], [data-testid=stSpinner]"
     page.wait_for_function("(busy) => !document.querySelector(busy)", arg=busy, timeout=120_000)
