@@ -70,9 +70,15 @@ def header() -> Run | None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="header"):
         st.html(brand(), width="content")
         name = st.selectbox(
-            "Run", good, index=good.index(usual) if (usual := state.usual_run()) in good else 0, key=state.RUN,
-            bind="query-params", label_visibility="collapsed", width=230, on_change=switching.follow,
-        )  # fmt: skip
+            "Run",
+            good,
+            index=good.index(usual) if (usual := state.usual_run()) in good else 0,
+            key=state.RUN,
+            bind="query-params",
+            label_visibility="collapsed",
+            width=230,
+            on_change=switching.follow,
+        )
         try:
             run = cache.open_run(root / name)
             if state.changed(f"run {name}", cache.computed(run)):

@@ -114,11 +114,22 @@ def current_view(
     stage = choices.stage
     method = run.methods(stage)[0]
     return View(
-        run=run, position=position, stage=stage, method=method, scores=cache.row(run, stage, method, position),
-        count=choices.count, order=choices.order, ranking=choices.ranking, shading=choices.shading, by=by,
-        group=_group(run, stage, by), region=_region(), bar=_bar(run, position), example=_example(run, stage),
+        run=run,
+        position=position,
+        stage=stage,
+        method=method,
+        scores=cache.row(run, stage, method, position),
+        count=choices.count,
+        order=choices.order,
+        ranking=choices.ranking,
+        shading=choices.shading,
+        by=by,
+        group=_group(run, stage, by),
+        region=_region(),
+        bar=_bar(run, position),
+        example=_example(run, stage),
         embedding=embedding if cache.mapped(run) is run.examples(stage) else None,
-    )  # fmt: skip
+    )
 
 
 def _way_to_compare(view: View) -> None:

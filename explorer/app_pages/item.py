@@ -92,8 +92,10 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
     if source := pictures.words(example, "source"):
         known.append(("Source", source))
     for name, title, unit in (
-        ("loss", "Loss", " nat"), ("gradient_norm", "Gradient norm", ""), ("self_influence", "Self-influence", " nat"),
-    ):  # fmt: skip
+        ("loss", "Loss", " nat"),
+        ("gradient_norm", "Gradient norm", ""),
+        ("self_influence", "Self-influence", " nat"),
+    ):
         if name in table:
             value = f"{theme.number(float(example[name]))}{unit}"
             known.append((title, f"{value} (larger than {_part(table[name].to_numpy(), position)})"))
@@ -149,15 +151,25 @@ def _steps(table: pd.DataFrame, position: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
         for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
             st.button(
-                "", icon=f":material/chevron_{arrow}:", key=f"example_{name.lower()}", shortcut=arrow, on_click=go,
-                args=(step,), disabled=not 0 <= position + step < len(table), help=f"{name} example",
-            )  # fmt: skip
+                "",
+                icon=f":material/chevron_{arrow}:",
+                key=f"example_{name.lower()}",
+                shortcut=arrow,
+                on_click=go,
+                args=(step,),
+                disabled=not 0 <= position + step < len(table),
+                help=f"{name} example",
+            )
         st.markdown(f"{position + 1:,} of {len(table):,}", width="stretch", text_alignment="center")
         st.session_state[state.FIND_EXAMPLE] = str(table["id"].iloc[position])
         st.text_input(
-            "Find", key=state.FIND_EXAMPLE, label_visibility="collapsed", width=112, on_change=find,
+            "Find",
+            key=state.FIND_EXAMPLE,
+            label_visibility="collapsed",
+            width=112,
+            on_change=find,
             help="Go to an example by its id" + (", or to the next that holds words" if "text" in table else ""),
-        )  # fmt: skip
+        )
 
 
 def _predictions(run: Run, stage: str, method: str, position: int, scores: np.ndarray) -> np.ndarray:
@@ -171,19 +183,22 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
 
     lists = [
         single_cards.column(
-            title, single_cards.scored(table, places, scores, unit, "explore", explore),
-            empty=f"It {verb} none.", sign=sign,
+            title,
+            single_cards.scored(table, places, scores, unit, "explore", explore),
+            empty=f"It {verb} none.",
+            sign=sign,
             unit=unit.name,
         )
         for title, verb, places, sign in (("Helped", "helps", helped, "helpful"), ("Hurt", "hurts", hurt, "harmful"))
-    ]  # fmt: skip
+    ]
     for listed in lists:
         note.marked(listed["cards"], note.of(run).of(notes.QUERIES))
     single_cards.draw(PREDICTIONS, lists)
     single_cards.csv_button(
         single_cards.rows(table, np.argsort(-scores, kind="stable"), scores),
-        f"{run.name}-{stage}-{run.examples(stage)['id'].iloc[position]}-predictions", "item_csv",
-    )  # fmt: skip
+        f"{run.name}-{stage}-{run.examples(stage)['id'].iloc[position]}-predictions",
+        "item_csv",
+    )
     return np.concatenate([helped, hurt])
 
 
@@ -213,11 +228,14 @@ def _neighbours(run: Run, stage: str, position: int) -> None:
 
     cards = [
         single_cards.card(
-            table.iloc[place], "near-duplicate?" if cosine >= COPY else "open", f"{cosine:.3f}",
-            full=f"cosine {cosine:.6f}", width=max(0.0, float(cosine)),
+            table.iloc[place],
+            "near-duplicate?" if cosine >= COPY else "open",
+            f"{cosine:.3f}",
+            full=f"cosine {cosine:.6f}",
+            width=max(0.0, float(cosine)),
         )
         for place, cosine in zip(nearest.tolist(), cosines.tolist(), strict=True)
-    ]  # fmt: skip
+    ]
     note.marked(cards, note.of(run).of(stage))
     listed = single_cards.column("Nearest in the embedding", cards, empty="It has no neighbour.", unit="cosine")
     single_cards.draw(NEIGHBOURS, [listed], open_example)

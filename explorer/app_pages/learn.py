@@ -72,14 +72,20 @@ def _steps(run: Run) -> None:
     place = before[1] if before else 1
     st.button(
         "Begin the lesson" if before is None else f"Go on with step {place}",
-        key="lesson_begin", type="primary", on_click=lesson.begin, args=(run, place),
-    )  # fmt: skip
+        key="lesson_begin",
+        type="primary",
+        on_click=lesson.begin,
+        args=(run, place),
+    )
     with st.container(key="lesson_steps", gap=None):
         for number, step in enumerate(STEPS, start=1):
             st.button(
-                f"{number} {step.title}{' ✓' if number in done else ''}", key=f"lesson_step_{number}", type="tertiary",
-                on_click=lesson.begin, args=(run, number),
-            )  # fmt: skip
+                f"{number} {step.title}{' ✓' if number in done else ''}",
+                key=f"lesson_step_{number}",
+                type="tertiary",
+                on_click=lesson.begin,
+                args=(run, number),
+            )
 
 
 def _plane() -> None:

@@ -28,9 +28,15 @@ def draw(run: Run) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         tag = st.pills(
-            "Show notes with the tag", (ALL, *notes.TAGS), default=ALL, required=True, key=state.TAG,
-            bind="query-params", label_visibility="collapsed", wrap=True,
-        )  # fmt: skip
+            "Show notes with the tag",
+            (ALL, *notes.TAGS),
+            default=ALL,
+            required=True,
+            key=state.TAG,
+            bind="query-params",
+            label_visibility="collapsed",
+            wrap=True,
+        )
         single_cards.csv_button(notes.rows(run, found), f"{run.name}-notes", "export_notes")
     listed = [n for n in reversed(found.latest.values()) if tag in (ALL, None) or tag in n.tags]
     st.html(table_html(run, listed[:MOST]) if listed else '<p class="up-quiet">No note has this tag.</p>')

@@ -10,7 +10,7 @@ from explorer.panels.lists import controls
 from explorer.panels.retraining import retrain
 from explorer.runs import cache, queries, slices
 from explorer.trust import left_out
-from explorer.ui import escape, pictures, state, theme
+from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view import basket
 from influence.run.ranking import top
 from influence.run.reading import Run
@@ -43,9 +43,7 @@ def draw(run: Run) -> None:
     st.html('<h2 class="up-title">Which training examples harm these predictions?</h2>')
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = _slice(run)
-        helpful = st.segmented_control(
-            "Rank by", state.SIDES, default=state.HARM, required=True, key=state.SIDE, bind="query-params"
-        ) == state.HELP  # fmt: skip
+        helpful = widgets.choice("Rank by", state.SIDES, state.SIDE) == state.HELP
         stage = controls.choose_stage(stages)
     method = run.methods(stage)[0]
     positions = slices.rows(run.queries(), name, _query(run))
@@ -60,8 +58,12 @@ def draw(run: Run) -> None:
     ready = [row for row in picked or listed[:10].tolist() if row not in chosen]
     st.button(
         f"Put {len(picked)} ticked into the basket" if picked else "Put the first 10 into the basket",
-        key="put", icon=":material/add:", on_click=_put, args=(chosen + ready, examples), disabled=not ready,
-    )  # fmt: skip
+        key="put",
+        icon=":material/add:",
+        on_click=_put,
+        args=(chosen + ready, examples),
+        disabled=not ready,
+    )
     _draw_basket(chosen, examples, sums, unit, run.queries()["loss"].to_numpy()[positions])
     if chosen:
         retrain.draw(run, stage, method, chosen, positions)
@@ -89,9 +91,15 @@ def _slice(run: Run) -> str:
         state.click(state.SLICE, None)
         name = usual
     return st.selectbox(
-        "Predictions", names, index=names.index(name), key="slice_choice", on_change=_take_slice, width=280,
-        format_func=lambda name: slice_title(table, name), help="Over which predictions scores are summed.",
-    )  # fmt: skip
+        "Predictions",
+        names,
+        index=names.index(name),
+        key="slice_choice",
+        on_change=_take_slice,
+        width=280,
+        format_func=lambda name: slice_title(table, name),
+        help="Over which predictions scores are summed.",
+    )
 
 
 def _take_slice() -> None:
@@ -102,9 +110,7 @@ def slice_title(table: pd.DataFrame, name: str) -> str:
     """A slice in words."""
     kind, *places = name.split("-")
     if not places:
-        return {
-            slices.ALL: "All", slices.WRONG: "All mistakes", slices.QUERY: "The chosen prediction"
-        }[kind]  # fmt: skip
+        return {slices.ALL: "All", slices.WRONG: "All mistakes", slices.QUERY: "The chosen prediction"}[kind]
     classes = queries.confusion(table).index.tolist()
     named = [theme.group_name(classes[int(place)]) for place in places]
     return f"{named[0]} taken for {named[1]}" if kind == slices.CELL else f"All that are {named[0]}"
@@ -138,10 +144,14 @@ def _table(
 ) -> list[int]:
     """Draw the ranking; returns the rows of the ticked examples."""
     event = st.dataframe(
-        ranking(listed, examples, sums, unit, chosen), hide_index=True, on_select="rerun", key="ranking_table",
-        selection_mode="multi-row", alt="Training examples ranked by their summed scores",
+        ranking(listed, examples, sums, unit, chosen),
+        hide_index=True,
+        on_select="rerun",
+        key="ranking_table",
+        selection_mode="multi-row",
+        alt="Training examples ranked by their summed scores",
         column_config=LOOKS | {summed(unit): st.column_config.NumberColumn(format=DIGITS)},
-    )  # fmt: skip
+    )
     return [int(listed[place]) for place in event["selection"]["rows"] if place < len(listed)]
 
 
@@ -187,9 +197,13 @@ def _draw_basket(
     ids = examples["id"].iloc[chosen]
     with st.container(horizontal=True, gap="small"):
         st.download_button(
-            "Export ids", pd.DataFrame({"id": ids}).to_csv(index=False), "basket.csv", "text/csv",
-            key="export", icon=":material/download:",
-        )  # fmt: skip
+            "Export ids",
+            pd.DataFrame({"id": ids}).to_csv(index=False),
+            "basket.csv",
+            "text/csv",
+            key="export",
+            icon=":material/download:",
+        )
         st.button("Empty the basket", key="empty", on_click=state.click, args=(state.BASKET, None))
 
 
@@ -215,9 +229,14 @@ def _items(chosen: list[int], examples: pd.DataFrame) -> None:
     # The widget follows the URL, which the table and the back button change too.
     st.session_state["basket_items"] = chosen
     st.multiselect(
-        "In the basket", chosen, key="basket_items", on_change=take, label_visibility="collapsed", select_all=False,
+        "In the basket",
+        chosen,
+        key="basket_items",
+        on_change=take,
+        label_visibility="collapsed",
+        select_all=False,
         format_func=lambda row: f"#{examples['id'].iloc[row]}: {theme.group_name(labels[row])}",
-    )  # fmt: skip
+    )
 
 
 def _known(run: Run, stage: str, examples: pd.DataFrame, chosen: list[int]) -> None:

@@ -9,7 +9,7 @@ from explorer.panels.trust import check_tables, how_computed, limits, measured
 from explorer.panels.trust import verdict as verdict_panel
 from explorer.runs import queries
 from explorer.trust import charts, evidence, verdict
-from explorer.ui import escape, state
+from explorer.ui import escape, state, widgets
 from influence.run.reading import Run
 
 STARTS = {state.FROM_SOLUTION: evidence.SOLUTION, state.FROM_SCRATCH: evidence.SCRATCH}
@@ -67,17 +67,21 @@ def _checked(run: Run) -> None:
         names = trainings(run)
         trained = names[0] if names else state.FROM_SOLUTION
         if len(names) > 1:
-            trained = st.segmented_control(
-                "Trained again", names, default=names[0], required=True, key=state.TRAINED, bind="query-params",
+            trained = widgets.choice(
+                "Trained again",
+                names,
+                state.TRAINED,
                 help="From the solution: the models train on from where they stand, to the minimum next to it, which "
                 "is what scores are about. From scratch: all stages begin at their random start.",
-            ) or names[0]  # fmt: skip
+            )
         whose = state.EVERY
         if position is not None:
-            whose = st.segmented_control(
-                "Whose losses", (state.EVERY, state.THIS), default=state.EVERY, required=True, key=state.WHOSE,
-                bind="query-params", help="Of the scatter: all predictions, or the one that you came with.",
-            ) or state.EVERY  # fmt: skip
+            whose = widgets.choice(
+                "Whose losses",
+                (state.EVERY, state.THIS),
+                state.WHOSE,
+                help="Of the scatter: all predictions, or the one that you came with.",
+            )
     measured.draw(run, position, STARTS[trained], whose)
 
 

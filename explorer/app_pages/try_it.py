@@ -110,12 +110,18 @@ def new_view(
     """The view of a new question, with its scores computed now."""
     stage = choices.stage
     return NewView(
-        run=run, position=-1, stage=stage, method=run.methods(stage)[0],
-        scores=live.scores(opened, asked.item, chosen)[stage], count=choices.count, order=choices.order,
-        shading=choices.shading, asked=query,
+        run=run,
+        position=-1,
+        stage=stage,
+        method=run.methods(stage)[0],
+        scores=live.scores(opened, asked.item, chosen)[stage],
+        count=choices.count,
+        order=choices.order,
+        shading=choices.shading,
+        asked=query,
         example=queries.position_by_id(run.examples(stage), state.clicked(state.EXAMPLE) or ""),
         split=live.split(opened, asked.item, chosen, stage),
-    )  # fmt: skip
+    )
 
 
 def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen: Target) -> pd.Series:

@@ -179,14 +179,20 @@ def rows(run: Run, notes: Notes) -> pd.DataFrame:
     table = pd.DataFrame(
         [
             {
-                "of": note.table, "id": note.id, "label": _label(run, note), "tags": ", ".join(note.tags),
-                "note": note.text, "written": note.time, "run": run.name, "of_this_run": current(run, note),
+                "of": note.table,
+                "id": note.id,
+                "label": _label(run, note),
+                "tags": ", ".join(note.tags),
+                "note": note.text,
+                "written": note.time,
+                "run": run.name,
+                "of_this_run": current(run, note),
                 "view": note.view,
             }
             for note in reversed(notes.latest.values())
         ],
         columns=["of", "id", "label", "tags", "note", "written", "run", "of_this_run", "view"],
-    )  # fmt: skip
+    )
     return table
 
 

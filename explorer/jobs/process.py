@@ -44,9 +44,15 @@ class Job:
         self._began, self._ended = time.monotonic(), 0.0
         self._place = tempfile.TemporaryDirectory(prefix="upstream-job-")
         self._process = subprocess.Popen(
-            command, env=environment(self._told), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
-        )  # fmt: skip
+            command,
+            env=environment(self._told),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 

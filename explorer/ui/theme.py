@@ -23,8 +23,17 @@ STAGE_WORDS = {"pretrain": "pretraining", "finetune": "finetuning"}
 """How the built-in stages are called in a sentence; other stages are called by their own name."""
 
 CLASS_COLOURS = (
-    "#4c78a8", "#e0a030", "#54a24b", "#b279a2", "#9d755d", "#72b7b2", "#d67195", "#8a8d93", "#b5a642", "#6f5fb0",
-)  # fmt: skip
+    "#4c78a8",
+    "#e0a030",
+    "#54a24b",
+    "#b279a2",
+    "#9d755d",
+    "#72b7b2",
+    "#d67195",
+    "#8a8d93",
+    "#b5a642",
+    "#6f5fb0",
+)
 
 
 GREYS = ("#8a8d93",)

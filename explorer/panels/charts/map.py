@@ -12,7 +12,7 @@ import streamlit as st
 
 from explorer import components
 from explorer.runs import cache, static_files
-from explorer.ui import escape, pictures, state, theme
+from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view import label_colours, lists, regions
 from explorer.view.view import View
 from influence.run.reading import Run
@@ -50,13 +50,13 @@ def draw(view: View) -> None:
 
 
 def _mode(view: View) -> str:
-    options = state.COLOURS if view.on_map else state.COLOURS[1:]
-    chosen = st.segmented_control(
-        "Colour", options, default=options[0], required=True, key=state.COLOUR, bind="query-params",
+    return widgets.choice(
+        "Colour",
+        state.COLOURS if view.on_map else state.COLOURS[1:],
+        state.COLOUR,
         label_visibility="collapsed",
         help="Colour by influence on this prediction, by the example's label, or by its own training loss.",
-    )  # fmt: skip
-    return chosen or options[0]
+    )
 
 
 def _pick() -> None:
@@ -79,22 +79,31 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
     stage = view.run.manifest["map"]["stage"]
     lists_on_map = view.on_map
     return {
-        "plotly": source, "points": points, "count": len(table), "value": _packed(values / limit), "limit": limit,
+        "plotly": source,
+        "points": points,
+        "count": len(table),
+        "value": _packed(values / limit),
+        "limit": limit,
         "classes": [theme.group_name(name) for name in classes],
-        "palette": [own.get(name) for name in classes], "mode": mode,
-        "factor": view.unit.factor, "unit": view.unit.name,
+        "palette": [own.get(name) for name in classes],
+        "mode": mode,
+        "factor": view.unit.factor,
+        "unit": view.unit.name,
         "helpful": view.lists.helpful.tolist() if lists_on_map else [],
         "harmful": view.lists.harmful.tolist() if lists_on_map else [],
         "ringed": view.example if lists_on_map else None,
         "region": view.region.tolist() if view.region is not None and lists_on_map else None,
-        "faint": not lists_on_map, "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
+        "faint": not lists_on_map,
+        "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
         "query": _star(view),
         "preview": static_files.previews(view.run, stage),
-        "revision": view.run.manifest["checksum"], "height": HEIGHT,
-        "file": f"{view.run.name}-{view.query['id']}-map", "caption": _caption(view, stage, mode),
+        "revision": view.run.manifest["checksum"],
+        "height": HEIGHT,
+        "file": f"{view.run.name}-{view.query['id']}-map",
+        "caption": _caption(view, stage, mode),
         "alt": f"Map of {len(table):,} {theme.stage_word(stage)} examples coloured by "
         f"{mode.lower()}; a table is at the end of the page.",
-    }  # fmt: skip
+    }
 
 
 def _colours(view: View, table: pd.DataFrame) -> dict[str, str]:

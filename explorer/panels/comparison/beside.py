@@ -32,10 +32,15 @@ def draw(view: View, chosen: Target) -> None:
     ids = table["id"].astype(str).tolist()
     st.html('<h2 class="up-title">Compare with</h2>')
     wanted = st.selectbox(
-        "Compare with", [*earlier, *ids], index=None, key=state.BESIDE, label_visibility="collapsed", width=420,
+        "Compare with",
+        [*earlier, *ids],
+        index=None,
+        key=state.BESIDE,
+        label_visibility="collapsed",
+        width=420,
         placeholder="A test prediction, by its number, or what you asked before",
         format_func=lambda name: _asked_text(earlier[name]) if name in earlier else f"test item #{name}",
-    )  # fmt: skip
+    )
     if wanted is None:
         return
     if wanted in earlier:

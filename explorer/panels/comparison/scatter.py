@@ -43,22 +43,29 @@ def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
     codes, names = pd.factorize(examples["label"].fillna("").astype(str))
     return {
         "plotly": source,
-        "x": _packed(pair.a.scores * units[0].factor, "<f4"), "y": _packed(pair.b.scores * units[1].factor, "<f4"),
-        "id": _packed(examples["id"], "<i8"), "label": _packed(codes, "<i4"),
+        "x": _packed(pair.a.scores * units[0].factor, "<f4"),
+        "y": _packed(pair.b.scores * units[1].factor, "<f4"),
+        "id": _packed(examples["id"], "<i8"),
+        "label": _packed(codes, "<i4"),
         "classes": [theme.group_name(name) for name in names],
         "both": np.intersect1d(a, b).tolist(),
-        "only_a": np.setdiff1d(a, b).tolist(), "only_b": np.setdiff1d(b, a).tolist(),
+        "only_a": np.setdiff1d(a, b).tolist(),
+        "only_b": np.setdiff1d(b, a).tolist(),
         "units": [unit.name for unit in units],
-        "x_title": f"score in A, {units[0].name or 'no unit'}", "y_title": f"score in B, {units[1].name or 'no unit'}",
+        "x_title": f"score in A, {units[0].name or 'no unit'}",
+        "y_title": f"score in B, {units[1].name or 'no unit'}",
         # The line of equal scores ends where one of the sides does: it must not stretch the other's axis.
-        "equal": pair.one_unit, "limit": min(largest(pair)) * units[0].factor,
+        "equal": pair.one_unit,
+        "limit": min(largest(pair)) * units[0].factor,
         "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
-        "preview": static_files.previews(pair.a.run, pair.a.stage), "open": joined_lists.href(pair, ""),
+        "preview": static_files.previews(pair.a.run, pair.a.stage),
+        "open": joined_lists.href(pair, ""),
         # Zoom is kept while the same two answers are shown.
-        "revision": repr((pair.a.asked, pair.b.asked)), "height": HEIGHT,
+        "revision": repr((pair.a.asked, pair.b.asked)),
+        "height": HEIGHT,
         "alt": f"Scatter of {len(examples):,} scores in A against those in B, rank correlation "
         f"{pair.correlation:.2f}; a table is at the end of the page.",
-    }  # fmt: skip
+    }
 
 
 def largest(pair: comparison.Pair) -> tuple[float, float]:

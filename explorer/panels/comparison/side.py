@@ -87,9 +87,14 @@ def _select(
     # The widget follows the URL, which other widgets and the back button change too.
     st.session_state[key] = value
     st.selectbox(
-        label, options, key=key, on_change=choose, width=width, help=about,
+        label,
+        options,
+        key=key,
+        on_change=choose,
+        width=width,
+        help=about,
         format_func=lambda name: escape.visible((words or {}).get(name, name)),
-    )  # fmt: skip
+    )
 
 
 def _steps(keys: sides.Keys, choice: sides.Choice, usual: int | None) -> None:
@@ -110,13 +115,22 @@ def _steps(keys: sides.Keys, choice: sides.Choice, usual: int | None) -> None:
         # Arrow keys step through A; where B is the same prediction of another model, it comes along.
         for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
             st.button(
-                "", icon=f":material/chevron_{arrow}:", key=f"{name.lower()}_{keys.name}", on_click=go,
-                args=(choice.position + step,), disabled=not 0 <= choice.position + step < len(table),
-                shortcut=arrow if keys is sides.A else None, help=f"{name} prediction",
-            )  # fmt: skip
+                "",
+                icon=f":material/chevron_{arrow}:",
+                key=f"{name.lower()}_{keys.name}",
+                on_click=go,
+                args=(choice.position + step,),
+                disabled=not 0 <= choice.position + step < len(table),
+                shortcut=arrow if keys is sides.A else None,
+                help=f"{name} prediction",
+            )
         st.markdown(f"{choice.position + 1:,} of {len(table):,}", width="content")
         st.session_state[f"find_{keys.name}"] = str(choice.query["id"])
         st.text_input(
-            "Prediction", key=f"find_{keys.name}", width=112, on_change=find, label_visibility="collapsed",
+            "Prediction",
+            key=f"find_{keys.name}",
+            width=112,
+            on_change=find,
+            label_visibility="collapsed",
             help="Go to a prediction by its id" + (", or to the next that holds words" if "text" in table else ""),
-        )  # fmt: skip
+        )

@@ -17,10 +17,14 @@ def draw(run: Run) -> None:
     names = titles(family)
     st.session_state[state.MODEL] = run.name
     st.segmented_control(
-        "Finetuned model", list(names), key=state.MODEL, required=True, format_func=lambda name: names[name],
+        "Finetuned model",
+        list(names),
+        key=state.MODEL,
+        required=True,
+        format_func=lambda name: names[name],
         on_change=lambda: switching.to(st.session_state[state.MODEL]),
         help="Models that this study finetuned from the same pretraining. The prediction and all choices stay.",
-    )  # fmt: skip
+    )
 
 
 def titles(family: list[Run]) -> dict[str, str]:

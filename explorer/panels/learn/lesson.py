@@ -28,8 +28,15 @@ DEFAULTS: dict[str, object] = {
 }
 """What widgets are set to when a step begins, if it says nothing else."""
 CLICKED = (
-    state.QUERY, state.CELL, state.GROUP, state.REGION, state.EXAMPLE, state.BAR, state.WORDS, state.SLICE,
-)  # fmt: skip
+    state.QUERY,
+    state.CELL,
+    state.GROUP,
+    state.REGION,
+    state.EXAMPLE,
+    state.BAR,
+    state.WORDS,
+    state.SLICE,
+)
 """Choices made by clicking that a step takes back, if it says nothing else. What took work stays: basket and plane."""
 
 

@@ -33,9 +33,13 @@ def draw(view: View) -> None:
         with st.container(gap="xxsmall", key="relative"):
             st.caption(said)
             st.button(
-                "Order by score", key="order_strongest", on_click=_order, args=(state.STRONGEST,), type="tertiary",
+                "Order by score",
+                key="order_strongest",
+                on_click=_order,
+                args=(state.STRONGEST,),
+                type="tertiary",
                 icon=":material/swap_vert:",
-            )  # fmt: skip
+            )
     _everywhere(view)
 
 
@@ -88,9 +92,14 @@ def _everywhere(view: View) -> None:
         st.caption(said)
         if view.ranking == state.INFLUENCE and view.relative is None and "gradient_norm" in view.examples:
             st.button(
-                "Order by relative influence", key="order_relative", on_click=_order, args=(state.RELATIVE,),
-                type="tertiary", icon=":material/swap_vert:", help=controls.RELATIVE_HELP.removeprefix("Relative: "),
-            )  # fmt: skip
+                "Order by relative influence",
+                key="order_relative",
+                on_click=_order,
+                args=(state.RELATIVE,),
+                type="tertiary",
+                icon=":material/swap_vert:",
+                help=controls.RELATIVE_HELP.removeprefix("Relative: "),
+            )
 
 
 def _order(order: str) -> None:

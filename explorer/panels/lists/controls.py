@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer.panels.prediction import explain
 from explorer.runs import cache, splits
-from explorer.ui import escape, state, theme
+from explorer.ui import escape, state, theme, widgets
 from explorer.view import diverse, lists
 from explorer.view.view import View
 from influence.live import Target
@@ -48,29 +48,21 @@ def draw(run: Run, stages: list[str], rankings: tuple[str, ...], query: pd.Serie
     with st.expander("Options", key="list_options"):
         count = choose_count()
         order = _order(run, stages, stage, ranking, rankings)
-        shading = _shading() if any(splits.stored(run, s, run.methods(s)[0]) for s in stages) else None
+        shading = _shading() if any(splits.stored(run, s, run.methods(s)[0]) for s in stages) else state.PLAIN
         wanted = None if query is None else explain.choose(run, query)
-    return Choices(
-        stage, count, order or state.STRONGEST, ranking, shading or state.PLAIN, wanted
-    )  # fmt: skip
+    return Choices(stage, count, order, ranking, shading, wanted)
 
 
 def choose_stage(stages: list[str], **more: Any) -> str:
     """Draw the choice of a stage, if there is more than one; `more` goes to the widget."""
     if len(stages) == 1:
         return stages[0]
-    return st.segmented_control(
-        "Examples of", stages, default=stages[0], required=True, key=state.STAGE, bind="query-params",
-        format_func=stage_title, **more,
-    ) or stages[0]  # fmt: skip
+    return widgets.choice("Examples of", stages, state.STAGE, format_func=stage_title, **more)
 
 
 def choose_count() -> int:
     """Draw the choice of how many cards a list has."""
-    return st.segmented_control(
-        "Cards a list", state.COUNTS, default=state.COUNTS[0], required=True, key=state.COUNT, bind="query-params",
-        help="How many examples each list shows.",
-    ) or state.COUNTS[0]  # fmt: skip
+    return widgets.choice("Cards a list", state.COUNTS, state.COUNT, help="How many examples each list shows.")
 
 
 def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
@@ -78,26 +70,30 @@ def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
         return state.INFLUENCE
     if cache.mapped(run) is not run.examples(stage):
         rankings = tuple(name for name in rankings if name not in (state.NEAREST, state.ALL_THREE))
-    ranking = st.segmented_control(
-        "Ranking", rankings, default=state.INFLUENCE, required=True, key=state.RANKING, bind="query-params",
+    return widgets.choice(
+        "Ranking",
+        rankings,
+        state.RANKING,
         help="To compare with: the examples nearest to this test item in the embedding that the map is made of "
         "(by cosine), and a random draw. They fill one list, as long as both lists by influence together. All three: "
         "side by side, with what more than one of them lists marked.",
-    )  # fmt: skip
-    return ranking if ranking in rankings else state.INFLUENCE
+    )
 
 
-def _order(run: Run, stages: list[str], stage: str, ranking: str, rankings: tuple[str, ...]) -> str | None:
+def _order(run: Run, stages: list[str], stage: str, ranking: str, rankings: tuple[str, ...]) -> str:
     offered = orders(run, stages, rankings)
     if len(offered) < 2:
-        return None
+        return state.STRONGEST
     if cache.mapped(run) is not run.examples(stage):
         offered = tuple(order for order in offered if order != state.DIVERSE)
     about = {state.STRONGEST: STRONGEST_HELP, state.RELATIVE: RELATIVE_HELP, state.DIVERSE: diverse.HELP}
-    return st.segmented_control(
-        "Order", offered, default=state.STRONGEST, required=True, key=state.ORDER, bind="query-params",
-        disabled=ranking not in (state.INFLUENCE, state.ALL_THREE), help=" ".join(about[order] for order in offered),
-    )  # fmt: skip
+    return widgets.choice(
+        "Order",
+        offered,
+        state.ORDER,
+        disabled=ranking not in (state.INFLUENCE, state.ALL_THREE),
+        help=" ".join(about[order] for order in offered),
+    )
 
 
 def orders(run: Run, stages: list[str], rankings: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,13 +105,15 @@ def orders(run: Run, stages: list[str], rankings: tuple[str, ...]) -> tuple[str,
     return tuple(order for order in state.ORDERS if has.get(order, True))
 
 
-def _shading() -> str | None:
-    return st.segmented_control(
-        "Shading", state.SHADINGS, default=state.TOKENS, required=True, key=state.SHADING, bind="query-params",
+def _shading() -> str:
+    return widgets.choice(
+        "Shading",
+        state.SHADINGS,
+        state.SHADING,
         help="Tokens: how much of a text's score stems from the model's learning to predict each of its tokens; the "
         "shares add up to the score. Each card has its own scale: its darkest token has its largest share. "
         "Rest on a token to see its share.",
-    )  # fmt: skip
+    )
 
 
 def stage_title(stage: str) -> str:
@@ -131,21 +129,32 @@ def chips(view: View) -> None:
         if view.region is not None:
             count = int(view.in_region.sum())
             st.button(
-                f"Region: {count:,} {'item' if count == 1 else 'items'}", icon=":material/close:", key="clear_region",
-                help="Show the whole map's examples again", on_click=state.click, args=(state.REGION, None),
-            )  # fmt: skip
+                f"Region: {count:,} {'item' if count == 1 else 'items'}",
+                icon=":material/close:",
+                key="clear_region",
+                help="Show the whole map's examples again",
+                on_click=state.click,
+                args=(state.REGION, None),
+            )
         if view.group is not None:
             what, several = ("Source", "sources") if view.by == state.SOURCE else ("Class", "classes")
             name = escape.for_markdown(theme.group_name(view.group))
             st.button(
-                f"{what} {name}: {int(view.kept.sum()):,} items", icon=":material/close:",
-                key="clear_group", help=f"Show all {several} again", on_click=state.click, args=(state.GROUP, None),
-            )  # fmt: skip
+                f"{what} {name}: {int(view.kept.sum()):,} items",
+                icon=":material/close:",
+                key="clear_group",
+                help=f"Show all {several} again",
+                on_click=state.click,
+                args=(state.GROUP, None),
+            )
         if view.bar is not None:
             edges = lists.histogram(view.scores)[1][view.bar : view.bar + 2].tolist()
             low, high = (view.unit.text(edge) for edge in edges)
             st.button(
                 f"Scores from {low} to {high} {view.unit.name}: {int(view.kept.sum()):,} items".replace("  ", " "),
-                icon=":material/close:", key="clear_bar", help="Show all scores again",
-                on_click=state.click, args=(state.BAR, None),
-            )  # fmt: skip
+                icon=":material/close:",
+                key="clear_bar",
+                help="Show all scores again",
+                on_click=state.click,
+                args=(state.BAR, None),
+            )

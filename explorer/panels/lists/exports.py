@@ -33,20 +33,36 @@ def draw(view: View, question: str, explained: str, prediction: str, link: str |
     written = note.of(view.run)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
         st.download_button(
-            "Lists as CSV", lambda: csv(listed(view, explained)), f"{name}-lists.csv", "text/csv", key="export_lists",
-            icon=":material/download:", on_click="ignore", help="The examples on the cards, as a table",
-        )  # fmt: skip
+            "Lists as CSV",
+            lambda: csv(listed(view, explained)),
+            f"{name}-lists.csv",
+            "text/csv",
+            key="export_lists",
+            icon=":material/download:",
+            on_click="ignore",
+            help="The examples on the cards, as a table",
+        )
         st.download_button(
-            "All scores as CSV", lambda: csv(everything(view, explained)), f"{name}-scores.csv", "text/csv",
-            key="export_scores", icon=":material/download:", on_click="ignore",
+            "All scores as CSV",
+            lambda: csv(everything(view, explained)),
+            f"{name}-scores.csv",
+            "text/csv",
+            key="export_scores",
+            icon=":material/download:",
+            on_click="ignore",
             help=f"Every {escape.for_markdown(theme.stage_word(view.stage))} example with its score, strongest first",
-        )  # fmt: skip
+        )
         st.download_button(
-            "Report", lambda: report.page(contents(view, question, explained, prediction, link, written)),
-            f"{name}.html", "text/html", key="export_report", icon=":material/description:", on_click="ignore",
+            "Report",
+            lambda: report.page(contents(view, question, explained, prediction, link, written)),
+            f"{name}.html",
+            "text/html",
+            key="export_report",
+            icon=":material/description:",
+            on_click="ignore",
             help="This view as one file that opens in any browser, without network: prediction, lists with pictures or "
             "texts, all scores, totals, and which run it is",
-        )  # fmt: skip
+        )
 
 
 def listed(view: View, explained: str) -> pd.DataFrame:
@@ -75,14 +91,24 @@ def contents(
     now = datetime.datetime.now(datetime.UTC)
     overlap = cards.overlap_text(view)
     return report.Contents(
-        question=question, prediction=prediction, stage=theme.stage_word(view.stage), explained=explained,
-        cards=cards.data(view), spread=histogram.data(view), totals=totals.rows(view), summed_by=totals.noun(view),
+        question=question,
+        prediction=prediction,
+        stage=theme.stage_word(view.stage),
+        explained=explained,
+        cards=cards.data(view),
+        spread=histogram.data(view),
+        totals=totals.rows(view),
+        summed_by=totals.noun(view),
         narrowed=narrowed(view),
         sentences=[*([overlap] if overlap else []), histogram.share_text(view.scores, view.lists.shown), CARE],
-        notes=_noted(view, written), run=view.run.name, identity=identity.line(view.run), facts=_facts(view),
+        notes=_noted(view, written),
+        run=view.run.name,
+        identity=identity.line(view.run),
+        facts=_facts(view),
         warnings=[str(warning) for warning in view.run.manifest.get("warnings", [])],
-        link=link or "Asked on Try it: no link leads to it.", written=f"{now:%Y-%m-%d %H:%M} UTC",
-    )  # fmt: skip
+        link=link or "Asked on Try it: no link leads to it.",
+        written=f"{now:%Y-%m-%d %H:%M} UTC",
+    )
 
 
 def narrowed(view: View) -> list[str]:
@@ -117,9 +143,10 @@ def _facts(view: View) -> list[tuple[str, str]]:
     manifest, details = view.run.manifest, identity.details(view.run)
     rows = [("title", manifest.get("title") or view.run.name), ("summary", manifest.get("summary", ""))]
     rows += [
-        (str(what), str(value)) for what, value in zip(details["what"], details["value"], strict=True)
+        (str(what), str(value))
+        for what, value in zip(details["what"], details["value"], strict=True)
         if what != "folder" and (not str(what).startswith("checksum: ") or what == "checksum: run.json")
-    ]  # fmt: skip
+    ]
     solved = identity.scores(view.run)
     own = solved[(solved["stage"] == view.stage) & (solved["method"] == view.method)]
     rows += [(f"{view.method}: {what}", value) for what, value in zip(own["what"], own["value"], strict=True)]

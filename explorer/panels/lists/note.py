@@ -45,9 +45,12 @@ def draw(run: Run, table: str, row: pd.Series, key: str) -> None:
     label = f"Note on {about}: {', '.join(note.tags) or 'written'}" if note else f"Note on {about}"
     name = f"{key}_note"
     popover = st.popover(
-        label, icon=":material/edit_note:", key=name, on_change="rerun",
+        label,
+        icon=":material/edit_note:",
+        key=name,
+        on_change="rerun",
         help="Tag this item or write something about it; it is kept beside the run, for everybody who opens it.",
-    )  # fmt: skip
+    )
     if popover.open:
         with popover:
             _form(run, table, number, note, name)
@@ -60,13 +63,21 @@ def _form(run: Run, table: str, number: int, note: notes.Note | None, name: str)
     with st.form(own, border=False):
         st.markdown(f"**{escape.for_markdown(what)} #{number}**")
         st.pills(
-            "Tags", notes.TAGS, selection_mode="multi", default=list(note.tags) if note else [], key=f"{own}-tags",
+            "Tags",
+            notes.TAGS,
+            selection_mode="multi",
+            default=list(note.tags) if note else [],
+            key=f"{own}-tags",
             wrap=True,
-        )  # fmt: skip
+        )
         st.text_area(
-            "Note", note.text if note else "", max_chars=notes.LONGEST, key=f"{own}-text", height=110,
+            "Note",
+            note.text if note else "",
+            max_chars=notes.LONGEST,
+            key=f"{own}-text",
+            height=110,
             placeholder="What you saw here",
-        )  # fmt: skip
+        )
         seen = note.time if note else ""
         st.form_submit_button("Save", type="primary", on_click=_save, args=(run, table, number, own, seen))
     if note:

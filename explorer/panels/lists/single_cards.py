@@ -69,12 +69,16 @@ def scored(
     largest = float(np.abs(scores[positions]).max(initial=0.0))
     return [
         card(
-            table.iloc[place], where, unit.text(float(scores[place])), full=unit.full(float(scores[place])),
+            table.iloc[place],
+            where,
+            unit.text(float(scores[place])),
+            full=unit.full(float(scores[place])),
             sign="helpful" if scores[place] >= 0 else "harmful",
-            width=abs(float(scores[place])) / largest if largest else 0.0, href=href(int(table["id"].iloc[place])),
+            width=abs(float(scores[place])) / largest if largest else 0.0,
+            href=href(int(table["id"].iloc[place])),
         )
         for place in positions.tolist()
-    ]  # fmt: skip
+    ]
 
 
 def column(title: str, cards: Sequence[dict], *, empty: str, sign: str = "single", unit: str = "") -> dict[str, Any]:
@@ -106,6 +110,12 @@ def rows(table: pd.DataFrame, positions: np.ndarray, scores: np.ndarray | None =
 def csv_button(table: pd.DataFrame, name: str, key: str) -> None:
     """A button that downloads the table as NAME.csv."""
     st.download_button(
-        "CSV", lambda: csv(table), f"{name}.csv", "text/csv", key=key, icon=":material/download:", on_click="ignore",
+        "CSV",
+        lambda: csv(table),
+        f"{name}.csv",
+        "text/csv",
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
         help="Download this list as a table",
-    )  # fmt: skip
+    )

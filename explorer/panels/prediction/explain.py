@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 
 from explorer.panels.prediction import target
 from explorer.runs import live
-from explorer.ui import escape, state, theme
+from explorer.ui import escape, state, theme, widgets
 from explorer.view.view import View
 from influence.errors import UpstreamError
 from influence.live import Target
@@ -22,12 +21,14 @@ TRUE, PREDICTED, MARGIN = TARGETS = ("True class", "Predicted class", "Margin")
 
 def choose(run: Run, query: pd.Series) -> Target | None:
     """Draw the choice; None where the run's own scores are what is asked for."""
-    chosen = st.segmented_control(
-        "Explain", TARGETS, default=TRUE, required=True, key=state.TARGET, bind="query-params",
+    chosen = widgets.choice(
+        "Explain",
+        TARGETS,
+        state.TARGET,
         help="True class: its loss, as the run has it. Predicted class: the loss of what the model said; the same if "
         "it was right. Margin: the loss of the one class minus that of another. The first choice other than the run's "
         "own takes some seconds.",
-    )  # fmt: skip
+    )
     said, true = str(query["prediction"]), str(query["label"])
     if chosen == MARGIN:
         others = [name for name in classes(run) if name != said]

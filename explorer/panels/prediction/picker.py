@@ -25,9 +25,17 @@ def draw(run: Run) -> int:
     counts = queries.confusion(table)
     classes = list(counts.index)
     show = st.pills(
-        "Show", queries.SHOWS, default=queries.ALL, required=True, key=state.SHOW, bind="query-params",
-        label_visibility="collapsed", wrap=True, on_change=_first_of_list, args=(run,),
-    )  # fmt: skip
+        "Show",
+        queries.SHOWS,
+        default=queries.ALL,
+        required=True,
+        key=state.SHOW,
+        bind="query-params",
+        label_visibility="collapsed",
+        wrap=True,
+        on_change=_first_of_list,
+        args=(run,),
+    )
     cell = chosen_cell(classes)
     _confusion(run, counts, cell)
     words = chosen_words(table)
@@ -132,15 +140,22 @@ def _chips(cell: tuple[str, str] | None, words: str | None, count: int) -> None:
     """What narrows the list down, each with a button that takes it back."""
     if cell:
         st.button(
-            f"True {escape.for_markdown(cell[0])}, predicted {escape.for_markdown(cell[1])}", icon=":material/close:",
-            key="clear_cell", help="Show all cells again", on_click=state.click, args=(state.CELL, None),
-        )  # fmt: skip
+            f"True {escape.for_markdown(cell[0])}, predicted {escape.for_markdown(cell[1])}",
+            icon=":material/close:",
+            key="clear_cell",
+            help="Show all cells again",
+            on_click=state.click,
+            args=(state.CELL, None),
+        )
     if words:
         st.button(
             f"Words “{escape.for_markdown(words)}”: {count:,} {'item' if count == 1 else 'items'}",
-            icon=":material/close:", key="clear_words", help="Show all texts again", on_click=state.click,
+            icon=":material/close:",
+            key="clear_words",
+            help="Show all texts again",
+            on_click=state.click,
             args=(state.WORDS, None),
-        )  # fmt: skip
+        )
 
 
 def _positions(run: Run) -> list[int]:
@@ -217,14 +232,23 @@ def _steps(run: Run, positions: list[int], current: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
         for step, arrow, name, letter in ((-1, "left", "Previous", "k"), (1, "right", "Next", "j")):
             st.button(
-                "", icon=f":material/chevron_{arrow}:", key=f"step_{name.lower()}", shortcut=arrow, on_click=go,
-                args=(step,), disabled=queries.beside(positions, current, step) is None,
+                "",
+                icon=f":material/chevron_{arrow}:",
+                key=f"step_{name.lower()}",
+                shortcut=arrow,
+                on_click=go,
+                args=(step,),
+                disabled=queries.beside(positions, current, step) is None,
                 help=f"{name} prediction ({letter})",
-            )  # fmt: skip
+            )
         st.markdown(where, width="stretch", text_alignment="center")
         st.session_state[state.FIND] = str(table["id"].iloc[current])
         st.text_input(
-            "Find", key=state.FIND, label_visibility="collapsed", width=112 if "text" in table else 88,
-            on_change=_find, args=(run,),
+            "Find",
+            key=state.FIND,
+            label_visibility="collapsed",
+            width=112 if "text" in table else 88,
+            on_change=_find,
+            args=(run,),
             help="Go to a prediction by its id" + (", or list those that hold words" if "text" in table else ""),
-        )  # fmt: skip
+        )

@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer import components
 from explorer.runs import queries, uploads
-from explorer.ui import escape, pictures, state
+from explorer.ui import escape, pictures, state, widgets
 from influence.errors import StudyError
 from influence.live import Live
 from influence.run.reading import Run
@@ -42,10 +42,7 @@ def draw(run: Run, opened: Live) -> Question | None:
         StudyError: the model cannot read what was given.
     """
     ways = WAYS[opened.form]
-    way = st.segmented_control(
-        "Ask with", ways, default=ways[0], required=True, key=state.WAY, bind="query-params", on_change=_take_text,
-        args=(run,),
-    ) or ways[0]  # fmt: skip
+    way = widgets.choice("Ask with", ways, state.WAY, on_change=_take_text, args=(run,))
     if way == UPLOAD:
         return _uploaded(opened)
     position = _test_item(run) if way == TEST else None
@@ -65,10 +62,17 @@ def _test_item(run: Run) -> int:
     if named is not None and named not in ids:
         state.notice(f"This run has no test item “{escape.for_markdown(named)}” to start from; the first is taken.")
         state.click(state.START, None)
-    return ids.index(st.selectbox(
-        "Test item", ids, key=state.START, bind="query-params", on_change=_take_text, args=(run,),
-        help="The number of a test item to start from. Type it to find it.",
-    ))  # fmt: skip
+    return ids.index(
+        st.selectbox(
+            "Test item",
+            ids,
+            key=state.START,
+            bind="query-params",
+            on_change=_take_text,
+            args=(run,),
+            help="The number of a test item to start from. Type it to find it.",
+        )
+    )
 
 
 def _take_text(run: Run) -> None:
@@ -125,9 +129,10 @@ def _keep(kept: str, key: str) -> None:
 
 
 def _written(opened: Live, start: str) -> Question | None:
-    written = st.text_area(
-        "Text", start, key=state.TEXT, bind="query-params", placeholder="Write a sentence", max_chars=5000
-    ) or ""  # fmt: skip
+    written = (
+        st.text_area("Text", start, key=state.TEXT, bind="query-params", placeholder="Write a sentence", max_chars=5000)
+        or ""
+    )
     if not written.strip():
         st.caption("Write a sentence and press Ctrl+Enter.")
         return None

@@ -16,13 +16,21 @@ def choose(classes: tuple[str, ...], prediction: str) -> Target:
     """Draw the choice of a class, by default what the model said, and of one to compare it with; the URL has both."""
     with st.container(horizontal=True, gap="medium"):
         of = pick(
-            "Explain", classes, prediction, state.EXPLAINED, 150,
+            "Explain",
+            classes,
+            prediction,
+            state.EXPLAINED,
+            150,
             "The class whose loss is explained; first, what the model said.",
-        )  # fmt: skip
+        )
         against = pick(
-            "Rather than", ["", *(name for name in classes if name != of)], "", state.AGAINST, 190,
+            "Rather than",
+            ["", *(name for name in classes if name != of)],
+            "",
+            state.AGAINST,
+            190,
             "With a second class, the margin is explained: the loss of the first minus the loss of the second.",
-        )  # fmt: skip
+        )
     return Target(of, against or None)
 
 
@@ -40,9 +48,14 @@ def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, a
     # The widget follows the URL: what was chosen stays for the next question, and a new one begins with what is said.
     st.session_state[key] = wanted if wanted in options else usual
     return st.selectbox(
-        label, options, key=key, on_change=take, width=width, help=about or None,
+        label,
+        options,
+        key=key,
+        on_change=take,
+        width=width,
+        help=about or None,
         format_func=lambda name: escape.visible(name) if name else NONE,
-    )  # fmt: skip
+    )
 
 
 def words(target: Target) -> str:

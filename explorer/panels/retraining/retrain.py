@@ -47,9 +47,12 @@ def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.n
             chosen = st.selectbox("Train again", open_starts, key=f"start-{what}", width=180, help=HELP) or chosen
         st.button(
             f"Really retrain without {these}" + ("" if len(open_starts) > 1 else f", {chosen[0].lower()}{chosen[1:]}"),
-            key=f"retrain-{what}", icon=":material/model_training:", on_click=begin,
-            args=(run, stage, list(rows), STARTS[chosen]), help=HELP,
-        )  # fmt: skip
+            key=f"retrain-{what}",
+            icon=":material/model_training:",
+            on_click=begin,
+            args=(run, stage, list(rows), STARTS[chosen]),
+            help=HELP,
+        )
 
 
 def begin(run: Run, stage: str, rows: Sequence[int], start: str) -> None:
@@ -117,7 +120,11 @@ def turned(effect: Effect) -> str:
     if effect.mended is None or effect.broken is None:
         return ""
     if effect.queries == 1:
-        return " Its class became right." if effect.mended else " Its class became wrong." if effect.broken else (
-            " Its class did not change to right or wrong."
-        )  # fmt: skip
+        return (
+            " Its class became right."
+            if effect.mended
+            else " Its class became wrong."
+            if effect.broken
+            else (" Its class did not change to right or wrong.")
+        )
     return f" {effect.mended} wrong ones became right, {effect.broken} right ones wrong."

@@ -39,9 +39,13 @@ def draw(run: Run, busy: bool) -> None:
         minutes = max(1, round(expected(run) / 60))
         st.button(
             f"Check {'further' if checked(run) else 'it here'}, in about {minutes} "
-            f"{'minute' if minutes == 1 else 'minutes'}", key="validate",
-            icon=":material/play_arrow:", on_click=begin, args=(run,), type="primary",
-        )  # fmt: skip
+            f"{'minute' if minutes == 1 else 'minutes'}",
+            key="validate",
+            icon=":material/play_arrow:",
+            on_click=begin,
+            args=(run,),
+            type="primary",
+        )
         st.caption("It goes on while you look at other pages, and everybody who opens this run sees what it finds.")
 
 

@@ -25,9 +25,14 @@ def draw(run: Run) -> None:
             st.markdown(f"**{check}**: {len(table):,} rows")
             st.dataframe(table.head(SHOWN), hide_index=True, height=240, alt=f"What the check {check} found")
             st.download_button(
-                "CSV", partial(single_cards.csv, table), f"{run.name}-{check}.csv", "text/csv",
-                key=f"csv_{check}", icon=":material/download:", on_click="ignore",
-            )  # fmt: skip
+                "CSV",
+                partial(single_cards.csv, table),
+                f"{run.name}-{check}.csv",
+                "text/csv",
+                key=f"csv_{check}",
+                icon=":material/download:",
+                on_click="ignore",
+            )
 
 
 def readable(run: Run, check: str) -> pd.DataFrame:
