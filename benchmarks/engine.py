@@ -34,10 +34,9 @@ from influence import Index, Stage, Study
 from influence.attribution.products.dots import dots
 from influence.curvature.cg import ConjugateGradients
 from influence.curvature.ekfac import EKFAC
-from influence.derivatives import Objective
+from influence.derivatives import Objective, objectives_of
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.first.watch import Watch
-from influence.derivatives.objective import objectives_of
 
 DAMPING, PROBES = 1e-2, 200
 

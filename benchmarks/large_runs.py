@@ -30,8 +30,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from influence.run.draft import Draft
-from influence.run.reading import Run
+from influence.run import Draft, Run
 
 PORT = 8979
 FLAGS = ["--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]

@@ -18,8 +18,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from influence import attribute
-from influence.studies.images.digits import Digits
-from influence.training.minimum import fit_stage
+from influence.studies.images import Digits
+from influence.training import fit_stage
 from influence.training.retraining import leave_one_out
 
 PREDICTIONS = {

@@ -19,11 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import rankdata
 
-from influence.precompute.steps import precompute
-from influence.run.reading import Run
-from influence.studies.texts.corpus import Corpus
-from influence.studies.texts.definitions import Definitions, options
-from influence.studies.texts.study import TextOptions, TextStudy
+from influence.precompute import precompute
+from influence.run import Run
+from influence.studies.texts import Corpus, Definitions, TextOptions, TextStudy
+from influence.studies.texts.definitions import options
 
 PLANTED = 200
 LONG = 6

@@ -18,7 +18,7 @@ from rich.table import Table
 
 import influence.studies.images.digits as digits
 from influence.attribution.report import peak_memory
-from influence.precompute.steps import precompute
+from influence.precompute import precompute
 
 
 class EveryEighth(digits.Digits):

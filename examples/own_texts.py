@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from influence.precompute.steps import precompute
+from influence.precompute import precompute
 from influence.studies.own_texts import from_files
-from influence.studies.text_files.columns import Columns
-from influence.studies.texts.study import TextOptions
+from influence.studies.text_files import Columns
+from influence.studies.texts import TextOptions
 
 THINGS = {
     "weather": ("rain", "wind", "frost", "sunshine", "snow"),

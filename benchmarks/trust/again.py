@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from influence import Study, attribute
+from influence.derivatives import objectives_of
 from influence.derivatives.losses import checked_losses
-from influence.derivatives.objective import objectives_of
 from influence.together import retrain_together
-from influence.training.minimum import fit_stage
-from influence.training.recording import Recording, record
-from influence.training.retraining import Retrainer
+from influence.training import Recording, Retrainer, fit_stage, record
 from trust.settings import Setting
 
 FIRST = "pretrain"

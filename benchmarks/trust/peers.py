@@ -15,12 +15,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from influence import Study
-from influence.derivatives import Objective
+from influence.derivatives import Objective, objectives_of
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses
-from influence.derivatives.objective import objectives_of
 from influence.precompute.embedding import embed
-from influence.study.stage import Loss
+from influence.study import Loss
 
 DIMENSIONS = 256
 """Of a projection, at most a quarter of the examples."""

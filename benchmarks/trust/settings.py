@@ -23,10 +23,9 @@ from torch.utils.data import TensorDataset
 from influence import Stage, Study
 from influence.studies.images.cifar10 import FINETUNE, PRETRAIN, read_cifar10
 from influence.studies.shipped import shipped_file
-from influence.studies.texts.corpus import Corpus
+from influence.studies.texts import Corpus, TextOptions, TextStudy
 from influence.studies.texts.definitions import corpora
-from influence.studies.texts.study import TextOptions, TextStudy
-from influence.training.recipe import Recipe
+from influence.training import Recipe
 from influence.training.retraining import Parameters, drawn
 
 DIGITS = {"pretrain": tuple(range(4)), "finetune": tuple(range(4, 10))}

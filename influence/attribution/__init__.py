@@ -1,1 +1,5 @@
 """`attribute`: a study in, scores out."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

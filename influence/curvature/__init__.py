@@ -3,32 +3,6 @@
 A method is a class with the attributes of `Method`; `METHODS` is the list that the command line shows.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from influence.curvature.arnoldi import Arnoldi
-from influence.curvature.cg import ConjugateGradients
-from influence.curvature.ekfac import EKFAC
-from influence.curvature.exact import Exact
-from influence.curvature.identity import Identity
-from influence.curvature.lissa import Lissa
-from influence.curvature.method import Method
-from influence.errors import MethodError
-
-_LADDER: tuple[type[Method], ...] = (Exact, ConjugateGradients, EKFAC, Arnoldi, Lissa, Identity)
-METHODS = {method.name: method for method in _LADDER}
-
-
-def method_named(name: str) -> type[Method]:
-    """The method called `name`.
-
-    Raises:
-        MethodError: there is none.
-    """
-    if name not in METHODS:
-        raise MethodError(
-            f"There is no method {name!r}; the methods are {', '.join(METHODS)} (see `upstream methods`)."
-        )
-    return METHODS[name]
-
-
-__all__ = ["METHODS", "Method", "method_named"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,6 +3,6 @@
 Nothing is hooked, replaced or flagged in the user's model, which is copied once.
 """
 
-from influence.derivatives.objective import Objective, plain_kernels
+import lazy_loader
 
-__all__ = ["Objective", "plain_kernels"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """The run on disk: a folder of open formats, read and written."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """What was trained on what: stages, studies, and which parameters each stage inherits, freezes and trains."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Trains stages: to a minimum, by mini-batches that can be repeated, and again without examples."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

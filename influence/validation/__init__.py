@@ -1,7 +1,5 @@
 """Does the score predict what really happens? Checks of a finished run, one a file, by `validate`."""
 
-from influence.validation.check import Check, Finding
-from influence.validation.omission import leave_out
-from influence.validation.suite import CHECKS, told, validate
+import lazy_loader
 
-__all__ = ["CHECKS", "Check", "Finding", "leave_out", "told", "validate"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

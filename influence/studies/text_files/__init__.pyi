@@ -1,0 +1,2 @@
+from .columns import Columns as Columns
+from .columns import corpora as corpora

@@ -1,0 +1,4 @@
+from .stage import Loss as Loss
+from .stage import Stage as Stage
+from .stage import TokenLosses as TokenLosses
+from .study import Study as Study
