@@ -11,8 +11,9 @@ import streamlit as st
 from explorer import components
 from explorer.app_pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.panels.header import identity, start
-from explorer.runs import cache, switching
+from explorer.runs import cache, folder
 from explorer.ui import escape, pictures, state
+from explorer.view import switching
 from influence.errors import UpstreamError
 from influence.run.reading import Run
 
@@ -57,7 +58,7 @@ def shown(page: ModuleType) -> Callable[[], None]:
 def header() -> Run | None:
     """Name, run picker, identity line, copy link; returns the verified run, or None after saying what is wrong."""
     root = state.runs_folder()
-    good, bad = cache.listed(root)
+    good, bad = folder.names(root)
     start.gone(root, good, bad)
     if not good:
         st.html(brand())
@@ -80,7 +81,7 @@ def header() -> Run | None:
             on_change=switching.follow,
         )
         try:
-            run = cache.open_run(root / name)
+            run = folder.open_run(root / name)
             if state.changed(f"run {name}", cache.computed(run)):
                 state.notice(
                     f"Run {escape.for_markdown(name)} was written anew on the disk; shown is what it holds now."

@@ -6,7 +6,7 @@ import streamlit as st
 
 from explorer.panels.comparison import agreement, joined_lists, scatter, side
 from explorer.panels.lists import controls
-from explorer.runs import cache, matching
+from explorer.runs import folder, matching, score_arrays
 from explorer.ui import escape, state, theme
 from explorer.view import comparison, sides
 from influence.errors import RunError
@@ -19,7 +19,7 @@ def draw(run: Run) -> None:
     Raises:
         RunError: the scores of side A cannot be read.
     """
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     if not stages:
         st.warning(
             "This run holds no scores, so there is nothing to compare yet. Compute them with `upstream precompute`."
@@ -29,7 +29,7 @@ def draw(run: Run) -> None:
     shared = st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="list_controls")
     with shared:
         stage, count = controls.choose_stage(stages, help=controls.STAGE_HELP), controls.choose_count()
-    names, _ = cache.listed(state.runs_folder())
+    names, _ = folder.names(state.runs_folder())
     a = sides.first(run, stage)
     try:
         b = sides.second(a, stage, names)
@@ -68,7 +68,7 @@ def draw(run: Run) -> None:
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     of = state.texts(controls.stage_title(stage) for stage in stages)
     here = {state.COUNT: state.texts(state.COUNTS), state.STAGE: of if len(stages) > 1 else ()}
     return dict.fromkeys(state.OF_EXPLORE, ()) | here

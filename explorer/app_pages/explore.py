@@ -10,7 +10,7 @@ from explorer.panels.charts import histogram, map, totals
 from explorer.panels.header import models
 from explorer.panels.lists import badge, cards, controls, exports, note, ringed, tables
 from explorer.panels.prediction import explain, picker, prediction, target
-from explorer.runs import cache, neighbours, queries, splits
+from explorer.runs import neighbours, queries, score_arrays, splits
 from explorer.ui import escape, state, theme
 from explorer.view import lists, regions
 from explorer.view.view import View, group_column
@@ -24,7 +24,7 @@ def draw(run: Run) -> None:
     Raises:
         RunError: the run has no scores, or one of its files cannot be read.
     """
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     if not stages:
         st.warning(
             "This run holds no scores, so there is nothing to explain yet. Compute them with `upstream precompute`."
@@ -83,7 +83,7 @@ def draw(run: Run) -> None:
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for one that this run does not need."""
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     has_split = any(splits.stored(run, stage, run.methods(stage)[0]) for stage in stages)
     offered = rankings(_embedding(run))
     has_source = any("source" in run.examples(stage) for stage in stages)
@@ -118,7 +118,7 @@ def current_view(
         position=position,
         stage=stage,
         method=method,
-        scores=cache.row(run, stage, method, position),
+        scores=score_arrays.row(run, stage, method, position),
         count=choices.count,
         order=choices.order,
         ranking=choices.ranking,
@@ -128,7 +128,7 @@ def current_view(
         region=_region(),
         bar=_bar(run, position),
         example=_example(run, stage),
-        embedding=embedding if cache.mapped(run) is run.examples(stage) else None,
+        embedding=embedding if neighbours.mapped(run) is run.examples(stage) else None,
     )
 
 
@@ -195,7 +195,7 @@ def _example(run: Run, stage: str) -> int | None:
     text = state.clicked(state.EXAMPLE)
     if text is None:
         return None
-    tables = {id(table): table for table in (run.examples(stage), cache.mapped(run)) if table is not None}
+    tables = {id(table): table for table in (run.examples(stage), neighbours.mapped(run)) if table is not None}
     if all(queries.position_by_id(table, text) is None for table in tables.values()):
         state.notice(f"No example has id “{escape.for_markdown(text)}”; none is ringed.")
         state.click(state.EXAMPLE, None)

@@ -12,7 +12,7 @@ from explorer.panels.charts import histogram
 from explorer.panels.lists import controls, note, single_cards
 from explorer.panels.prediction import prediction
 from explorer.panels.retraining import retrain
-from explorer.runs import cache, columns, neighbours, queries
+from explorer.runs import leads, neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme
 from influence.errors import RunError
 from influence.run.ranking import top
@@ -32,7 +32,7 @@ def draw(run: Run) -> None:
     Raises:
         RunError: one of the run's files cannot be read.
     """
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     if not stages:
         st.warning("This run holds no scores, so an example leads to no prediction. Compute them first.")
         return
@@ -48,7 +48,7 @@ def draw(run: Run) -> None:
         st.html(facts_html(run, stage, method, position))
         note.draw(run, stage, run.examples(stage).iloc[position], "item")
         retrain.draw(run, stage, method, [position], np.arange(len(run.queries())))
-    scores = columns.column(run, stage, method, position)
+    scores = score_arrays.column(run, stage, method, position)
     with right:
         st.html('<h2 class="up-title">Which test predictions does it help and hurt most?</h2>')
         rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "a prediction")
@@ -64,7 +64,7 @@ def draw(run: Run) -> None:
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     of = state.texts(controls.stage_title(stage) for stage in stages)
     return dict.fromkeys(state.OF_EXPLORE, ()) | {state.STAGE: of if len(stages) > 1 else ()}
 
@@ -99,19 +99,26 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
         if name in table:
             value = f"{theme.number(float(example[name]))}{unit}"
             known.append((title, f"{value} (larger than {_part(table[name].to_numpy(), position)})"))
-    counted = columns.leads(run, stage, method)
+    counted = leads.counted(run, stage, method)
     of = f"{counted.queries:,} {'sampled ' if counted.sampled else ''}predictions"
-    lists = f"{counted.counts[position]:,} of {of}' top {columns.LEADING}"
+    lists = f"{counted.counts[position]:,} of {of}' top {leads.LEADING}"
     often = f"{lists} (more often than {_part(counted.counts, position)})"
-    known.append(("Shows up everywhere" if columns.everywhere(counted)[position] else "Shows up in", often))
+    known.append(("Shows up everywhere" if leads.everywhere(counted)[position] else "Shows up in", often))
     return known
+
+
+def percentile(values: np.ndarray, position: int) -> float:
+    """Share of the other values that are smaller than the one at `position`, 0..1; ties count half."""
+    own = values[position]
+    smaller, equal = int((values < own).sum()), int((values == own).sum()) - 1
+    return (smaller + equal / 2) / (len(values) - 1) if len(values) > 1 else 0.5
 
 
 def _part(values: np.ndarray, position: int) -> str:
     """Of all examples, those whose value is smaller than that at `position`, in words."""
     if (values >= values[position]).sum() == 1:
         return "all others"
-    return f"{theme.percent(columns.percentile(values, position))} of all examples"
+    return f"{theme.percent(percentile(values, position))} of all examples"
 
 
 def facts_html(run: Run, stage: str, method: str, position: int) -> str:
@@ -126,7 +133,7 @@ def _chosen(run: Run, stage: str, method: str) -> int:
     table, wanted = run.examples(stage), state.clicked(state.EXAMPLE)
     position = queries.position_by_id(table, wanted) if wanted else None
     if position is None:
-        position = int(columns.leads(run, stage, method).counts.argmax())
+        position = int(leads.counted(run, stage, method).counts.argmax())
         if wanted:
             state.notice(
                 f"No {escape.for_markdown(theme.stage_word(stage))} example has id “{escape.for_markdown(wanted)}”; "
@@ -212,7 +219,7 @@ def _histogram(run: Run, scores: np.ndarray, unit: theme.Unit, shown: np.ndarray
 
 def _neighbours(run: Run, stage: str, position: int) -> None:
     table = run.examples(stage)
-    if cache.mapped(run) is not table:
+    if neighbours.mapped(run) is not table:
         return
     try:
         embedding = neighbours.embedding(run)

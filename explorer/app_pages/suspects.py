@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.panels.lists import controls
 from explorer.panels.retraining import retrain
-from explorer.runs import cache, queries, slices
+from explorer.runs import queries, score_arrays, slices
 from explorer.trust import left_out
 from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view import basket
@@ -36,7 +36,7 @@ def draw(run: Run) -> None:
     Raises:
         RunError: its scores cannot be read.
     """
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     if not stages:
         st.warning("This run holds no scores, so nobody is suspect yet. Compute them with `upstream precompute`.")
         return
@@ -73,7 +73,7 @@ def draw(run: Run) -> None:
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for each widget that offers a fixed choice."""
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     return {
         state.SIDE: state.SIDES,
         state.STAGE: state.texts(controls.stage_title(stage) for stage in stages),

@@ -13,7 +13,7 @@ from explorer.panels.charts import map
 from explorer.panels.comparison import beside
 from explorer.panels.lists import cards, controls, exports, ringed
 from explorer.panels.prediction import prediction, question, target
-from explorer.runs import cache, live, neighbours, queries
+from explorer.runs import live, neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme
 from explorer.view.view import View
 from influence.errors import RunError, StudyError, UpstreamError
@@ -43,7 +43,7 @@ class NewView(View):
 
 def draw(run: Run) -> None:
     """Draw the page for one run."""
-    stages = cache.scored_stages(run)
+    stages = score_arrays.scored_stages(run)
     try:
         opened = live.opened(run)
     except UpstreamError as error:
@@ -97,7 +97,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     return {
         state.COUNT: state.texts(state.COUNTS),
         state.ORDER: (state.STRONGEST, state.RELATIVE),
-        state.STAGE: state.texts(controls.stage_title(stage) for stage in cache.scored_stages(run)),
+        state.STAGE: state.texts(controls.stage_title(stage) for stage in score_arrays.scored_stages(run)),
         state.COLOUR: state.COLOURS,
         state.RANKING: (state.INFLUENCE,),
         state.WAY: question.EVERY_WAY,
@@ -159,7 +159,7 @@ def answer_html(opened: Live, query: pd.Series, asked: question.Question, chosen
 
 def placed(run: Run, vector: np.ndarray) -> tuple[float, float] | None:
     """The middle of the nearest examples' places on the map; None without map or embedding."""
-    table = cache.mapped(run)
+    table = neighbours.mapped(run)
     try:
         embedding = neighbours.embedding(run)
     except RunError:

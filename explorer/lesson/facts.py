@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer.runs import cache, neighbours, queries, slices
+from explorer.runs import neighbours, queries, score_arrays, slices
 from explorer.ui import escape, theme
 from explorer.view import lists
 from influence.errors import RunError
@@ -35,7 +35,7 @@ class Scene:
     @cached_property
     def stages(self) -> list[str]:
         """The stages whose examples have scores, first to last."""
-        return cache.scored_stages(self.run)
+        return score_arrays.scored_stages(self.run)
 
     @cached_property
     def examples(self) -> pd.DataFrame:
@@ -44,7 +44,7 @@ class Scene:
 
     def scores(self, position: int) -> np.ndarray:
         """The first stage's scores of the prediction at `position`, nats, positive = helpful."""
-        return cache.row(self.run, self.stages[0], self.run.methods(self.stages[0])[0], position)
+        return score_arrays.row(self.run, self.stages[0], self.run.methods(self.stages[0])[0], position)
 
     @cached_property
     def own(self) -> np.ndarray:
@@ -162,7 +162,7 @@ class Scene:
             embedding = neighbours.embedding(self.run)
         except RunError:
             return None
-        if embedding is None or cache.mapped(self.run) is not self.examples:
+        if embedding is None or neighbours.mapped(self.run) is not self.examples:
             return None
         return np.argsort(-embedding.cosines(self.position), kind="stable")[:10]
 

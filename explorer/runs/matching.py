@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 
+from explorer.runs.cache import per_run
 from explorer.ui import escape, theme
 from influence.run.reading import Run
 
@@ -39,14 +39,10 @@ class Match:
         return int(self.rows[position]) if self.same[position] else None
 
 
+@per_run(max_entries=16, show_spinner="Comparing what the runs list …")
 def match(a: Run, b: Run, table: str) -> Match:
     """How two runs' examples of a stage (or their queries) go together; compared once for all visitors."""
-    return _match(a, b, a.manifest["checksum"], b.manifest["checksum"], table)
-
-
-@st.cache_resource(max_entries=16, show_spinner="Comparing what the runs list …")
-def _match(_a: Run, _b: Run, checksum_a: str, checksum_b: str, table: str) -> Match:
-    return matched(*(run.queries() if table == QUERIES else run.examples(table) for run in (_a, _b)))
+    return matched(*(run.queries() if table == QUERIES else run.examples(table) for run in (a, b)))
 
 
 def matched(a: pd.DataFrame, b: pd.DataFrame) -> Match:
@@ -54,7 +50,7 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> Match:
     rows = pd.Index(b["id"]).get_indexer(pd.Index(a["id"]))
     found = rows >= 0
     same = found.copy()
-    for name in _shown(a, b):
+    for name in _content(a, b):
         if name not in a or name not in b:
             same[:] = False
             break
@@ -62,7 +58,7 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> Match:
     return Match(rows, same, len(b) - int(found.sum()))
 
 
-def _shown(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+def _content(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
     """The columns that tell what an example is: its label only where there is nothing to look at."""
     return [name for name in ("image", "text") if name in a or name in b] or ["label"]
 

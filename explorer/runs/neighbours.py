@@ -1,12 +1,13 @@
-"""Nearness in the embedding that the map is made of: what influence is compared with."""
+"""The examples on the map, and the embedding that the map is made of: nearness in it is compared with influence."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
-import streamlit as st
+import pandas as pd
 
+from explorer.runs.cache import per_run
 from influence.errors import RunError
 from influence.run.reading import Run
 
@@ -23,29 +24,34 @@ class Embedding:
         return self.examples @ self.queries[position]
 
 
+def mapped(run: Run) -> pd.DataFrame | None:
+    """The examples that have a place on the map, or None if the run has no map."""
+    stage = (run.manifest.get("map") or {}).get("stage")
+    if stage not in run.stages:
+        return None
+    table = run.examples(stage)
+    return table if {"x", "y"} <= set(table.columns) and table[["x", "y"]].notna().all(axis=None) else None
+
+
+@per_run(max_entries=4)
 def embedding(run: Run) -> Embedding | None:
     """The run's embedding; None if it has none.
 
     Raises:
         RunError: it cannot be read, or does not fit the tables.
     """
-    return _embedding(run, run.manifest["checksum"])
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _embedding(_run: Run, checksum: str) -> Embedding | None:
-    stage = (_run.manifest.get("map") or {}).get("stage")
-    if stage not in _run.stages or (arrays := _run.embedding()) is None:
+    stage = (run.manifest.get("map") or {}).get("stage")
+    if stage not in run.stages or (arrays := run.embedding()) is None:
         return None
     try:
         examples, queries = (np.asarray(array[:], dtype=np.float32) for array in arrays)
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"The embedding of run {_run.name} cannot be read: {error}") from error
-    rows = (len(_run.examples(stage)), len(_run.queries()))
+        raise RunError(f"The embedding of run {run.name} cannot be read: {error}") from error
+    rows = (len(run.examples(stage)), len(run.queries()))
     if examples.ndim != 2 or queries.ndim != 2 or (len(examples), len(queries)) != rows:
-        raise RunError(f"The embedding of run {_run.name} has shapes {examples.shape} and {queries.shape}, not {rows}.")
+        raise RunError(f"The embedding of run {run.name} has shapes {examples.shape} and {queries.shape}, not {rows}.")
     if examples.shape[1] != queries.shape[1] or not (np.isfinite(examples).all() and np.isfinite(queries).all()):
-        raise RunError(f"The embedding of run {_run.name} holds vectors of other lengths, or that are not finite.")
+        raise RunError(f"The embedding of run {run.name} holds vectors of other lengths, or that are not finite.")
     return Embedding(unit(examples), unit(queries))
 
 

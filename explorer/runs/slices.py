@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 import zarr
 
-from explorer.runs import cache, queries
+from explorer.runs import queries, score_arrays
+from explorer.runs.cache import per_run
 from influence.run.reading import Run
 
 ALL, WRONG, CLASS, CELL, QUERY = "all", "wrong", "class", "cell", "query"
@@ -50,6 +50,7 @@ def rows(table: pd.DataFrame, name: str, query: int) -> np.ndarray:
     return np.flatnonzero(keep)
 
 
+@per_run(max_entries=32, show_spinner="Adding up the scores …")
 def totals(run: Run, stage: str, method: str, name: str, positions: np.ndarray) -> np.ndarray:
     """Scores of a stage's examples summed over the queries at `positions`, float64 (n_examples,), read-only.
 
@@ -58,18 +59,13 @@ def totals(run: Run, stage: str, method: str, name: str, positions: np.ndarray) 
     Raises:
         RunError: scores cannot be read, or are not finite.
     """
-    return _totals(run, run.manifest["checksum"], stage, method, name, tuple(positions.tolist()))
-
-
-@st.cache_resource(max_entries=32, show_spinner="Adding up the scores …")
-def _totals(_run: Run, checksum: str, stage: str, method: str, name: str, positions: tuple[int, ...]) -> np.ndarray:
-    with cache.reading(_run, stage, method):
-        result = summed(cache.array(_run, stage, method), positions)
-    cache.refuse_not_finite(_run, stage, method, result)
+    with score_arrays.reading(run, stage, method):
+        result = summed(score_arrays.array(run, stage, method), positions)
+    score_arrays.refuse_not_finite(run, stage, method, result)
     return result
 
 
-def summed(scores: zarr.Array, positions: Sequence[int]) -> np.ndarray:
+def summed(scores: zarr.Array, positions: np.ndarray | Sequence[int]) -> np.ndarray:
     """Sum of the rows at `positions` (ascending), float64 (n_examples,), read-only; never holds the whole array."""
     wanted, (height, width) = np.asarray(positions, dtype=np.int64), scores.chunks
     result = np.zeros(scores.shape[1])

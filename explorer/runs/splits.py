@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 
 from explorer.runs import texts
+from explorer.runs.cache import per_run
 from explorer.ui import escape
 from influence.errors import RunError
 from influence.run.reading import Run
@@ -72,7 +72,7 @@ class Splits:
         if not self.method:
             return {}
         try:
-            return _shares(self.run, self.run.manifest["checksum"], self.table, self.method, self.position)
+            return _shares(self.run, self.table, self.method, self.position)
         except RunError as error:
             self._note(str(error))
             return {}
@@ -116,16 +116,16 @@ def _texts(run: Run, table: str) -> pd.DataFrame:
     return run.queries() if table == "queries" else run.examples(table)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _shares(_run: Run, checksum: str, stage: str, method: str, position: int) -> dict[int, np.ndarray]:
+@per_run(max_entries=64)
+def _shares(run: Run, stage: str, method: str, position: int) -> dict[int, np.ndarray]:
     try:
-        return _run.shares(stage, method, position)
+        return run.shares(stage, method, position)
     except (AttributeError, KeyError, TypeError) as error:
         name = f"shares/{stage}-{method}.parquet"
-        raise RunError(f"{name} of run {_run.name} cannot be read: {error}") from error
+        raise RunError(f"{name} of run {run.name} cannot be read: {error}") from error
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def common_words(_run: Run, checksum: str, stage: str) -> frozenset[str]:
+@per_run(max_entries=16)
+def common_words(run: Run, stage: str) -> frozenset[str]:
     """Words that so many of a stage's texts hold that they are never marked as shared."""
-    return texts.common(_run.examples(stage)["text"].astype(str).tolist())
+    return texts.common(run.examples(stage)["text"].astype(str).tolist())

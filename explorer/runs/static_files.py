@@ -21,6 +21,7 @@ import streamlit as st
 from PIL import Image
 
 from explorer.runs import queries
+from explorer.runs.cache import per_run
 from explorer.ui import escape
 
 if TYPE_CHECKING:
@@ -53,36 +54,33 @@ def plotly_js() -> str | None:
     return _published(PLOTLY, plotly_source)
 
 
+@per_run(max_entries=16)
 def places(run: Run) -> str | None:
     """Address of the map's points, which all views of a run share; None if it cannot be served.
 
     Little-endian and without gaps: x and y (float32), the place of each label in `labels` (int32), ids (int64), which
     are left out where they are 0, 1, 2 ...
     """
-    return _places(run, run.manifest["checksum"])
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _places(_run: Run, checksum: str) -> str | None:
-    stage = _run.manifest["map"]["stage"]
-    table, codes = _run.examples(stage), labels(_run, checksum)[1]
+    stage = run.manifest["map"]["stage"]
+    table, codes = run.examples(stage), labels(run)[1]
     columns = [(table["x"], "<f4"), (table["y"], "<f4"), (codes, "<i4")]
     if not np.array_equal(table["id"], np.arange(len(table))):
         columns.append((table["id"], "<i8"))
     parts = (np.ascontiguousarray(values, dtype=kind).tobytes() for values, kind in columns)
-    return _published(f"{_name(checksum, stage)}.points", lambda: b"".join(parts))
+    return _published(f"{_name(run, stage)}.points", lambda: b"".join(parts))
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def labels(_run: Run, checksum: str) -> tuple[list[str], np.ndarray]:
+@per_run(max_entries=8)
+def labels(run: Run) -> tuple[list[str], np.ndarray]:
     """The labels on the map, in order, and the place among them of each example's, int32."""
-    table = _run.examples(_run.manifest["map"]["stage"])
+    table = run.examples(run.manifest["map"]["stage"])
     codes, names = pd.factorize(table["label"].fillna("").astype(str))
     order = queries.class_order(names)
     places = {name: place for place, name in enumerate(order)}
     return order, np.array([places[name] for name in names], dtype=np.int32)[codes]
 
 
+@per_run(max_entries=16)
 def previews(run: Run, stage: str) -> dict[str, object] | None:
     """Where the browser finds a stage's thumbnails or texts: `{"kind", "url", ...}`, None if it cannot be served.
 
@@ -90,12 +88,7 @@ def previews(run: Run, stage: str) -> dict[str, object] | None:
     page's number and ".png" or ".json", so that no visitor downloads them all. Later pages are made in the background:
     one that is not there yet is asked for again at the next point.
     """
-    return _previews(run, run.manifest["checksum"], stage)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _previews(_run: Run, checksum: str, stage: str) -> dict[str, object] | None:
-    table, name = _run.examples(stage), _name(checksum, stage)
+    table, name = run.examples(stage), _name(run, stage)
     if "image" in table:
         pages = _pages(f"{name}-{{}}.png", lambda part: sprite_sheet(part["image"]), table, SHEET)
         found = {"kind": "image", "page": SHEET, "columns": columns(SHEET)}
@@ -128,8 +121,8 @@ def _pages(name: str, content: Callable[[pd.DataFrame], bytes], table: pd.DataFr
         yield address
 
 
-def _name(checksum: str, stage: str) -> str:
-    return hashlib.sha256(f"{checksum} {stage}".encode()).hexdigest()[:16]
+def _name(run: Run, stage: str) -> str:
+    return hashlib.sha256(f"{run.manifest['checksum']} {stage}".encode()).hexdigest()[:16]
 
 
 def columns(count: int) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import streamlit as st
 
 from explorer.runs import neighbours
+from explorer.runs.cache import per_run
+from influence.run.reading import Run
 
 NEARER_THAN = 0.95
 """Two examples are of one neighbourhood if they are nearer to each other than this share of all pairs."""
@@ -39,11 +40,9 @@ def radius(vectors: np.ndarray) -> float:
     return float(np.quantile(pairs, NEARER_THAN)) if len(pairs) else 1.0
 
 
-def near(embedding: neighbours.Embedding, checksum: str) -> float:
-    """The radius of a run's embedding, computed once."""
-    return _near(embedding, checksum)
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _near(_embedding: neighbours.Embedding, checksum: str) -> float:
-    return radius(_embedding.examples)
+@per_run(max_entries=16)
+def run_radius(run: Run) -> float:
+    """The `radius` of a run that has an embedding."""
+    embedding = neighbours.embedding(run)
+    assert embedding is not None
+    return radius(embedding.examples)

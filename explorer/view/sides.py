@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 import streamlit as st
 
-from explorer.runs import cache, matching, queries
+from explorer.runs import folder, matching, queries
 from explorer.ui import escape, state
 from influence.errors import RunError
 from influence.live import Target
@@ -124,7 +124,7 @@ def swap(a: Choice, b: Choice) -> None:
 def _second_run(a: Choice, stage: str, names: Sequence[str]) -> Run:
     wanted = state.clicked(state.RUN_B)
     if wanted is not None and wanted in names:
-        return cache.open_run(state.runs_folder() / wanted)
+        return folder.open_run(state.runs_folder() / wanted)
     if wanted is not None:
         state.notice(f"The link names run “{escape.for_markdown(wanted)}” for B, which cannot be opened here.")
         state.click(state.RUN_B, None)
@@ -134,11 +134,11 @@ def _second_run(a: Choice, stage: str, names: Sequence[str]) -> Run:
 def _siblings(run: Run) -> Iterator[Run]:
     """The other finetuned models of a run's study, opened one after the other."""
     root = state.runs_folder()
-    for other in matching.siblings(cache.manifests(root), run):
+    for other in matching.siblings(folder.manifests(root), run):
         if other.name == run.name:
             continue
         try:
-            yield cache.open_run(root / other.name)
+            yield folder.open_run(root / other.name)
         except RunError:
             # Nobody asked for it, and the list of runs says what is wrong with it.
             continue

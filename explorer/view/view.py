@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer.runs import cache, columns, neighbours, splits
+from explorer.runs import leads, neighbours, splits
 from explorer.ui import state, theme
 from explorer.view import diverse, lists, regions
 from influence.errors import RunError
@@ -56,7 +56,7 @@ class View:
     @cached_property
     def on_map(self) -> bool:
         """Whether this stage's examples have places on the map."""
-        return cache.mapped(self.run) is self.examples
+        return neighbours.mapped(self.run) is self.examples
 
     @cached_property
     def in_region(self) -> np.ndarray:
@@ -98,7 +98,7 @@ class View:
     @cached_property
     def _diverse(self) -> lists.Lists:
         assert self.embedding is not None
-        vectors, near = self.embedding.examples, diverse.near(self.embedding, self.run.manifest["checksum"])
+        vectors, near = self.embedding.examples, diverse.run_radius(self.run)
         every = lists.ranked(self.scores, len(self.scores), self.kept)
         return lists.Lists(
             *(diverse.one_a_neighbourhood(order, vectors, near, self.count) for order in (every.helpful, every.harmful))
@@ -127,10 +127,10 @@ class View:
         return neighbours.random_order(int(self.query["id"]), len(self.scores))
 
     @cached_property
-    def leads(self) -> columns.Leads | RunError:
+    def leads(self) -> leads.Leads | RunError:
         """How many predictions each example leads, or why that cannot be counted."""
         try:
-            return columns.leads(self.run, self.stage, self.method)
+            return leads.counted(self.run, self.stage, self.method)
         except RunError as error:
             return error
 
@@ -139,7 +139,7 @@ class View:
         """Which examples show up in so many predictions' lists that it says little about this one."""
         if isinstance(self.leads, RunError):
             return frozenset()
-        return frozenset(np.flatnonzero(columns.everywhere(self.leads)).tolist())
+        return frozenset(np.flatnonzero(leads.everywhere(self.leads)).tolist())
 
     @cached_property
     def lists(self) -> lists.Lists:

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components
-from explorer.runs import cache, static_files
+from explorer.runs import neighbours, static_files
 from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view import label_colours, lists, regions
 from explorer.view.view import View
@@ -22,12 +22,12 @@ HEIGHT = 520
 
 def begin(run: Run) -> None:
     """Let the browser fetch what the map needs while the rest of the page is still on its way."""
-    if cache.mapped(run) is not None:
+    if neighbours.mapped(run) is not None:
         components.early(key="early", data={"plotly": static_files.plotly_js(), "points": static_files.places(run)})
 
 
 def draw(view: View) -> None:
-    table = cache.mapped(view.run)
+    table = neighbours.mapped(view.run)
     stage = escape.for_markdown(theme.stage_word((view.run.manifest.get("map") or {}).get("stage", "")))
     st.html(
         '<h2 class="up-title">Map</h2>' if table is None else f'<h2 class="up-title">Map of the {stage} examples</h2>'
@@ -73,7 +73,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
 
     They are in half precision, as shares of `limit`: two bytes a point, three digits.
     """
-    classes, _ = static_files.labels(view.run, view.run.manifest["checksum"])
+    classes, _ = static_files.labels(view.run)
     own = _colours(view, table)
     values, limit = _values(view, table, mode)
     stage = view.run.manifest["map"]["stage"]

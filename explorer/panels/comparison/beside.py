@@ -7,7 +7,7 @@ import streamlit as st
 
 from explorer.panels.comparison import agreement, joined_lists, scatter
 from explorer.panels.prediction import prediction, target
-from explorer.runs import cache
+from explorer.runs import score_arrays
 from explorer.ui import escape, pictures, state
 from explorer.view import comparison
 from explorer.view.comparison import Side
@@ -48,7 +48,7 @@ def draw(view: View, chosen: Target) -> None:
     else:
         place = ids.index(wanted)
         other = Side(
-            view.run, place, view.stage, view.method, None, cache.row(view.run, view.stage, view.method, place)
+            view.run, place, view.stage, view.method, None, score_arrays.row(view.run, view.stage, view.method, place)
         )
     _drawn(comparison.Pair(own, other, view.count), view.classes)
 

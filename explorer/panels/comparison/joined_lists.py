@@ -11,7 +11,7 @@ import pandas as pd
 from explorer import components
 from explorer.export import notes
 from explorer.panels.lists import cards, controls, note
-from explorer.runs import columns
+from explorer.runs import leads
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import comparison
 from influence.errors import RunError
@@ -49,7 +49,7 @@ def data(pair: comparison.Pair) -> dict[str, object]:
 def _everywhere(side: comparison.Side) -> frozenset[int]:
     """Ids of the run's examples that show up everywhere; none where that cannot be counted."""
     try:
-        found = columns.everywhere(columns.leads(side.run, side.stage, side.method))
+        found = leads.everywhere(leads.counted(side.run, side.stage, side.method))
     except RunError:
         return frozenset()
     return frozenset(side.run.examples(side.stage)["id"].to_numpy()[found].tolist())

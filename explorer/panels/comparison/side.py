@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from explorer.panels.prediction import explain, prediction, target
-from explorer.runs import cache, matching, queries, splits, switching
+from explorer.runs import matching, queries, score_arrays, splits
 from explorer.ui import escape, pictures, state
-from explorer.view import comparison, sides
+from explorer.view import comparison, sides, switching
 
 EXPLAINS = {sides.TRUE: "True class", sides.PREDICTED: "Predicted class", sides.MARGIN: "Margin"}
 EXPLAINS_HELP = (
@@ -33,7 +33,7 @@ def answer(choice: sides.Choice, stage: str) -> comparison.Side:
     method = choice.run.methods(stage)[0]
     if scores is None:
         asked, method = None, choice.method
-        scores = cache.row(choice.run, stage, method, choice.position)
+        scores = score_arrays.row(choice.run, stage, method, choice.position)
     return comparison.Side(choice.run, choice.position, stage, method, asked, scores)
 
 

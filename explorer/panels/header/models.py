@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from explorer.runs import cache, matching, switching
+from explorer.runs import folder, matching
 from explorer.ui import escape, state
+from explorer.view import switching
 from influence.run.reading import Run
 
 
 def draw(run: Run) -> None:
     """Draw the switch, if the study has other finetuned models in the folder of runs."""
-    family = matching.siblings(cache.manifests(state.runs_folder()), run)
+    family = matching.siblings(folder.manifests(state.runs_folder()), run)
     if len(family) < 2:
         return
     names = titles(family)

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from explorer.jobs import demo
-from explorer.runs import cache
+from explorer.runs import folder
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import read_manifest
@@ -78,7 +78,7 @@ def watch(root: Path, steps: bool = True) -> None:
     `steps` lists the finished ones, too.
     """
     now = demo.status(root)
-    others = state.changed("runs", cache.listed(root)[0])
+    others = state.changed("runs", folder.names(root)[0])
     if others or now.state != demo.RUNNING:
         st.rerun()
     known = f"{now.fraction:.0%}" if now.fraction is not None else "…"

@@ -11,7 +11,7 @@ import streamlit as st
 
 from explorer import components
 from explorer.panels.lists import controls, note, text_card
-from explorer.runs import columns, splits
+from explorer.runs import leads, splits
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import lists
 from explorer.view.view import View
@@ -113,7 +113,7 @@ def everywhere_text(view: View) -> str | None:
         return None
     verb = "shows" if found == 1 else "show"
     return (
-        f"{found} shown ({theme.EVERYWHERE}) {verb} up everywhere: in the top {columns.LEADING} of so many predictions "
+        f"{found} shown ({theme.EVERYWHERE}) {verb} up everywhere: in the top {leads.LEADING} of so many predictions "
         "that it says little about this one."
     )
 

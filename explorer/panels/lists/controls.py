@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.panels.prediction import explain
-from explorer.runs import cache, splits
+from explorer.runs import neighbours, splits
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import diverse, lists
 from explorer.view.view import View
@@ -68,7 +68,7 @@ def choose_count() -> int:
 def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
     if len(rankings) < 2:
         return state.INFLUENCE
-    if cache.mapped(run) is not run.examples(stage):
+    if neighbours.mapped(run) is not run.examples(stage):
         rankings = tuple(name for name in rankings if name not in (state.NEAREST, state.ALL_THREE))
     return widgets.choice(
         "Ranking",
@@ -84,7 +84,7 @@ def _order(run: Run, stages: list[str], stage: str, ranking: str, rankings: tupl
     offered = orders(run, stages, rankings)
     if len(offered) < 2:
         return state.STRONGEST
-    if cache.mapped(run) is not run.examples(stage):
+    if neighbours.mapped(run) is not run.examples(stage):
         offered = tuple(order for order in offered if order != state.DIVERSE)
     about = {state.STRONGEST: STRONGEST_HELP, state.RELATIVE: RELATIVE_HELP, state.DIVERSE: diverse.HELP}
     return widgets.choice(

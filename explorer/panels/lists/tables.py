@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.runs import cache
+from explorer.runs import neighbours
 from explorer.ui import escape, state
 from explorer.view import lists
 from explorer.view.view import View
@@ -35,7 +35,7 @@ def draw(view: View) -> None:
             counts, edges = lists.histogram(view.scores)
             bins = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "examples": counts})
             st.dataframe(bins[counts > 0], hide_index=True, height=250, alt="Counts of scores by bin")
-            if cache.mapped(view.run) is not None and view.on_map:
+            if neighbours.mapped(view.run) is not None and view.on_map:
                 st.markdown("**The map**")
                 st.dataframe(places(view, unit), hide_index=True, height=250, alt="Places and scores of all examples")
 

@@ -35,7 +35,7 @@ def shared_words(view: View) -> frozenset[str]:
     text = pictures.text(view.query)
     if not text:
         return frozenset()
-    return texts.words(text) - splits.common_words(view.run, view.run.manifest["checksum"], view.stage)
+    return texts.words(text) - splits.common_words(view.run, view.stage)
 
 
 def legend(view: View) -> dict[str, object]:

@@ -9,7 +9,8 @@ from typing import Any
 import streamlit as st
 
 from explorer import components
-from explorer.runs import queries, uploads
+from explorer.panels.prediction import uploads
+from explorer.runs import queries
 from explorer.ui import escape, pictures, state, widgets
 from influence.errors import StudyError
 from influence.live import Live

@@ -166,9 +166,10 @@ def test_a_damaged_second_run_is_named(open_app, family, tmp_path):
 
 
 def test_run_without_scores_says_so(open_app, family, monkeypatch):
-    from explorer.runs import cache
 
-    monkeypatch.setattr(cache, "scored_stages", lambda run: [])
+    from explorer.runs import score_arrays
+
+    monkeypatch.setattr(score_arrays, "scored_stages", lambda run: [])
     app = open_app(family, COMPARE, run="frozen")
     assert not app.exception
     assert "nothing to compare yet" in app.warning[0].value

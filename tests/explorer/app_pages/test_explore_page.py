@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from explorer.runs import columns
+from explorer.runs import leads
 from explorer.ui import theme
 from explorer.view import lists
 from influence import Run
@@ -57,7 +57,7 @@ def test_title_names_what_the_scores_are_about(open_app, small_root, small):
 
 
 def test_relative_order_is_offered_where_all_show_up_everywhere(open_app, small_root, component, monkeypatch):
-    monkeypatch.setattr(columns, "everywhere", lambda found: np.ones(len(found.counts), dtype=bool))
+    monkeypatch.setattr(leads, "everywhere", lambda found: np.ones(len(found.counts), dtype=bool))
     app = open_app(small_root)
     assert "10 shown (∀) show up everywhere" in values(app.caption)
     app.button(key="order_relative").click().run()
@@ -266,7 +266,7 @@ def test_three_rankings_side_by_side_mark_what_several_list(open_app, small_root
 
 
 def test_what_shows_up_everywhere_is_marked(open_app, small_root, component):
-    counts = columns.led(Run.open(small_root / "small").scores("pretrain")[:], columns.LEADING)
+    counts = leads.led(Run.open(small_root / "small").scores("pretrain")[:], leads.LEADING)
     most = str(counts.argmax())
     query = next(
         1000 + row
@@ -280,8 +280,8 @@ def test_what_shows_up_everywhere_is_marked(open_app, small_root, component):
 
 def test_everywhere_needs_many_predictions():
     counts = np.arange(200)
-    assert columns.everywhere(columns.Leads(counts, 1000, False)).nonzero()[0].tolist() == [198, 199]
-    assert not columns.everywhere(columns.Leads(counts, 5000, False)).any()
+    assert leads.everywhere(leads.Leads(counts, 1000, False)).nonzero()[0].tolist() == [198, 199]
+    assert not leads.everywhere(leads.Leads(counts, 5000, False)).any()
 
 
 def test_a_bar_of_the_histogram_lists_its_slice(open_app, small_root, component):
@@ -319,7 +319,7 @@ def test_scores_of_others_that_cannot_be_read_cost_only_the_marks(open_app, smal
     def damaged(*_):
         raise RunError("Scores of others hold values that are not finite.")
 
-    monkeypatch.setattr(columns, "leads", damaged)
+    monkeypatch.setattr(leads, "counted", damaged)
     app = open_app(small_root)
     assert not app.exception
     assert "not marked" in app.warning[0].value

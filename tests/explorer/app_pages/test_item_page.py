@@ -5,7 +5,7 @@ import pytest
 
 from explorer.app_pages import item
 from explorer.panels.lists import single_cards
-from explorer.runs import columns, neighbours
+from explorer.runs import leads, neighbours
 from influence import Run
 
 ITEM = "item"
@@ -31,7 +31,7 @@ def test_cards_are_the_strongest_of_the_stored_column(open_app, small_root, run,
 
 def test_it_opens_on_the_example_that_leads_most(open_app, small_root, run):
     app = open_app(small_root, ITEM)
-    counts = columns.led(run.scores("pretrain", "exact")[:], columns.LEADING)
+    counts = leads.led(run.scores("pretrain", "exact")[:], leads.LEADING)
     assert app.text_input(key="find_example").value == str(run.examples("pretrain")["id"].iloc[counts.argmax()])
 
 
@@ -67,25 +67,25 @@ def test_texts_and_hostile_labels_stay_text(open_app, small, tmp_path):
 
 def test_leads_are_counted_by_sign():
     scores = np.array([[3.0, 2.0, -1.0, 0.0], [-2.0, -3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    assert columns.led(scores, 1).tolist() == [1, 1, 1, 0]
-    assert columns.led(scores, 10).tolist() == [2, 2, 1, 0]
+    assert leads.led(scores, 1).tolist() == [1, 1, 1, 0]
+    assert leads.led(scores, 10).tolist() == [2, 2, 1, 0]
 
 
 def test_large_arrays_are_sampled_evenly(run):
     array = run.scores("pretrain", "exact")
-    assert columns.blocks(array, array.size)[-1].stop == array.shape[0]
+    assert leads.blocks(array, array.size)[-1].stop == array.shape[0]
 
     class Large:
         shape, chunks = (1000, 50), (10, 50)
 
-    sampled = columns.blocks(Large, 5000)
+    sampled = leads.blocks(Large, 5000)
     assert [rows.start for rows in sampled[:2]] == [0, 110]
     assert sum((rows.stop - rows.start) * 50 for rows in sampled) == 5000
 
 
 def test_percentile_counts_ties_half():
     values = np.array([1.0, 2.0, 2.0, 3.0, 4.0])
-    assert [columns.percentile(values, place) for place in (0, 1, 4)] == [0.0, 0.375, 1.0]
+    assert [item.percentile(values, place) for place in (0, 1, 4)] == [0.0, 0.375, 1.0]
 
 
 def test_neighbours_leave_the_example_itself_out():

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import streamlit as st
 
-from explorer.runs import cache
+from explorer.runs.folder import open_run
 from influence.errors import RunError
 from influence.run.draft import Draft
 from influence.run.reading import Run
@@ -124,7 +124,8 @@ def test_run_damaged_in_its_manifest_while_others_are_left(open_app, root, small
 
 def test_chunk_that_vanishes_after_the_run_was_verified(open_app, root, monkeypatch):
     app = open_app(root)
-    monkeypatch.setattr(cache, "fingerprint", lambda _: 1)  # as if it vanished between the check and the reading
+    # As if the chunk vanished between the check and the reading.
+    monkeypatch.setattr("explorer.runs.folder.fingerprint", lambda _: 1)
     app.run()
     shutil.rmtree(root / "small" / "scores" / "pretrain-exact.zarr" / "c")
     app.query_params["query"] = "1003"
@@ -145,8 +146,8 @@ def test_a_run_that_is_added_to_while_it_is_opened_is_no_damaged_one(small_root,
         return real(cls, path)
 
     monkeypatch.setattr(Run, "open", classmethod(open_while_written))
-    assert cache.open_run(folder).name == "small"
+    assert open_run(folder).name == "small"
     monkeypatch.setattr(Run, "open", classmethod(lambda cls, path: (_ for _ in ()).throw(RunError("damaged"))))
     st.cache_resource.clear()
     with pytest.raises(RunError, match="damaged"):
-        cache.open_run(folder)
+        open_run(folder)

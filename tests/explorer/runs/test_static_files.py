@@ -80,7 +80,7 @@ def test_points_are_those_of_the_table(first, small, tmp_path, monkeypatch):
     assert len(content) == (20 if first else 12) * count
     np.testing.assert_array_equal(np.frombuffer(content, "<f4", count), table["x"])
     np.testing.assert_array_equal(np.frombuffer(content, "<f4", count, 4 * count), table["y"])
-    names, codes = static_files.labels(run, run.manifest["checksum"])
+    names, codes = static_files.labels(run)
     np.testing.assert_array_equal(np.frombuffer(content, "<i4", count, 8 * count), codes)
     assert [names[code] for code in codes] == table["label"].tolist()
     if first:

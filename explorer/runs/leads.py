@@ -1,15 +1,15 @@
-"""One training example the other way round: its column of the scores, and how often it leads a prediction's list."""
+"""For how many predictions a training example is at the head of a list, and which examples are so everywhere."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
-import streamlit as st
 import zarr
 from scipy import stats
 
-from explorer.runs import cache
+from explorer.runs import score_arrays
+from explorer.runs.cache import per_run
 from influence.run.reading import Run
 
 LEADING = 10
@@ -29,27 +29,6 @@ class Leads:
     sampled: bool
 
 
-def column(run: Run, stage: str, method: str, position: int) -> np.ndarray:
-    """One example's scores for every prediction, float32 (n_queries,), nats, positive = helpful.
-
-    Only the chunks that hold the column are read.
-
-    Raises:
-        RunError: the column cannot be read, or holds values that are not finite.
-    """
-    with cache.reading(run, stage, method):
-        scores = np.asarray(cache.array(run, stage, method)[:, position])
-    cache.refuse_not_finite(run, stage, method, scores)
-    return scores
-
-
-def percentile(values: np.ndarray, position: int) -> float:
-    """Share of the other values that are smaller than the one at `position`, 0..1; ties count half."""
-    own = values[position]
-    smaller, equal = int((values < own).sum()), int((values == own).sum()) - 1
-    return (smaller + equal / 2) / (len(values) - 1) if len(values) > 1 else 0.5
-
-
 def everywhere(leads: Leads) -> np.ndarray:
     """Which examples show up in so many lists that being in one says little about it, bool (n_examples,)."""
     counts = leads.counts
@@ -59,23 +38,19 @@ def everywhere(leads: Leads) -> np.ndarray:
     return (places >= EVERYWHERE) & (counts >= LEAST * leads.queries)
 
 
-def leads(run: Run, stage: str, method: str) -> Leads:
+@per_run(max_entries=16, show_spinner="Counting where each example leads …")
+def counted(run: Run, stage: str, method: str) -> Leads:
     """How many predictions each example leads; counted once a run, for all visitors.
 
     Raises:
         RunError: the scores cannot be read, or hold values that are not finite.
     """
-    return _leads(run, run.manifest["checksum"], stage, method)
-
-
-@st.cache_resource(max_entries=16, show_spinner="Counting where each example leads …")
-def _leads(_run: Run, checksum: str, stage: str, method: str) -> Leads:
-    array = cache.array(_run, stage, method)
+    array = score_arrays.array(run, stage, method)
     counts, seen = np.zeros(array.shape[1], dtype=np.int64), 0
-    with cache.reading(_run, stage, method):
+    with score_arrays.reading(run, stage, method):
         for rows in blocks(array, MOST_READ):
             scores = np.asarray(array[rows])
-            cache.refuse_not_finite(_run, stage, method, scores)
+            score_arrays.refuse_not_finite(run, stage, method, scores)
             counts += led(scores, LEADING)
             seen += len(scores)
     counts.flags.writeable = False

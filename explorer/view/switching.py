@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.runs import cache, matching, queries
+from explorer.runs import folder, matching, neighbours, queries
 from explorer.ui import state
 from influence.errors import UpstreamError
 from influence.run.reading import Run
@@ -29,7 +29,7 @@ def follow() -> None:
     if before is None or before == after:
         return
     try:
-        old, new = (cache.open_run(state.runs_folder() / name) for name in (before, after))
+        old, new = (folder.open_run(state.runs_folder() / name) for name in (before, after))
         chosen = {key: state.clicked(key) for key in SHOWN_ELSEWHERE}
         if "prediction" in old.queries():
             # The one that the run opens on is not in the URL.
@@ -75,7 +75,7 @@ def _classes(run: Run) -> list[str]:
 
 def _same_map(old: Run, new: Run) -> bool:
     """Whether examples lie at the same places, so that a region of one map is one of the other."""
-    one, two = cache.mapped(old), cache.mapped(new)
+    one, two = neighbours.mapped(old), neighbours.mapped(new)
     if one is None or two is None:
         return False
     columns = ["id", "x", "y"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from explorer.runs import switching
 from explorer.ui import state
+from explorer.view import switching
 
 CHOSEN = {
     state.QUERY: "1003", state.EXAMPLE: "7", state.CELL: "0-1", state.GROUP: "1", state.REGION: "0_0~1_0~1_1",

@@ -1,0 +1,68 @@
+"""Scores of a stage by a method, (n_queries, n_examples): of one query or one example, read without the others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import zarr
+
+from explorer.runs.cache import per_run
+from influence.errors import RunError
+from influence.run.reading import Run
+
+
+def scored_stages(run: Run) -> list[str]:
+    """The stages whose training examples have scores, first to last."""
+    return [stage for stage in run.stages if run.methods(stage)]
+
+
+@per_run(max_entries=32)
+def array(run: Run, stage: str, method: str) -> zarr.Array:
+    """The scores of a stage's examples, (n_queries, n_examples); opened once, read only where it is indexed."""
+    return run.scores(stage, method)
+
+
+def row(run: Run, stage: str, method: str, position: int) -> np.ndarray:
+    """One query's scores of a stage's examples, float32 (n_examples,), nats, positive = helpful.
+
+    Raises:
+        RunError: the row cannot be read, or holds values that are not finite.
+    """
+    with reading(run, stage, method):
+        scores = np.asarray(array(run, stage, method)[position])
+    refuse_not_finite(run, stage, method, scores, f" (row {position})")
+    return scores
+
+
+def column(run: Run, stage: str, method: str, position: int) -> np.ndarray:
+    """One example's scores for every prediction, float32 (n_queries,), nats, positive = helpful.
+
+    Only the chunks that hold the column are read.
+
+    Raises:
+        RunError: the column cannot be read, or holds values that are not finite.
+    """
+    with reading(run, stage, method):
+        scores = np.asarray(array(run, stage, method)[:, position])
+    refuse_not_finite(run, stage, method, scores)
+    return scores
+
+
+@contextlib.contextmanager
+def reading(run: Run, stage: str, method: str) -> Iterator[None]:
+    """Turn an error met while scores are read into a RunError that names them."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"Scores {stage}-{method} of run {run.name} cannot be read: {error}") from error
+
+
+def refuse_not_finite(run: Run, stage: str, method: str, scores: np.ndarray, where: str = "") -> None:
+    """Raise RunError if `scores`, or sums of some, are not finite."""
+    if not np.isfinite(scores).all():
+        raise RunError(
+            f"Scores {stage}-{method} of run {run.name} hold values that are not finite{where}. "
+            "Compute the run again with `upstream precompute`."
+        )
