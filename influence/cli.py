@@ -257,7 +257,10 @@ def validate(
 
     The same command again goes on where this one stopped: no retraining is ever done twice.
     """
-    from influence.validation import told, validate  # imports that take seconds, and `upstream --help` should not
+    from influence.validation import (  # imports that take seconds, and `upstream --help` should not
+        findings_table,
+        validate,
+    )
 
     seconds = seconds_of(budget)
     usable(device)
@@ -265,7 +268,7 @@ def validate(
         opened = Run.open(_run_path(run, runs))
         options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
         checked = validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
-    out.print(told(checked))
+    out.print(findings_table(checked))
 
 
 @app.command("leave-out")
@@ -294,7 +297,7 @@ def leave_out(
         rows = omission.rows_of(opened, ids, stage)
         options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
         found = omission.leave_out(opened, rows, progress=not quiet, **options)
-    out.print(omission.told(found, rows, stage, start), soft_wrap=True, markup=False, highlight=False)
+    out.print(omission.result_sentence(found, rows, stage, start), soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()

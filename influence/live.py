@@ -37,9 +37,9 @@ from influence.run.reading import Run, read_curvature
 from influence.studies.from_run import exhibit_of
 from influence.studies.question import Input
 
-KEPT = 128
+CACHED_ANSWERS = 128
 """Answers that are kept, the latest ones."""
-MOST = 2**33
+MAX_GRADIENT_BYTES = 2**33
 """Bytes of a stage's gradients in float32 up to which they are packed, into less than half; beyond, every question
 passes over the data."""
 
@@ -122,7 +122,7 @@ class Live:
         for objective in self.chain.objectives:
             # Gone at once: the files stay mapped into memory, and nothing is left behind however this process ends.
             with tempfile.TemporaryDirectory(prefix="upstream-", ignore_cleanup_errors=True) as folder:
-                if expected_bytes(objective) < min(MOST, shutil.disk_usage(folder).free / 2):
+                if expected_bytes(objective) < min(MAX_GRADIENT_BYTES, shutil.disk_usage(folder).free / 2):
                     found[objective.stage.name] = Gradients(objective, Path(folder) / "gradients")
         return found
 
@@ -222,7 +222,7 @@ class Live:
         with self._lock:
             if key not in self._answers:
                 self._answers[key] = self._computed(item, self.classes.index(name))
-                while len(self._answers) > KEPT:
+                while len(self._answers) > CACHED_ANSWERS:
                     self._answers.popitem(last=False)
             self._answers.move_to_end(key)
             return self._answers[key]

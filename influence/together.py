@@ -15,7 +15,7 @@ from influence.derivatives import Objective, plain_kernels
 from influence.errors import TrainingError
 from influence.training.recording import Recording, Trajectory
 
-ROWS = 16
+RETRAININGS_AT_ONCE = 16
 """Retrainings side by side; of more, each is hardly cheaper."""
 
 Many = dict[str, Tensor]
@@ -27,7 +27,7 @@ def retrain_together(
     stage: str,
     weights: Tensor,
     *,
-    rows: int = ROWS,
+    rows: int = RETRAININGS_AT_ONCE,
     advance: Callable[[int], None] | None = None,
 ) -> Many:
     """As `influence.retrain` for every row of `weights`, up to rounding: the same starts, seeds and order.

@@ -26,7 +26,7 @@ from influence.studies.shipped import shipped_file
 from influence.studies.texts import Corpus, TextOptions, TextStudy
 from influence.studies.texts.definitions import corpora
 from influence.training import Recipe
-from influence.training.retraining import Parameters, drawn
+from influence.training.retraining import Parameters, shuffled_start
 
 DIGITS = {"pretrain": tuple(range(4)), "finetune": tuple(range(4, 10))}
 CHANNELS = 8
@@ -77,7 +77,7 @@ class Setting:
         stages = []
         for stage in self.study.stages:
             model = copy.deepcopy(stage.model)
-            values = drawn({n: p.detach() for n, p in stage.model.named_parameters()}, seed)
+            values = shuffled_start({n: p.detach() for n, p in stage.model.named_parameters()}, seed)
             model.load_state_dict(values, strict=False)  # buffers stay
             stages.append(dataclasses.replace(stage, model=model))
         recipes = {name: dataclasses.replace(recipe, seed=seed) for name, recipe in self.recipes.items()}

@@ -26,7 +26,7 @@ from influence.errors import MethodError, StudyError
 from influence.progress import Progress
 from influence.study.study import Study
 
-NEGLIGIBLE = 1e-10
+ROUNDING_SHARE = 1e-10
 """Share of what was to be solved at first below which steps that lead away are a matter of rounding."""
 
 
@@ -267,7 +267,7 @@ def _astray(taken: dict[str, list[float]]) -> list[str]:
         f"Stage {name!r}: the steps beyond the first order do not converge; those from number {len(energies)} on were "
         "left out. The group is too strong for a prediction: train again without it (`influence.training.retraining`)."
         for name, energies in taken.items()
-        if len(energies) > 1 and energies[-1] > max(energies[-2], NEGLIGIBLE * energies[0])
+        if len(energies) > 1 and energies[-1] > max(energies[-2], ROUNDING_SHARE * energies[0])
     ]
 
 

@@ -15,9 +15,9 @@ from influence.errors import MethodError
 from influence.study.parameters import groups_of
 from influence.study.study import Study
 
-COPIES = 3
+VECTOR_COPIES = 3
 """Of the queries' vectors that are alive at once: as they come, solved, and pulled back."""
-HALVINGS = BATCH.bit_length() - 1
+MAX_HALVINGS = BATCH.bit_length() - 1
 """Down to one example at a time."""
 
 Found = TypeVar("Found")
@@ -40,7 +40,7 @@ def bytes_held(study: Study, first: int, method: str) -> dict[str, int]:
             if method == Exact.name:
                 matrix = max(matrix, 8 * trained * min(trained, len(stage.data)))
     return {
-        "the queries' vectors": COPIES * queries * widest,
+        "the queries' vectors": VECTOR_COPIES * queries * widest,
         "the scores": 4 * queries * len(stages[first].data),
         "the curvature": matrix,
     }
@@ -70,7 +70,7 @@ def with_smaller_batches(compute: Callable[[int], Found]) -> Found:
     Raises:
         MethodError: it runs out with one example at a time, too.
     """
-    for halvings in range(HALVINGS + 1):
+    for halvings in range(MAX_HALVINGS + 1):
         try:
             return compute(halvings)
         except (RuntimeError, MemoryError) as error:

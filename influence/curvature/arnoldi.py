@@ -11,7 +11,7 @@ from influence.derivatives import Objective
 from influence.derivatives.second.products import ggn_product, hessian_product
 from influence.errors import MethodError
 
-PROBES = 8
+RANDOM_PROBES = 8
 """Random vectors that estimate the curvature outside the basis."""
 
 
@@ -87,7 +87,7 @@ class Arnoldi(Method):
             "residuals": [],
             "eigenvalues": self.values.tolist(),
             "rank": len(kept),
-            "products": found + PROBES,
+            "products": found + RANDOM_PROBES,
             "curvature_outside": outside,
             "negative_share": float(values.clamp(max=0).abs().sum() / values.abs().sum().clamp(min=1e-300)),
             "ridge_in_basis": bool(self._extra.any()),
@@ -119,7 +119,7 @@ class Arnoldi(Method):
 
     def _curvature_outside(self, generator: torch.Generator) -> float:
         """tr(A^2) / tr(A) of the curvature restricted to what is orthogonal to the basis; 0 if there is nothing."""
-        probes = torch.randn(PROBES, self.vectors.shape[1], generator=generator, dtype=torch.float64)
+        probes = torch.randn(RANDOM_PROBES, self.vectors.shape[1], generator=generator, dtype=torch.float64)
         probes = self._orthogonal(probes.to(self.vectors.device))
         images = self._orthogonal(self._product(probes))
         trace, squares = float((probes * images).sum()), float(images.square().sum())

@@ -10,17 +10,17 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from influence.curvature.cg_preconditioner import ROWS, Preconditioner, preconditioner
+from influence.curvature.cg_preconditioner import MAX_ROWS, Preconditioner, preconditioner
 from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.second.gauss_newton import GaussNewton
 from influence.derivatives.second.products import hessian_product
-from influence.derivatives.second.rows import MEMORY
+from influence.derivatives.second.rows import MAX_ROW_BYTES
 from influence.errors import CurvatureError, MethodError
 
-TOGETHER = 256
+BLOCK_QUERIES = 256
 """Queries in a block: more share their directions, but orthogonalising them costs the square."""
-FEW = 100
+MIN_ROWS_PER_QUERY = 100
 """Rows of a preconditioner to a query from which it pays: many queries together take hardly fewer iterations by it."""
 
 
@@ -56,7 +56,7 @@ class ConjugateGradients(Method):
         tolerance: float = 1e-6,
         iterations: int = 1000,
         squared: bool = False,
-        memory: int = MEMORY,
+        memory: int = MAX_ROW_BYTES,
     ):
         if not 0 < tolerance < 1:
             raise MethodError(f"tolerance is {tolerance!r}, expected a share between 0 and 1.")
@@ -84,7 +84,7 @@ class ConjugateGradients(Method):
 
     def solve(self, queries: Tensor) -> Tensor:
         self.report |= {"residuals": [], "iterations": [], "preconditioned": 0}
-        blocks = [self._solve_block(block) for block in queries.split(TOGETHER)] if len(queries) else [queries]
+        blocks = [self._solve_block(block) for block in queries.split(BLOCK_QUERIES)] if len(queries) else [queries]
         return torch.cat(blocks)
 
     def _solve_block(self, queries: Tensor) -> Tensor:
@@ -118,10 +118,10 @@ class ConjugateGradients(Method):
 
     def _near_inverse(self, count: int) -> Preconditioner | None:
         """The preconditioner if it pays for so many queries."""
-        if self.squared or count * FEW > ROWS:
+        if self.squared or count * MIN_ROWS_PER_QUERY > MAX_ROWS:
             return None
         found = self._preconditioner
-        return found if found and count * FEW <= found.rows else None
+        return found if found and count * MIN_ROWS_PER_QUERY <= found.rows else None
 
     def _operator(self, vectors: Tensor) -> Tensor:
         if self.squared:

@@ -12,20 +12,20 @@ from torch import Tensor
 
 from influence.derivatives import Objective
 from influence.derivatives.objective import restricted
-from influence.derivatives.second.rows import Block, alike, blocks
+from influence.derivatives.second.rows import BatchRows, batch_rows, same_layout
 
-ROWS = 4500
+MAX_ROWS = 4500
 """Rows, examples times directions of their outputs, that are decomposed at most."""
 ROUNDING = 0.01
 """Largest curvature over the smallest of D, times the precision, up to which the inverse is sure to stay positive."""
-SHARE = 10
+DATA_FRACTION = 10
 """One of so many examples at most: decomposing more costs more than the products that it saves."""
 
 
 class Preconditioner:
     """(B'B / s + D)^-1, with the rows B of `s` of a stage's examples and D, ridge plus damping, (T,), float64."""
 
-    def __init__(self, parts: list[Block], diagonal: Tensor, factor: Tensor):
+    def __init__(self, parts: list[BatchRows], diagonal: Tensor, factor: Tensor):
         self.parts, self.diagonal, self.factor = parts, diagonal, factor
         self.examples, self.rows = sum(part.count for part in parts), len(factor)
 
@@ -42,7 +42,7 @@ class Preconditioner:
 
 
 def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Preconditioner | None:
-    """Of as many examples as have `ROWS` rows, or half as many as parameters, and at most one of `SHARE`.
+    """Of as many examples as have `MAX_ROWS` rows, or half as many as parameters, and at most one of `DATA_FRACTION`.
 
     `diagonal` is D, (T,), float64: l2 and proximity of each parameter, plus damping.
 
@@ -50,21 +50,21 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
     bytes, where D is not positive, or so small that rounding would leave an inverse that is not.
     """
     count = len(objective.stage.data)
-    most = count // SHARE
+    most = count // DATA_FRACTION
     if float(diagonal.min()) <= 0 or most < 2:
         return None
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
-    two = next(blocks(restricted(objective, order[:2]), room), None)  # some models cannot take a batch of one
+    two = next(batch_rows(restricted(objective, order[:2]), room), None)  # some models cannot take a batch of one
     if two is None or not len(two.formed):  # no rows: a loss that is linear in the outputs
         return None
-    examples = min(min(ROWS, objective.trained.size // 2) * two.count // len(two.formed), most)
+    examples = min(min(MAX_ROWS, objective.trained.size // 2) * two.count // len(two.formed), most)
     if objective.batch_size > 1 and examples % objective.batch_size == 1:
         examples -= 1
     if examples < 2 or examples * two.nbytes > room * two.count:
         return None
-    parts = list(blocks(restricted(objective, sorted(order[:examples])), room))
+    parts = list(batch_rows(restricted(objective, sorted(order[:examples])), room))
     whole = [part.to(objective.sum_dtype) for part in parts if part is not None]
-    if len(whole) < len(parts) or not alike(whole):
+    if len(whole) < len(parts) or not same_layout(whole):
         return None
     kernel = _kernel(whole, diagonal)
     if not float(kernel.abs().sum(1).max()) * torch.finfo(kernel.dtype).eps < ROUNDING:  # also where it is not finite
@@ -72,7 +72,7 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
     return Preconditioner(whole, diagonal, torch.linalg.cholesky(kernel))
 
 
-def _kernel(parts: list[Block], diagonal: Tensor) -> Tensor:
+def _kernel(parts: list[BatchRows], diagonal: Tensor) -> Tensor:
     """B D^-1 B' / s + I, (s K, s K), with K rows an example.
 
     Of a linear layer's rows, d (outer) a, by the products of their two sides.

@@ -12,16 +12,16 @@ from influence.curvature.ekfac_blocks import FORMS, Block, Diagonal, Full, Krone
 from influence.curvature.exact import Exact
 from influence.curvature.method import Method
 from influence.derivatives import Objective
-from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, Rows
+from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, TableRows
 from influence.derivatives.first.gradients import formed
 from influence.derivatives.second.fisher import Fisher
 from influence.errors import CurvatureError, MethodError
 
-SMALL = 2048
+MAX_EXACT_STAGE = 2048
 """Trained parameters up to which a stage (a new head, say) is solved exactly instead."""
-AXES = 4096
+EIGENBASIS_EXAMPLES = 4096
 """Examples from which the axes are found; the curvature along them is that of all examples."""
-FULL = 512
+MAX_FULL_BLOCK = 512
 """Size of a parameter without Kronecker form up to which its block is full, not diagonal."""
 
 
@@ -33,13 +33,13 @@ class EKFAC(Method):
     the curvature between layers, and within a layer what is not diagonal in these axes.
 
     Linear layers, convolutions and embeddings have the Kronecker form, attention's projections too, their biases
-    included. Any other parameter gets a full block up to `FULL` numbers, else a diagonal; stages of at most `small`
-    parameters are solved exactly. `blocks` in the report says which got what; none is left out.
+    included. Any other parameter gets a full block up to `MAX_FULL_BLOCK` numbers, else a diagonal. A stage of at most
+    `small` parameters is solved exactly. `blocks` in the report names the block of every parameter.
 
     Args:
         draws: random gradients an example.
         seed: of the draws.
-        small: trained parameters up to which a stage is solved exactly; default `SMALL`.
+        small: trained parameters up to which a stage is solved exactly; default `MAX_EXACT_STAGE`.
         state: of an earlier one of the same stage and options, in place of passes over the data.
     """
 
@@ -63,7 +63,7 @@ class EKFAC(Method):
             raise MethodError("Method 'ekfac' approximates the Gauss-Newton matrix; leave out curvature='hessian'.")
         if not isinstance(draws, int) or draws < 1:
             raise MethodError(f"draws is {draws!r}, expected at least 1.")
-        self.draws, self.seed, self.small = draws, seed, SMALL if small is None else small
+        self.draws, self.seed, self.small = draws, seed, MAX_EXACT_STAGE if small is None else small
         self._kept = state or {}
         super().__init__(objective, damping=damping, curvature=curvature)
 
@@ -120,11 +120,11 @@ class EKFAC(Method):
 
     def _some(self) -> torch.utils.data.Dataset[object] | None:
         """The examples that the axes are found from; None for all."""
-        if self.objective.count <= AXES:
+        if self.objective.count <= EIGENBASIS_EXAMPLES:
             return None
         drawn = torch.randperm(self.objective.count, generator=torch.Generator().manual_seed(self.seed))
         # In the data's own order, which may be by length.
-        return torch.utils.data.Subset(self.objective.stage.data, drawn[:AXES].sort().values.tolist())
+        return torch.utils.data.Subset(self.objective.stage.data, drawn[:EIGENBASIS_EXAMPLES].sort().values.tolist())
 
     def _pass(self, factors: Factors, second: bool) -> None:
         for names in self._grouped(factors):
@@ -156,7 +156,7 @@ class EKFAC(Method):
             groups, left, right = form
             return Kronecker(places, groups, (left, right + len(names) - 1))
         size = self.objective.trained.shapes[names[0]].numel()
-        return Full(places) if size <= FULL else Diagonal(places)
+        return Full(places) if size <= MAX_FULL_BLOCK else Diagonal(places)
 
     def solve(self, queries: Tensor) -> Tensor:
         if self._exact is not None:
@@ -207,6 +207,6 @@ def _sides(factor: Factor) -> tuple[int, int, int] | None:
     """(g, L, R) of a factor that has the Kronecker form."""
     if isinstance(factor, Outer):
         return (factor.groups, *factor.sides)
-    if isinstance(factor, Rows):
+    if isinstance(factor, TableRows):
         return (1, factor.count, factor.values.shape[2])
     return None

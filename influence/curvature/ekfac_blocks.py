@@ -13,9 +13,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from influence.derivatives.first.factors import CHUNK, Factor, Outer, Rows, summed
+from influence.derivatives.first.factors import CHUNK_BYTES, Factor, Outer, TableRows, summed_gradients
 
-WIDE = 4096
+MAX_SIDE = 4096
 """Length of a side, or size of a parameter without sides, up to which its own axes are found."""
 
 
@@ -66,7 +66,7 @@ class Block(ABC):
 
     def norms_of(self, factors: list[list[Factor]], count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
         """Of one batch's gradients q: q . (block + shift)^-1 q, and q . q, (n,) each."""
-        rows = torch.cat([summed(several) for several in factors], dim=1)
+        rows = torch.cat([summed_gradients(several) for several in factors], dim=1)
         return self.norms(rows, count, shift), rows.square().sum(1)
 
 
@@ -82,7 +82,7 @@ class Diagonal(Block):
         self.curvature = 0.0
 
     def measure(self, factors: list[list[Factor]]) -> None:
-        self.curvature = self.curvature + summed(factors[0]).square().sum(0)
+        self.curvature = self.curvature + summed_gradients(factors[0]).square().sum(0)
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         return queries / (torch.as_tensor(self.curvature).to(queries) / count + shift)
@@ -100,7 +100,7 @@ class Full(Block):
         self.curvature = 0.0
 
     def measure(self, factors: list[list[Factor]]) -> None:
-        rows = summed(factors[0]).double()
+        rows = summed_gradients(factors[0]).double()
         self.curvature = self.curvature + rows.T @ rows
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
@@ -126,17 +126,17 @@ class Kronecker(Block):
         self.covariances: list[Tensor | None] = [None, None]
 
     def see(self, factors: list[list[Factor]]) -> None:
-        rows_are_axes = any(isinstance(factor, Rows) for factor in factors[0])
+        rows_are_axes = any(isinstance(factor, TableRows) for factor in factors[0])
         for factor in factors[0]:
             if isinstance(factor, Outer):
                 for side, rows in enumerate(self._rows(factor)):
                     if side or not rows_are_axes:
                         self._add(side, rows.transpose(0, 1).flatten(1, 2))  # (g, n P, side)
-            elif isinstance(factor, Rows):
+            elif isinstance(factor, TableRows):
                 self._add(1, factor.values.flatten(0, 1)[None])
 
     def _add(self, side: int, rows: Tensor) -> None:
-        if self.sides[side] <= WIDE:
+        if self.sides[side] <= MAX_SIDE:
             product, before = rows.mT @ rows, self.covariances[side]
             self.covariances[side] = product if before is None else before + product
 
@@ -159,29 +159,29 @@ class Kronecker(Block):
     def _gradients_along(self, factors: list[list[Factor]]) -> Iterator[Tensor]:
         """One batch's gradients in the axes, (n, g, L, R), some examples at a time."""
         count, itemsize = factors[0][0].shape[0], torch.float32.itemsize
-        step = max(1, CHUNK // (itemsize * self.groups * self.sides[0] * self.sides[1]))
+        step = max(1, CHUNK_BYTES // (itemsize * self.groups * self.sides[0] * self.sides[1]))
         for start in range(0, count, step):
             some = [[factor[start : start + step] for factor in several] for several in factors]
             if all(map(self._sooner_turned, some[0])):
                 # What a weight's gradient is made of is smaller than the gradient.
-                turned = summed([self._turned_factor(factor) for factor in some[0]])
+                turned = summed_gradients([self._turned_factor(factor) for factor in some[0]])
                 yield turned.view(len(turned), self.groups, *self.sides)
             else:
-                formed = self._joined([summed(several) for several in some])
+                formed = self._joined([summed_gradients(several) for several in some])
                 yield _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
 
     def _sooner_turned(self, factor: Factor) -> bool:
         """Whether to turn a factor's sides takes fewer products than to turn what it forms."""
-        if isinstance(factor, Rows):
+        if isinstance(factor, TableRows):
             return self.axes[0] is None and not self.bias
         turned = [side for side, axes in zip(self.sides, self.axes, strict=True) if axes is not None]
         whole = math.prod(self.sides) * sum(turned)
         return isinstance(factor, Outer) and factor.positions * sum(side**2 for side in turned) < whole
 
     def _turned_factor(self, factor: Factor) -> Factor:
-        if isinstance(factor, Rows):
+        if isinstance(factor, TableRows):
             axes = None if self.axes[1] is None else self.axes[1][0]
-            return Rows(factor.index, _turned(factor.values, axes), factor.count)
+            return TableRows(factor.index, _turned(factor.values, axes), factor.count)
         assert isinstance(factor, Outer)
         return Outer(*(_turned(rows, axes) for rows, axes in zip(self._rows(factor), self.axes, strict=True)))
 

@@ -8,12 +8,12 @@ from torch import Tensor
 from influence.curvature.method import Method
 from influence.derivatives.second.gauss_newton import ggn
 from influence.derivatives.second.products import hessian
-from influence.derivatives.second.rows import blocks
+from influence.derivatives.second.rows import batch_rows
 from influence.errors import CurvatureError
 
-LARGEST = 8000
+MAX_DENSE_SIZE = 8000
 """Rows of a matrix up to which a dense decomposition is sensible (0.5 GB, minutes)."""
-PAIRS = 2**31
+MAX_GRAM_BYTES = 2**31
 """Bytes that the rows of the Gauss-Newton matrix may take when there are fewer of them than parameters."""
 
 
@@ -27,7 +27,7 @@ class Exact(Method):
 
     name = "exact"
     summary = "dense curvature matrix, decomposed once"
-    cost = f"P^2 memory and P^3 time, P the trained parameters or the examples times outputs; up to {LARGEST}"
+    cost = f"P^2 memory and P^3 time, P the trained parameters or the examples times outputs; up to {MAX_DENSE_SIZE}"
     advice = "for small models, or few examples; the reference for everything else"
 
     def fit(self) -> None:
@@ -35,10 +35,11 @@ class Exact(Method):
         self.report["parameters"] = size
         if self.curvature == "ggn" and self._fit_rows():
             return
-        if size > LARGEST:
+        if size > MAX_DENSE_SIZE:
             raise CurvatureError(
-                f"Stage {self.objective.stage.name!r} trains {size} parameters; method 'exact' goes up to {LARGEST}, "
-                "or for the Gauss-Newton matrix to so many examples times outputs. Use method='cg' or 'ekfac'."
+                f"Stage {self.objective.stage.name!r} trains {size} parameters; method 'exact' goes up to "
+                f"{MAX_DENSE_SIZE}, or for the Gauss-Newton matrix to so many examples times outputs. Use "
+                "method='cg' or 'ekfac'."
             )
         matrix = ggn(self.objective) if self.curvature == "ggn" else hessian(self.objective)
         matrix.diagonal().add_(self.objective.ridge)
@@ -57,13 +58,13 @@ class Exact(Method):
     def _fit_rows(self) -> bool:
         """Decompose the rows' matrix; False where there are not fewer rows than parameters, or none to be had."""
         size, found = self.objective.trained.size, []
-        limit = min(size, LARGEST + 1)
-        for block in blocks(self.objective, PAIRS):
+        limit = min(size, MAX_DENSE_SIZE + 1)
+        for block in batch_rows(self.objective, MAX_GRAM_BYTES):
             if block is None:
                 return False
-            found.append(block.dense(size).double() if size * len(block.formed) * 8 <= PAIRS else None)
+            found.append(block.dense(size).double() if size * len(block.formed) * 8 <= MAX_GRAM_BYTES else None)
             count = sum(len(rows) for rows in found if rows is not None)
-            if found[-1] is None or count >= limit or count * size * 8 > PAIRS:
+            if found[-1] is None or count >= limit or count * size * 8 > MAX_GRAM_BYTES:
                 return False
         self.diagonal = self.objective.ridge.double() + self.damping
         self.refuse_negative(float(self.diagonal.min()) - self.damping)

@@ -15,9 +15,9 @@ from influence.derivatives.objective import restricted
 from influence.derivatives.second.products import ggn_product, hessian_product
 from influence.errors import CurvatureError, MethodError
 
-DEEPEST = 2000
+MAX_DEPTH = 2000
 """Steps that depth=None picks at most."""
-PROBED = 8
+PROBED_BATCHES = 8
 """Minibatches whose largest eigenvalue is looked at for the scale."""
 
 
@@ -84,7 +84,7 @@ class Lissa(Method):
             self.scale = 1.2 * largest
         wanted = math.ceil(math.log(100) * self.scale / self._flattest)
         if self.depth is None:
-            self.depth = min(wanted, DEEPEST)
+            self.depth = min(wanted, MAX_DEPTH)
         self.report |= {
             "tolerance": 0.02,
             "remedy": "raise `depth`, `repeats`, `batch` or `damping`",
@@ -146,11 +146,11 @@ class Lissa(Method):
         return product(objective, vectors)
 
     def _largest_eigenvalue(self, iterations: int = 10) -> float:
-        """Of the data's curvature on single minibatches, by power iteration: the largest of `PROBED`."""
+        """Of the data's curvature on single minibatches, by power iteration: the largest of `PROBED_BATCHES`."""
         generator = torch.Generator().manual_seed(self.seed)
         minibatches, largest = self._minibatches(generator), 0.0
         start = torch.randn(1, len(self._diagonal), generator=generator, dtype=torch.float64).to(self._diagonal.device)
-        for _ in range(PROBED if self.batch < len(self.objective.stage.data) else 1):
+        for _ in range(PROBED_BATCHES if self.batch < len(self.objective.stage.data) else 1):
             minibatch, row = next(minibatches), start
             for _ in range(iterations):
                 row = self._share * self._product(minibatch, row / row.norm().clamp(min=1e-300))

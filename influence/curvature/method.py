@@ -19,7 +19,7 @@ from influence.errors import CurvatureError, MethodError
 CURVATURES = ("ggn", "hessian")
 AUTOMATIC_DAMPING = 1e-2
 """Share of the mean eigenvalue that damping=None adds where there is no l2 term."""
-PART = 32
+EXAMPLES_AT_ONCE = 32
 """Examples whose gradients are formed at once: more leave the processor's cache."""
 
 
@@ -73,8 +73,8 @@ class Method(ABC):
     def norms_of(self, factors: Factors, count: int) -> tuple[Tensor, Tensor]:
         """Of `count` examples' gradients q, in factors: q . (C_TT + ridge + damping I)^-1 q, and |q|, (n,) each."""
         norms, lengths = [], []
-        for start in range(0, count, PART):
-            part = slice(start, min(start + PART, count))
+        for start in range(0, count, EXAMPLES_AT_ONCE):
+            part = slice(start, min(start + EXAMPLES_AT_ONCE, count))
             rows = formed(self.objective, self.objective.trained, factors, part)
             norms.append(self.norms(rows))
             lengths.append(rows.norm(dim=1))

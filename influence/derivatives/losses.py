@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from influence.derivatives.objective import Objective, alike, plain_kernels, ran_out_of_memory
+from influence.derivatives.objective import Objective, equal_to_rounding, plain_kernels, ran_out_of_memory
 from influence.errors import LossError, StudyError
 from influence.study.stage import Loss
 
@@ -55,7 +55,7 @@ def refuse_changing(objective: Objective, losses: Tensor) -> None:
     for part in filter(None, (ends[::2], ends[1::2])):
         some = Subset(objective.stage.data, part)
         again = checked_losses(objective, some)
-        close = alike(again, losses[part], float(losses.abs().max()), objective.epsilon)
+        close = equal_to_rounding(again, losses[part], float(losses.abs().max()), objective.epsilon)
         if close.all():
             continue
         place = int((~close).nonzero()[0])
@@ -73,7 +73,7 @@ def refuse_changing(objective: Objective, losses: Tensor) -> None:
 
 
 def _same(objective: Objective, one: Tensor, other: Tensor) -> bool:
-    return bool(alike(one, other, epsilon=objective.epsilon).all())
+    return bool(equal_to_rounding(one, other, epsilon=objective.epsilon).all())
 
 
 def _refuse_not_finite(stage: str, values: Tensor, start: int) -> None:

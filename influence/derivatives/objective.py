@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from influence.derivatives.kernels.embedding_bags import OpenBags
 from influence.errors import LossError, StudyError
 from influence.study.layout import Layout
-from influence.study.parameters import Groups, groups_of
+from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Forward, Loss, Stage, copied
 from influence.study.study import Study
 
@@ -48,7 +48,7 @@ class Objective:
     def __init__(
         self,
         stage: Stage,
-        groups: Groups,
+        groups: ParameterGroups,
         *,
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
@@ -175,7 +175,7 @@ class Objective:
                     raise
                 self.note_loop()
                 return False
-        if not alike(whole, alone, epsilon=self.epsilon).all():
+        if not equal_to_rounding(whole, alone, epsilon=self.epsilon).all():
             self.note_loop()
         return not self._looping
 
@@ -231,7 +231,7 @@ def example_dims(batch: Any, count: int) -> Any:
     return pytree.tree_map(lambda v: 0 if _is_per_example(v, count) else None, batch)
 
 
-def alike(one: Tensor, other: Tensor, size: float | None = None, epsilon: float = 0.0) -> Tensor:
+def equal_to_rounding(one: Tensor, other: Tensor, size: float | None = None, epsilon: float = 0.0) -> Tensor:
     """Which entries of two tensors agree up to rounding, bool in their shape.
 
     `size` is that of values, by default of the largest of `one`; `epsilon` the rounding of what they were made with,

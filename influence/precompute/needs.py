@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from influence.attribution.memory import COPIES, size
+from influence.attribution.memory import VECTOR_COPIES, size
 from influence.curvature import method_named
-from influence.curvature.exact import LARGEST, Exact
+from influence.curvature.exact import MAX_DENSE_SIZE, Exact
 from influence.curvature.method import CURVATURES
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.run.draft import chunk_of
@@ -88,7 +88,7 @@ def need_of(exhibit: Exhibit) -> Need:
         models += sum(t.numel() * t.element_size() for t in stage.model.state_dict().values())
         by_batches = exhibit.epochs or stage.name in exhibit.recipes
         training = max(training, STATES * trained * each if by_batches else 0)
-        single = COPIES * whole * each
+        single = VECTOR_COPIES * whole * each
         vectors = max(vectors, single, min(VECTORS, single * queries))
         solved += queries * trained * each
     tables = [*exhibit.examples.values(), exhibit.queries]
@@ -129,10 +129,10 @@ def refuse_what_cannot_be_solved(exhibit: Exhibit, need: Need) -> None:
     """Raise MethodError or CurvatureError if the method is unknown, or is known not to be for models of this size."""
     check_solver(exhibit.method, exhibit.damping, exhibit.curvature)
     for stage, (trained, _) in need.parameters.items():
-        if exhibit.method == Exact.name and trained > LARGEST:
+        if exhibit.method == Exact.name and trained > MAX_DENSE_SIZE:
             raise CurvatureError(
-                f"Stage {stage!r} trains {trained:,} parameters; method 'exact' goes up to {LARGEST:,}. Use another "
-                "--method; `upstream methods` lists them."
+                f"Stage {stage!r} trains {trained:,} parameters; method 'exact' goes up to {MAX_DENSE_SIZE:,}. Use "
+                "another --method; `upstream methods` lists them."
             )
 
 

@@ -13,7 +13,7 @@ import torch
 import zarr
 
 from influence.attribution.chain import Chain
-from influence.attribution.memory import COPIES
+from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
@@ -131,7 +131,7 @@ class Scorer:
             file.create()
         reports: dict[str, Any] = {}
         widest = max(o.all.size * o.sum_dtype.itemsize for o in chain.objectives)
-        rows = max(1, VECTORS // (COPIES * widest))
+        rows = max(1, VECTORS // (VECTOR_COPIES * widest))
         for start in range(0, len(queries), rows):
             part = slice(start, min(start + rows, len(queries)))
             some = torch.utils.data.Subset(queries, range(part.start, part.stop))

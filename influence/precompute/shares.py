@@ -13,7 +13,7 @@ from influence.derivatives import Objective
 from influence.precompute.query_vectors import QueryVectors
 from influence.study.stage import TokenLosses
 
-MOST = 20
+SCORES_SPLIT = 20
 """Examples of either sign whose scores a run splits, for every query."""
 
 
@@ -25,7 +25,7 @@ def shares_of_strongest(
     lengths: Sequence[int],
     advance: Callable[[float], None],
 ) -> pd.DataFrame:
-    """The shares of every query's `MOST` strongest examples of either sign: columns query, example, shares.
+    """The shares of every query's `SCORES_SPLIT` strongest examples of either sign: columns query, example, shares.
 
     Args:
         objective: the stage's.
@@ -41,7 +41,7 @@ def shares_of_strongest(
     refuse_other_sums(objective, token_losses)
     found: dict[str, list[Any]] = {"query": [], "example": [], "shares": []}
     for query in range(vectors.count):
-        chosen = _strongest(np.asarray(scores[query]), MOST)
+        chosen = _strongest(np.asarray(scores[query]), SCORES_SPLIT)
         for example, shares in token_shares(objective, token_losses, vectors.row(query), chosen):
             found["query"].append(np.int32(query))
             found["example"].append(np.int32(example))

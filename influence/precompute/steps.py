@@ -25,7 +25,7 @@ from influence.precompute.manifest import stage_record, versions
 from influence.precompute.needs import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit
 from influence.precompute.predictions import predictions
 from influence.precompute.scoring import Scorer
-from influence.precompute.shares import MOST
+from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
 from influence.run.draft import Draft
 from influence.run.reading import Run, read_manifest
@@ -290,7 +290,7 @@ class _Precompute:
                 "stages": stages,
                 "scores": scores,
                 "default_method": self.exhibit.method,
-                "shares": {f"{stage}-{self.exhibit.method}": MOST for stage in self.exhibit.token_losses},
+                "shares": {f"{stage}-{self.exhibit.method}": SCORES_SPLIT for stage in self.exhibit.token_losses},
                 "map": places,
                 "timings": {
                     k.removeprefix(f"{self.name}: "): round(v, 2)

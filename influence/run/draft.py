@@ -25,11 +25,11 @@ SIGN = (
     "score[t, z] is the predicted change of query t's loss, in nats, if training example z had been left out. "
     "Positive = leaving it out hurts = helpful. Negative = harmful."
 )
-CHUNK = (64, 1024)
+CHUNK_SHAPE = (64, 1024)
 """Rows (queries) and columns (examples) of a score chunk: 256 kB, so that a row and a column are both cheap."""
-CHUNKS = 128
+CHUNKS_PER_ROW = 128
 """Chunks that a row may lie in; of more examples, chunks are wider and as much lower."""
-COLUMNS = 2**24
+CHUNK_SCORES = 2**24
 """Scores of all queries in a chunk's columns, which are held while they are computed: wider chunks are not made."""
 ARRAY_CHUNK = 2**22
 """Bytes of a chunk of other arrays, which are read whole."""
@@ -41,8 +41,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 def chunk_of(shape: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of a score array's chunks, by its queries and examples."""
-    (rows, columns), (high, wide) = shape, CHUNK
-    while wide * CHUNKS < columns and high > 1 and 2 * wide * rows <= COLUMNS:
+    (rows, columns), (high, wide) = shape, CHUNK_SHAPE
+    while wide * CHUNKS_PER_ROW < columns and high > 1 and 2 * wide * rows <= CHUNK_SCORES:
         high, wide = high // 2, 2 * wide
     return min(high, rows), min(wide, columns)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from influence.errors import StudyError
-from influence.studies.images.pictures import plain, png
+from influence.studies.images.pictures import png, upright_rgb
 from influence.study.stage import Stage
 
 LABELS = ("label", "labels", "target", "targets", "y", "class")
@@ -85,9 +85,9 @@ def picture_of(example: Any) -> bytes | None:
     """
     for value in _parts(example):
         if isinstance(value, Image.Image):
-            return png(plain(value))
+            return png(upright_rgb(value))
         if isinstance(value, Tensor) and value.dim() == 3 and len(value) in (1, 3) and min(value.shape[1:]) >= SMALLEST:
-            return png(_drawn(value))
+            return png(_image_of(value))
     return None
 
 
@@ -121,7 +121,7 @@ def _parts(example: Any) -> list[Any]:
     return list(example) if isinstance(example, tuple | list) else [example]
 
 
-def _drawn(tensor: Tensor) -> Image.Image:
+def _image_of(tensor: Tensor) -> Image.Image:
     values = tensor.detach().cpu()
     if values.dtype != torch.uint8:
         values = values.double()

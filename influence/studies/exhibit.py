@@ -21,7 +21,7 @@ from influence.study.study import Study
 from influence.training.recipe import Recipe, usual_recipe
 from influence.version import VERSION
 
-SMALL = 2000
+EXACT_BY_DEFAULT = 2000
 """Trained parameters up to which a run's scores are solved exactly unless the exhibit says otherwise."""
 
 
@@ -106,7 +106,7 @@ class Exhibit:
         if not len(self.queries):
             self.queries = table_of(self.study.queries, self.classes[last.name], "The queries")
         self.title = self.title or self.study.name
-        self.summary = self.summary or _told(self.study)
+        self.summary = self.summary or _description(self.study)
         self.method = self.method or default_method(self.study)
         assert stages[0].forward is not None
         self.embedding = self.embedding or penultimate(stages[0].forward)
@@ -153,12 +153,12 @@ def default_method(study: Study) -> str:
     for previous, stage in zip((None, *study.stages), study.stages, strict=False):
         groups, sizes = groups_of(stage, previous), {n: p.numel() for n, p in stage.model.named_parameters()}
         largest = max(largest, sum(sizes[name] for name in (*groups.held, *groups.new)))
-    if largest <= SMALL:
+    if largest <= EXACT_BY_DEFAULT:
         return "exact"
     return next(name for name in ("ekfac", "cg") if name in METHODS)
 
 
-def _told(study: Study) -> str:
+def _description(study: Study) -> str:
     stages = ", then ".join(f"{stage.name} on {len(stage.data):,} examples" for stage in study.stages)
     return f"A model trained in stages: {stages}. The {len(study.queries):,} queries are explained by them."
 

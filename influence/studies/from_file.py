@@ -79,10 +79,10 @@ def _guarded(path: Path, doing: str, action: Callable[[], Any]) -> Any:
     except (Exception, SystemExit) as error:
         if isinstance(error, UpstreamError) and not _own(path, error):
             raise  # about what was returned, and says itself what to do
-        raise StudyError(f"{path} failed while upstream {doing}:\n{_told(path, error)}") from error
+        raise StudyError(f"{path} failed while upstream {doing}:\n{_traceback_lines(path, error)}") from error
 
 
-def _told(path: Path, error: BaseException) -> str:
+def _traceback_lines(path: Path, error: BaseException) -> str:
     lines = [f'  File "{f.filename}", line {f.lineno}, in {f.name}\n    {f.line}' for f in _own(path, error)[-8:]]
     return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
 

@@ -16,7 +16,7 @@ SPREAD = 0.02
 COMMON = 3e-3
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """One transformer layer, normalised first: causal attention, then a wider layer, each added to what came in."""
 
     def __init__(self, width: int):
@@ -49,7 +49,7 @@ class Body(nn.Module):
     def __init__(self, vocabulary: int, context: int, width: int, layers: int):
         super().__init__()
         self.words, self.places = nn.Embedding(vocabulary, width), nn.Embedding(1 + context, width)
-        self.blocks = nn.Sequential(*(Block(width) for _ in range(layers)))
+        self.blocks = nn.Sequential(*(TransformerBlock(width) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
         self.register_buffer("emphasis", torch.ones(vocabulary), persistent=False)
         for module in self.modules():

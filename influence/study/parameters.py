@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Groups:
+class ParameterGroups:
     """A stage's parameters by what becomes of them; each parameter is in exactly one of the four tuples.
 
     Names are those of `model.named_parameters()`: a tied weight appears once, under its first name.
@@ -34,7 +34,7 @@ class Groups:
     """Name here -> name in the previous stage, for F and P."""
 
 
-def groups_of(stage: Stage, previous: Stage | None) -> Groups:
+def groups_of(stage: Stage, previous: Stage | None) -> ParameterGroups:
     """Sort the parameters of `stage` into groups.
 
     Raises:
@@ -46,7 +46,7 @@ def groups_of(stage: Stage, previous: Stage | None) -> Groups:
         raise StudyError(f"Stage {stage.name!r}: the model has no parameters.")
     inherited = _inherited(stage, previous, parameters)
     still = _matching(stage, parameters)
-    return Groups(
+    return ParameterGroups(
         frozen=tuple(n for n in parameters if n in still and n in inherited),
         held=tuple(n for n in parameters if n not in still and n in inherited),
         new=tuple(n for n in parameters if n not in still and n not in inherited),
@@ -67,7 +67,7 @@ def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn
     if not found:
         raise StudyError(
             f"Stage {stage.name!r} inherits nothing from {previous.name!r}: no parameter has equal name and shape. "
-            f"Here: {_listed(parameters)}. There: {_listed(before)}. State the pairs in `inherits`."
+            f"Here: {_name_list(parameters)}. There: {_name_list(before)}. State the pairs in `inherits`."
         )
     return found
 
@@ -81,13 +81,14 @@ def _stated(
     for name, origin in inherits.items():
         if name not in here:
             raise StudyError(
-                f"Stage {stage.name!r}: `inherits` names {name!r}, which its model lacks. It has {_listed(parameters)}."
+                f"Stage {stage.name!r}: `inherits` names {name!r}, which its model lacks. "
+                f"It has {_name_list(parameters)}."
             )
         if origin not in there:
             raise StudyError(
                 f"Stage {stage.name!r}: `inherits` takes {name!r} from {origin!r}, which stage "
                 f"{previous.name!r} lacks. "
-                f"It has {_listed(before)}."
+                f"It has {_name_list(before)}."
             )
         name, origin = here[name], there[origin]
         if parameters[name].shape != before[origin].shape:
@@ -112,7 +113,7 @@ def _matching(stage: Stage, parameters: Mapping[str, nn.Parameter]) -> set[str]:
         matches = fnmatch.filter(names, pattern)
         if not matches:
             raise StudyError(
-                f"Stage {stage.name!r}: the pattern {pattern!r} in `frozen` matches none of {_listed(parameters)}."
+                f"Stage {stage.name!r}: the pattern {pattern!r} in `frozen` matches none of {_name_list(parameters)}."
             )
         found |= {names[match] for match in matches}
     if len(found) == len(parameters):
@@ -126,6 +127,6 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
     return {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
 
 
-def _listed(names: Iterable[str]) -> str:
+def _name_list(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")

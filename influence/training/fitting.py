@@ -20,14 +20,14 @@ from influence.derivatives import Objective
 from influence.derivatives.first.gradients import gradient
 from influence.derivatives.losses import checked_losses
 from influence.errors import TrainingError
-from influence.study.parameters import Groups, groups_of
+from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
 from influence.training.last_layer import Report, fit_head, put
 from influence.training.minimum import fit_stage, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
 
-KEPT = 20
+CHECKPOINTS = 20
 """How often a mini-batch training leaves where it stands on disk."""
 
 
@@ -83,7 +83,7 @@ def standing(stage: Stage, previous: Stage | None, device: torch.device, halving
     }
 
 
-def _inherit(stage: Stage, previous: Stage | None, groups: Groups) -> None:
+def _inherit(stage: Stage, previous: Stage | None, groups: ParameterGroups) -> None:
     before = dict(previous.model.named_parameters()) if previous else {}
     here = dict(stage.model.named_parameters())
     with torch.no_grad():
@@ -91,7 +91,9 @@ def _inherit(stage: Stage, previous: Stage | None, groups: Groups) -> None:
             here[name].copy_(before[origin])
 
 
-def _by_batches(stage: Stage, groups: Groups, recipe: Recipe, device: torch.device, kept: Path, report: Report) -> int:
+def _by_batches(
+    stage: Stage, groups: ParameterGroups, recipe: Recipe, device: torch.device, kept: Path, report: Report
+) -> int:
     """Train the stage's model from where it stands; the number of steps."""
     objective = Objective(stage, groups, device=device)
     trajectory = Trajectory(objective, recipe, objective.parameters)
@@ -104,7 +106,7 @@ def _by_batches(stage: Stage, groups: Groups, recipe: Recipe, device: torch.devi
     states = trajectory.states(state, range(begun, recipe.steps), weights)
     for done, state in enumerate(states, begun + 1):
         report(done / recipe.steps)
-        if done % math.ceil(recipe.steps / KEPT) == 0 or done == recipe.steps:
+        if done % math.ceil(recipe.steps / CHECKPOINTS) == 0 or done == recipe.steps:
             if not state.isfinite().all():
                 raise TrainingError(
                     f"Stage {stage.name!r}: the training was not finite any more after {done} steps; check its losses."

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from influence.derivatives import Objective
-from influence.study.parameters import Groups, groups_of
+from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage, copied
 from influence.training.minimum import TOLERANCE, Trainer
 
@@ -23,7 +23,7 @@ def put(model: nn.Module, values: dict[str, Tensor]) -> None:
                 parameter.copy_(values[name])
 
 
-def fit_head(stage: Stage, groups: Groups, device: torch.device, report: Report) -> int:
+def fit_head(stage: Stage, groups: ParameterGroups, device: torch.device, report: Report) -> int:
     """Fit the stage's last linear layer to a minimum, if that is all it trains; the number of steps, 0 if it is not."""
     name = lone_head(stage, groups)
     proxy = on_features(stage, name, device) if name else None
@@ -36,7 +36,7 @@ def fit_head(stage: Stage, groups: Groups, device: torch.device, report: Report)
     return max(1, found.iterations)
 
 
-def lone_head(stage: Stage, groups: Groups) -> str:
+def lone_head(stage: Stage, groups: ParameterGroups) -> str:
     """Name of the linear layer whose parameters are all that the stage trains, or nothing."""
     for name, module in stage.model.named_modules():
         if isinstance(module, nn.Linear) and {f"{name}.{part}" for part, _ in module.named_parameters()} == set(
@@ -55,7 +55,9 @@ def on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
     model = copied(stage.model).eval().to(device)
     layer, seen = model.get_submodule(name), []
     layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
-    objective = Objective(stage, Groups((), (), tuple(dict(stage.model.named_parameters())), ()), device=device)
+    objective = Objective(
+        stage, ParameterGroups((), (), tuple(dict(stage.model.named_parameters())), ()), device=device
+    )
     features, others = [], []
     with torch.no_grad():
         for _, batch in objective.batches(stage.data):

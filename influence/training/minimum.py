@@ -21,7 +21,7 @@ from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.second.gauss_newton import ggn
 from influence.derivatives.second.products import hessian
 from influence.errors import TrainingError
-from influence.study.parameters import Groups, groups_of
+from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
 
 TOLERANCE = {torch.float64: 1e-8}
@@ -82,7 +82,7 @@ class Trainer:
         dense: whether the stage is small enough for its curvature to be formed.
     """
 
-    def __init__(self, stage: Stage, groups: Groups, device: torch.device | str = "cpu"):
+    def __init__(self, stage: Stage, groups: ParameterGroups, device: torch.device | str = "cpu"):
         self.stage, self.groups = stage, groups
         self._objective = Objective(stage, groups, device=device)
         self.layout = self._objective.trained

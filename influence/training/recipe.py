@@ -17,7 +17,7 @@ from influence.errors import TrainingError
 BATCH = 128
 RATE = 2e-3
 
-ROWS = {"sgd": 2, "adam": 3}
+STATE_VECTORS = {"sgd": 2, "adam": 3}
 """Rows of each optimiser's state."""
 WINDOW = 50
 """Batches among which examples of like length are put together."""
@@ -57,8 +57,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.optimiser not in ROWS:
-            raise TrainingError(f"There is no optimiser {self.optimiser!r}; choose one of {', '.join(ROWS)}.")
+        if self.optimiser not in STATE_VECTORS:
+            raise TrainingError(f"There is no optimiser {self.optimiser!r}; choose one of {', '.join(STATE_VECTORS)}.")
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"Recipe: {name} is {getattr(self, name)!r}, expected at least 1.")
@@ -102,16 +102,16 @@ class Recipe:
         order = torch.cat(epochs)[:needed]
         if lengths is not None:
             windows = order.split(WINDOW * self.batch_size)
-            order = torch.cat([self._alike(window, lengths, generator) for window in windows])
+            order = torch.cat([self._batches_by_length(window, lengths, generator) for window in windows])
         return order.view(self.steps, self.batch_size)
 
-    def _alike(self, window: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+    def _batches_by_length(self, window: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
         batches = window[lengths[window].argsort(stable=True)].view(-1, self.batch_size)
         return batches[torch.randperm(len(batches), generator=generator)].flatten()
 
     def begin(self, point: Tensor) -> Tensor:
         """The state (K, T) before the first step, at the parameters `point` (T,): the memory is empty."""
-        return torch.cat([point[None], point.new_zeros(ROWS[self.optimiser] - 1, len(point))])
+        return torch.cat([point[None], point.new_zeros(STATE_VECTORS[self.optimiser] - 1, len(point))])
 
     def update(self, step: int, state: Tensor, gradient: Tensor) -> Tensor:
         """The state (K, T) after a step, counted from 0, with the objective's gradient (T,) on its batch."""

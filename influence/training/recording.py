@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset, default_collate
 
 from influence.derivatives import Objective, plain_kernels
 from influence.errors import TrainingError
-from influence.study.parameters import Groups, groups_of
+from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
 from influence.training.recipe import Recipe
 
@@ -42,7 +42,7 @@ class Recording:
     """
 
     stage: Stage
-    groups: Groups
+    groups: ParameterGroups
     recipe: Recipe
     weights: Tensor
     start: dict[str, Tensor]
@@ -181,7 +181,9 @@ def retrain(recordings: Sequence[Recording], weights: Mapping[str, Tensor]) -> l
     return done
 
 
-def _inherited(groups: Groups, start: Mapping[str, Tensor], previous: Stage | Recording | None) -> dict[str, Tensor]:
+def _inherited(
+    groups: ParameterGroups, start: Mapping[str, Tensor], previous: Stage | Recording | None
+) -> dict[str, Tensor]:
     """The inherited parameters by name here, as copies in the dtype that they have here."""
     if previous is None:
         return {}
@@ -194,7 +196,7 @@ def _inherited(groups: Groups, start: Mapping[str, Tensor], previous: Stage | Re
 
 def _train(
     stage: Stage,
-    groups: Groups,
+    groups: ParameterGroups,
     recipe: Recipe,
     start: dict[str, Tensor],
     weights: Tensor | None,

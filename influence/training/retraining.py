@@ -23,7 +23,7 @@ from influence.training.minimum import TOLERANCE, Trainer, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
 
-ENOUGH = 1000
+STALL_FACTOR = 1000
 """Times the tolerance: where curvature is small and much is left out, rounding may stop a descent so far above it."""
 Start = Literal["solution", "scratch"]
 Parameters = dict[str, Tensor]
@@ -59,7 +59,7 @@ class Retrainer:
         study: its stages stand where training left them. Their models are never changed.
         device: where to train.
         tolerance: gradient norm to which a stage without a recipe is optimised; default by dtype (1e-8 for float64);
-            one that stalls within `ENOUGH` times of it counts.
+            one that stalls within `STALL_FACTOR` times of it counts.
         recipes: stage -> how it is trained by mini-batches; the others are trained full batch, to a minimum.
         starts: stage -> its parameters before training, by name, for training from scratch.
     """
@@ -184,7 +184,9 @@ class Retrainer:
         values = dict(objective.parameters)
         if start == "scratch":
             own = self.starts[stage.name]
-            values |= {n: t.to(objective.device) for n, t in (drawn(own, seed) if seed is not None else own).items()}
+            values |= {
+                n: t.to(objective.device) for n, t in (shuffled_start(own, seed) if seed is not None else own).items()
+            }
         recipe = self.recipes.get(stage.name)
         if recipe is None:
             return self._to_minimum(i, values, inherited, weights, start)
@@ -210,11 +212,11 @@ class Retrainer:
             begin |= {n: t for n, t in inherited.items() if n in begin}
         tolerance = self.tolerance or tolerance_of(objective.dtype)
         fit = trainer.fit(inherited=inherited, start=begin, weights=weights, whitening=whitening, tolerance=tolerance)
-        if fit.gradient_norm > ENOUGH * tolerance:
+        if fit.gradient_norm > STALL_FACTOR * tolerance:
             raise TrainingError(
                 f"Stage {objective.stage.name!r}: training again stopped at a gradient norm of "
-                f"{fit.gradient_norm:.1e}, short of {ENOUGH * tolerance:.0e}, so what it would show is not due to the "
-                "examples alone. Raise its l2, or the tolerance."
+                f"{fit.gradient_norm:.1e}, short of {STALL_FACTOR * tolerance:.0e}, so what it would show is not due "
+                "to the examples alone. Raise its l2, or the tolerance."
             )
         return fit.parameters
 
@@ -241,7 +243,7 @@ def leave_one_out(
     return torch.stack(changes)
 
 
-def drawn(start: Mapping[str, Tensor], seed: int) -> Parameters:
+def shuffled_start(start: Mapping[str, Tensor], seed: int) -> Parameters:
     """Another random start like `start`: every tensor's numbers, which were drawn independently, in another order."""
     generator = torch.Generator().manual_seed(seed)
     return {

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from influence.derivatives import Objective, plain_kernels
-from influence.derivatives.objective import BUDGET, alike, ran_out_of_memory
+from influence.derivatives.objective import BUDGET, equal_to_rounding, ran_out_of_memory
 from influence.errors import TrainingError
 from influence.study.layout import Layout
 from influence.training.recording import Recording, Trajectory
@@ -68,7 +68,7 @@ class Reverse:
         """The states before each step of a segment, computed anew from its checkpoint."""
         states = [self.recording.checkpoints[begin].to(self.objective.device)]
         states += self.trajectory.states(states[0], range(begin, end), self._weights)
-        if not alike(states.pop().cpu(), self.recording.checkpoints[end]).all():
+        if not equal_to_rounding(states.pop().cpu(), self.recording.checkpoints[end]).all():
             then, now = self.recording.device, self.objective.device
             raise TrainingError(
                 f"Stage {self.recording.stage.name!r}: the training does not repeat itself: after steps {begin} to "

@@ -24,7 +24,7 @@ from influence.study.study import Study
 from influence.training.retraining import Outcome, Retrainer, Start
 from influence.validation.pieces import Pieces
 
-ROWS = 64
+QUERIES_AT_ONCE = 64
 """Queries whose scores are read at a time."""
 
 
@@ -61,7 +61,7 @@ class Bench:
     def scores(self) -> np.ndarray:
         """The run's scores of the stage, (Q, m), nats, by the default method."""
         stored = self.run.scores(self.stage)
-        return np.concatenate([stored[i : i + ROWS] for i in range(0, stored.shape[0], ROWS)])
+        return np.concatenate([stored[i : i + QUERIES_AT_ONCE] for i in range(0, stored.shape[0], QUERIES_AT_ONCE)])
 
     @property
     def count(self) -> int:

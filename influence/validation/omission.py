@@ -99,7 +99,7 @@ def rows_of(run: Run, ids: Sequence[int], stage: str | None = None) -> list[int]
     return [places[name] for name in ids]
 
 
-def told(run: Run, examples: Sequence[int], stage: str | None = None, start: str = "solution") -> str:
+def result_sentence(run: Run, examples: Sequence[int], stage: str | None = None, start: str = "solution") -> str:
     """What leaving them out did, one sentence."""
     name = stage or run.stages[0]
     row = row_of(run.validation(NAME), name, start, np.asarray(examples))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import rankdata
 
-DRAWS = 400
+BOOTSTRAP_DRAWS = 400
 """Resamplings of a bootstrap."""
 
 
@@ -35,7 +35,7 @@ def slope(predicted: np.ndarray, measured: np.ndarray) -> float:
 
 
 def interval(
-    statistic: Callable[[np.ndarray], float], count: int, generator: np.random.Generator, draws: int = DRAWS
+    statistic: Callable[[np.ndarray], float], count: int, generator: np.random.Generator, draws: int = BOOTSTRAP_DRAWS
 ) -> tuple[float, float]:
     """Bootstrap interval, 95 % by percentiles, of a statistic of positions drawn with replacement out of `count`.
 

@@ -86,7 +86,7 @@ def validate(
     return run
 
 
-def told(run: Run) -> Table:
+def findings_table(run: Run) -> Table:
     """What the checks of a run found, in words."""
     table = Table("check", "trained", "what was found", "value", "95 % interval", box=None, header_style="bold")
     summary = run.validation("summary")

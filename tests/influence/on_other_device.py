@@ -17,7 +17,7 @@ from tiny_texts import text_study
 from torch import nn
 from torch.utils.data import TensorDataset
 
-import influence.derivatives.first.gradients as first
+import influence.attribution.products.dots as products
 from influence import Index, Stage, Study, attribute, group_effect, record
 from influence.derivatives.objective import objectives_of
 from influence.precompute.steps import precompute
@@ -136,14 +136,14 @@ def crossings_of_a_batch(device: str, queries: int) -> dict[str, float]:
     for batches in (BATCHES, 2 * BATCHES):
         part = TensorDataset(*(tensor[: 50 * batches] for tensor in objective.stage.data.tensors))
         crossings.clear()
-        for _ in first.dots(objective, part, objective.trained, vectors):
+        for _ in products.dots(objective, part, objective.trained, vectors):
             pass
         counts.append(dict(crossings))
     return {what: (counts[1][what] - counts[0][what]) / BATCHES for what in counts[1]}
 
 
 def main(device: str) -> None:
-    first.WORTH = 200
+    products.MIN_EXAMPLES = 200
     torch.set_num_threads(1)
     for name, of in CASES.items():
         here, there = of("cpu"), of(device)

@@ -54,7 +54,7 @@ def test_without_the_space_every_question_passes_over_the_data(opened, monkeypat
     assert set(live.gradients) == set(run.stages)
     assert 0 < live.error("pretrain") < 1e-3
     monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: live.exhibit)
-    monkeypatch.setattr(module, "MOST", 0)
+    monkeypatch.setattr(module, "MAX_GRADIENT_BYTES", 0)
     other = Live(run)
     item = live.read("a saw cuts").item
     for stage, found in other.scores(item, Target("pet")).items():
@@ -70,7 +70,7 @@ def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch
     exhibit = TextStudy("tiny", "Sentences", parts, options, method="ekfac").exhibit("updated")
     exhibit.error = 0.0
     monkeypatch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
-    monkeypatch.setattr(ekfac, "SMALL", 0)
+    monkeypatch.setattr(ekfac, "MAX_EXACT_STAGE", 0)
     (run,) = precompute([exhibit], ["t"], tmp_path, progress=False)
     assert {f"curvature/{stage}-ekfac.safetensors" for stage in run.stages} <= set(run.manifest["files"])
     monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: exhibit)

@@ -22,11 +22,11 @@ from influence.derivatives.first.watch import Watch
 from influence.derivatives.losses import checked_losses
 from influence.errors import RunError
 
-SHARD = 4096
+SHARD_EXAMPLES = 4096
 """Examples in a file."""
-LARGE = 2**28
+MAX_FLOAT32_BYTES = 2**28
 """Bytes beyond which gradients are kept in bfloat16, and wide outputs narrowed."""
-PROBES = 512
+PROBE_EXAMPLES = 512
 """Examples on which the error is measured, and from which main directions are found."""
 FORMAT = 4
 
@@ -53,7 +53,7 @@ class Gradients:
         self.objective, self.folder = objective, folder
         self.dtype = self._checked_folder()
         self.bases = self._found_bases()
-        files = [self._shard(start, advance) for start in range(0, objective.count, SHARD)]
+        files = [self._shard(start, advance) for start in range(0, objective.count, SHARD_EXAMPLES)]
         self._shards = [(_span(file), list(from_tensors(_load(file), self.bases))) for file in files]
         self.bytes = sum(file.stat().st_size for file in files)
 
@@ -68,7 +68,7 @@ class Gradients:
 
     def error(self, solved: Tensor) -> float:
         """Largest relative error |found - exact| / |exact| of a vector's products, on some examples."""
-        probes = some_of(self.objective)
+        probes = probe_subset(self.objective)
         exact = torch.cat([block for _, block in dots(self.objective, probes, self.objective.trained, solved)])
         found = self.dots(solved)[list(probes.indices)]
         lengths = exact.norm(dim=0).clamp(min=torch.finfo(exact.dtype).tiny)
@@ -93,7 +93,7 @@ class Gradients:
         if self.folder.exists() and any(self.folder.iterdir()):
             raise RunError(f"Folder {self.folder} is not empty and holds no index. Choose another folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        dtype = torch.bfloat16 if expected_bytes(self.objective) > LARGE else torch.float32
+        dtype = torch.bfloat16 if expected_bytes(self.objective) > MAX_FLOAT32_BYTES else torch.float32
         note.write_text(json.dumps(wanted | {"dtype": str(dtype).removeprefix("torch.")}))
         return dtype
 
@@ -104,13 +104,13 @@ class Gradients:
         file = self.folder / "directions.safetensors"
         if not file.is_file():
             watch = Watch(self.objective, self.objective.trained)
-            batches = self.objective.batches(some_of(self.objective))
+            batches = self.objective.batches(probe_subset(self.objective))
             _save(directions(watch.factors(batch, place.stop - place.start) for place, batch in batches), file)
         return _load(file)
 
     def _shard(self, start: int, advance: Callable[[float], None]) -> Path:
         """The file of the examples from `start` on, made unless it is there."""
-        stop = min(start + SHARD, self.objective.count)
+        stop = min(start + SHARD_EXAMPLES, self.objective.count)
         file = self.folder / f"{start:09d}-{stop:09d}.safetensors"
         if not file.is_file():
             watch, parts, starts = Watch(self.objective, self.objective.trained), [], []
@@ -127,14 +127,16 @@ class Gradients:
         return file
 
 
-def some_of(objective: Objective) -> torch.utils.data.Subset[object]:
+def probe_subset(objective: Objective) -> torch.utils.data.Subset[object]:
     """Examples from all over the data, which may be in order of length."""
-    return torch.utils.data.Subset(objective.stage.data, range(0, objective.count, max(1, objective.count // PROBES)))
+    return torch.utils.data.Subset(
+        objective.stage.data, range(0, objective.count, max(1, objective.count // PROBE_EXAMPLES))
+    )
 
 
 def expected_bytes(objective: Objective) -> float:
     """What a stage's gradients take in float32, by some examples."""
-    watch, total, some = Watch(objective, objective.trained), 0, some_of(objective)
+    watch, total, some = Watch(objective, objective.trained), 0, probe_subset(objective)
     for positions, batch in objective.batches(some):
         found = _packed(watch.factors(batch, positions.stop - positions.start), torch.float32, {})
         total += sum(tensor.nbytes for tensor in tensors_of([found], [0]).values())

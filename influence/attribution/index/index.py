@@ -26,7 +26,7 @@ from influence.progress import Progress
 from influence.study.stage import check_dataset
 from influence.study.study import Study
 
-QUERIES = 8
+PROBE_QUERIES = 8
 """Of the study, on which the error is measured."""
 
 
@@ -78,7 +78,7 @@ class Index:
             with bars.step(f"Index of {self.objective.stage.name}", total=self.objective.count) as bar:
                 self.gradients = Gradients(self.objective, Path(folder), bar.advance)
         self.bytes = self.gradients.bytes
-        some = range(min(QUERIES, len(study.queries)))
+        some = range(min(PROBE_QUERIES, len(study.queries)))
         self.error = self.gradients.error(self._solved(torch.utils.data.Subset(study.queries, some)))
 
     def query(self, queries: Any) -> Scores:

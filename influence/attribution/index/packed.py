@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from influence.attribution.products.compression import halves_pay
-from influence.derivatives.first.factors import Factor, Outer, Rows, anywhere
+from influence.derivatives.first.factors import Factor, Outer, TableRows, nonzero_columns
 
-WIDE = 512
+WIDE_OUTPUT = 512
 """Outputs at several positions beyond which they are narrowed, in an index that is not exact anyway."""
-LARGEST, DIRECTIONS = 8, 128
+LARGEST_ENTRIES, MAIN_DIRECTIONS = 8, 128
 """Entries and coordinates that are kept of a wide output."""
-ROWS = 4096
+BASIS_POSITIONS = 4096
 """Positions from which the main directions are found."""
-STEP = 8192
+POSITIONS_AT_ONCE = 8192
 """Positions that are multiplied at once: what processors' caches hold."""
-WIDTH = 16
+COLUMN_MULTIPLE = 16
 """Columns of sides are kept in multiples of it: a product with 48 of them takes less time than one with 35."""
 
 
@@ -143,7 +143,7 @@ def packed(factor: Factor, dtype: torch.dtype, basis: Tensor | None = None) -> P
         dtype: of the numbers.
         basis: main directions of a wide output, see `directions`.
     """
-    if isinstance(factor, Rows) and factor.values[0].numel() < factor.shape[1]:
+    if isinstance(factor, TableRows) and factor.values[0].numel() < factor.shape[1]:
         where, example = _occupied(factor.values[:, None])
         values = factor.values[where].to(dtype)
         return Entries(factor.index[where].int(), values, example)
@@ -173,14 +173,14 @@ def directions(batches: Iterable[Mapping[str, list[Factor]]], seed: int = 0) -> 
         torch.manual_seed(seed)
         for key, found_rows in rows.items():
             every = torch.cat(found_rows)
-            some = every[torch.randperm(len(every))[:ROWS].to(every.device)]
-            found[key] = torch.svd_lowrank(some, min(DIRECTIONS, *some.shape))[2]
+            some = every[torch.randperm(len(every))[:BASIS_POSITIONS].to(every.device)]
+            found[key] = torch.svd_lowrank(some, min(MAIN_DIRECTIONS, *some.shape))[2]
     return found
 
 
 def is_wide(factor: Factor) -> bool:
     """Whether it is of a layer with many outputs, used at several positions."""
-    return isinstance(factor, Outer) and factor.groups == 1 < factor.positions and factor.sides[0] > WIDE
+    return isinstance(factor, Outer) and factor.groups == 1 < factor.positions and factor.sides[0] > WIDE_OUTPUT
 
 
 def tensors_of(batches: Sequence[Mapping[str, list[Packed]]], starts: Sequence[int]) -> dict[str, Tensor]:
@@ -212,8 +212,8 @@ def _cut(whole: Mapping[str, Tensor], places: Tensor) -> dict[str, Tensor]:
     """Gradients or sides of pairs where any has something, and the places of what is left."""
     found = {}
     for side, what in enumerate(what for what in ("gradients", "left", "right") if what in whole):
-        empty = ~anywhere(whole[what])
-        width = 1 if what == "gradients" else WIDTH
+        empty = ~nonzero_columns(whole[what])
+        width = 1 if what == "gradients" else COLUMN_MULTIPLE
         count = math.ceil(int((~empty).sum()) / width) * width
         used = empty.int().argsort(stable=True)[:count].sort().values
         found[what], places = whole[what][..., used], places.index_select(side, used.to(places.device))
@@ -246,7 +246,7 @@ def _occupied(sides: Tensor) -> tuple[Tensor, Tensor]:
 
 def _split(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of rows (T, L): places and values of the largest entries, (T, k) each, and the rows without them."""
-    index = rows.abs().topk(LARGEST, dim=1).indices
+    index = rows.abs().topk(LARGEST_ENTRIES, dim=1).indices
     return index, rows.gather(1, index), rows.scatter(1, index, 0.0)
 
 
@@ -258,4 +258,4 @@ def _times(rows: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _parts(count: int) -> Iterator[slice]:
-    return (slice(start, start + STEP) for start in range(0, count, STEP))
+    return (slice(start, start + POSITIONS_AT_ONCE) for start in range(0, count, POSITIONS_AT_ONCE))

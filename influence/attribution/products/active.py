@@ -12,37 +12,37 @@ import math
 import torch
 from torch import Tensor
 
-from influence.derivatives.first.factors import Dense, Factor, Outer, anywhere
+from influence.derivatives.first.factors import Dense, Factor, Outer, nonzero_columns
 
-MANY = 64
+MIN_VECTORS = 64
 """Vectors from which on leaving places out pays."""
-MOST = 0.9
+MAX_SHARE_KEPT = 0.9
 """Of the places that may be left for it to pay."""
 
-Places = tuple[Tensor, ...]
+Masks = tuple[Tensor, ...]
 """Masks of each side of a parameter's gradients: of their factors (n, L) and (n, R) where it is a linear layer's, else
 of themselves, formed; empty: all of it."""
 
 
-def active(vectors: Tensor, several: list[Factor]) -> Places:
+def nonzero_masks(vectors: Tensor, several: list[Factor]) -> Masks:
     """Where these examples have anything; empty where leaving out the rest does not pay.
 
     Args:
         vectors: (Q, size), of one parameter.
         several: its factors of some examples.
     """
-    worth = len(vectors) >= MANY and vectors.device.type == "cpu"  # elsewhere a look waits for every kernel
-    places = tuple(anywhere(side) for side in _sides(several)) if worth else ()
+    worth = len(vectors) >= MIN_VECTORS and vectors.device.type == "cpu"  # elsewhere a look waits for every kernel
+    places = tuple(nonzero_columns(side) for side in _sides(several)) if worth else ()
     left = math.prod(float(mask.double().mean()) for mask in places)
-    return places if left <= MOST else ()
+    return places if left <= MAX_SHARE_KEPT else ()
 
 
-def size_of(places: Places) -> int:
+def entry_count(places: Masks) -> int:
     """How many places there are."""
     return math.prod(int(mask.sum()) for mask in places)
 
 
-def at(vectors: Tensor, places: Places) -> Tensor:
+def masked_vectors(vectors: Tensor, places: Masks) -> Tensor:
     """Vectors (Q, size) of these places only."""
     if not places:
         return vectors
@@ -50,7 +50,7 @@ def at(vectors: Tensor, places: Places) -> Tensor:
     return vectors.index_select(1, whole.nonzero().flatten())
 
 
-def there(several: list[Factor], places: Places) -> tuple[list[Factor], Places]:
+def masked_factors(several: list[Factor], places: Masks) -> tuple[list[Factor], Masks]:
     """A batch's factors of the places in which it or the first examples have anything, and these places.
 
     Args:
@@ -60,7 +60,7 @@ def there(several: list[Factor], places: Places) -> tuple[list[Factor], Places]:
     sides = _sides(several)
     if not places or len(sides) != len(places):  # of another form than the first examples'
         return several, ()
-    met = tuple(anywhere(side) | mask for side, mask in zip(sides, places, strict=True))
+    met = tuple(nonzero_columns(side) | mask for side, mask in zip(sides, places, strict=True))
     kept = [side.index_select(1, mask.nonzero().flatten()) for side, mask in zip(sides, met, strict=True)]
     factor = Outer(kept[0][:, None, None], kept[1][:, None, None]) if len(kept) == 2 else Dense(kept[0])
     known = all(torch.equal(one, other) for one, other in zip(met, places, strict=True))

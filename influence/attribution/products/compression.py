@@ -15,24 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from influence.attribution.products.active import Places, there
-from influence.attribution.products.forms import Family, Group, without_idle
+from influence.attribution.products.active import Masks, masked_factors
+from influence.attribution.products.forms import QueryFamily, QueryGroup, masked
 from influence.attribution.products.low_rank import LowRank, add_dots, dots_by_direction, low_rank
-from influence.attribution.products.narrowing import Bases, narrowed, narrowed_vectors, narrowest
+from influence.attribution.products.narrowing import Bases, projected_factors, projected_vectors, smallest_bases
 from influence.derivatives.first.factors import Factors, Outer
 
 RANKS = (4, 6, 8, 10, 12, 16, 24, 32)
-MARGIN = 0.3
+ERROR_MARGIN = 0.3
 """Share of the allowed error that may be measured: on other examples it may be larger."""
-DISORDER = 0.05
+RANK_MARGIN = 0.05
 """What the rank correlation may lack of 1, as a share of the allowed error: small scores have to keep their order."""
-GROUP = 16
+GROUP_COST = 16
 """What a group costs beside its products, in those of queries whose vectors are as they are."""
 
 
 def compressed(
     vectors: Mapping[str, Tensor], factors: Factors, count: int, error: float, directions: Bases | None = None
-) -> tuple[list[Family], dict[str, Any]]:
+) -> tuple[list[QueryFamily], dict[str, Any]]:
     """Each query's vectors in the cheapest form that `error` allows it, and what was done.
 
     Args:
@@ -48,14 +48,14 @@ def compressed(
         of how many; and the largest `error` that was measured.
     """
     every = torch.arange(len(next(iter(vectors.values()))))
-    whole = Family(every, vectors)
-    whole.places, left = without_idle(vectors, factors)
-    exact, price = Group(every, left).dots(_there(factors, whole.places), count), _price(left, {}, 0, False)
-    bases = narrowest(directions, vectors, factors, exact, error) if directions else {}
+    whole = QueryFamily(every, vectors)
+    whole.places, left = masked(vectors, factors)
+    exact, price = QueryGroup(every, left).dots(_there(factors, whole.places), count), _price(left, {}, 0, False)
+    bases = smallest_bases(directions, vectors, factors, exact, error) if directions else {}
     families, worst, rest = [], 0.0, every
     for some in (bases, {}) if bases else ({},):
         family, cut = _narrow(whole, left, rest, factors, some)
-        met, wrong = _fill(family, cut, narrowed(factors, some), exact[:, rest.to(exact.device)], error, price)
+        met, wrong = _fill(family, cut, projected_factors(factors, some), exact[:, rest.to(exact.device)], error, price)
         worst, rest = max(worst, wrong), rest[~met]
         families += [family] if family.groups else []
         if not len(rest):
@@ -69,13 +69,13 @@ def compressed(
     return families, {"forms": forms, "narrowed": widths, "error": worst}
 
 
-def _there(factors: Factors, places: Mapping[str, Places]) -> Factors:
-    return {name: there(one, places.get(name, ()))[0] for name, one in factors.items()}
+def _there(factors: Factors, places: Mapping[str, Masks]) -> Factors:
+    return {name: masked_factors(one, places.get(name, ()))[0] for name, one in factors.items()}
 
 
 def _narrow(
-    whole: Family, left: Mapping[str, Tensor], queries: Tensor, factors: Factors, bases: Bases
-) -> tuple[Family, dict[str, Tensor]]:
+    whole: QueryFamily, left: Mapping[str, Tensor], queries: Tensor, factors: Factors, bases: Bases
+) -> tuple[QueryFamily, dict[str, Tensor]]:
     """Some queries in these bases, without groups; their vectors of the places in which the factors have anything.
 
     Args:
@@ -90,15 +90,15 @@ def _narrow(
         every = len(queries) == len(whole.queries)
         return {name: one if every else one[queries] for name, one in given.items()}
 
-    turned = narrowed_vectors(some({name: whole.vectors[name] for name in bases}), bases)
-    places, cut = without_idle(turned, narrowed({name: factors[name] for name in bases}, bases))
-    family = Family(queries, some(whole.vectors) | turned, bases)
+    turned = projected_vectors(some({name: whole.vectors[name] for name in bases}), bases)
+    places, cut = masked(turned, projected_factors({name: factors[name] for name in bases}, bases))
+    family = QueryFamily(queries, some(whole.vectors) | turned, bases)
     family.places = {name: one for name, one in whole.places.items() if name not in bases} | places
     return family, some(left) | cut
 
 
 def _fill(
-    family: Family, vectors: dict[str, Tensor], factors: Factors, exact: Tensor, error: float, price: float
+    family: QueryFamily, vectors: dict[str, Tensor], factors: Factors, exact: Tensor, error: float, price: float
 ) -> tuple[Tensor, float]:
     """Give a family its groups, of the forms that are near enough; which queries these have (Q,), their largest error.
 
@@ -119,8 +119,8 @@ def _fill(
             wrong.append(torch.zeros(exact.shape[1], dtype=exact.dtype))
             continue
         apart = (found[half][rank] - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)
-        near = (apart <= MARGIN * error).nonzero().flatten()
-        near = near[_disorder(_ranks(found[half][rank][:, near]), ranks[near]) <= DISORDER * error]
+        near = (apart <= ERROR_MARGIN * error).nonzero().flatten()
+        near = near[_disorder(_ranks(found[half][rank][:, near]), ranks[near]) <= RANK_MARGIN * error]
         wrong.append(torch.full_like(apart, torch.inf).index_copy_(0, near, apart[near]).cpu())
     errors = torch.stack(wrong)
     prices = [_price(vectors, thin, *form) for form in forms]
@@ -150,7 +150,7 @@ def _chosen(near: Tensor, prices: list[float], price: float, every: bool) -> Ten
         for form in reversed(kept):
             given[near[form]] = form
         each = torch.tensor([*prices, torch.inf if every else price])[given].sum()
-        return float(each) + GROUP * price * len(given.unique()), given
+        return float(each) + GROUP_COST * price * len(given.unique()), given
 
     kept = list(range(len(prices)))
     best, chosen = assigned(kept)
@@ -175,7 +175,9 @@ def _disorder(one: Tensor, other: Tensor) -> Tensor:
     return 6 * (one - other).square().sum(1) / max(1, count * (count**2 - 1))
 
 
-def _group(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: Tensor, rank: int, half: bool) -> Group:
+def _group(
+    vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: Tensor, rank: int, half: bool
+) -> QueryGroup:
     """These queries, their vectors in this form."""
     found: dict[str, Tensor | LowRank] = {}
     for name, one in vectors.items():
@@ -185,7 +187,7 @@ def _group(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: 
             found[name] = one if len(queries) == len(one) else one[queries]
     if half:
         found = {name: one.to(torch.bfloat16) for name, one in found.items()}
-    return Group(queries, found, rank, half)
+    return QueryGroup(queries, found, rank, half)
 
 
 def _thin(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, LowRank]:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from influence.attribution.products.active import MANY
+from influence.attribution.products.active import MIN_VECTORS
 from influence.attribution.products.compression import compressed
-from influence.attribution.products.forms import Family, products, uncompressed
-from influence.attribution.products.narrowing import EXAMPLES, WORTH, main_directions
-from influence.derivatives.first.factors import CACHE, Factors
+from influence.attribution.products.forms import QueryFamily, products, uncompressed
+from influence.attribution.products.narrowing import BASIS_EXAMPLES, MIN_EXAMPLES, main_directions
+from influence.derivatives.first.factors import CORE_CACHE_BYTES, Factors
 from influence.derivatives.first.gradients import without_specks
 from influence.derivatives.first.watch import Watch
 from influence.derivatives.kernels.max_pooling import FastPooling
@@ -53,7 +53,7 @@ def dots(
     if error:
         families, objective.compression = _compressed(watch, data, vectors, error)
     else:
-        worth = len(next(iter(vectors.values()))) >= MANY and len(data) >= WORTH
+        worth = len(next(iter(vectors.values()))) >= MIN_VECTORS and len(data) >= MIN_EXAMPLES
         families = [uncompressed(vectors, next(_some(watch, data, 0, objective.batch_size))[0] if worth else None)]
     for positions, batch in objective.batches(data, start):
         count = positions.stop - positions.start
@@ -62,15 +62,15 @@ def dots(
 
 def _compressed(
     watch: Watch, data: Any, vectors: Mapping[str, Tensor], error: float
-) -> tuple[list[Family], dict[str, Any]]:
+) -> tuple[list[QueryFamily], dict[str, Any]]:
     """As `compression.compressed`, of vectors (Q, size) by parameter, by examples from all over the data.
 
     They are the same ones wherever a pass begins: one that is taken up again must do as the first did.
     """
     directions = None
-    if len(data) >= WORTH:
+    if len(data) >= MIN_EXAMPLES:
         queries = len(next(iter(vectors.values())))
-        directions = main_directions((factors for factors, _ in _some(watch, data, 1, EXAMPLES)), queries)
+        directions = main_directions((factors for factors, _ in _some(watch, data, 1, BASIS_EXAMPLES)), queries)
     return compressed(vectors, *next(_some(watch, data, 0, watch.objective.batch_size)), error, directions)
 
 
@@ -85,7 +85,7 @@ def by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[
     """The vectors' parts (Q, size), each in a place of its own, as most products would copy them to."""
     some = vectors.to(objective.device, objective.sum_dtype)
     found = {name: some.new_empty(len(some), where.stop - where.start) for name, where in layout.slices.items()}
-    step = max(1, CACHE // (some.element_size() * layout.size))
+    step = max(1, CORE_CACHE_BYTES // (some.element_size() * layout.size))
     for start in range(0, len(some), step):
         rows = slice(start, start + step)
         clean = without_specks(some[rows])

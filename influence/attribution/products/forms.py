@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from influence.attribution.products.active import Places, active, at, size_of, there
+from influence.attribution.products.active import Masks, entry_count, masked_factors, masked_vectors, nonzero_masks
 from influence.attribution.products.low_rank import LowRank, add_dots
-from influence.attribution.products.narrowing import Bases, narrowed
+from influence.attribution.products.narrowing import Bases, projected_factors
 from influence.derivatives.first.factors import Factors
 from influence.derivatives.objective import BUDGET
 
 
 @dataclass
-class Group:
+class QueryGroup:
     """Queries whose vectors have one form.
 
     Attributes:
@@ -46,7 +46,7 @@ class Group:
 
 
 @dataclass
-class Family:
+class QueryFamily:
     """Groups for which the examples' factors are made ready once.
 
     Attributes:
@@ -60,46 +60,46 @@ class Family:
     queries: Tensor
     vectors: Mapping[str, Tensor]
     bases: Bases = field(default_factory=dict)
-    places: Mapping[str, Places] = field(default_factory=dict)
-    groups: list[Group] = field(default_factory=list)
+    places: Mapping[str, Masks] = field(default_factory=dict)
+    groups: list[QueryGroup] = field(default_factory=list)
 
     def dots(self, factors: Factors, count: int) -> tuple[Tensor, Tensor]:
         """Of `count` examples: the queries (q,) and their dot products (count, q)."""
-        ready, elsewhere = dict(narrowed(factors, self.bases)), dict[str, Places]()
+        ready, elsewhere = dict(projected_factors(factors, self.bases)), dict[str, Masks]()
         for name in self.places.keys() & ready.keys():
-            ready[name], met = there(ready[name], self.places[name])
+            ready[name], met = masked_factors(ready[name], self.places[name])
             if met is not self.places[name]:
                 elsewhere[name] = met
         found = []
         for group in self.groups:
-            others = {name: at(self.vectors[name][group.queries], met) for name, met in elsewhere.items()}
+            others = {name: masked_vectors(self.vectors[name][group.queries], met) for name, met in elsewhere.items()}
             found.append(group.dots(ready, count, others))
         return torch.cat([self.queries[group.queries] for group in self.groups]), torch.cat(found, dim=1)
 
 
-def without_idle(vectors: Mapping[str, Tensor], factors: Factors) -> tuple[dict[str, Places], dict[str, Tensor]]:
+def masked(vectors: Mapping[str, Tensor], factors: Factors) -> tuple[dict[str, Masks], dict[str, Tensor]]:
     """Where these examples have anything, of the parameters of which much may be left out; the vectors of what is left.
 
     These are held beside the whole ones, so there is a bound on them.
     """
     room, kept = BUDGET, {}
     for name, several in factors.items():
-        places = active(vectors[name], several)
-        taken = len(vectors[name]) * size_of(places) * vectors[name].element_size()
+        places = nonzero_masks(vectors[name], several)
+        taken = len(vectors[name]) * entry_count(places) * vectors[name].element_size()
         if places and taken <= room:
             kept[name] = places
             room -= taken
-    return kept, {name: at(one, kept.get(name, ())) for name, one in vectors.items()}
+    return kept, {name: masked_vectors(one, kept.get(name, ())) for name, one in vectors.items()}
 
 
-def uncompressed(vectors: Mapping[str, Tensor], factors: Factors | None = None) -> Family:
+def uncompressed(vectors: Mapping[str, Tensor], factors: Factors | None = None) -> QueryFamily:
     """All queries, their vectors (Q, size) by parameter as they are, but for places in which `factors` have nothing."""
-    places, left = without_idle(vectors, factors or {})
+    places, left = masked(vectors, factors or {})
     every = torch.arange(len(next(iter(vectors.values()))))
-    return Family(every, vectors, places=places, groups=[Group(every, left)])
+    return QueryFamily(every, vectors, places=places, groups=[QueryGroup(every, left)])
 
 
-def products(families: list[Family], factors: Factors, count: int) -> Tensor:
+def products(families: list[QueryFamily], factors: Factors, count: int) -> Tensor:
     """Dot products of `count` examples' gradients with all queries' vectors, (count, Q)."""
     if len(families) == 1 and len(families[0].groups) == 1:
         return families[0].dots(factors, count)[1]

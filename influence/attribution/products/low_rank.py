@@ -9,7 +9,7 @@ from torch import Tensor
 
 from influence.derivatives.first.factors import Factor, Outer, add_sum_of_dots
 
-OVERSAMPLED = 4
+EXTRA_DIRECTIONS = 4
 """Random directions beyond the rank that the range is looked for in."""
 
 
@@ -39,7 +39,7 @@ def low_rank(matrices: Tensor, rank: int) -> LowRank:
     """The leading `rank` directions of (Q, L, R), by a seeded range finder (Halko et al. 2011)."""
     short = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     generator = torch.Generator().manual_seed(0)
-    width = min(rank + OVERSAMPLED, short.shape[1])
+    width = min(rank + EXTRA_DIRECTIONS, short.shape[1])
     span = short @ torch.randn(short.shape[2], width, generator=generator).to(short)
     span = short @ (short.mT @ torch.linalg.qr(span)[0])
     span = torch.linalg.qr(span)[0]

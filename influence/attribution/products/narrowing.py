@@ -11,25 +11,25 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, anywhere, summed
+from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, nonzero_columns, summed_gradients
 
-WIDEST = 2048
+MAX_INPUTS = 2048
 """Inputs of a layer up to which their main directions are found."""
-EXAMPLES = 1024
+BASIS_EXAMPLES = 1024
 """From which they are found."""
-WORTH = 4 * EXAMPLES
+MIN_EXAMPLES = 4 * BASIS_EXAMPLES
 """Examples to be scored from which on this pays."""
-DRAWS = 4
+RANDOM_MIXES = 4
 """Random combinations of an example's gradient along the outputs, whose directions stand for all."""
-SAMPLE = 64
+SAMPLED_VECTORS = 64
 """Vectors by which the number of directions is chosen."""
-OUTSIDE = 0.03
+MAX_SHARE_OUTSIDE = 0.03
 """Share of these that may need more, and then stay as they are."""
-STEPS = 8
+RANK_STEPS = 8
 """Numbers of directions that are tried: eighths of all."""
-MOST = 0.75
+MAX_RANK_SHARE = 0.75
 """Of the inputs in which examples have anything, as many directions may be left for narrowing to pay."""
-SHARE = 0.1
+ERROR_SHARE = 0.1
 """Of the allowed error that leaving the other directions out of one layer may make."""
 
 Bases = Mapping[str, Tensor]
@@ -49,7 +49,7 @@ def main_directions(batches: Iterable[Factors], queries: int) -> dict[str, Tenso
             if _pays(several, queries):
                 (one,) = several
                 assert isinstance(one, Outer)
-                mixed = one.left[:, 0] @ torch.randn(one.sides[0], DRAWS, generator=generator).to(one.left)
+                mixed = one.left[:, 0] @ torch.randn(one.sides[0], RANDOM_MIXES, generator=generator).to(one.left)
                 rows = (mixed.mT @ one.right[:, 0]).flatten(0, 1)
                 moments[name] = moments.get(name, 0) + rows.T @ rows
         if not moments:
@@ -57,7 +57,7 @@ def main_directions(batches: Iterable[Factors], queries: int) -> dict[str, Tenso
     return {name: torch.linalg.eigh(moment)[1].flip(1) for name, moment in moments.items()}
 
 
-def narrowest(
+def smallest_bases(
     directions: Bases, vectors: Mapping[str, Tensor], factors: Factors, exact: Tensor, error: float
 ) -> dict[str, Tensor]:
     """As few of each layer's directions as the error allows: bases (R, r), none where most would be needed.
@@ -69,32 +69,32 @@ def narrowest(
         exact: their products with the vectors, (n, Q).
         error: as in `compressed`.
     """
-    some = torch.arange(0, exact.shape[1], max(1, exact.shape[1] // SAMPLE), device=exact.device)
-    allowed = SHARE * error * exact[:, some].norm(dim=0)
+    some = torch.arange(0, exact.shape[1], max(1, exact.shape[1] // SAMPLED_VECTORS), device=exact.device)
+    allowed = ERROR_SHARE * error * exact[:, some].norm(dim=0)
     found = {}
     for name, basis in directions.items():
         if name not in factors:
             continue
         turned = _turned(vectors[name][some], basis)
         left, width = torch.zeros_like(exact[:, some]), len(basis)
-        step = -(-width // STEPS)
+        step = -(-width // RANK_STEPS)
         while width > step:
             part = slice(width - step, width)
             _narrow(factors[name], basis[:, part]).add_dots(left, turned[..., part].flatten(1))
-            if float((left.norm(dim=0) > allowed).double().mean()) > OUTSIDE:
+            if float((left.norm(dim=0) > allowed).double().mean()) > MAX_SHARE_OUTSIDE:
                 break
             width -= step
-        if width <= MOST * _inputs(factors[name]):
+        if width <= MAX_RANK_SHARE * _inputs(factors[name]):
             found[name] = basis[:, :width].contiguous()
     return found
 
 
-def narrowed(factors: Factors, bases: Bases) -> Factors:
+def projected_factors(factors: Factors, bases: Bases) -> Factors:
     """The gradients in these bases, where there is one."""
     return {name: [_narrow(each, bases[name])] if name in bases else each for name, each in factors.items()}
 
 
-def narrowed_vectors(vectors: Mapping[str, Tensor], bases: Bases) -> dict[str, Tensor]:
+def projected_vectors(vectors: Mapping[str, Tensor], bases: Bases) -> dict[str, Tensor]:
     """Vectors (Q, size) by parameter in these bases, where there is one."""
     return {name: _turned(each, bases[name]).flatten(1) if name in bases else each for name, each in vectors.items()}
 
@@ -104,21 +104,21 @@ def _pays(several: list[Factor], queries: int) -> bool:
     one = several[0]
     if len(several) > 1 or not isinstance(one, Outer) or one.groups > 1:
         return False
-    return one.sides[1] <= min(queries, WIDEST) and (one.positions == 1 or one.fits)
+    return one.sides[1] <= min(queries, MAX_INPUTS) and (one.positions == 1 or one.fits)
 
 
 def _narrow(several: list[Factor], basis: Tensor) -> Factor:
     one = several[0]
     if len(several) == 1 and isinstance(one, Outer) and one.groups == one.positions == 1:
         return Outer(one.left, one.right @ basis)
-    return Dense(_turned(summed(several), basis))
+    return Dense(_turned(summed_gradients(several), basis))
 
 
 def _inputs(several: list[Factor]) -> int:
     """In how many inputs of a layer these examples have anything: the others are left out anyway (`active.py`)."""
     one = several[0]
     assert isinstance(one, Outer)
-    return int(anywhere(one.right).sum())
+    return int(nonzero_columns(one.right).sum())
 
 
 def _turned(rows: Tensor, basis: Tensor) -> Tensor:

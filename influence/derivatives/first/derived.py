@@ -30,9 +30,9 @@ class Derived:
         self.func, self.rebuild, self.behind = func, rebuild, behind
         self.leaves = [_wide(leaf) for leaf in leaves]
         # A parameter's leaf by name, of all that is behind this tensor.
-        self.roots: dict[str, Tensor] = {}
+        self.parameters: dict[str, Tensor] = {}
         for leaf, source in zip(self.leaves, behind, strict=True):
-            self.roots |= source.roots if isinstance(source, Derived) else {source: leaf} if source else {}
+            self.parameters |= source.parameters if isinstance(source, Derived) else {source: leaf} if source else {}
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
         """With another value of the parameter called `name`."""
@@ -40,14 +40,14 @@ class Derived:
         for i, source in enumerate(self.behind):
             if source == name:
                 leaves[i] = value
-            elif isinstance(source, Derived) and name in source.roots:
+            elif isinstance(source, Derived) and name in source.parameters:
                 leaves[i] = source(name, value)
         args, kwargs = self.rebuild(leaves)
         return self.func(*args, **kwargs)
 
     def carried(self, factor: Factor) -> list[tuple[str, Factor]]:
         """The parameters' factors, from that of this tensor."""
-        return [(name, Carried(factor, partial(self, name), point)) for name, point in self.roots.items()]
+        return [(name, Carried(factor, partial(self, name), point)) for name, point in self.parameters.items()]
 
 
 def _wide(leaf: Any) -> Any:

@@ -14,11 +14,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-CHUNK = 2**25
+CHUNK_BYTES = 2**25
 """Bytes of an intermediate result: what a processor's cache holds a good part of, and small on any device."""
 
 
-CACHE = 2**21
+CORE_CACHE_BYTES = 2**21
 """Bytes of what is made and used up at once: what a processor core's own cache holds."""
 
 
@@ -58,7 +58,7 @@ Factors = Mapping[str, list[Factor]]
 """parameter -> factors of a batch's gradients, to be added."""
 
 
-def anywhere(side: Tensor) -> Tensor:
+def nonzero_columns(side: Tensor) -> Tensor:
     """In which places of the last dimension, (..., C), there is anything: a mask (C,)."""
     rows = side.flatten(0, -2)
     return (rows.amax(0) != 0) | (rows.amin(0) != 0) if len(rows) else rows.any(0)
@@ -82,13 +82,13 @@ def add_sum_of_dots(scores: Tensor, several: list[Factor], vectors: Tensor) -> N
             factor.add_dots(scores, vectors)
         return
     count, size = several[0].shape
-    rows = max(1, CHUNK // (scores.element_size() * size))
+    rows = max(1, CHUNK_BYTES // (scores.element_size() * size))
     for start in range(0, count, rows):
         part = slice(start, start + rows)
-        _add_product(scores[part], summed([factor[part] for factor in several]), vectors)
+        _add_product(scores[part], summed_gradients([factor[part] for factor in several]), vectors)
 
 
-def summed(several: list[Factor]) -> Tensor:
+def summed_gradients(several: list[Factor]) -> Tensor:
     """Gradients (n, size) of a parameter that is used several times."""
     formed = several[0].gradients()
     for factor in several[1:]:
@@ -158,7 +158,7 @@ class Outer(Factor):
     @property
     def fits(self) -> bool:
         """Whether the gradients may be formed at once."""
-        return self.left.element_size() * math.prod(self.shape) <= CHUNK
+        return self.left.element_size() * math.prod(self.shape) <= CHUNK_BYTES
 
     @cached_property
     def formed(self) -> Tensor:
@@ -179,7 +179,7 @@ class Outer(Factor):
         if self.fits:
             _add_product(scores, self.formed, vectors)
             return
-        rows = max(1, CHUNK // (self.left.element_size() * self.shape[1]))
+        rows = max(1, CHUNK_BYTES // (self.left.element_size() * self.shape[1]))
         for start in range(0, len(scores), rows):
             part = slice(start, start + rows)
             _add_product(scores[part], self[part].gradients(), vectors)
@@ -188,7 +188,7 @@ class Outer(Factor):
         """Left' V right: the longer side by one matrix product, the shorter by a sum."""
         left, right = self.left[:, 0, 0].T, self.right[:, 0, 0].T
         matrices = vectors.reshape(len(vectors), *self.sides)
-        step = max(1, CACHE // (left.element_size() * len(scores) * min(self.sides)))
+        step = max(1, CORE_CACHE_BYTES // (left.element_size() * len(scores) * min(self.sides)))
         for part in range(0, len(vectors), step):
             some = matrices[part : part + step]
             if self.sides[0] > self.sides[1]:
@@ -220,13 +220,13 @@ class Outer(Factor):
         """Outer products of a few rows at a time, each used for all queries while it is at hand."""
         left, right = self.left[:, 0, 0], self.right[:, 0, 0]
         width = self.sides[1]
-        step = max(1, CHUNK // 4 // (right.element_size() * right.numel()))
+        step = max(1, CHUNK_BYTES // 4 // (right.element_size() * right.numel()))
         for start in range(0, self.sides[0], step):
             block = (left[:, start : start + step, None] * right[:, None, :]).flatten(1)
             _add_product(scores, block, vectors[:, start * width : start * width + block.shape[1]])
 
 
-class Swept(Outer):
+class PatchOuter(Outer):
     """An `Outer` whose right side is made of something smaller, some examples at a time: a convolution's.
 
     Args:
@@ -245,12 +245,12 @@ class Swept(Outer):
     def right(self) -> Tensor:  # type: ignore[override]
         return self.unroll(self.source)
 
-    def __getitem__(self, examples: slice | list[int]) -> Swept:
-        return Swept(self.left[examples], self.source[examples], self.sides[1], self.unroll)
+    def __getitem__(self, examples: slice | list[int]) -> PatchOuter:
+        return PatchOuter(self.left[examples], self.source[examples], self.sides[1], self.unroll)
 
     def gradients(self) -> Tensor:
         found = self.left.new_empty(len(self.left), self.groups, *self.sides)
-        step = max(1, CACHE // (self.left.element_size() * self.groups * self.positions * self.sides[1]))
+        step = max(1, CORE_CACHE_BYTES // (self.left.element_size() * self.groups * self.positions * self.sides[1]))
         for start in range(0, len(found), step):
             part = slice(start, start + step)
             right = self.unroll(self.source[part])
@@ -258,7 +258,7 @@ class Swept(Outer):
         return found.flatten(1)
 
 
-class Rows(Factor):
+class TableRows(Factor):
     """gradient[n] has `values[n, p]` added to row `index[n, p]` of the parameter: an embedding's.
 
     Args:
@@ -274,8 +274,8 @@ class Rows(Factor):
     def shape(self) -> tuple[int, int]:
         return len(self.index), self.count * self.values.shape[2]
 
-    def __getitem__(self, examples: slice | list[int]) -> Rows:
-        return Rows(self.index[examples], self.values[examples], self.count)
+    def __getitem__(self, examples: slice | list[int]) -> TableRows:
+        return TableRows(self.index[examples], self.values[examples], self.count)
 
     def gradients(self) -> Tensor:
         n, positions, width = self.values.shape
@@ -292,13 +292,16 @@ class Rows(Factor):
         width = self.values.shape[2]
         tables = vectors.unflatten(1, (self.count, width))
         used, places = self.index.unique(return_inverse=True)
-        step = max(1, CHUNK // (self.values.element_size() * max(self.values.numel(), len(used) * width)))
+        step = max(1, CHUNK_BYTES // (self.values.element_size() * max(self.values.numel(), len(used) * width)))
         for part in range(0, len(vectors), step):
             rows = tables[part : part + step, used]  # (q, used, E)
-            if len(used) * len(scores) <= CHUNK // self.values.element_size() and len(vectors) > self.values.shape[1]:
+            if (
+                len(used) * len(scores) <= CHUNK_BYTES // self.values.element_size()
+                and len(vectors) > self.values.shape[1]
+            ):
                 # Many queries: sum the positions of a word first, then one product over the words that occur.
-                summed = self.values.new_zeros(len(scores), len(used), width)
-                summed.scatter_add_(1, places[:, :, None].expand_as(self.values), self.values)
-                _add_product(scores[:, part : part + step], summed.flatten(1), rows.flatten(1))
+                by_word = self.values.new_zeros(len(scores), len(used), width)
+                by_word.scatter_add_(1, places[:, :, None].expand_as(self.values), self.values)
+                _add_product(scores[:, part : part + step], by_word.flatten(1), rows.flatten(1))
             else:
                 scores[:, part : part + step] += torch.einsum("npe,qnpe->nq", self.values.to(rows), rows[:, places])

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from influence.derivatives.first.derived import Derived
 from influence.derivatives.first.factors import Factor
 from influence.derivatives.first.layers import RULES, Use, shared
-from influence.derivatives.first.layers.attention import attention, opened
+from influence.derivatives.first.layers.attention import attention, bound_arguments
 from influence.derivatives.kernels.max_pooling import FastPooling
 
 LAYOUTS = ("first", "second", "shared")
@@ -122,7 +122,7 @@ class Tape(TorchFunctionMode):
         if not touched:
             return self._untouched(func(*args, **kwargs), func, args, tensors)
         if func is multi_head_attention_forward:
-            given = opened(self.name, args, kwargs)
+            given = bound_arguments(self.name, args, kwargs)
             if given is not None:
                 with self:
                     return attention(given)
@@ -139,7 +139,7 @@ class Tape(TorchFunctionMode):
             return self._record(use, output)
         # Neither its shape or type nor the parameter itself, as `to` may give it back.
         if any(isinstance(leaf, Tensor) and self.name(leaf) is None for leaf in pytree.tree_leaves(output)):
-            self.foreign |= self.roots(touched)
+            self.foreign |= self.parameters_behind(touched)
         return output
 
     def _untouched(self, output: Any, func: Any, args: Any, tensors: list[Tensor]) -> Any:
@@ -153,9 +153,9 @@ class Tape(TorchFunctionMode):
         """Of a watched parameter, or of what is derived from some; None for any other tensor."""
         return self.names.get(id(tensor))
 
-    def roots(self, names: Iterable[str]) -> set[str]:
+    def parameters_behind(self, names: Iterable[str]) -> set[str]:
         """The parameters of these names or behind them."""
-        return {root for name in names for root in (self.derived[name].roots if name in self.derived else (name,))}
+        return {root for name in names for root in (self.derived[name].parameters if name in self.derived else (name,))}
 
     def _derive(self, output: Tensor, func: Any, leaves: list[Any], rebuild: Callable[[list[Any]], Any]) -> None:
         if id(output) in self.names:
@@ -178,7 +178,7 @@ class Tape(TorchFunctionMode):
         edge = get_gradient_edge(output)
         if self.careful:
             use.keep_copies()
-        versions = [(t, t._version) for t in use.kept()]
+        versions = [(t, t._version) for t in use.kept_tensors()]
         self.calls.append(Call(key, use, edge, output.shape, output.dtype, layout, versions))
         return output
 
@@ -209,7 +209,7 @@ class Tape(TorchFunctionMode):
         Raises:
             ChangedInPlaceError: the forward pass must be repeated with `careful`.
         """
-        live = [call for call in self.calls if not self.foreign.issuperset(self.roots(call.use.names))]
+        live = [call for call in self.calls if not self.foreign.issuperset(self.parameters_behind(call.use.names))]
         pairs = [(o, None if sides is None else sides[i]) for i, o in enumerate(outputs) if o.requires_grad]
         if not live or not pairs:
             return {}
@@ -224,7 +224,7 @@ class Tape(TorchFunctionMode):
                 continue
             factors = call.factors(gradient, self.count)
             if factors is None:
-                self.unsure |= self.roots(call.use.names)
+                self.unsure |= self.parameters_behind(call.use.names)
                 continue
             for name, factor in factors:
                 carried = self.derived[name].carried(factor) if name in self.derived else [(name, factor)]

@@ -117,7 +117,7 @@ class Watch:
             if not wrong:
                 break
             layouts, self.layouts = self.layouts, dict(self.layouts)
-            self.layouts |= {c.key: layout for c in tape.calls if wrong & tape.roots(c.use.names)}
+            self.layouts |= {c.key: layout for c in tape.calls if wrong & tape.parameters_behind(c.use.names)}
             try:
                 found, tape = self._taped(batch, count)
                 wrong = self._differing(found, expected, weights, tape.epsilon) | tape.unsure

@@ -13,7 +13,7 @@ from torch import Tensor
 from influence.derivatives.first.factors import Factors
 from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import Objective, plain_kernels
-from influence.derivatives.second.outputs import differentiable, draw
+from influence.derivatives.second.outputs import differentiable, random_directions
 
 
 class Fisher:
@@ -35,7 +35,7 @@ class Fisher:
             count = positions.stop - positions.start
             with plain_kernels():
                 outputs, tape = self.watch.recorded(batch, count)
-                sides = draw(self.objective, outputs, batch, count, self.generator)
+                sides = random_directions(self.objective, outputs, batch, count, self.generator)
                 found: Factors = tape.backward(differentiable(self.objective, outputs)[0], sides)
             if self.watch.foreign or tape.foreign or tape.unsure:
                 found = self._apart.factors((batch, sides), count)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from influence.derivatives.first.factors import anywhere
+from influence.derivatives.first.factors import nonzero_columns
 from influence.derivatives.objective import BUDGET, Objective
 from influence.derivatives.second.products import basis, ggn_product
-from influence.derivatives.second.rows import MEMORY, Block, alike, blocks
+from influence.derivatives.second.rows import MAX_ROW_BYTES, BatchRows, batch_rows, same_layout
 
-IDLE = 0.1
+MIN_IDLE_SHARE = 0.1
 """Share of the parameters from which on it pays to leave out those that no row has anything in."""
 
 
@@ -26,12 +26,12 @@ class GaussNewton:
         places: of the parameters that the kept rows are over, in their order, (S,); None where these are all.
     """
 
-    def __init__(self, objective: Objective, memory: int = MEMORY):
+    def __init__(self, objective: Objective, memory: int = MAX_ROW_BYTES):
         self.objective = objective
         self.places: Tensor | None = None
-        self.kept: list[Block] | None = []
+        self.kept: list[BatchRows] | None = []
         room = memory
-        for block in blocks(objective, memory):
+        for block in batch_rows(objective, memory):
             if block is None or block.nbytes > room:
                 self.kept = None
                 return
@@ -50,9 +50,9 @@ class GaussNewton:
         total = (total / self.objective.count).to(vectors.dtype)
         return total if self.places is None else torch.zeros_like(vectors).index_copy_(1, self.places, total)
 
-    def _leave_out_idle(self, kept: list[Block]) -> None:
-        used = Used(kept) if alike(kept) else None
-        if used and len(used.places) < (1 - IDLE) * self.objective.trained.size:
+    def _leave_out_idle(self, kept: list[BatchRows]) -> None:
+        used = Used(kept) if same_layout(kept) else None
+        if used and len(used.places) < (1 - MIN_IDLE_SHARE) * self.objective.trained.size:
             self.places = used.places
             for number, block in enumerate(kept):  # one after the other: all twice may not fit
                 kept[number] = used.of(block)
@@ -68,11 +68,11 @@ class Used:
         places: in the whole vector, (S,), in the order of the blocks that `of` makes.
     """
 
-    def __init__(self, blocks: list[Block]):
-        one = blocks[0]
-        self._columns = _anywhere([block.formed for block in blocks])
+    def __init__(self, batches: list[BatchRows]):
+        one = batches[0]
+        self._columns = _anywhere([rows.formed for rows in batches])
         self._sides = {
-            place: tuple(_anywhere([block.pairs[place][side] for block in blocks]) for side in (0, 1))
+            place: tuple(_anywhere([rows.pairs[place][side] for rows in batches]) for side in (0, 1))
             for place in one.pairs
         }
         every = [place for s in one.slices for place in range(s.start, s.stop)]
@@ -82,7 +82,7 @@ class Used:
             found.append((place[0] + width * outputs[:, None] + inputs).flatten())
         self.places = torch.cat(found)
 
-    def of(self, block: Block) -> Block:
+    def of(self, block: BatchRows) -> BatchRows:
         """The block's rows over these parameters."""
         place = len(self._columns)
         slices, pairs = [slice(0, place)] if place else [], {}
@@ -91,19 +91,19 @@ class Used:
             stop = place + len(inputs) * len(outputs)
             pairs[place, stop] = a[:, inputs], d[..., outputs]
             place = stop
-        return Block(block.count, block.formed[:, self._columns], slices, pairs)
+        return BatchRows(block.count, block.formed[:, self._columns], slices, pairs)
 
 
 def _anywhere(sides: list[Tensor]) -> Tensor:
     """Which places of the last dimension have anything in any of them."""
-    return torch.stack([anywhere(side) for side in sides]).any(0).nonzero().flatten()
+    return torch.stack([nonzero_columns(side) for side in sides]).any(0).nonzero().flatten()
 
 
 def ggn(objective: Objective) -> Tensor:
     """The dense generalised Gauss-Newton matrix (T, T) of the mean loss, in float64."""
     size = objective.trained.size
     total = torch.zeros(size, size, dtype=torch.float64, device=objective.device)
-    for block in blocks(objective):
+    for block in batch_rows(objective):
         if block is None:
             return ggn_product(objective, basis(objective)).double()
         dense = block.dense(size)

@@ -14,7 +14,7 @@ from influence.derivatives.autograd_limits import refuse_once_differentiable
 from influence.derivatives.objective import Objective
 from influence.errors import LossError
 
-WIDEST = 128
+MAX_OUTPUTS = 128
 """Output numbers of an example up to which their curvature is decomposed."""
 
 
@@ -45,7 +45,7 @@ def differentiable(objective: Objective, outputs: Any) -> tuple[list[Tensor], Ca
     return [values[i] for i in real], rebuild
 
 
-def roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterator[list[Tensor]] | None:
+def hessian_roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterator[list[Tensor]] | None:
     """Vectors r_k of the outputs' shapes with sum_k r_k r_k' = d2 loss / d outputs2 in every example, largest first.
 
     None where there is no such decomposition: outputs that are not (B, ...), too many of them, or a loss that is not
@@ -63,7 +63,7 @@ def roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterato
             return None
         used = [i for i, s in enumerate(slopes) if s is not None]
         width = sum(points[i].numel() // count for i in used)
-        if not 0 < width <= WIDEST:
+        if not 0 < width <= MAX_OUTPUTS:
             return None
         slope = torch.cat([s.reshape(count, -1) for s in slopes if s is not None], dim=1)
         if not slope.requires_grad:  # linear in the outputs
@@ -119,14 +119,16 @@ def _like(row: Tensor, points: list[Tensor], used: list[int]) -> list[Tensor]:
     return [next(parts).to(p).view_as(p) if i in used else torch.zeros_like(p) for i, p in enumerate(points)]
 
 
-def draw(objective: Objective, outputs: Any, batch: Any, count: int, generator: torch.Generator) -> list[Tensor]:
+def random_directions(
+    objective: Objective, outputs: Any, batch: Any, count: int, generator: torch.Generator
+) -> list[Tensor]:
     """Random s of the outputs' shapes with E[s s'] = d2 loss / d outputs2 in every example.
 
     Random signs of the curvature's roots where there are few outputs; labels drawn from the model where the loss is
     a cross-entropy over many (Martens & Grosse 2015); where it is neither, the loss's own gradient (the empirical
     Fisher), which is noted.
     """
-    directions = roots(objective, outputs, batch, count)
+    directions = hessian_roots(objective, outputs, batch, count)
     leaves, rebuild = differentiable(objective, outputs)
     if directions is not None:
         total = [torch.zeros_like(leaf) for leaf in leaves]
@@ -135,7 +137,7 @@ def draw(objective: Objective, outputs: Any, batch: Any, count: int, generator: 
             for whole, part in zip(total, direction, strict=True):
                 whole += part * signs.to(part).view(-1, *[1] * (part.dim() - 1))
         return total
-    drawn = _drawn_labels(objective, leaves, rebuild, batch, generator)
+    drawn = _sampled_label_directions(objective, leaves, rebuild, batch, generator)
     if drawn is not None:
         return drawn
     objective.notes.add(
@@ -148,7 +150,7 @@ def draw(objective: Objective, outputs: Any, batch: Any, count: int, generator: 
     return [torch.zeros_like(p) if s is None else s for p, s in zip(points, slopes, strict=True)]
 
 
-def _drawn_labels(
+def _sampled_label_directions(
     objective: Objective, leaves: list[Tensor], rebuild: Callable[[Any], Any], batch: Any, generator: torch.Generator
 ) -> list[Tensor] | None:
     """sqrt(w) (p - label drawn from p) at every position, w the position's weight in the loss; None if it is another.

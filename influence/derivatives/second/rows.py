@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from influence.derivatives.first.factors import CACHE, Dense, Factor, Factors, Outer, summed
+from influence.derivatives.first.factors import CORE_CACHE_BYTES, Dense, Factor, Factors, Outer, summed_gradients
 from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import Objective, plain_kernels
-from influence.derivatives.second.outputs import differentiable, roots
+from influence.derivatives.second.outputs import differentiable, hessian_roots
 
-MEMORY = 2**32
+MAX_ROW_BYTES = 2**32
 """Bytes that kept rows may take."""
 
 
 @dataclass
-class Block:
+class BatchRows:
     """The rows of a batch of n examples with K rows each.
 
     Attributes:
@@ -42,10 +42,10 @@ class Block:
     def nbytes(self) -> int:
         return self.formed.nbytes + sum(a.nbytes + d.nbytes for a, d in self.pairs.values())
 
-    def to(self, dtype: torch.dtype) -> Block:
+    def to(self, dtype: torch.dtype) -> BatchRows:
         """In another precision."""
         pairs = {place: (a.to(dtype), d.to(dtype)) for place, (a, d) in self.pairs.items()}
-        return Block(self.count, self.formed.to(dtype), self.slices, pairs)
+        return BatchRows(self.count, self.formed.to(dtype), self.slices, pairs)
 
     def add_product(self, total: Tensor, vectors: Tensor) -> None:
         """Add B'B V to `total`, both (Q, T)."""
@@ -90,7 +90,7 @@ class Block:
             return
         small = self._small(vectors)
         back = torch.zeros_like(small)
-        step = max(1, CACHE // (self.formed.element_size() * self.formed.shape[1]))
+        step = max(1, CORE_CACHE_BYTES // (self.formed.element_size() * self.formed.shape[1]))
         for rows, part in zip(self.formed.split(step), along.split(step), strict=True):
             part.addmm_(rows, small.T)
             back.addmm_(part.T, rows)
@@ -107,29 +107,29 @@ class Block:
         return found
 
 
-def blocks(objective: Objective, room: int = MEMORY) -> Iterator[Block | None]:
+def batch_rows(objective: Objective, room: int = MAX_ROW_BYTES) -> Iterator[BatchRows | None]:
     """The rows batch by batch; None, and no more, where a batch's take more than `room` or cannot be had."""
     watch = Watch(objective, objective.trained)
     for positions, batch in objective.batches(objective.stage.data):
-        block = block_of(watch, batch, positions.stop - positions.start, room)
+        block = rows_of_batch(watch, batch, positions.stop - positions.start, room)
         yield block
         if block is None:
             return
 
 
-def alike(blocks: Sequence[Block]) -> bool:
-    """Whether there are some, and all are laid out alike."""
-    return len({(tuple(b.pairs), tuple((s.start, s.stop) for s in b.slices)) for b in blocks}) == 1
+def same_layout(batches: Sequence[BatchRows]) -> bool:
+    """Whether the list is not empty and all batches have the same `slices` and `pairs`."""
+    return len({(tuple(b.pairs), tuple((s.start, s.stop) for s in b.slices)) for b in batches}) == 1
 
 
-def block_of(watch: Watch, batch: object, count: int, room: int) -> Block | None:
+def rows_of_batch(watch: Watch, batch: object, count: int, room: int) -> BatchRows | None:
     """The rows of one batch; None if they take more than `room` bytes or cannot be had example by example."""
     objective, layout = watch.objective, watch.objective.trained
     with plain_kernels():
         outputs, tape = watch.recorded(batch, count)
         if watch.foreign or tape.foreign:
             return None
-        directions = roots(objective, outputs, batch, count)
+        directions = hessian_roots(objective, outputs, batch, count)
         if directions is None:
             return None
         leaves, rows, taken = differentiable(objective, outputs)[0], [], 0
@@ -149,7 +149,7 @@ def _compact(factors: Factors) -> dict[str, list[Factor]]:
         if _is_pair(several):
             found[name] = several
         else:
-            found[name] = [Dense(summed(several))]
+            found[name] = [Dense(summed_gradients(several))]
     return found
 
 
@@ -169,7 +169,9 @@ def _shares_input(one: Outer, other: Factor | None) -> bool:
     return other is None or (isinstance(other, Outer) and other.right.data_ptr() == one.right.data_ptr())
 
 
-def _stacked(rows: list[dict[str, list[Factor]]], slices: dict[str, slice], count: int, objective: Objective) -> Block:
+def _stacked(
+    rows: list[dict[str, list[Factor]]], slices: dict[str, slice], count: int, objective: Objective
+) -> BatchRows:
     formed, pairs = {}, {}
     for name in (name for name in slices if any(name in row for row in rows)):
         kinds = [row[name][0] if name in row else None for row in rows]
@@ -187,4 +189,4 @@ def _stacked(rows: list[dict[str, list[Factor]]], slices: dict[str, slice], coun
         for number, kind in enumerate(kinds):
             if kind is not None:
                 part[:, number] = kind.gradients()
-    return Block(count, whole.flatten(0, 1), places, pairs)
+    return BatchRows(count, whole.flatten(0, 1), places, pairs)

@@ -21,7 +21,7 @@ PRETRAIN = ("bird", "frog")
 FINETUNE = tuple(name for name in CLASSES if name not in PRETRAIN)
 BATCHES = "cifar-10-batches-py"
 PIXELS = 3 * 32 * 32
-QUERIES = 100
+DEFAULT_QUERIES = 100
 """Test pictures by default: through a frozen backbone, each takes a pass over the 10,000 finetuning examples."""
 INTEGERS = {"BININT", "BININT1", "BININT2", "INT", "LONG1"}
 
@@ -34,7 +34,7 @@ class Cifar10(ImageStudy):
 
     name = "cifar10"
     summary = "colour photographs: pretrained on bird and frog, finetuned on the rest (the paper's); needs --data"
-    defaults: ClassVar[Mapping[str, Any]] = {"queries": QUERIES}
+    defaults: ClassVar[Mapping[str, Any]] = {"queries": DEFAULT_QUERIES}
 
     def __init__(self, options: Options, data: Path | None):
         train, test = read_cifar10(data)
@@ -118,11 +118,11 @@ def _from_batches(folder: Path, names: list[str], data: Path) -> Found:
             )
         pixels, labels = read_batch(folder / name)
         for row, label in enumerate(labels):
-            found[CLASSES[label]].append((f"{name}/{row}", partial(_drawn, pixels[row])))
+            found[CLASSES[label]].append((f"{name}/{row}", partial(_image_of, pixels[row])))
     return found
 
 
-def _drawn(pixels: np.ndarray) -> Image.Image:
+def _image_of(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.reshape(3, 32, 32).transpose(1, 2, 0)))
 
 

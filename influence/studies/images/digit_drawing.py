@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies.images.pictures import plain
+from influence.studies.images.pictures import upright_rgb
 from influence.studies.question import Input
 
 SIDE, BOX = 28, 20
@@ -26,7 +26,7 @@ def digit(image: Image.Image) -> Input:
     Raises:
         StudyError: there is no ink.
     """
-    pixels = centred(ink_of(plain(image)))
+    pixels = centred(ink_of(upright_rgb(image)))
     buffer = io.BytesIO()
     Image.fromarray(255 - pixels).save(buffer, "PNG")
     return Input((torch.from_numpy(pixels).double()[None] / 255, torch.tensor(0)), buffer.getvalue())

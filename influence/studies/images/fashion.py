@@ -20,7 +20,7 @@ from influence.studies.images.study import ImageStudy, Options, Part
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 PRETRAIN = ("T-shirt", "pullover", "dress", "coat", "shirt")
 FINETUNE = tuple(name for name in CLASSES if name not in PRETRAIN)
-QUERIES = 50
+DEFAULT_QUERIES = 50
 """Test pictures by default: through a frozen backbone, each takes a pass over the 30,000 finetuning examples."""
 FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
          "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}  # fmt: skip
@@ -31,7 +31,7 @@ class Fashion(ImageStudy):
 
     name = "fashion"
     summary = "60,000 pieces of clothing: pretrained on tops, finetuned on the other five classes; needs --data"
-    defaults: ClassVar[Mapping[str, Any]] = {"queries": QUERIES, "epochs": 5}
+    defaults: ClassVar[Mapping[str, Any]] = {"queries": DEFAULT_QUERIES, "epochs": 5}
 
     def __init__(self, options: Options, data: Path | None):
         train, test = read_fashion(data)

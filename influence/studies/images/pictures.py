@@ -19,9 +19,9 @@ from torch.utils.data import Dataset
 from influence.errors import StudyError
 from influence.studies.question import Input
 
-LARGEST = 100_000_000
+MAX_PIXELS = 100_000_000
 """Pixels of the largest picture that is decoded."""
-KEPT = 2**30
+CACHE_BYTES = 2**30
 """Bytes of decoded pictures that a data set keeps; beyond them it decodes anew each time."""
 THUMBNAIL = 64
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,7 +46,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         dtype: torch.dtype = torch.float32,
     ):
         self.sources, self.labels, self.size, self.dtype = list(sources), [int(label) for label in labels], size, dtype
-        fits = len(self.sources) * size * size * 3 <= KEPT
+        fits = len(self.sources) * size * size * 3 <= CACHE_BYTES
         self._kept: list[np.ndarray | None] | None = [None] * len(self.sources) if fits else None
         self._mean, self._deviation = (torch.tensor(v, dtype=dtype)[:, None, None] for v in (MEAN, DEVIATION))
 
@@ -62,7 +62,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
     def picture(self, position: int) -> Image.Image:
         """The whole picture, upright, in RGB."""
-        return plain(self.sources[position]())
+        return upright_rgb(self.sources[position]())
 
     def thumbnail(self, position: int) -> bytes:
         """A PNG of at most 64 pixels a side. What was decoded for it is kept for training."""
@@ -87,9 +87,9 @@ def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd but readable files; size is looked at below
             with Image.open(file or path) as image:
-                if image.width * image.height > LARGEST:
+                if image.width * image.height > MAX_PIXELS:
                     raise StudyError(_too_large(path, f"{image.width} x {image.height} pixels"))
-                return plain(image)
+                return upright_rgb(image)
     except Image.DecompressionBombError as error:
         raise StudyError(_too_large(path, "too many pixels")) from error
     except FileNotFoundError as error:
@@ -102,7 +102,7 @@ def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
         ) from error
 
 
-def plain(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
     """Upright as its EXIF says, in RGB: what is transparent on white, 16-bit grey scaled, not clipped."""
     upright = ImageOps.exif_transpose(image)
     if upright.mode[0] in "IF":
@@ -161,12 +161,12 @@ def printable(path: Path | str) -> str:
 
 
 def _too_large(path: Path, size: str) -> str:
-    return f"{printable(path)} has {size}; pictures up to {LARGEST // 10**6} million are read. Make it smaller."
+    return f"{printable(path)} has {size}; pictures up to {MAX_PIXELS // 10**6} million are read. Make it smaller."
 
 
 def picture(image: Image.Image, size: int) -> Input:
     """A picture at the model's size: the shorter side scaled to it, the middle cut out."""
-    whole = plain(image)
+    whole = upright_rgb(image)
     return Input(Pictures([partial(_same, whole)], [0], size)[0], png(whole))
 
 

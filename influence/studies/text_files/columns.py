@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from influence.errors import StudyError
 from influence.studies.images.pictures import printable
-from influence.studies.text_files.formats import Lines, Texts, listed, opened, shown
+from influence.studies.text_files.formats import Lines, Texts, name_list, open_texts, short_repr
 from influence.studies.text_files.sampling import reservoir
 from influence.studies.texts.corpus import Corpus
 
-LARGEST = 200_000
+MAX_TEXTS = 200_000
 """Texts of a file that are taken without a sample."""
-CHARACTERS = 2**28
+MAX_CHARACTERS = 2**28
 """Characters that these may have together."""
 CLASSES = 1000
 """Of finetuning at most: where there are more, the labels are in another column."""
@@ -54,7 +54,7 @@ def corpora(
     """
     columns = columns or Columns()
     pretrain, finetune, test = (
-        _Source(opened(path), columns, sample, [seed, i], labelled=i > 0) for i, path in enumerate(files)
+        _Source(open_texts(path), columns, sample, [seed, i], labelled=i > 0) for i, path in enumerate(files)
     )
     for kind in ("title", "source"):
         named = getattr(columns, kind)
@@ -64,7 +64,7 @@ def corpora(
     classes = sorted(set(parts["finetune"].labels))
     if not 2 <= len(classes) <= CLASSES:
         drawn = "" if sample is None else f" in the {sample:,} texts drawn by --sample"
-        few = listed(classes[:3]) + (" ..." if len(classes) > 3 else "")
+        few = name_list(classes[:3]) + (" ..." if len(classes) > 3 else "")
         raise StudyError(
             f"{printable(finetune.file.path)}: column {finetune.names['label']!r} has the classes {few}, that is "
             f"{len(classes):,}{drawn}; a classifier takes 2 to {CLASSES:,}. {finetune.described}; say which with "
@@ -105,7 +105,7 @@ class _Source:
 
     @property
     def described(self) -> str:
-        return f"{printable(self.file.path)} has {listed(self.file.columns)}"
+        return f"{printable(self.file.path)} has {name_list(self.file.columns)}"
 
     def corpus(self, least: int, classes: Collection[str] = ()) -> Corpus:
         """Its texts, or a sample of them.
@@ -136,15 +136,15 @@ class _Source:
         total = characters = 0
         for total, record in enumerate(self._records(), start=1):
             characters += len(record.text)
-            if total <= LARGEST and characters <= CHARACTERS:
+            if total <= MAX_TEXTS and characters <= MAX_CHARACTERS:
                 kept.append(record)
             else:
                 kept.clear()
         if total > len(kept):
             raise StudyError(
                 f"{printable(self.file.path)} holds {total:,} texts, {characters:,} characters together; up to "
-                f"{LARGEST:,} and {CHARACTERS:,} are taken whole. Take some of them: --sample 20000 draws so many "
-                "by the seed."
+                f"{MAX_TEXTS:,} and {MAX_CHARACTERS:,} are taken whole. Take some of them: --sample 20000 draws so "
+                "many by the seed."
             )
         return kept, total
 
@@ -158,30 +158,32 @@ class _Source:
                 self.empty += 1
                 continue
             label = self._label(row, found.get("label"))
-            yield Record(row, text, label, *(self._plain(row, found.get(kind)) for kind in ("title", "source")))
+            yield Record(row, text, label, *(self._as_text(row, found.get(kind)) for kind in ("title", "source")))
 
     def _label(self, row: int, value: Any) -> str:
-        label = self._plain(row, value)
+        label = self._as_text(row, value)
         none = label.casefold() in NO_CLASS
         if self.labelled and none:
             raise StudyError(
-                f"{self.file.place(row)}: {self.names['label']!r} is {shown(value)}, expected a class. Give the text "
-                "one, or leave it out."
+                f"{self.file.place(row)}: {self.names['label']!r} is {short_repr(value)}, expected a class. Give "
+                "the text one, or leave it out."
             )
         if self.classes and label not in self.classes:
             raise StudyError(
-                f"{self.file.place(row)}: the class {shown(label)} is none of those that the model is finetuned on: "
-                f"{listed(sorted(self.classes))}. It can only be asked about these."
+                f"{self.file.place(row)}: the class {short_repr(label)} is none of those that the model is "
+                f"finetuned on: {name_list(sorted(self.classes))}. It can only be asked about these."
                 + ("" if self.sample is None else " A larger --sample may draw it.")
             )
         return "" if none else label
 
-    def _plain(self, row: int, value: Any) -> str:
+    def _as_text(self, row: int, value: Any) -> str:
         """A label, title or source as text: 1 and 1.0 are one class, whatever the format made of it."""
         if value is None:
             return ""
         if isinstance(value, list | dict | bytes):
-            raise StudyError(f"{self.file.place(row)}: {shown(value)} is a {type(value).__name__}, expected a text.")
+            raise StudyError(
+                f"{self.file.place(row)}: {short_repr(value)} is a {type(value).__name__}, expected a text."
+            )
         if isinstance(value, Real) and not isinstance(value, bool | int):
             value = float(value)
             value = "" if math.isnan(value) else int(value) if value.is_integer() else value
@@ -201,7 +203,7 @@ class _Source:
                 names[kind] = name
             elif kind == "text" or (kind == "label" and self.labelled):
                 raise StudyError(
-                    f"{printable(self.file.path)} has no column {name!r}; it has {listed(there)}. Say which holds the "
-                    f"{kind}s with --{kind}-column NAME."
+                    f"{printable(self.file.path)} has no column {name!r}; it has {name_list(there)}. Say which holds "
+                    f"the {kind}s with --{kind}-column NAME."
                 )
         return names

@@ -21,7 +21,7 @@ from influence.studies.images.pictures import printable
 Row = tuple[int, list[Any]]
 """Number of a row, from 0, and its values of the columns asked for."""
 
-LONGEST = 2**24
+MAX_LINE = 2**24
 """Characters of the longest line or field: beyond it a quote was never closed, or the file is of another kind."""
 BATCH = 4096
 """Rows of Parquet that are decoded together."""
@@ -75,22 +75,22 @@ class Delimited(Texts):
     def __init__(self, path: Path):
         super().__init__(path)
         self.line = 0
-        csv.field_size_limit(LONGEST)
-        with _opened(path, "") as file:
+        csv.field_size_limit(MAX_LINE)
+        with _open_file(path, "") as file:
             self.columns = next(self._records(file), [])
         if not self.columns:
             raise StudyError(f"{printable(path)} has only blank lines; expected a header, and a row for each text.")
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         places = [self.columns.index(name) for name in columns]
-        with _opened(self.path, "") as file:
+        with _open_file(self.path, "") as file:
             records = self._records(file)
             next(records)
             for number, record in enumerate(records):
                 if len(record) != len(self.columns):
                     raise StudyError(
                         f"{self.place(number)}: {len(record)} values where the header has {len(self.columns)} columns "
-                        f"({listed(record)}). Texts that hold the delimiter, quotes or line ends must be in quotes."
+                        f"({name_list(record)}). Texts that hold the delimiter, quotes or line ends must be in quotes."
                     )
                 yield number, [record[place] for place in places]
 
@@ -136,7 +136,7 @@ class Parquet(Texts):
         if not _of_texts(kind):
             raise StudyError(
                 f"{printable(self.path)}: column {columns[0]!r} holds {kind}, expected texts. It has "
-                f"{listed(self.columns)}; say which with --text-column."
+                f"{name_list(self.columns)}; say which with --text-column."
             )
         number = 0
         try:
@@ -153,22 +153,22 @@ class JsonLines(Texts):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        with _opened(path, "\n") as file:
+        with _open_file(path, "\n") as file:
             _, found = next(self._objects(file), (0, {}))
         self.columns = list(found)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         text = columns[0]
-        with _opened(self.path, "\n") as file:
+        with _open_file(self.path, "\n") as file:
             for number, found in self._objects(file):
                 if text not in found:
                     raise StudyError(
                         f"{self.place(number)}: there is no key {text!r}, which holds the text in other lines; it has "
-                        f"{listed(list(found))}."
+                        f"{name_list(list(found))}."
                     )
                 if not isinstance(found[text], str | None):
                     raise StudyError(
-                        f"{self.place(number)}: {text!r} is {shown(json.dumps(found[text]))}, expected a text."
+                        f"{self.place(number)}: {text!r} is {short_repr(json.dumps(found[text]))}, expected a text."
                     )
                 yield number, [found.get(name) for name in columns]
 
@@ -182,12 +182,12 @@ class JsonLines(Texts):
                     json.dumps(found, ensure_ascii=False).encode()
             except (ValueError, RecursionError) as error:
                 raise StudyError(
-                    f"{self.place(number)}: {shown(line)} is no JSON ({error}). Expected an object a line, whole, such "
-                    'as {"text": "..."}.'
+                    f"{self.place(number)}: {short_repr(line)} is no JSON ({error}). Expected an object a line, whole, "
+                    'such as {"text": "..."}.'
                 ) from error
             if not isinstance(found, dict):
                 raise StudyError(
-                    f"{self.place(number)}: {shown(line)} is no object; expected one a line, such as "
+                    f"{self.place(number)}: {short_repr(line)} is no object; expected one a line, such as "
                     '{"text": "..."}, and no list around them.'
                 )
             yield number, found
@@ -197,7 +197,7 @@ class Lines(Texts):
     """Plain lines: each is a text, without its line end. Only LF and CRLF end a line; other controls are data."""
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        with _opened(self.path, "\n") as file:
+        with _open_file(self.path, "\n") as file:
             for number, line in enumerate(_lines(self.path, file)):
                 yield number, [line.removesuffix("\n").removesuffix("\r")]
 
@@ -211,7 +211,7 @@ FORMATS: dict[str, type[Texts]] = {
 }
 
 
-def opened(path: Path) -> Texts:
+def open_texts(path: Path) -> Texts:
     """The file at `path`, in the format that its suffix says.
 
     Raises:
@@ -234,12 +234,12 @@ def opened(path: Path) -> Texts:
     return made
 
 
-def listed(names: Sequence[Any]) -> str:
+def name_list(names: Sequence[Any]) -> str:
     """At most twenty names, shortened, for a message."""
-    return ", ".join(map(shown, names[:20])) + (" ..." if len(names) > 20 else "")
+    return ", ".join(map(short_repr, names[:20])) + (" ..." if len(names) > 20 else "")
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """A value on one line of at most forty characters, for a message."""
     text = value.strip() if isinstance(value, str) else str(value)
     return repr(text if len(text) <= 40 else text[:40] + "...")
@@ -252,7 +252,7 @@ def _of_texts(kind: pa.DataType) -> bool:
     )
 
 
-def _opened(path: Path, newline: str) -> TextIO:
+def _open_file(path: Path, newline: str) -> TextIO:
     return path.open(encoding="utf-8-sig", newline=newline)  # with or without a BOM
 
 
@@ -260,11 +260,11 @@ def _lines(path: Path, file: TextIO) -> Iterator[str]:
     """Lines with their ends, none longer than can be."""
     number = 0
     try:
-        while line := file.readline(LONGEST):
+        while line := file.readline(MAX_LINE):
             number += 1
-            if len(line) == LONGEST:
+            if len(line) == MAX_LINE:
                 raise StudyError(
-                    f"{printable(path)}, line {number} has more than {LONGEST:,} characters. Is it {path.suffix}?"
+                    f"{printable(path)}, line {number} has more than {MAX_LINE:,} characters. Is it {path.suffix}?"
                 )
             yield line
     except UnicodeDecodeError as error:

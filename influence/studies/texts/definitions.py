@@ -21,7 +21,7 @@ TOPICS = (
     "noun.plant",
     "noun.substance",
 )
-FINETUNE, QUERIES = 100, 100
+FINETUNE_PER_TOPIC, QUERIES_PER_TOPIC = 100, 100
 """Definitions of each topic to finetune on, and to explain."""
 KINDS = {"noun": "nouns", "verb": "verbs", "adj": "adjectives", "adv": "adverbs"}
 
@@ -54,17 +54,17 @@ def options(seed: int, queries: int = 0, sentence_model: Path | None = None) -> 
 def corpora(seed: int) -> dict[str, Corpus]:
     """The definitions of each part; the seed draws which are which."""
     table = pd.read_parquet(shipped_file("definitions/definitions.parquet"))
-    return {name: _corpus(table.iloc[rows]) for name, rows in _drawn(table["label"], seed).items()}
+    return {name: _corpus(table.iloc[rows]) for name, rows in _rows_by_part(table["label"], seed).items()}
 
 
-def _drawn(labels: pd.Series, seed: int) -> dict[str, np.ndarray]:
+def _rows_by_part(labels: pd.Series, seed: int) -> dict[str, np.ndarray]:
     """Rows of each part, in the order of the file. The file holds no text twice, nor nearly (`data/definitions`)."""
     rng = np.random.default_rng(seed)
     finetune, queries = [], []
     for topic in TOPICS:
         rows = rng.permutation(np.flatnonzero(labels == topic))
-        finetune.append(rows[:FINETUNE])
-        queries.append(rows[FINETUNE : FINETUNE + QUERIES])
+        finetune.append(rows[:FINETUNE_PER_TOPIC])
+        queries.append(rows[FINETUNE_PER_TOPIC : FINETUNE_PER_TOPIC + QUERIES_PER_TOPIC])
     rest = np.setdiff1d(np.arange(len(labels)), np.concatenate([*finetune, *queries]))
     return {
         "pretrain": rest,

@@ -12,7 +12,7 @@ from influence.studies.texts.tokenizing import fit_tokenizer
 
 ALIKE = 0.8
 """Share of the words of either that two texts must have in common (Jaccard's index of their sets of words)."""
-ROWS = 256
+TEXTS_AT_ONCE = 256
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
@@ -25,8 +25,8 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
     tokenizer = fit_tokenizer([*texts, *others], vocabulary=2**31 - 1)
     mine, theirs = _sets(tokenizer, texts), _sets(tokenizer, others)
     blocks = []
-    for start in range(0, len(texts), ROWS):
-        common = _in_common(mine[start : start + ROWS], theirs)
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        common = _in_common(mine[start : start + TEXTS_AT_ONCE], theirs)
         best = common.argmax(1)
         blocks.append(np.where(common[np.arange(len(best)), best] >= ALIKE, best, -1))
     return np.concatenate(blocks)
@@ -36,8 +36,8 @@ def repeated(texts: Sequence[str]) -> np.ndarray:
     """Which texts are nearly the same as one before them: bool (n,)."""
     sets = _sets(fit_tokenizer(texts, vocabulary=2**31 - 1), texts)
     blocks: list[np.ndarray] = [np.zeros(0, bool)]
-    for start in range(0, len(texts), ROWS):
-        stop = min(start + ROWS, len(texts))
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        stop = min(start + TEXTS_AT_ONCE, len(texts))
         alike = _in_common(sets[start:stop], sets[:stop]) >= ALIKE
         earlier = np.arange(stop) < np.arange(start, stop)[:, None]
         blocks.append(np.any(alike & earlier, axis=1))

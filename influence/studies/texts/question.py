@@ -9,7 +9,7 @@ from influence.errors import StudyError
 from influence.studies.question import Input
 from influence.studies.texts.tokenizing import UNKNOWN, tokenize
 
-LONGEST = 20_000
+CHARACTERS_READ = 20_000
 """Characters of a text that are looked at."""
 NAMED, LONGEST_NAMED = 8, 40
 """Words that are named where the model does not know them, and characters of each."""
@@ -21,7 +21,7 @@ def text(written: str, tokenizer: Tokenizer, context: int) -> Input:
     Raises:
         StudyError: it is empty, or nothing but space.
     """
-    whole = written[:LONGEST]
+    whole = written[:CHARACTERS_READ]
     if not whole.strip():
         raise StudyError("There is no text. Write a sentence.")
     found = tokenize(tokenizer, [whole], context, "Your text")

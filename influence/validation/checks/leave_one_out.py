@@ -13,7 +13,7 @@ from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.statistics import interval, slope
 
-MOST = 60
+EXAMPLES_LEFT_OUT = 60
 """Examples that are left out, each alone."""
 STRONG = {True: "those that lead a list", False: "random ones"}
 
@@ -62,7 +62,7 @@ def _chosen(bench: Bench) -> Iterator[tuple[int, str, int]]:
     generator = bench.generator("leave-one-out")
     queries = iter(generator.permutation(len(bench.scores)))
     others = iter(generator.permutation(bench.count))
-    while len(seen) < min(MOST, bench.count):
+    while len(seen) < min(EXAMPLES_LEFT_OUT, bench.count):
         query = next(queries, None)
         picks = []
         if query is not None:
@@ -72,7 +72,7 @@ def _chosen(bench: Bench) -> Iterator[tuple[int, str, int]]:
         if not picks:
             return
         for example, kind, of in picks:
-            if example not in seen and len(seen) < MOST:
+            if example not in seen and len(seen) < EXAMPLES_LEFT_OUT:
                 seen.add(example)
                 yield example, kind, of
 

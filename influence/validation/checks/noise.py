@@ -12,7 +12,7 @@ from influence.validation.statistics import mean_interval
 
 NUDGE = 1e-6
 """Change of one example's weight: what a training that is a smooth function of its data hardly notices."""
-NUDGES, SEEDS = 3, 5
+NUDGES, RANDOM_STARTS = 3, 5
 
 
 def measure(bench: Bench) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> pd.DataFrame:
                 after = None if before is None else bench.outcome(weights, start)
                 if before is not None and after is not None:
                     rows.append(_rows("weight by 1e-6", start, seed, (after["loss"] - before["loss"]).to_numpy()))
-    for seed in range(1, SEEDS + 1) if "scratch" in bench.starts else ():
+    for seed in range(1, RANDOM_STARTS + 1) if "scratch" in bench.starts else ():
         before = bench.outcome(None, "scratch")
         after = None if before is None else bench.outcome(None, "scratch", seed)
         if before is not None and after is not None:

@@ -25,9 +25,9 @@ from influence.validation.check import Check, Finding
 from influence.validation.statistics import found_by, mean_interval
 
 SHARES = (0.1, 0.05)
-SEEDS = 3
+PLANTINGS = 3
 NEIGHBOURS = 10
-POINTS = 101
+CURVE_POINTS = 101
 """Of a curve."""
 
 
@@ -69,7 +69,7 @@ def measure(bench: Bench) -> pd.DataFrame:
     if labels is None or len(classes) < 2:
         return pd.DataFrame()
     rows = []
-    for seed, share in ((seed, share) for seed in range(SEEDS) for share in SHARES):
+    for seed, share in ((seed, share) for seed in range(PLANTINGS) for share in SHARES):
         found = bench.piece(
             "planted",
             {"share": share, "seed": seed},
@@ -107,7 +107,7 @@ def _planted(bench: Bench, labels: np.ndarray, classes: int, share: float, seed:
     rows = []
     for finder, order in orders.items():
         checked, found, area = found_by(order, wrong)
-        at = np.linspace(0, 1, POINTS)
+        at = np.linspace(0, 1, CURVE_POINTS)
         rows.append(
             pd.DataFrame(
                 {

@@ -14,7 +14,7 @@ from influence.validation.statistics import mean_interval
 
 SHARES = (0.1, 0.01, 0.05)
 """Of the examples, the most telling first."""
-SEEDS = 5
+RANDOM_STARTS = 5
 """Random choices, and random starts from scratch."""
 
 
@@ -25,7 +25,7 @@ def measure(bench: Bench) -> pd.DataFrame:
     rows = []
     for start in bench.starts:
         with bench.within(bench.time_for(start, 0.6)):
-            for seed in range(SEEDS):
+            for seed in range(RANDOM_STARTS):
                 for share, kind in ((s, k) for s in SHARES for k in ("harmful", "random", "helpful")):
                     if start == "solution" and seed and kind != "random":
                         continue  # nothing is drawn: it would be the same again

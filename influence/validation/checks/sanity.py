@@ -56,7 +56,7 @@ def findings(table: pd.DataFrame) -> list[Finding]:
 def _measured(bench: Bench) -> tuple[str, list[np.ndarray], np.ndarray]:
     """What was left out, set by set, and the measured changes (Q, sets), from the solution; "" if there is little."""
     with bench.within(0):  # only what there is
-        out = [subsets.left_out(bench, i, k) for k in subsets.KEPT for i in range(subsets.MOST)]
+        out = [subsets.left_out(bench, i, k) for k in subsets.KEPT_SHARES for i in range(subsets.SUBSETS_PER_SHARE)]
         found = [(each, bench.change_without(each.tolist(), "solution")) for each in out]
         kind = "subsets"
         if sum(change is not None for _, change in found) < 5:

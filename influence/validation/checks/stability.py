@@ -14,12 +14,12 @@ from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.statistics import mean_interval, overlap, spearman
 
-K = 10
+LIST_LENGTH = 10
 """Examples of a list that are compared, of either sign."""
-DAMPING = (1e-3, 1e-2, 1e-1)
+OTHER_DAMPINGS = (1e-3, 1e-2, 1e-1)
 """Tried in place of the run's own."""
-SEEDS = (1, 2)
-RANKED = 200
+OTHER_SEEDS = (1, 2)
+QUERIES_AT_ONCE = 200
 """Queries at a time, to bound the memory of ranks."""
 
 
@@ -28,7 +28,7 @@ def measure(bench: Bench) -> pd.DataFrame:
     for changed, value, scores in _variants(bench):
         found = bench.piece(
             f"scores, {changed}" if "seed" in changed else "scores",
-            {"changed": changed, "value": value, "k": K},
+            {"changed": changed, "value": value, "k": LIST_LENGTH},
             partial(_compared, bench, changed, value, scores),
             _expected(bench, changed),
         )
@@ -57,8 +57,11 @@ def findings(table: pd.DataFrame) -> list[Finding]:
 
 def compared(changed: str, value: str, own: np.ndarray, other: np.ndarray) -> pd.DataFrame:
     """Rows of the table: a query's list by `own` scores beside that by `other` ones, both (Q, m)."""
-    k = min(K, own.shape[1] // 2)
-    ranks = [spearman(own[i : i + RANKED], other[i : i + RANKED]) for i in range(0, len(own), RANKED)]
+    k = min(LIST_LENGTH, own.shape[1] // 2)
+    ranks = [
+        spearman(own[i : i + QUERIES_AT_ONCE], other[i : i + QUERIES_AT_ONCE])
+        for i in range(0, len(own), QUERIES_AT_ONCE)
+    ]
     return pd.DataFrame(
         {
             "changed": changed,
@@ -83,18 +86,18 @@ def _variants(bench: Bench) -> Iterator[tuple[str, str, Callable[[], np.ndarray]
     own, study = bench.exhibit, bench.study
     solve = bench.scores_of
     curvature = "ggn" if own.curvature == "hessian" else "hessian"
-    yield "damping", f"{DAMPING[1]:g}", partial(solve, study, damping=DAMPING[1])
+    yield "damping", f"{OTHER_DAMPINGS[1]:g}", partial(solve, study, damping=OTHER_DAMPINGS[1])
     if own.method in ("exact", "cg"):
         yield "curvature", curvature, partial(solve, study, curvature=curvature)
-    yield "damping", f"{DAMPING[2]:g}", partial(solve, study, damping=DAMPING[2])
+    yield "damping", f"{OTHER_DAMPINGS[2]:g}", partial(solve, study, damping=OTHER_DAMPINGS[2])
     for method in bench.run.methods(bench.stage):
         if method != bench.run.manifest["default_method"]:
             yield "method", method, partial(_stored, bench, method)
     if own.method == "exact":
         yield "method", "ekfac", partial(solve, study, method="ekfac", curvature="ggn")
-    yield "damping", f"{DAMPING[0]:g}", partial(solve, study, damping=DAMPING[0])
+    yield "damping", f"{OTHER_DAMPINGS[0]:g}", partial(solve, study, damping=OTHER_DAMPINGS[0])
     if "scratch" in bench.starts:
-        for seed in SEEDS:
+        for seed in OTHER_SEEDS:
             if len(study.stages) > 1:
                 yield "finetuning seed", str(seed), lambda s=seed: solve(_finetuned(bench, s))  # type: ignore[misc]
             yield "training seed", str(seed), lambda s=seed: solve(_trained(bench, s))  # type: ignore[misc]

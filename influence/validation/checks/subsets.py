@@ -9,24 +9,24 @@ from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.statistics import interval, spearman
 
-KEPT = (0.5, 0.9)
+KEPT_SHARES = (0.5, 0.9)
 """Shares of the examples that are kept."""
-MOST = 50
+SUBSETS_PER_SHARE = 50
 """Subsets of each share."""
-FEWEST = 8
+MIN_SUBSETS = 8
 """Subsets below which their order says nothing."""
-SEEDS = 3
+STARTS_PER_SUBSET = 3
 """Random starts of each subset, from scratch."""
-QUERIES = 500
+RESAMPLED_QUERIES = 500
 """Queries that an interval is resampled with."""
 
 
 def measure(bench: Bench) -> pd.DataFrame:
     rows: list[pd.DataFrame] = []
     for start in bench.starts:
-        seeds = [None] if start == "solution" else [None, *range(1, SEEDS)]
+        seeds = [None] if start == "solution" else [None, *range(1, STARTS_PER_SUBSET)]
         with bench.within(bench.time_for(start, 0.7)):
-            for subset, kept, seed in ((i, k, s) for i in range(MOST) for k in KEPT for s in seeds):
+            for subset, kept, seed in ((i, k, s) for i in range(SUBSETS_PER_SHARE) for k in KEPT_SHARES for s in seeds):
                 out = left_out(bench, subset, kept)
                 measured = bench.change_without(out.tolist(), start, seed)
                 if measured is None:
@@ -50,7 +50,7 @@ def scores_and_changes(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def findings(table: pd.DataFrame) -> list[Finding]:
     found = []
     for (start, kept), part in table.groupby(["start", "kept"], sort=False):
-        if part["subset"].nunique() < FEWEST:
+        if part["subset"].nunique() < MIN_SUBSETS:
             continue
         predicted, measured = scores_and_changes(part)
         each = spearman(predicted, measured)
@@ -68,7 +68,7 @@ def findings(table: pd.DataFrame) -> list[Finding]:
 def _interval(part: pd.DataFrame) -> tuple[float, float]:
     """Of the mean over queries, subsets and seeds drawn again."""
     queries = np.sort(part["query"].unique())
-    queries = queries[:: max(1, len(queries) // QUERIES)]
+    queries = queries[:: max(1, len(queries) // RESAMPLED_QUERIES)]
     part = part[part["query"].isin(queries)]
     seeds = part["seed"].unique()
     predicted, _ = scores_and_changes(part)

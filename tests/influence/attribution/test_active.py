@@ -9,13 +9,18 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import influence.attribution.products.forms as forms
-import influence.derivatives.first.gradients as first
 from influence import Stage, Study
-from influence.attribution.products.active import MANY, active, at, size_of, there
+from influence.attribution.products.active import (
+    MIN_VECTORS,
+    entry_count,
+    masked_factors,
+    masked_vectors,
+    nonzero_masks,
+)
 from influence.attribution.products.dots import dots
 from influence.attribution.products.forms import uncompressed
 from influence.attribution.products.low_rank import low_rank
-from influence.derivatives.first.factors import Dense, Outer, Rows
+from influence.derivatives.first.factors import Dense, Outer, TableRows
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
 
@@ -33,20 +38,20 @@ def factor(positions: int, seed: int, idle: bool = True) -> Outer:
 
 def random_vectors() -> torch.Tensor:
     g = torch.Generator().manual_seed(9)
-    return torch.randn(MANY, SIDES[0] * SIDES[1], generator=g, dtype=torch.float64)
+    return torch.randn(MIN_VECTORS, SIDES[0] * SIDES[1], generator=g, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("positions", [1, 5])
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_products_are_those_with_everything(positions, elsewhere):
     vectors, asked = random_vectors(), factor(positions, 1)
-    places = active(vectors, [factor(positions, 0)])
-    assert size_of(places) == at(vectors, places).shape[1] == 4 * 7
+    places = nonzero_masks(vectors, [factor(positions, 0)])
+    assert entry_count(places) == masked_vectors(vectors, places).shape[1] == 4 * 7
     if elsewhere:  # in one example
         asked.left[3, ..., 1], asked.right[3, ..., 8] = 2.0, 3.0
-    (cut,), met = there([asked], places)
+    (cut,), met = masked_factors([asked], places)
     assert (met is places) is not elsewhere
-    torch.testing.assert_close(cut.gradients() @ at(vectors, met).T, asked.gradients() @ vectors.T)
+    torch.testing.assert_close(cut.gradients() @ masked_vectors(vectors, met).T, asked.gradients() @ vectors.T)
     extra = 7 + 4 + 1  # the new output with all inputs, the new input with all outputs
     assert cut.shape[1] == 4 * 7 + (extra if elsewhere else 0)
 
@@ -67,21 +72,26 @@ def test_vectors_of_another_form_give_way_where_a_batch_has_something_elsewhere(
 
 def test_formed_gradients_and_forms_that_change():
     vectors = random_vectors()
-    places = active(vectors, [Dense(factor(3, 0).gradients())])
+    places = nonzero_masks(vectors, [Dense(factor(3, 0).gradients())])
     other = factor(1, 1)
     for several in ([Dense(other.gradients())], [other], [other, factor(3, 2)]):
-        left, met = there(several, places)
-        scores = sum(each.gradients() for each in left) @ at(vectors, met).T
+        left, met = masked_factors(several, places)
+        scores = sum(each.gradients() for each in left) @ masked_vectors(vectors, met).T
         torch.testing.assert_close(scores, sum(each.gradients() for each in several) @ vectors.T)
 
 
 def test_not_where_it_does_not_pay():
     few, every = factor(1, 0), factor(1, 0, idle=False)
-    assert active(random_vectors()[: MANY - 1], [few]) == ()
-    assert active(random_vectors(), [every]) == ()
-    assert active(random_vectors(), [few, few]) == ()
-    assert active(random_vectors(), [Rows(torch.zeros(COUNT, 1, dtype=torch.long), torch.ones(COUNT, 1, 10), 6)]) == ()
-    assert len(active(random_vectors(), [few])) == 2
+    assert nonzero_masks(random_vectors()[: MIN_VECTORS - 1], [few]) == ()
+    assert nonzero_masks(random_vectors(), [every]) == ()
+    assert nonzero_masks(random_vectors(), [few, few]) == ()
+    assert (
+        nonzero_masks(
+            random_vectors(), [TableRows(torch.zeros(COUNT, 1, dtype=torch.long), torch.ones(COUNT, 1, 10), 6)]
+        )
+        == ()
+    )
+    assert len(nonzero_masks(random_vectors(), [few])) == 2
 
 
 class Idle(nn.Module):
@@ -118,11 +128,11 @@ def scored(objective, vectors, start=0):
 
 
 def test_a_pass_over_a_network_with_idle_units(objective, monkeypatch):
-    monkeypatch.setattr(first, "WORTH", 500)
+    monkeypatch.setattr("influence.attribution.products.dots.MIN_EXAMPLES", 500)
     left = []
-    monkeypatch.setattr(forms, "there", lambda *given: left.append(there(*given)) or left[-1])
+    monkeypatch.setattr(forms, "masked_factors", lambda *given: left.append(masked_factors(*given)) or left[-1])
     data, layout = objective.stage.data, objective.trained
-    vectors = torch.randn(MANY + 3, layout.size)
+    vectors = torch.randn(MIN_VECTORS + 3, layout.size)
     gradients = torch.cat([rows for _, rows in example_gradients(objective, data, layout)])
     found = scored(objective, vectors)
     torch.testing.assert_close(found, gradients @ vectors.T, rtol=1e-4, atol=1e-3)

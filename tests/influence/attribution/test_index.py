@@ -58,7 +58,7 @@ def test_a_large_index_is_kept_in_bfloat16(tmp_path, monkeypatch, instructions):
     monkeypatch.setattr(form, "halves_pay", lambda device: instructions)
     study, new = tiny_study(), tiny_data(5, 3, seed=9)
     small = Index(study, tmp_path / "small", **QUIET)
-    monkeypatch.setattr(kept, "LARGE", 0)
+    monkeypatch.setattr(kept, "MAX_FLOAT32_BYTES", 0)
     large = Index(study, tmp_path / "large", **QUIET)
     assert large.bytes < 0.7 * small.bytes
     assert small.error < 1e-5 < large.error < 0.05
@@ -111,7 +111,7 @@ def test_pairs_keep_only_the_outputs_and_inputs_in_which_any_example_has_somethi
 
 
 def test_every_kind_of_factor_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "SHARD", 7)
+    monkeypatch.setattr(kept, "SHARD_EXAMPLES", 7)
     torch.manual_seed(0)
     data = TensorDataset(torch.randint(50, (20, 5)), torch.randint(3, (20,)))
     new = TensorDataset(torch.randint(50, (4, 5)), torch.randint(3, (4,)))
@@ -125,7 +125,7 @@ def test_every_kind_of_factor_is_kept(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_index_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "SHARD", 10)
+    monkeypatch.setattr(kept, "SHARD_EXAMPLES", 10)
     folder = tmp_path / "index"
     first = Index(tiny_study(), folder, **QUIET)
     files = sorted(folder.glob("*.safetensors"))
@@ -165,7 +165,7 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_texts_of_any_length_are_kept_without_their_padding(tmp_path, monkeypatch):
     study = text_study(seed=1)
     whole = Index(study, tmp_path / "whole", **QUIET)
-    monkeypatch.setattr(kept, "SHARD", 10)  # batches of several lengths in a file, and files that part
+    monkeypatch.setattr(kept, "SHARD_EXAMPLES", 10)  # batches of several lengths in a file, and files that part
     index = Index(study, tmp_path / "index", **QUIET)
     exact = expected(study, study.queries)
     for each in (whole, index):
@@ -177,10 +177,10 @@ def test_texts_of_any_length_are_kept_without_their_padding(tmp_path, monkeypatc
 @pytest.mark.parametrize(("coordinates", "bound"), [(1, 1.0), (40, 0.03)])
 def test_wide_outputs_keep_their_largest_entries_and_main_directions(tmp_path, monkeypatch, coordinates, bound):
     study = text_study(seed=1)
-    monkeypatch.setattr(kept, "LARGE", 0)
-    monkeypatch.setattr(form, "WIDE", 10)  # of a vocabulary of twenty words and signs
-    monkeypatch.setattr(form, "LARGEST", 2)
-    monkeypatch.setattr(form, "DIRECTIONS", coordinates)
+    monkeypatch.setattr(kept, "MAX_FLOAT32_BYTES", 0)
+    monkeypatch.setattr(form, "WIDE_OUTPUT", 10)  # of a vocabulary of twenty words and signs
+    monkeypatch.setattr(form, "LARGEST_ENTRIES", 2)
+    monkeypatch.setattr(form, "MAIN_DIRECTIONS", coordinates)
     index = Index(study, tmp_path / "index", **QUIET)
     assert (tmp_path / "index" / "directions.safetensors").is_file()
     exact = expected(study, study.queries)

@@ -14,7 +14,12 @@ from influence import Stage, Study, attribute
 from influence.attribution.products.compression import compressed
 from influence.attribution.products.dots import dots
 from influence.attribution.products.forms import products
-from influence.attribution.products.narrowing import main_directions, narrowed, narrowed_vectors, narrowest
+from influence.attribution.products.narrowing import (
+    main_directions,
+    projected_factors,
+    projected_vectors,
+    smallest_bases,
+)
 from influence.derivatives.first.factors import Dense, Outer
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
@@ -45,19 +50,19 @@ def test_the_directions_of_inputs_are_found(positions, vectors):
     directions = main_directions([factor(positions, 0), factor(positions, 1)], QUERIES)
     probes = factor(positions, 2)
     exact = probes["weight"][0].gradients() @ vectors["weight"].T
-    bases = narrowest(directions, vectors, probes, exact, error=0.1)
+    bases = smallest_bases(directions, vectors, probes, exact, error=0.1)
     assert bases["weight"].shape == (SIDES[1], 10)
-    (few,) = narrowed(probes, bases)["weight"]
+    (few,) = projected_factors(probes, bases)["weight"]
     assert isinstance(few, Outer if positions == 1 else Dense)
-    found = few.gradients() @ narrowed_vectors(vectors, bases)["weight"].T
+    found = few.gradients() @ projected_vectors(vectors, bases)["weight"].T
     assert 1e-5 < float(((found - exact).norm(dim=0) / exact.norm(dim=0)).max()) < 0.01
-    assert narrowest(directions, vectors, probes, exact, error=1e-6) == {}  # the thousandth counts
+    assert smallest_bases(directions, vectors, probes, exact, error=1e-6) == {}  # the thousandth counts
 
 
 def test_in_all_directions_nothing_changes(vectors):
     probes = factor(1, 2)
     whole = main_directions([factor(1, 0)], QUERIES)
-    found = narrowed(probes, whole)["weight"][0].gradients() @ narrowed_vectors(vectors, whole)["weight"].T
+    found = projected_factors(probes, whole)["weight"][0].gradients() @ projected_vectors(vectors, whole)["weight"].T
     torch.testing.assert_close(found, probes["weight"][0].gradients() @ vectors["weight"].T, atol=1e-4, rtol=1e-4)
 
 
@@ -83,8 +88,8 @@ def test_a_query_that_looks_at_the_other_directions_is_left_as_it_is(vectors):
 @pytest.fixture
 def study(monkeypatch) -> Study:
     """A convolution and linear layers on smooth pictures, narrowed from 400 examples on."""
-    monkeypatch.setattr("influence.derivatives.first.gradients.WORTH", 400)
-    monkeypatch.setattr("influence.derivatives.first.gradients.EXAMPLES", 200)
+    monkeypatch.setattr("influence.attribution.products.dots.MIN_EXAMPLES", 400)
+    monkeypatch.setattr("influence.attribution.products.dots.BASIS_EXAMPLES", 200)
     torch.manual_seed(0)
     g = torch.Generator().manual_seed(1)
     model = nn.Sequential(

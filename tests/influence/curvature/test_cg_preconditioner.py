@@ -23,7 +23,7 @@ from influence.study.parameters import groups_of
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """For queries that are many beside so few rows, too."""
-    monkeypatch.setattr("influence.curvature.cg.FEW", 1)
+    monkeypatch.setattr("influence.curvature.cg.MIN_ROWS_PER_QUERY", 1)
 
 
 class Pictures(nn.Module):
@@ -83,8 +83,8 @@ def test_it_is_the_inverse_of_some_examples_curvature(study, batch_size):
 
 def test_it_draws_from_all_classes_of_sorted_examples(study, objective, monkeypatch):
     drawn = []
-    usual = package.blocks
-    monkeypatch.setattr(package, "blocks", lambda o, room: drawn.append(o.stage.data.indices) or usual(o, room))
+    usual = package.batch_rows
+    monkeypatch.setattr(package, "batch_rows", lambda o, room: drawn.append(o.stage.data.indices) or usual(o, room))
     preconditioner(objective, objective.ridge.double() + 0.1, 2**30)
     assert {int(study.stages[0].data[i][1]) for i in drawn[-1]} == {0, 1, 2, 3}
 
@@ -95,7 +95,7 @@ def test_fewer_iterations_lead_to_the_same_solution(study, objective, monkeypatc
     damping = 0.22 if curvature == "hessian" else 1e-3
     one = ConjugateGradients(objective, damping=damping, curvature=curvature, tolerance=1e-9)
     solution = one.solve(queries)
-    monkeypatch.setattr("influence.curvature.cg.FEW", 10_000)
+    monkeypatch.setattr("influence.curvature.cg.MIN_ROWS_PER_QUERY", 10_000)
     other = ConjugateGradients(objective, damping=damping, curvature=curvature, tolerance=1e-9)
     torch.testing.assert_close(solution, other.solve(queries), rtol=1e-6, atol=1e-8)
     assert (one.report["preconditioned"], other.report["preconditioned"]) == (20, 0)

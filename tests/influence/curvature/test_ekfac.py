@@ -21,7 +21,7 @@ from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.fisher import Fisher
 from influence.derivatives.second.gauss_newton import ggn
-from influence.derivatives.second.outputs import draw, roots
+from influence.derivatives.second.outputs import hessian_roots, random_directions
 from influence.errors import CurvatureError, MethodError
 
 g = torch.Generator().manual_seed(0)
@@ -29,7 +29,7 @@ g = torch.Generator().manual_seed(0)
 
 @pytest.fixture(autouse=True)
 def _never_exact(monkeypatch):
-    monkeypatch.setattr(ekfac, "SMALL", 0)
+    monkeypatch.setattr(ekfac, "MAX_EXACT_STAGE", 0)
 
 
 def objective_of(model: nn.Module, examples, **options):
@@ -57,7 +57,7 @@ def test_roots_of_a_cross_entropy_are_those_of_its_curvature():
     objective = objective_of(nn.Linear(3, 4), data(9, 3, 4, g))
     _, batch = next(objective.batches(objective.stage.data))
     outputs = objective.outputs(batch).detach()
-    rows = torch.stack([side for (side,) in roots(objective, outputs, batch, 7)])
+    rows = torch.stack([side for (side,) in hessian_roots(objective, outputs, batch, 7)])
     p = outputs.softmax(1)
     expected = torch.diag_embed(p) - p[:, :, None] * p[:, None]
     torch.testing.assert_close(torch.einsum("knc,knd->ncd", rows, rows), expected)
@@ -65,7 +65,7 @@ def test_roots_of_a_cross_entropy_are_those_of_its_curvature():
 
 def test_labels_are_drawn_from_the_model_where_there_are_many_outputs(monkeypatch):
     """Weighted, masked tokens: sum of w (p - y) (p - y)' has the mean w (diag p - p p')."""
-    monkeypatch.setattr("influence.derivatives.second.outputs.WIDEST", 2)
+    monkeypatch.setattr("influence.derivatives.second.outputs.MAX_OUTPUTS", 2)
     weights = torch.tensor([0.0, 1.0, 0.5]).double()
 
     def tokens(outputs, batch):
@@ -79,7 +79,7 @@ def test_labels_are_drawn_from_the_model_where_there_are_many_outputs(monkeypatc
     (objective,) = objectives_of(Study("one", [stage], examples))
     _, batch = next(objective.batches(examples))
     outputs, generator, count = objective.outputs(batch).detach(), torch.Generator().manual_seed(0), 4000
-    drawn = torch.stack([draw(objective, outputs, batch, 4, generator)[0] for _ in range(count)])
+    drawn = torch.stack([random_directions(objective, outputs, batch, 4, generator)[0] for _ in range(count)])
     p = outputs.softmax(2)
     expected = weights[:, None, None] * (torch.diag_embed(p) - p[..., None] * p[..., None, :])
     found = torch.einsum("kntc,kntd->ntcd", drawn, drawn) / count
@@ -174,7 +174,7 @@ def test_across_stages_it_ranks_as_exact_does(frozen):
 
 
 def test_small_stages_are_solved_exactly(monkeypatch):
-    monkeypatch.setattr(ekfac, "SMALL", 1024)
+    monkeypatch.setattr(ekfac, "MAX_EXACT_STAGE", 1024)
     exact, found = (attribute(tiny_study(), method=m, progress=False) for m in ("exact", "ekfac"))
     np.testing.assert_allclose(found.values, exact.values)
     names = ["body.0.weight", "body.0.bias", "head.weight", "head.bias"]
@@ -203,7 +203,7 @@ def test_what_it_cannot_do_is_refused():
 
 
 def test_axes_from_some_examples_keep_the_curvature_of_all(monkeypatch):
-    monkeypatch.setattr(ekfac, "AXES", 12)
+    monkeypatch.setattr(ekfac, "EIGENBASIS_EXAMPLES", 12)
     torch.manual_seed(0)
     objective = objective_of(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3)), data(60, 3, 3, g))
     solver = EKFAC(objective, damping=0.1, draws=30)
@@ -213,7 +213,7 @@ def test_axes_from_some_examples_keep_the_curvature_of_all(monkeypatch):
 
 @pytest.mark.parametrize("small", [0, 10**6])
 def test_norms_are_products_with_what_is_solved(small, monkeypatch):
-    monkeypatch.setattr(ekfac, "SMALL", small)
+    monkeypatch.setattr(ekfac, "MAX_EXACT_STAGE", small)
     study = text_study(seed=5)  # tied embeddings, norms, attention; one place of nine is never used
     objective = objectives_of(study)[0]
     solver = EKFAC(objective, damping=0.01)
@@ -236,9 +236,9 @@ def test_stages_that_count_as_small_are_solved_exactly():
     assert "exact" not in EKFAC(objective, small=15).report["blocks"]
 
 
-@pytest.mark.parametrize(("largest", "form"), [(0, "diagonal"), (ekfac.FULL, "full")])
+@pytest.mark.parametrize(("largest", "form"), [(0, "diagonal"), (ekfac.MAX_FULL_BLOCK, "full")])
 def test_what_one_found_serves_another_without_the_data(largest, form, monkeypatch, tmp_path):
-    monkeypatch.setattr(ekfac, "FULL", largest)
+    monkeypatch.setattr(ekfac, "MAX_FULL_BLOCK", largest)
     objective = objectives_of(text_study(seed=5))[0]
     solver = EKFAC(objective, damping=0.01)
     assert {form, "kronecker"} <= set(solver.report["blocks"])

@@ -23,7 +23,7 @@ def linear(examples: int, left: int, right: int, idle: float) -> Outer:
 @pytest.mark.parametrize("queries", [1, 7, 64])
 @pytest.mark.parametrize("way", ["_add_contracted", "_add_blocked", "_add_where_active", "add_dots"])
 def test_every_way_gives_the_same(sides, idle, queries, way, monkeypatch):
-    monkeypatch.setattr(factors, "CACHE", 2000)  # some queries at a time
+    monkeypatch.setattr(factors, "CORE_CACHE_BYTES", 2000)  # some queries at a time
     monkeypatch.setattr(factors, "WORTH_PICKING", 1)
     factor = linear(23, *sides, idle)
     vectors = torch.randn(queries, sides[0] * sides[1], dtype=torch.float64, generator=g)

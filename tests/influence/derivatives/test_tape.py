@@ -314,9 +314,9 @@ def test_parameters_of_single_precision_in_layers_of_half():
 @pytest.mark.parametrize("chunk", [1, 300, 2000])
 def test_products_in_chunks_of_any_size(kind, chunk, monkeypatch):
     """One query or a few at a time, one example or a few at a time."""
-    monkeypatch.setattr(factors, "CHUNK", chunk)
-    for room in ("first", "watch"):
-        monkeypatch.setattr(f"influence.derivatives.{room}.BUDGET", 40 * chunk)
+    monkeypatch.setattr(factors, "CHUNK_BYTES", chunk)
+    for module in ("gradients", "watch"):
+        monkeypatch.setattr(f"influence.derivatives.first.{module}.BUDGET", 40 * chunk)
     torch.manual_seed(0)
     model, inputs = {
         "rows": lambda: (nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 6)), noise(N, 4)),

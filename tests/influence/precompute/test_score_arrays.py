@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("quick_map")
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(draft_module, "CHUNK", (4, 16))
+    monkeypatch.setattr(draft_module, "CHUNK_SHAPE", (4, 16))
 
 
 def filling(draft, objective, vectors):

@@ -100,4 +100,4 @@ def test_a_manifest_that_names_other_than_its_tables(run, found):
 def test_chunks_are_as_large_whatever_the_run_and_a_row_lies_in_few(shape, chunk):
     assert draft.chunk_of(shape) == chunk
     assert chunk[0] * chunk[1] <= 64 * 1024
-    assert chunk[1] == 1024 or shape[0] * chunk[1] <= draft.COLUMNS
+    assert chunk[1] == 1024 or shape[0] * chunk[1] <= draft.CHUNK_SCORES

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from influence.errors import StudyError
 from influence.studies.text_files import formats
-from influence.studies.text_files.formats import opened
+from influence.studies.text_files.formats import open_texts
 from influence.studies.text_files.sampling import reservoir
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)  # all that UTF-8 can hold
@@ -56,7 +56,7 @@ def written(path, texts):
 
 
 def texts_of(path):
-    return [values[0] for _, values in opened(path).rows(["text"])]
+    return [values[0] for _, values in open_texts(path).rows(["text"])]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
@@ -64,7 +64,7 @@ def texts_of(path):
 @given(texts=st.lists(UNICODE, min_size=1, max_size=6))
 def test_any_unicode_comes_back_as_it_was(tmp_path_factory, suffix, texts):
     path = written(tmp_path_factory.mktemp("round") / f"a{suffix}", texts)
-    assert list(opened(path).rows(["text", "n"])) == [
+    assert list(open_texts(path).rows(["text", "n"])) == [
         (n, [text, str(n) if suffix in (".csv", ".tsv") else n]) for n, text in enumerate(texts)
     ]
 
@@ -93,9 +93,9 @@ def test_a_byte_order_mark_and_either_line_end(tmp_path):
 def test_numbers_are_those_of_pandas_and_of_lines(tmp_path):
     (tmp_path / "a.csv").write_text('text,n\n"two\nlines",0\n\nlast,1\n')
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n\n{"text": "last"}\n')
-    assert [number for number, _ in opened(tmp_path / "a.csv").rows(["text"])] == [0, 1]
+    assert [number for number, _ in open_texts(tmp_path / "a.csv").rows(["text"])] == [0, 1]
     assert pd.read_csv(tmp_path / "a.csv")["text"].iloc[1] == "last"
-    assert [number for number, _ in opened(tmp_path / "a.jsonl").rows(["text"])] == [0, 2]
+    assert [number for number, _ in open_texts(tmp_path / "a.jsonl").rows(["text"])] == [0, 2]
 
 
 def test_kinds_of_text_columns_in_parquet(tmp_path):
@@ -103,12 +103,12 @@ def test_kinds_of_text_columns_in_parquet(tmp_path):
     for number, kind in enumerate([pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]):
         path = tmp_path / f"{number}.parquet"
         pq.write_table(pa.table({"my.text": pa.array(words, pa.string()).cast(kind)}), path)
-        assert [values[0] for _, values in opened(path).rows(["my.text"])] == words
+        assert [values[0] for _, values in open_texts(path).rows(["my.text"])] == words
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "n.parquet")
     with pytest.raises(
         StudyError, match=r"n.parquet: column 'text' holds int64, expected texts. It has 'text'; say wh"
     ):
-        next(opened(tmp_path / "n.parquet").rows(["text"]))
+        next(open_texts(tmp_path / "n.parquet").rows(["text"]))
 
 
 # What is not in order
@@ -149,7 +149,7 @@ def saved(path, content):
 )  # fmt: skip
 def test_what_is_not_in_order_is_named_with_its_place(tmp_path, name, content, words):
     with pytest.raises(StudyError, match=words):
-        list(opened(saved(tmp_path / name, content)).rows(["text"]))
+        list(open_texts(saved(tmp_path / name, content)).rows(["text"]))
 
 
 def test_a_damaged_parquet_file(tmp_path):
@@ -165,12 +165,12 @@ def test_a_damaged_parquet_file(tmp_path):
 def test_no_file(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(StudyError, match=r"folder.csv is a folder; expected a file of texts: .csv, .tsv"):
-        opened(tmp_path / "folder.csv")
+        open_texts(tmp_path / "folder.csv")
     with pytest.raises(StudyError, match=r"none.csv does not exist"):
-        opened(tmp_path / "none.csv")
+        open_texts(tmp_path / "none.csv")
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(StudyError, match=r"pipe.csv is no file"):
-        opened(tmp_path / "pipe.csv")
+        open_texts(tmp_path / "pipe.csv")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -190,10 +190,10 @@ def test_a_file_that_may_not_be_read(tmp_path):
 )
 def test_a_quote_or_line_that_never_ends_is_not_held(tmp_path, monkeypatch, name, content, words):
     before = csv.field_size_limit()
-    monkeypatch.setattr(formats, "LONGEST", 100)
+    monkeypatch.setattr(formats, "MAX_LINE", 100)
     try:
         with pytest.raises(StudyError, match=words):
-            list(opened(saved(tmp_path / name, content)).rows(["text"]))
+            list(open_texts(saved(tmp_path / name, content)).rows(["text"]))
     finally:
         csv.field_size_limit(before)
 
@@ -203,7 +203,7 @@ def test_a_large_file_is_never_held(tmp_path, suffix):
     path = written(tmp_path / f"a{suffix}", [f"{i} " + "word " * 40 for i in range(40_000)])
     tracemalloc.start()
     try:
-        kept, count = reservoir(opened(path).rows(["text"]), 10, seed=0)
+        kept, count = reservoir(open_texts(path).rows(["text"]), 10, seed=0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -122,9 +122,9 @@ def test_a_sample_is_the_seeds_and_can_be_found_again(tmp_path, files):
     assert first[1] == ["40 of the 500 texts of old.txt were taken, drawn by the seed."]
 
 
-@pytest.mark.parametrize("limit", ["LARGEST", "CHARACTERS"])
+@pytest.mark.parametrize("limit", ["MAX_TEXTS", "MAX_CHARACTERS"])
 def test_what_is_large_is_not_taken_whole_unasked(files, monkeypatch, limit):
-    monkeypatch.setattr(text_files, limit, {"LARGEST": 50, "CHARACTERS": 400}[limit])
+    monkeypatch.setattr(text_files, limit, {"MAX_TEXTS": 50, "MAX_CHARACTERS": 400}[limit])
     files[0].write_text("\n".join(["some text"] * 300))
     with pytest.raises(StudyError, match=r"old.txt holds 300 texts, 2,700 characters together; .*--sample 20000 draws"):
         corpora(files)

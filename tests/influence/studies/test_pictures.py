@@ -105,7 +105,7 @@ def test_decoded_once_where_they_fit_and_each_time_where_not(monkeypatch):
         return Image.fromarray(colour(1, 2, 3))
 
     for kept, expected in ((10**6, 1), (100, 3)):
-        monkeypatch.setattr(pictures, "KEPT", kept)
+        monkeypatch.setattr(pictures, "CACHE_BYTES", kept)
         reads.clear()
         data = Pictures([source], [0], 8)
         assert torch.equal(data[0][0], data[0][0])

@@ -40,12 +40,12 @@ def finished(tmp_path_factory):
 def _few():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(STUDIES, "tiny", TinyBuilt)
-        patch.setattr(subsets, "MOST", 8)
-        patch.setattr(subsets, "SEEDS", 2)
-        patch.setattr(removal, "SEEDS", 2)
-        patch.setattr(planted, "SEEDS", 1)
-        patch.setattr(stability, "SEEDS", (1,))
-        patch.setattr(leave_one_out, "MOST", 12)
+        patch.setattr(subsets, "SUBSETS_PER_SHARE", 8)
+        patch.setattr(subsets, "STARTS_PER_SUBSET", 2)
+        patch.setattr(removal, "RANDOM_STARTS", 2)
+        patch.setattr(planted, "PLANTINGS", 1)
+        patch.setattr(stability, "OTHER_SEEDS", (1,))
+        patch.setattr(leave_one_out, "EXAMPLES_LEFT_OUT", 12)
         yield
 
 

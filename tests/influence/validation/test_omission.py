@@ -51,7 +51,7 @@ def test_it_is_what_retraining_gives(run):
     np.testing.assert_allclose(row["measured"], change.numpy(), atol=1e-6)
     assert np.corrcoef(row["predicted"], row["measured"])[0, 1] > 0.9
     np.testing.assert_array_equal(row["class_before"], retrainer.retrain().predicted)
-    assert f"{row['measured'].mean():+.3g} nats" in omission.told(found, [7, 3])
+    assert f"{row['measured'].mean():+.3g} nats" in omission.result_sentence(found, [7, 3])
 
 
 def test_nothing_is_left_out_twice(run, monkeypatch):

@@ -12,7 +12,7 @@ from torch.nn.functional import linear, multi_head_attention_forward
 _SIGNATURE = inspect.signature(multi_head_attention_forward)
 
 
-def opened(named: Callable[[Any], str | None], args: Any, kwargs: Any) -> dict[str, Any] | None:
+def bound_arguments(named: Callable[[Any], str | None], args: Any, kwargs: Any) -> dict[str, Any] | None:
     """The arguments by name; None where `attention` would not see parameters that are `named`."""
     given = _SIGNATURE.bind(*args, **kwargs).arguments
     hidden = ["bias_k", "bias_v"] + ["in_proj_bias"] * bool(given.get("use_separate_proj_weight"))

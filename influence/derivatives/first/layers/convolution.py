@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from influence.derivatives.first.factors import Dense, Factor, Swept
+from influence.derivatives.first.factors import Dense, Factor, PatchOuter
 from influence.derivatives.first.layers.use import Arrange, Name, Use
 
 Size = int | Sequence[int]
@@ -42,7 +42,7 @@ class Convolution(Use):
             left = self._grouped(still.flatten(2), count)
             width = swept.shape[1] // self.groups * math.prod(self.kernel)
             pictures = swept.unflatten(0, (count, -1))
-            found.append((self.weight, Swept(left, pictures, width, lambda some: self._right(some, places))))
+            found.append((self.weight, PatchOuter(left, pictures, width, lambda some: self._right(some, places))))
         if self.bias is not None:
             summed = gradient.flatten(2).sum(2).reshape(count, -1, gradient.shape[1]).sum(1)
             found.append((self.bias, Dense(summed, left_of=None if self.transposed else self.weight)))

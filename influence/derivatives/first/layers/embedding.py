@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from influence.derivatives.first.factors import Factor, Rows
+from influence.derivatives.first.factors import Factor, TableRows
 from influence.derivatives.first.layers.use import Arrange, Name, Use
 
 
@@ -25,7 +25,7 @@ class Lookup(Use):
         index = arrange(self.input).reshape(count, -1)
         if self.padding is not None:
             values = values * (index != self.padding)[..., None]
-        return [(self.weight, Rows(index, values, self.count))]
+        return [(self.weight, TableRows(index, values, self.count))]
 
 
 def _embedding(

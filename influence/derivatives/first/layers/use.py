@@ -36,7 +36,7 @@ class Use:
     def names(self) -> list[str]:
         return [name for name in (self.weight, self.bias) if name is not None]
 
-    def kept(self) -> list[Tensor]:
+    def kept_tensors(self) -> list[Tensor]:
         return [] if self.input is None or self.weight is None else [self.input]
 
     def share(self, count: int) -> None:
