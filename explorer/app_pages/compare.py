@@ -31,29 +31,39 @@ def draw(run: Run) -> None:
         stage, count = controls.choose_stage(stages, help=controls.STAGE_HELP), controls.choose_count()
     names, _ = folder.names(state.runs_folder())
     a = sides.first(run, stage)
-    try:
-        b = sides.second(a, stage, names)
-    except RunError as error:
-        st.error(f"{escape.message(error)} Another run is shown for B.", icon=":material/error:")
-        state.click(state.RUN_B, None)
-        b = sides.second(a, stage, names)
+    b = _second(a, stage, names)
     with shared:
         st.button("Swap A and B", icon=":material/swap_horiz:", key="swap", on_click=sides.swap, args=(a, b))
     with st.container(key="sides"):
-        for keys, choice, usual, column in zip(
-            (sides.A, sides.B), (a, b), (None, sides.usual(a, b)), st.columns(2, gap="large"), strict=True
-        ):
-            with column:
-                side.controls(keys, choice, stage, names, usual)
-                side.draw(choice)
-    refusal = matching.refusal(run, b.run, stage)
-    if refusal:
+        left, right = st.columns(2, gap="large")
+    with left:
+        side.controls(sides.A, a, stage, names)
+        side.draw(a)
+    with right:
+        side.controls(sides.B, b, stage, names, sides.usual(a, b.run, b.method, b.explained))
+        side.draw(b)
+    if refusal := matching.refusal(run, b.run, stage):
         question.html(_title("Compare two answers", b))
         st.error(refusal, icon=":material/link_off:")
         return
     pair = paired(a, b, stage, count)
     question.html(_title(agreement.question(pair), b))
-    st.markdown(theme.sign_rule(escape.for_markdown(theme.stage_word(stage))), help=theme.SIGN_HELP)
+    _draw_pair(pair)
+
+
+def _second(a: sides.Choice, stage: str, names: list[str]) -> sides.Choice:
+    """Side B; where the run that the URL names for it cannot be opened, another, after saying why."""
+    try:
+        return sides.second(a, stage, names)
+    except RunError as error:
+        st.error(f"{escape.message(error)} Another run is shown for B.", icon=":material/error:")
+        state.click(state.RUN_B, None)
+        return sides.second(a, stage, names)
+
+
+def _draw_pair(pair: comparison.Pair) -> None:
+    """Draw what both answers have in common, and the tables behind it."""
+    st.markdown(theme.sign_rule(escape.for_markdown(theme.stage_word(pair.a.stage))), help=theme.SIGN_HELP)
     agreement.draw(pair)
     with st.container(key="compared"):
         left, right = st.columns([55, 45], gap="large")

@@ -13,6 +13,7 @@ from explorer.panels.prediction import explain, picker, prediction, target
 from explorer.runs import neighbours, queries, score_arrays, splits
 from explorer.ui import escape, state, theme
 from explorer.view import lists, regions
+from explorer.view.query import stored
 from explorer.view.view import View, group_column
 from influence.errors import RunError
 from influence.run.reading import Run
@@ -51,14 +52,14 @@ def draw(run: Run) -> None:
         by = totals.choose("source" in run.examples(choices.stage))
     own = current_view(run, position, choices, by, embedding)
     title = '<h2 class="up-title">{}</h2>'
-    question.html(title.format(explain.question(own.query, wanted, escape.isolated)))
+    question.html(title.format(explain.question(own.query.row, wanted, escape.isolated)))
     with listed:
         live = explain.explained(own, wanted)
     view, asked = live or own, None if live is None else wanted
     if asked is not wanted:
-        question.html(title.format(explain.question(own.query, asked, escape.isolated)))
+        question.html(title.format(explain.question(own.query.row, asked, escape.isolated)))
     with listed:
-        st.markdown(explain.rule(view.query, asked, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
+        st.markdown(explain.rule(view.query.row, asked, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
         if live is None and view.ranking == state.INFLUENCE:
             st.html(badge.html(run, view.stage, position, view.lists.shown, view.unit))
         controls.chips(view)
@@ -69,14 +70,14 @@ def draw(run: Run) -> None:
         totals.draw(view)
     with left, st.container(key="prediction"):
         prediction.draw(view)
-        note.draw(run, notes.QUERIES, view.query, "query")
+        note.draw(run, notes.QUERIES, view.query.row, "query")
         _way_to_compare(view)
     with right:
         map.draw(view)
         # Not below the lists: there it would be off the screen.
         ringed.draw(view)
     explained = theme.EXPLAINED if asked is None else target.words(asked)
-    exports.draw(view, explain.question(view.query, asked), explained, prediction.html(view), state.link())
+    exports.draw(view, explain.question(view.query.row, asked), explained, prediction.html(view), state.link())
     tables.draw(view)
     st.caption(theme.CARE)
 
@@ -115,7 +116,7 @@ def current_view(
     method = run.methods(stage)[0]
     return View(
         run=run,
-        position=position,
+        query=stored(run, position),
         stage=stage,
         method=method,
         scores=score_arrays.row(run, stage, method, position),
@@ -134,7 +135,7 @@ def current_view(
 
 def _way_to_compare(view: View) -> None:
     """The way to see this prediction beside another one, or beside another model's."""
-    link = state.address(state.COMPARE_PAGE, of=controls.stage_title(view.stage), query=view.query["id"])
+    link = state.address(state.COMPARE_PAGE, of=controls.stage_title(view.stage), query=view.query.row["id"])
     ringed.way(link, "Compare with another prediction, model or method")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 
 import numpy as np
@@ -15,6 +14,7 @@ from explorer.panels.lists import cards, controls, exports, ringed
 from explorer.panels.prediction import prediction, question, target
 from explorer.runs import live, neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme
+from explorer.view.query import Query
 from explorer.view.view import View
 from influence.errors import RunError, StudyError, UpstreamError
 from influence.live import Live, Reading, Target
@@ -28,17 +28,6 @@ TOLD = 0.001
 """Relative error of scores from which it is told."""
 UNKNOWN = "unknown"
 """Stands for the true label, which a new question does not have."""
-
-
-@dataclasses.dataclass(frozen=True)
-class NewView(View):
-    """A view of a question that is not one of the run's."""
-
-    asked: pd.Series = dataclasses.field(default_factory=pd.Series)
-
-    @property
-    def query(self) -> pd.Series:
-        return self.asked
 
 
 def draw(run: Run) -> None:
@@ -83,7 +72,7 @@ def draw(run: Run) -> None:
     with right:
         map.draw(view)
         ringed.draw(view)
-        if "x" in view.query:
+        if "x" in view.query.row:
             st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")
     off = opened.error(view.stage)
     if off >= TOLD:
@@ -106,19 +95,18 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 
 def new_view(
     run: Run, opened: Live, asked: question.Question, query: pd.Series, chosen: Target, choices: controls.Choices
-) -> NewView:
+) -> View:
     """The view of a new question, with its scores computed now."""
     stage = choices.stage
-    return NewView(
+    return View(
         run=run,
-        position=-1,
+        query=Query(query),
         stage=stage,
         method=run.methods(stage)[0],
         scores=live.scores(opened, asked.item, chosen)[stage],
         count=choices.count,
         order=choices.order,
         shading=choices.shading,
-        asked=query,
         example=queries.position_by_id(run.examples(stage), state.clicked(state.EXAMPLE) or ""),
         split=live.split(opened, asked.item, chosen, stage),
     )

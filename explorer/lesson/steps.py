@@ -19,14 +19,14 @@ from explorer.view import basket
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What a learner's answer deserves: whether it is right, and, if it is not, a word on it (may be empty)."""
+class Reply:
+    """The lesson's reply to an answer: whether it is right, and what to say if it is not (may be empty)."""
 
     right: bool
     words: str = ""
 
 
-WAITING = Verdict(False)
+WAITING = Reply(False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Step:
     question: str
     answer: str
     """What is to be seen once the answer is right."""
-    check: Callable[[Scene], Verdict]
+    check: Callable[[Scene], Reply]
     page: str = state.EXPLORE_PAGE
     set: Mapping[str, object] = dataclasses.field(default_factory=dict)
     """Choices to set when the step begins, by key of `state`; all others go back to their defaults."""
@@ -48,12 +48,12 @@ class Step:
     """What the run lacks, as a sentence; empty if the step can be taught from it."""
 
 
-def cell_pressed(scene: Scene) -> Verdict:
+def cell_pressed(scene: Scene) -> Reply:
     classes = list(queries.confusion(scene.run.queries()).index)
     cell = queries.parse_cell(state.clicked(state.CELL) or "", classes)
     if cell is None:
         return WAITING
-    return Verdict(cell == scene.cell, "That is another cell. Rows are true classes, columns what the model said.")
+    return Reply(cell == scene.cell, "That is another cell. Rows are true classes, columns what the model said.")
 
 
 def _held(key: str) -> str:
@@ -61,9 +61,9 @@ def _held(key: str) -> str:
     return str(st.session_state.get(key, st.query_params.get(key)))
 
 
-def other_stage(scene: Scene) -> Verdict:
+def other_stage(scene: Scene) -> Reply:
     last = scene.stages[-1]
-    return Verdict(_held(state.STAGE) in (last, theme.stage_word(last).capitalize()))
+    return Reply(_held(state.STAGE) in (last, theme.stage_word(last).capitalize()))
 
 
 def _ringed(scene: Scene) -> int | None:
@@ -71,65 +71,65 @@ def _ringed(scene: Scene) -> int | None:
     return queries.position_by_id(scene.examples, state.clicked(state.EXAMPLE) or "")
 
 
-def worst_ringed(scene: Scene) -> Verdict:
+def worst_ringed(scene: Scene) -> Reply:
     row = _ringed(scene)
     if row is None:
         return WAITING
     if row == scene.worst:
-        return Verdict(True)
+        return Reply(True)
     does = "helps" if scene.own[row] > 0 else "harms, but is not the strongest"
-    return Verdict(False, f"{scene.example_words(row, scene.own)} {does}. The list of {theme.HARMFUL} begins with it.")
+    return Reply(False, f"{scene.example_words(row, scene.own)} {does}. The list of {theme.HARMFUL} begins with it.")
 
 
-def many_cards(scene: Scene) -> Verdict:
-    return Verdict(_held(state.COUNT) == str(max(state.COUNTS)))
+def many_cards(scene: Scene) -> Reply:
+    return Reply(_held(state.COUNT) == str(max(state.COUNTS)))
 
 
-def look_alike_ringed(scene: Scene) -> Verdict:
+def look_alike_ringed(scene: Scene) -> Reply:
     row = _ringed(scene)
     if _held(state.RANKING) != state.NEAREST or row is None:
         return WAITING
     if row == scene.alike:
-        return Verdict(True)
-    return Verdict(False, f"{scene.example_words(row, scene.own)} is not it: another of them scores lower.")
+        return Reply(True)
+    return Reply(False, f"{scene.example_words(row, scene.own)} is not it: another of them scores lower.")
 
 
-def heaviest_pressed(scene: Scene) -> Verdict:
+def heaviest_pressed(scene: Scene) -> Reply:
     group = state.clicked(state.GROUP)
     if group is None:
         return WAITING
-    return Verdict(group == scene.heaviest, "Another class has a longer orange bar.")
+    return Reply(group == scene.heaviest, "Another class has a longer orange bar.")
 
 
-def basket_filled(scene: Scene) -> Verdict:
+def basket_filled(scene: Scene) -> Reply:
     rows, _ = basket.parse(state.clicked(state.BASKET), scene.examples)
     if not rows:
         return WAITING
-    return Verdict(bool(scene.slice_sums[rows].sum() < 0), "These help more than they harm: the loss would rise.")
+    return Reply(bool(scene.slice_sums[rows].sum() < 0), "These help more than they harm: the loss would rise.")
 
 
 OFF = 0.25
 """Part of the measured change that a prediction is to miss by."""
 
 
-def prediction_missed(_: Scene) -> Verdict:
+def prediction_missed(_: Scene) -> Reply:
     found = plane.retrained()
     if found is None:
         return WAITING
     count, predicted, measured = found
     off = abs(predicted - measured) / abs(measured) if measured else 0.0
     words = f"{count} left out: {theme.signed(predicted)} nat predicted, {theme.signed(measured)} measured"
-    return Verdict(off >= OFF, f"{words}, off by {theme.percent(off)}. Try others, or one more.")
+    return Reply(off >= OFF, f"{words}, off by {theme.percent(off)}. Try others, or one more.")
 
 
-def own_mistake(scene: Scene) -> Verdict:
+def own_mistake(scene: Scene) -> Reply:
     position = queries.position_by_id(scene.run.queries(), state.clicked(state.QUERY) or "")
     if position is None or position == scene.position:
         return WAITING
     row = _ringed(scene)
     if row is None:
-        return Verdict(False, "Another prediction. Now press the card of the example that harms it most.")
-    return Verdict(row == scene.strongest_harm(position), "Not this one: the list of ▼ begins with the strongest.")
+        return Reply(False, "Another prediction. Now press the card of the example that harms it most.")
+    return Reply(row == scene.strongest_harm(position), "Not this one: the list of ▼ begins with the strongest.")
 
 
 def no_neighbours(scene: Scene) -> str:

@@ -42,7 +42,8 @@ class Splits:
     table: str
     """The stage, or "queries"."""
     method: str = ""
-    position: int = 0
+    position: int | None = None
+    """Row of the query whose score is split; None if none is."""
     live: Mapping[int, np.ndarray] | None = None
     """Shares of scores that are not the run's own, by example; None: those that are stored."""
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -69,7 +70,7 @@ class Splits:
     def _shares(self) -> Mapping[int, np.ndarray]:
         if self.live is not None:
             return self.live
-        if not self.method:
+        if self.position is None:
             return {}
         try:
             return _shares(self.run, self.table, self.method, self.position)

@@ -25,8 +25,8 @@ LEADING = "Pearson r, those that lead a list"
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """The answer to one question, in plain words with its figures."""
+class Finding:
+    """One question on a run's scores, the answer as a mark, and its figures in plain words."""
 
     question: str
     mark: str
@@ -35,12 +35,12 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The whole: `level` as an answer's mark, a headline, what to do, and the answers behind it."""
+    """The whole: `level` as a finding's mark, a headline, what to do, and the findings behind it."""
 
     level: str
     headline: str
     advice: str
-    answers: list[Answer]
+    findings: list[Finding]
 
 
 def of(run: Run) -> Verdict:
@@ -128,47 +128,47 @@ def graded(value: float, limits: tuple[float, float]) -> str:
     return YES if value >= limits[0] else PARTLY if value >= limits[1] else NO
 
 
-def single_examples(run: Run, start: str) -> Answer:
+def single_examples(run: Run, start: str) -> Finding:
     """Leave-one-out, of the examples that lead lists."""
     question = "Does leaving out one example do what its score says?"
     found = evidence.figures(run, "leave-one-out", start)
     r, size = found.get(LEADING), found.get("slope, those that lead a list")
     if r is None or r.count < FEWEST:
-        return Answer(question, UNKNOWN, _too_few(r, "that lead a list"))
+        return Finding(question, UNKNOWN, _too_few(r, "that lead a list"))
     way = "the models trained from scratch" if start == SCRATCH else "the models trained on from the solution"
     words = f"{r.count} that lead a list were left out, each alone, {way}: r = {_with_interval(r)}"
     if size is None or not math.isfinite(size.value) or evidence.unitless(run):
         words += ". The method has no unit: only the order is judged."
-        return Answer(question, *fair(run, start, graded(r.sure, AGREES), words))
+        return Finding(question, *fair(run, start, graded(r.sure, AGREES), words))
     words += f", and the changes were {theme.number(size.value)} times as large as predicted."
     mark = graded(r.sure, AGREES)
     if not 0.5 <= size.value <= 2 and mark != NO:
         mark = PARTLY
         words += " Believe the order, not the size."
-    return Answer(question, *fair(run, start, mark, words))
+    return Finding(question, *fair(run, start, mark, words))
 
 
-def whole_sets(run: Run, start: str) -> Answer:
+def whole_sets(run: Run, start: str) -> Finding:
     """Random subsets: the linear datamodeling score."""
     question = "Do scores of many examples add up to what leaving them all out does?"
     found = evidence.figures(run, "subsets", start, "LDS, ")
     if not found:
-        return Answer(question, UNKNOWN, "No random subsets were trained on, or too few.")
+        return Finding(question, UNKNOWN, "No random subsets were trained on, or too few.")
     marks = [graded(figure.sure, ORDERS) for figure in found.values()]
     told = "; ".join(f"{name}: {_with_interval(figure)}" for name, figure in found.items())
     count = next(iter(found.values())).count
     words = f"Rank correlation (LDS) with the measured losses of {count} random subsets, by what they kept: {told}."
-    return Answer(question, *fair(run, start, worst(*marks), words))
+    return Finding(question, *fair(run, start, worst(*marks), words))
 
 
-def baselines(run: Run) -> Answer:
+def baselines(run: Run) -> Finding:
     """Sanity: the run's own scores beside simpler ones and those of models that learned nothing."""
     question = "Are they better than something simpler?"
     found = evidence.figures(run, "sanity", what="rank correlation, ")
     own = found.pop("the run's own", None)
     others = {name: figure for name, figure in found.items() if math.isfinite(figure.value)}
     if own is None or not math.isfinite(own.value) or not others:
-        return Answer(question, UNKNOWN, "They were not compared with simpler scores.")
+        return Finding(question, UNKNOWN, "They were not compared with simpler scores.")
     name, best = max(others.items(), key=lambda pair: pair[1].value)
     clear = own.sure > (best.high if math.isfinite(best.high) else best.value)
     mark = YES if clear else PARTLY if own.value > best.value else NO
@@ -176,17 +176,17 @@ def baselines(run: Run) -> Answer:
         f"Their order agrees with what was measured to {_with_interval(own)} (rank correlation), that of the best of "
         f"{len(others)} others ({name}) to {_with_interval(best)}."
     )
-    return Answer(question, mark, words)
+    return Finding(question, mark, words)
 
 
-def other_settings(run: Run) -> Answer:
+def other_settings(run: Run) -> Finding:
     """Stability under damping, curvature and method."""
     question = "Would other settings of the computation give the same lists?"
     found = {name: figure for name, figure in _overlaps(run).items() if name not in SEEDS}
     return _kept(question, found, "No other damping, curvature or method was tried.")
 
 
-def another_training(run: Run) -> Answer:
+def another_training(run: Run) -> Finding:
     """Stability under seeds, and whether single examples do from scratch what was predicted."""
     question = "Would they hold for another training of the same model?"
     lists = _kept(question, {n: f for n, f in _overlaps(run).items() if n in SEEDS}, "No other seed was tried.")
@@ -197,19 +197,19 @@ def another_training(run: Run) -> Answer:
     mark = worst(graded(r.sure, AGREES), lists.mark)
     if mark == YES and lists.mark == UNKNOWN:
         mark = UNKNOWN  # it is the same training again, from its start
-    return Answer(question, mark, f"{words} {lists.words}")
+    return Finding(question, mark, f"{words} {lists.words}")
 
 
 def _overlaps(run: Run) -> dict[str, Figure]:
     return evidence.figures(run, "stability", what="overlap, other ")
 
 
-def _kept(question: str, found: dict[str, Figure], none: str) -> Answer:
+def _kept(question: str, found: dict[str, Figure], none: str) -> Finding:
     known = {name: figure for name, figure in found.items() if math.isfinite(figure.value)}
     if not known:
-        return Answer(question, UNKNOWN, none)
+        return Finding(question, UNKNOWN, none)
     told = ", ".join(f"{theme.percent(figure.value)} with another {name}" for name, figure in known.items())
-    return Answer(
+    return Finding(
         question,
         graded(min(figure.value for figure in known.values()), STAYS),
         f"Of the strongest examples stay in a list: {told}.",

@@ -11,6 +11,7 @@ from scipy import stats
 
 from explorer.ui import theme
 from explorer.view import lists
+from explorer.view.query import Query
 from influence.live import Target
 from influence.run.reading import Run
 
@@ -32,22 +33,16 @@ class Side:
     """One of the two answers; `scores` are float32 (n_examples,), nats, positive = helpful, ordered as A's examples."""
 
     run: Run
-    position: int
+    query: Query
     stage: str
     method: str
     target: Target | None
     scores: np.ndarray
-    new: pd.Series | None = None
-    """The question, where it is not one of the run's; `position` is then -1."""
-
-    @property
-    def query(self) -> pd.Series:
-        return self.run.queries().iloc[self.position] if self.new is None else self.new
 
     @property
     def asked(self) -> tuple[object, ...]:
         """What was asked; sides that ask the same have the same scores."""
-        return self.run.name, self.query["id"], self.stage, self.method, self.target
+        return self.run.name, self.query.row["id"], self.stage, self.method, self.target
 
     def ordered(self, rows: np.ndarray) -> Side:
         """The same with the scores in another order of the examples."""

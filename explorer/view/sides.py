@@ -44,7 +44,8 @@ class Choice:
     explained: str
 
     @property
-    def query(self) -> pd.Series:
+    def row(self) -> pd.Series:
+        """The prediction, as in the run's table of queries."""
         return self.run.queries().iloc[self.position]
 
 
@@ -72,16 +73,15 @@ def second(a: Choice, stage: str, names: Sequence[str]) -> Choice:
     others = [method for method in methods if run.name != a.run.name or method != a.method]
     method = _method(run, stage, B) or (a.method if a.method in others else next(iter(others or methods), ""))
     explained = _explained(run, B)
-    wanted = Choice(run, -1, method, explained)
     position = _position(run, B)
-    return dataclasses.replace(wanted, position=usual(a, wanted) if position is None else position)
+    return Choice(run, usual(a, run, method, explained) if position is None else position, method, explained)
 
 
-def usual(a: Choice, b: Choice) -> int:
+def usual(a: Choice, run: Run, method: str, explained: str) -> int:
     """Row of B's prediction as long as the URL names none: A's own, or another if B differs in nothing else."""
-    if (b.run.name, b.method, b.explained) == (a.run.name, a.method, a.explained):
-        return queries.another(b.run.queries(), a.position)
-    return opposite(a, b.run)
+    if (run.name, method, explained) == (a.run.name, a.method, a.explained):
+        return queries.another(run.queries(), a.position)
+    return opposite(a, run)
 
 
 def opposite(a: Choice, run: Run) -> int:
@@ -92,7 +92,7 @@ def opposite(a: Choice, run: Run) -> int:
 
 def target_of(choice: Choice) -> Target | None:
     """What is explained; None where the run's own scores are what is asked for."""
-    said, true = str(choice.query["prediction"]), str(choice.query["label"])
+    said, true = str(choice.row["prediction"]), str(choice.row["label"])
     if choice.explained == PREDICTED and said != true:
         return Target(said)
     if choice.explained == MARGIN:
@@ -102,8 +102,8 @@ def target_of(choice: Choice) -> Target | None:
 
 def runner_up(choice: Choice) -> str | None:
     """The likeliest class beside the predicted one."""
-    classes, values = choice.run.stage(choice.run.stages[-1])["classes"], choice.query.get("probabilities")
-    said = str(choice.query["prediction"])
+    classes, values = choice.run.stage(choice.run.stages[-1])["classes"], choice.row.get("probabilities")
+    said = str(choice.row["prediction"])
     if values is None or len(values) != len(classes):
         return next((str(name) for name in classes if name != said), None)
     ordered = sorted(zip(values, classes, strict=True), key=lambda pair: -pair[0])
@@ -116,7 +116,7 @@ def swap(a: Choice, b: Choice) -> None:
     for keys, choice in ((A, b), (B, a)):
         if keys is B:
             state.click(keys.run, choice.run.name)
-        state.click(keys.query, choice.query["id"])
+        state.click(keys.query, choice.row["id"])
         state.click(keys.method, choice.method)
         state.click(keys.explained, None if choice.explained == TRUE else choice.explained)
 

@@ -12,6 +12,7 @@ import pandas as pd
 from explorer.runs import leads, neighbours, splits
 from explorer.ui import state, theme
 from explorer.view import diverse, lists, regions
+from explorer.view.query import Query
 from influence.errors import RunError
 from influence.run.reading import Run
 
@@ -21,7 +22,7 @@ class View:
     """What the visitor looks at; the scores are read once, everything else is derived from them."""
 
     run: Run
-    position: int
+    query: Query
     stage: str
     method: str
     scores: np.ndarray
@@ -40,10 +41,6 @@ class View:
     by: str = state.LABEL
     split: Callable[[list[int]], Mapping[int, np.ndarray]] | None = None
     """Where the scores are not the run's own: rows of examples -> their scores over tokens."""
-
-    @property
-    def query(self) -> pd.Series:
-        return self.run.queries().iloc[self.position]
 
     @property
     def examples(self) -> pd.DataFrame:
@@ -124,7 +121,7 @@ class View:
     @cached_property
     def random(self) -> np.ndarray:
         """Positions of all examples in a random order, always the same for a query."""
-        return neighbours.random_order(int(self.query["id"]), len(self.scores))
+        return neighbours.random_order(int(self.query.row["id"]), len(self.scores))
 
     @cached_property
     def leads(self) -> leads.Leads | RunError:
@@ -152,7 +149,9 @@ class View:
     @cached_property
     def cosines(self) -> np.ndarray | None:
         """Nearness of each example to the query in the embedding, if it is known."""
-        return None if self.embedding is None else self.embedding.cosines(self.position)
+        if self.embedding is None or self.query.position is None:
+            return None
+        return self.embedding.cosines(self.query.position)
 
     @cached_property
     def nearest(self) -> np.ndarray:
@@ -180,7 +179,7 @@ class View:
         if self.split is not None:
             ringed = [] if self.example is None else [self.example]
             live = self.split([*self.on_cards.tolist(), *ringed]) if self.shading == state.TOKENS else {}
-        return splits.Splits(self.run, self.stage, self.method, self.position, live)
+        return splits.Splits(self.run, self.stage, self.method, self.query.position, live)
 
     @cached_property
     def totals(self) -> pd.DataFrame:

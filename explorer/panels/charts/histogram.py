@@ -20,7 +20,7 @@ def draw(view: View) -> None:
 
 def _pick(view: View) -> None:
     # A bar is one of this prediction's histogram only.
-    state.toggle(state.BAR, f"{view.query['id']}-{components.event('histogram', 'picked')}")
+    state.toggle(state.BAR, f"{view.query.row['id']}-{components.event('histogram', 'picked')}")
 
 
 def share_text(scores: np.ndarray, shown: np.ndarray) -> str:

@@ -99,7 +99,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
         "preview": static_files.previews(view.run, stage),
         "revision": view.run.manifest["checksum"],
         "height": HEIGHT,
-        "file": f"{view.run.name}-{view.query['id']}-map",
+        "file": f"{view.run.name}-{view.query.row['id']}-map",
         "caption": _caption(view, stage, mode),
         "alt": f"Map of {len(table):,} {theme.stage_word(stage)} examples coloured by "
         f"{mode.lower()}; a table is at the end of the page.",
@@ -121,12 +121,12 @@ def _values(view: View, table: pd.DataFrame, mode: str) -> tuple[np.ndarray, flo
 
 def _star(view: View) -> dict[str, object] | None:
     """The query at its projected place, if it has one."""
-    query = view.query
+    query = view.query.row
     if not ({"x", "y"} <= set(query.index)) or not np.isfinite([query["x"], query["y"]]).all():
         return None
     said, true = escape.visible(query["prediction"]), escape.visible(query["label"])
     title, text = f"test item #{query['id']}, projected", f"true {true}, predicted {said}"
-    if view.position < 0:
+    if view.query.position is None:
         title, text = "your question", f"predicted {said}"
     x, y = float(query["x"]), float(query["y"])
     return {"x": x, "y": y, "image": pictures.data_url(query), "title": title, "text": text}
@@ -134,7 +134,7 @@ def _star(view: View) -> dict[str, object] | None:
 
 def _caption(view: View, stage: str, mode: str) -> list[str]:
     """What stands on a saved map: of what it is, and what the signs mean."""
-    query = view.query
+    query = view.query.row
     said, true = escape.beginning(query["prediction"], 40), escape.beginning(query["label"], 40)
     colours = {
         state.INFLUENCE: f"Coloured by influence on test item #{query['id']} (predicted {said}, true {true})",
@@ -170,7 +170,7 @@ def _legend(view: View, table: pd.DataFrame, mode: str) -> None:
     else:
         parts, note = _swatches(view, table), ""
     st.html(f'<div class="up-legend">{"".join(parts)}</div>')
-    whose = "your question" if view.position < 0 else "this test item, projected"
+    whose = "your question" if view.query.position is None else "this test item, projected"
     star = f"★ {whose}. " if _star(view) else ""
     triangles = f"{theme.HELPFUL}{theme.HARMFUL} the listed ones. "
     if not view.on_map:

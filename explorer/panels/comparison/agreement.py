@@ -79,7 +79,7 @@ def draw_tables(pair: comparison.Pair) -> None:
 def question(pair: comparison.Pair) -> str:
     """What is compared, escaped for HTML."""
     a, b = pair.a, pair.b
-    said = [f"“{escape.isolated(side.query['prediction'])}”" for side in (a, b)]
+    said = [f"“{escape.isolated(side.query.row['prediction'])}”" for side in (a, b)]
     names = [escape.isolated(side.run.name) for side in (a, b)]
     if a.asked == b.asked:
         return f"Why did {names[0]} say {said[0]}? Both sides are the same: change one of them"
@@ -87,9 +87,9 @@ def question(pair: comparison.Pair) -> str:
         return f"Why did {names[0]} and {names[1]} both say {said[0]}?"
     if a.run.name != b.run.name:
         return f"Why did {names[0]} say {said[0]}, and {names[1]} {said[1]}?"
-    if a.query["id"] != b.query["id"] and said[0] == said[1]:
+    if a.query.row["id"] != b.query.row["id"] and said[0] == said[1]:
         return f"Why did the model say {said[0]} both times?"
-    if a.query["id"] != b.query["id"]:
+    if a.query.row["id"] != b.query.row["id"]:
         return f"Why did the model say {said[0]} here, and {said[1]} there?"
     if a.method != b.method:
         return f"Why did the model say {said[0]}? Two methods' answers"

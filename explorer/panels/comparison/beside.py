@@ -11,6 +11,7 @@ from explorer.runs import score_arrays
 from explorer.ui import escape, pictures, state
 from explorer.view import comparison
 from explorer.view.comparison import Side
+from explorer.view.query import stored
 from explorer.view.view import View
 from influence.live import Target
 
@@ -26,8 +27,8 @@ def draw(view: View, chosen: Target) -> None:
     Raises:
         RunError: the scores of the test prediction cannot be read.
     """
-    own = Side(view.run, -1, view.stage, view.method, chosen, view.scores, view.query)
-    earlier = {f"asked {side.query['id']} {side.target}": side for side in _remembered(own)}
+    own = Side(view.run, view.query, view.stage, view.method, chosen, view.scores)
+    earlier = {f"asked {side.query.row['id']} {side.target}": side for side in _remembered(own)}
     table = view.run.queries()
     ids = table["id"].astype(str).tolist()
     st.html('<h2 class="up-title">Compare with</h2>')
@@ -47,20 +48,19 @@ def draw(view: View, chosen: Target) -> None:
         other = earlier[wanted]
     else:
         place = ids.index(wanted)
-        other = Side(
-            view.run, place, view.stage, view.method, None, score_arrays.row(view.run, view.stage, view.method, place)
-        )
-    _drawn(comparison.Pair(own, other, view.count), view.classes)
+        scores = score_arrays.row(view.run, view.stage, view.method, place)
+        other = Side(view.run, stored(view.run, place), view.stage, view.method, None, scores)
+    _answers(comparison.Pair(own, other, view.count), view.classes)
 
 
-def _drawn(pair: comparison.Pair, classes: list[str]) -> None:
+def _answers(pair: comparison.Pair, classes: list[str]) -> None:
     st.html(f'<h2 class="up-title">{agreement.question(pair)}</h2>')
     st.caption(escape.for_markdown(f"A is the question above, B {_asked_text(pair.b)}."))
     with st.container(key="compared"):
         left, right = st.columns([55, 45], gap="large")
     with left:
-        if pair.b.new is None:
-            st.html(prediction.prediction_html(pair.b.query, classes, most=3))
+        if pair.b.query.position is not None:
+            st.html(prediction.prediction_html(pair.b.query.row, classes, most=3))
         agreement.draw(pair)
         joined_lists.draw(pair)
     with right:
@@ -77,12 +77,12 @@ def _remembered(own: Side) -> list[Side]:
 
 def _asked_text(side: Side) -> str:
     """A question in a few words, as text."""
-    if side.new is None or side.target is None:
-        return f"test item #{side.query['id']}, its loss of “{escape.visible(side.query['label'])}”"
-    return f"asked before: {_name(side.new)}, {target.words(side.target)}"
+    if side.query.position is not None or side.target is None:
+        return f"test item #{side.query.row['id']}, its loss of “{escape.visible(side.query.row['label'])}”"
+    return f"asked before: {_name(side.query.row)}, {target.words(side.target)}"
 
 
-def _name(query: pd.Series) -> str:
-    text = pictures.text(query)
-    said = f"said {escape.visible(query['prediction'])}"
+def _name(row: pd.Series) -> str:
+    text = pictures.text(row)
+    said = f"said {escape.visible(row['prediction'])}"
     return f"a picture that it {said}" if text is None else f"“{escape.beginning(text, BEGINNING)}”, {said}"

@@ -98,8 +98,9 @@ def _card(pair: comparison.Pair, at: int, place: int, other: np.ndarray, where: 
 
 def href(pair: comparison.Pair, example: int | str) -> str:
     """Address of an example's own page; with "" for the example, what its id is to be appended to."""
-    query = None if pair.a.new is not None else pair.a.query["id"]
-    return state.address(state.ITEM_PAGE, of=controls.stage_title(pair.a.stage), query=query, example=example)
+    query = pair.a.query
+    known = None if query.position is None else query.row["id"]
+    return state.address(state.ITEM_PAGE, of=controls.stage_title(pair.a.stage), query=known, example=example)
 
 
 def table(pair: comparison.Pair) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from explorer.panels.prediction import explain, prediction, target
 from explorer.runs import matching, queries, score_arrays, splits
 from explorer.ui import escape, pictures, state
 from explorer.view import comparison, sides, switching
+from explorer.view.query import stored
 
 EXPLAINS = {sides.TRUE: "True class", sides.PREDICTED: "Predicted class", sides.MARGIN: "Margin"}
 EXPLAINS_HELP = (
@@ -34,7 +35,7 @@ def answer(choice: sides.Choice, stage: str) -> comparison.Side:
     if scores is None:
         asked, method = None, choice.method
         scores = score_arrays.row(choice.run, stage, method, choice.position)
-    return comparison.Side(choice.run, choice.position, stage, method, asked, scores)
+    return comparison.Side(choice.run, stored(choice.run, choice.position), stage, method, asked, scores)
 
 
 def controls(
@@ -54,12 +55,12 @@ def controls(
 
 def draw(choice: sides.Choice) -> None:
     """The side's prediction."""
-    text, tokens = pictures.text(choice.query), splits.Splits(choice.run, matching.QUERIES)
+    text, tokens = pictures.text(choice.row), splits.Splits(choice.run, matching.QUERIES)
     read = None if text is None else tokens.read(choice.position, text)
     for problem in tokens.problems:
         state.notice(splits.problem_text(problem))
     classes = [str(name) for name in choice.run.stage(choice.run.stages[-1])["classes"]]
-    st.html(prediction.prediction_html(choice.query, classes, read, LIKELIEST))
+    st.html(prediction.prediction_html(choice.row, classes, read, LIKELIEST))
     asked = sides.target_of(choice)
     if asked is not None:
         st.caption(f"Explained: {escape.for_markdown(target.words(asked))}.")
@@ -125,7 +126,7 @@ def _steps(keys: sides.Keys, choice: sides.Choice, usual: int | None) -> None:
                 help=f"{name} prediction",
             )
         st.markdown(f"{choice.position + 1:,} of {len(table):,}", width="content")
-        st.session_state[f"find_{keys.name}"] = str(choice.query["id"])
+        st.session_state[f"find_{keys.name}"] = str(choice.row["id"])
         st.text_input(
             "Prediction",
             key=f"find_{keys.name}",

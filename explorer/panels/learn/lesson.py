@@ -100,8 +100,8 @@ def draw(run: Run, place: int) -> None:
     """Draw the card of step `place`."""
     step, scene = STEPS[place - 1], Scene(run)
     lack = step.needs(scene)
-    verdict = steps.WAITING if lack else step.check(scene)
-    if verdict.right:
+    reply = steps.WAITING if lack else step.check(scene)
+    if reply.right:
         st.session_state[state.ANSWERED] = answered() | {place}
     with st.container(key="lesson_card"):
         st.html(_progress(place))
@@ -110,10 +110,10 @@ def draw(run: Run, place: int) -> None:
             st.info(f"{lack} Go on with the next step.", icon=":material/info:")
         else:
             st.markdown(step.text.format(it=scene))
-            _question(step, scene, verdict)
+            _question(step, scene, reply)
         region = step.regions[0] if step.regions and not lack else None
         components.spotlight(key="spotlight", data={"step": place, "run": run.name, "region": region})
-        _buttons(run, place, bool(verdict.right or lack))
+        _buttons(run, place, bool(reply.right or lack))
 
 
 def answered() -> frozenset[int]:
@@ -121,13 +121,13 @@ def answered() -> frozenset[int]:
     return frozenset(st.session_state.get(state.ANSWERED, ()))
 
 
-def _question(step: Step, scene: Scene, verdict: steps.Verdict) -> None:
+def _question(step: Step, scene: Scene, reply: steps.Reply) -> None:
     with st.container(key="lesson_question"):
         st.markdown(f"**{step.question.format(it=scene)}**")
-        if verdict.right:
+        if reply.right:
             st.markdown(f"{theme.RIGHT} {step.answer.format(it=scene)}")
-        elif verdict.words:
-            st.markdown(f"{theme.WRONG} {verdict.words}")
+        elif reply.words:
+            st.markdown(f"{theme.WRONG} {reply.words}")
 
 
 def _progress(place: int) -> str:

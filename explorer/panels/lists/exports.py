@@ -29,7 +29,7 @@ def draw(view: View, question: str, explained: str, prediction: str, link: str |
         prediction: the prediction as HTML, with everything from data escaped.
         link: where the view opens again; None where no link can lead to it.
     """
-    name = f"{view.run.name}-{view.query['id']}"
+    name = f"{view.run.name}-{view.query.row['id']}"
     written = note.of(view.run)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
         st.download_button(
@@ -68,7 +68,7 @@ def draw(view: View, question: str, explained: str, prediction: str, link: str |
 def listed(view: View, explained: str) -> pd.DataFrame:
     """The cards as a table, helpful ones first, with the query and what is explained."""
     table = tables.listed(view, score_column(view))
-    return table.assign(query=view.query["id"], explained=explained)
+    return table.assign(query=view.query.row["id"], explained=explained)
 
 
 def everything(view: View, explained: str) -> pd.DataFrame:
@@ -125,17 +125,13 @@ def narrowed(view: View) -> list[str]:
 
 def _noted(view: View, written: notes.Notes) -> list[tuple[str, str]]:
     about, of = written.of(view.stage), []
-    if own := written.of(notes.QUERIES).get(_number(view)):
+    query = view.query
+    if query.position is not None and (own := written.of(notes.QUERIES).get(int(query.row["id"]))):
         of.append(("This prediction", own.said))
     for number in view.examples["id"].iloc[view.lists.shown].tolist():
         if number in about:
             of.append((f"Example #{number}", about[number].said))
     return of
-
-
-def _number(view: View) -> int:
-    """The query's id in its table; -1 for a question that has none."""
-    return int(view.query["id"]) if view.position >= 0 else -1
 
 
 def _facts(view: View) -> list[tuple[str, str]]:

@@ -15,15 +15,14 @@ def draw(view: View) -> None:
     """Draw it, if an example is ringed; a new question has no loss that training again could change."""
     if view.example is None:
         return
-    row, new = view.examples.iloc[view.example], view.position < 0
-    link = state.address(
-        state.ITEM_PAGE, of=controls.stage_title(view.stage), example=row["id"], query=None if new else view.query["id"]
-    )
+    row, position = view.examples.iloc[view.example], view.query.position
+    known = None if position is None else view.query.row["id"]
+    link = state.address(state.ITEM_PAGE, of=controls.stage_title(view.stage), example=row["id"], query=known)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="of_example"):
         note.draw(view.run, view.stage, row, "example")
         way(link, f"Which predictions example #{row['id']} helps and hurts most")
-    if not new:
-        retrain.draw(view.run, view.stage, view.method, [view.example], np.array([view.position]))
+    if position is not None:
+        retrain.draw(view.run, view.stage, view.method, [view.example], np.array([position]))
 
 
 def way(link: str, words: str) -> None:

@@ -32,7 +32,7 @@ def data(view: View, place: int, text: str, near: str, said: str) -> dict[str, o
 
 def shared_words(view: View) -> frozenset[str]:
     """The query's words that are worth marking in other texts."""
-    text = pictures.text(view.query)
+    text = pictures.text(view.query.row)
     if not text:
         return frozenset()
     return texts.words(text) - splits.common_words(view.run, view.stage)

@@ -57,11 +57,13 @@ def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.nda
 
 def explained(view: View, wanted: Target | None) -> View | None:
     """The view with the target's scores and their split over tokens; None where the run's own are to be shown."""
-    found = scores(view.run, view.position, view.stage, wanted)
+    position = view.query.position
+    assert position is not None
+    found = scores(view.run, position, view.stage, wanted)
     if found is None or wanted is None:
         return None
     opened = live.opened(view.run)
-    split = live.split(opened, opened.stored(view.position), wanted, view.stage)
+    split = live.split(opened, opened.stored(position), wanted, view.stage)
     return dataclasses.replace(view, scores=found, split=split)
 
 

@@ -21,11 +21,12 @@ def draw(view: View) -> None:
 
 def html(view: View) -> str:
     """The view's prediction as HTML with everything from data escaped."""
-    text, tokens = pictures.text(view.query), splits.Splits(view.run, "queries")
-    read = None if text is None else tokens.read(view.position, text)
+    query, tokens = view.query, splits.Splits(view.run, "queries")
+    text = pictures.text(query.row)
+    read = None if text is None or query.position is None else tokens.read(query.position, text)
     for problem in tokens.problems:
         state.notice(splits.problem_text(problem))
-    return prediction_html(view.query, view.classes, read)
+    return prediction_html(query.row, view.classes, read)
 
 
 def prediction_html(query: pd.Series, classes: list[str], read: int | None = None, most: int = MOST) -> str:

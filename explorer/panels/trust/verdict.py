@@ -1,11 +1,11 @@
-"""The verdict on a run's lists, and the answers that it follows from."""
+"""The verdict on a run's lists, and the findings that it follows from."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from explorer.trust import verdict
-from explorer.trust.verdict import Answer, Verdict
+from explorer.trust.verdict import Finding, Verdict
 from explorer.ui import escape, theme
 
 
@@ -15,7 +15,7 @@ def draw(found: Verdict) -> None:
 
 def html(found: Verdict) -> str:
     """The verdict as HTML; a mark says the answer by its shape, its word and its colour."""
-    answers = "".join(answer_html(answer) for answer in found.answers)
+    answers = "".join(finding_html(finding) for finding in found.findings)
     return (
         f'<section class="up-verdict up-{found.level}" aria-label="Verdict">'
         f'<p class="up-headline"><span class="up-mark" aria-hidden="true">{verdict.MARKS[found.level]}</span> '
@@ -26,21 +26,21 @@ def html(found: Verdict) -> str:
 
 def so_far(found: Verdict) -> str:
     """How many of the questions are answered, where some are not."""
-    known = sum(answer.mark != verdict.UNKNOWN for answer in found.answers)
-    missing = 0 < known < len(found.answers)
+    known = sum(finding.mark != verdict.UNKNOWN for finding in found.findings)
+    missing = 0 < known < len(found.findings)
     return (
-        f' <span class="up-quiet">{known} of {len(found.answers)} questions are answered so far.</span>'
+        f' <span class="up-quiet">{known} of {len(found.findings)} questions are answered so far.</span>'
         if missing
         else ""
     )
 
 
-def answer_html(answer: Answer) -> str:
-    """One question, the answer in a word, and its figures."""
-    mark = f'<span class="up-mark">{verdict.MARKS[answer.mark]}</span> {WORDS[answer.mark]}'
+def finding_html(finding: Finding) -> str:
+    """One question, the finding in a word, and its figures."""
+    mark = f'<span class="up-mark">{verdict.MARKS[finding.mark]}</span> {WORDS[finding.mark]}'
     return (
-        f"<dt>{escape.for_html(answer.question)}</dt>"
-        f'<dd><b class="up-{answer.mark}">{mark}</b> {escape.for_html(answer.words)}</dd>'
+        f"<dt>{escape.for_html(finding.question)}</dt>"
+        f'<dd><b class="up-{finding.mark}">{mark}</b> {escape.for_html(finding.words)}</dd>'
     )
 
 

@@ -14,6 +14,7 @@ from explorer.export.spreadsheet import csv
 from explorer.panels.lists import exports
 from explorer.panels.prediction import prediction
 from explorer.ui import state
+from explorer.view.query import stored
 from explorer.view.view import View
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -21,7 +22,8 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 def view_of(run, **choices):
     known = {
-        "run": run, "position": 7, "stage": "pretrain", "method": "exact", "count": 5, "order": state.STRONGEST,
+        "run": run, "query": stored(run, 7),
+        "stage": "pretrain", "method": "exact", "count": 5, "order": state.STRONGEST,
         "scores": np.asarray(run.scores("pretrain", "exact")[7]),
     }  # fmt: skip
     return View(**{**known, **choices})

@@ -19,7 +19,7 @@ def run_with(tmp_path, checks=(), **how):
 
 
 def marks(found):
-    return [answer.mark for answer in found.answers]
+    return [answer.mark for answer in found.findings]
 
 
 def test_what_was_predicted_and_stays_is_believed(tmp_path):
@@ -40,7 +40,7 @@ def test_other_lists_of_another_training_are_said(tmp_path):
 def test_the_same_seed_again_is_no_other_training(tmp_path):
     found = verdict.of(run_with(tmp_path, ["leave-one-out"], noise=0.05))
     assert marks(found) == [YES, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]
-    assert "by the same seed" in found.answers[-1].words
+    assert "by the same seed" in found.findings[-1].words
     assert "was not checked" in found.advice
     assert "1 of 5 questions are answered so far" in panel.html(found)
 
@@ -106,8 +106,8 @@ def test_models_short_of_a_minimum_are_judged_from_scratch(tmp_path):
     assert "trained on from the solution" in verdict.single_examples(run, verdict.judged(run)).words
     run.manifest["stages"][0]["training"]["converged"] = False
     found = verdict.of(run)
-    assert "trained from scratch" in found.answers[0].words
-    assert found.answers[-1].words == "No other seed was tried."
+    assert "trained from scratch" in found.findings[0].words
+    assert found.findings[-1].words == "No other seed was tried."
 
 
 def test_training_on_from_no_minimum_speaks_for_scores_but_not_against_them(tmp_path):
@@ -135,7 +135,7 @@ def test_the_worst_of_what_is_known(given, is_worst):
 
 
 def test_what_is_drawn_is_escaped(tmp_path):
-    answer = verdict.Answer("<b>?", YES, "<script>")
+    answer = verdict.Finding("<b>?", YES, "<script>")
     drawn = panel.html(verdict.Verdict(YES, "<i>", "<u>", [answer]))
     assert "&lt;script&gt;" in drawn
     assert not any(tag in drawn for tag in ("<script", "<i>", "<u>", "<b>?"))

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from explorer.view import comparison
+from explorer.view.query import stored
 from influence import Run
 
 
@@ -14,7 +15,7 @@ from influence import Run
 def pair(small_root):
     run = Run.open(small_root / "small")
     scores = run.scores("pretrain")
-    sides = [comparison.Side(run, row, "pretrain", "exact", None, scores[row]) for row in (3, 4)]
+    sides = [comparison.Side(run, stored(run, row), "pretrain", "exact", None, scores[row]) for row in (3, 4)]
     return comparison.Pair(*sides, 5)
 
 
