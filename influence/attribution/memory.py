@@ -9,7 +9,7 @@ from typing import TypeVar
 import psutil
 import torch
 
-from influence.curvature.exact import Exact
+from influence.curvature.cards import EXACT
 from influence.derivatives.objective import BATCH, ran_out_of_memory
 from influence.errors import MethodError
 from influence.study.parameters import groups_of
@@ -37,7 +37,7 @@ def bytes_held(study: Study, first: int, method: str) -> dict[str, int]:
             trained = sum(named[name].numel() for name in (*groups.held, *groups.new))
             each = max(4, max(p.element_size() for p in named.values()))
             widest = max(widest, sum(p.numel() for p in named.values()) * each)
-            if method == Exact.name:
+            if method == EXACT.name:
                 matrix = max(matrix, 8 * trained * min(trained, len(stage.data)))
     return {
         "the queries' vectors": VECTOR_COPIES * queries * widest,

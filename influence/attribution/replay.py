@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,15 +26,6 @@ from influence.progress import Progress
 from influence.study.study import Study
 from influence.training.recording import Recording
 from influence.training.reverse import Reverse
-
-
-class Replay:
-    """The method as `upstream methods` lists it."""
-
-    name: ClassVar[str] = "replay"
-    summary: ClassVar[str] = "the exact derivative through every optimiser step of every stage as it happened"
-    cost: ClassVar[str] = "about 3 trainings, and up to 2 more a query; states of 2 sqrt(steps) steps in memory"
-    advice: ClassVar[str] = "to verify single predictions; in Python only, for stages trained with `influence.record`"
 
 
 @dataclasses.dataclass

@@ -14,9 +14,10 @@ from influence.attribution.chain import Chain
 from influence.attribution.guards import check_options, derivatives_named, usable
 from influence.attribution.memory import bytes_held, described, refuse_what_is_too_much, size, with_smaller_batches
 from influence.attribution.products.score import score
-from influence.attribution.replay import Replay, replay
+from influence.attribution.replay import replay
 from influence.attribution.report import peak_memory, report_of
 from influence.curvature import Method, method_named
+from influence.curvature.cards import REPLAY
 from influence.derivatives import Objective
 from influence.errors import MethodError
 from influence.progress import Progress
@@ -103,7 +104,7 @@ def attribute(
     if not 0 <= error < 1:
         raise MethodError(f"error is {error!r}, expected a share from 0 to below 1.")
     place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
-    if method == Replay.name:  # no curvature, so no chain
+    if method == REPLAY.name:  # no curvature, so no chain
         check_options(_replayed, method, options)
         return _replayed(study, study.stages[first].name, damping, curvature, place, batch_size, progress, **options)
     chosen = method_named(method)
@@ -162,7 +163,7 @@ def _replayed(
     )
     constant = {each.stage.name: each.groups.constant for each in recordings or ()}
     report = {
-        "method": Replay.name,
+        "method": REPLAY.name,
         "stages": found.stages,
         "not_covered": {name: list(names) for name, names in constant.items() if names},
         "notes": found.notes,

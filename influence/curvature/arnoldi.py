@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from influence.curvature.cards import ARNOLDI
 from influence.curvature.lanczos import lanczos
 from influence.curvature.method import Method
 from influence.derivatives import Objective
@@ -47,10 +48,7 @@ class Arnoldi(Method):
             eigenvalue which the basis does not reach goes unseen; "exact" sees all.
     """
 
-    name = "arnoldi"
-    summary = "Krylov basis of the curvature's strongest directions, a constant for the others"
-    cost = "`iterations` products once, whatever the number of queries; memory of as many vectors"
-    advice = "for many queries and models too large for 'exact'; look at the residuals"
+    card = ARNOLDI
 
     def __init__(
         self,

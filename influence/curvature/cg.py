@@ -10,6 +10,7 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
+from influence.curvature.cards import CG
 from influence.curvature.cg_preconditioner import MAX_ROWS, Preconditioner, preconditioner
 from influence.curvature.method import Method
 from influence.derivatives import Objective
@@ -42,10 +43,7 @@ class ConjugateGradients(Method):
     solution, and `iterations`, these two a value a query.
     """
 
-    name = "cg"
-    summary = "block conjugate gradients on Gauss-Newton or Hessian products, all queries together"
-    cost = "tens of passes over the stage's data; with rows in memory a small part of that"
-    advice = "the reference for models too large for 'exact', up to some hundreds of queries"
+    card = CG
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from influence.curvature import cards
 from influence.curvature.ekfac_blocks import FORMS, Block, Diagonal, Full, Kronecker
 from influence.curvature.exact import Exact
 from influence.curvature.method import Method
@@ -43,10 +44,7 @@ class EKFAC(Method):
         state: of an earlier one of the same stage and options, in place of passes over the data.
     """
 
-    name = "ekfac"
-    summary = "eigenvalue-corrected Kronecker factors of the Gauss-Newton matrix, layer by layer"
-    cost = "a few passes over the stage's data, once; memory of about the model; then instant for any query"
-    advice = "for large models and many queries; an approximation, whose ranking resembles the exact one"
+    card = cards.EKFAC
 
     def __init__(
         self,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
 from influence.curvature.method import Method
 from influence.derivatives.second.gauss_newton import ggn
 from influence.derivatives.second.products import hessian
 from influence.derivatives.second.rows import batch_rows
 from influence.errors import CurvatureError
 
-MAX_DENSE_SIZE = 8000
-"""Rows of a matrix up to which a dense decomposition is sensible (0.5 GB, minutes)."""
 MAX_GRAM_BYTES = 2**31
 """Bytes that the rows of the Gauss-Newton matrix may take when there are fewer of them than parameters."""
 
@@ -25,10 +24,7 @@ class Exact(Method):
     a model of any size is solved exactly if its examples are few.
     """
 
-    name = "exact"
-    summary = "dense curvature matrix, decomposed once"
-    cost = f"P^2 memory and P^3 time, P the trained parameters or the examples times outputs; up to {MAX_DENSE_SIZE}"
-    advice = "for small models, or few examples; the reference for everything else"
+    card = EXACT
 
     def fit(self) -> None:
         size = self.objective.trained.size

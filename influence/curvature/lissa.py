@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from influence.curvature.cards import LISSA
 from influence.curvature.lanczos import lanczos
 from influence.curvature.method import Method
 from influence.derivatives import Objective
@@ -48,10 +49,7 @@ class Lissa(Method):
         CurvatureError: nothing bounds the curvature from below, a negative eigenvalue, or the series diverges.
     """
 
-    name = "lissa"
-    summary = "stochastic Neumann series on minibatches of the stage's data, all queries together"
-    cost = "`depth` x `repeats` minibatch products a query, whatever the size of the data; a few vectors a query"
-    advice = "for data too large for a pass an iteration; 'cg' is more accurate wherever it can be afforded"
+    card = LISSA
 
     def __init__(
         self,

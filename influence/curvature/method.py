@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from influence.curvature.cards import Card
 from influence.derivatives import Objective
 from influence.derivatives.first.factors import Factors
 from influence.derivatives.first.gradients import formed
@@ -36,13 +37,7 @@ class Method(ABC):
         curvature: "ggn" (generalised Gauss-Newton) or "hessian".
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    """One line: what it computes."""
-    cost: ClassVar[str]
-    """One line: time and memory."""
-    advice: ClassVar[str]
-    """One line: when to use it."""
+    card: ClassVar[Card]
 
     def __init__(self, objective: Objective, *, damping: float | None = None, curvature: str = "ggn"):
         if curvature not in CURVATURES:

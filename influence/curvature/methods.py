@@ -12,7 +12,7 @@ from influence.curvature.method import Method
 from influence.errors import MethodError
 
 _LADDER: tuple[type[Method], ...] = (Exact, ConjugateGradients, EKFAC, Arnoldi, Lissa, Identity)
-METHODS = {method.name: method for method in _LADDER}
+METHODS = {method.card.name: method for method in _LADDER}
 
 
 def method_named(name: str) -> type[Method]:

@@ -12,7 +12,7 @@ import psutil
 
 from influence.attribution.memory import VECTOR_COPIES, size
 from influence.curvature import method_named
-from influence.curvature.exact import MAX_DENSE_SIZE, Exact
+from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
 from influence.curvature.method import CURVATURES
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.run.draft import chunk_of
@@ -129,7 +129,7 @@ def refuse_what_cannot_be_solved(exhibit: Exhibit, need: Need) -> None:
     """Raise MethodError or CurvatureError if the method is unknown, or is known not to be for models of this size."""
     check_solver(exhibit.method, exhibit.damping, exhibit.curvature)
     for stage, (trained, _) in need.parameters.items():
-        if exhibit.method == Exact.name and trained > MAX_DENSE_SIZE:
+        if exhibit.method == EXACT.name and trained > MAX_DENSE_SIZE:
             raise CurvatureError(
                 f"Stage {stage!r} trains {trained:,} parameters; method 'exact' goes up to {MAX_DENSE_SIZE:,}. Use "
                 "another --method; `upstream methods` lists them."

@@ -29,7 +29,7 @@ def self_influence(
     whole = "iterations" not in solver.report or objective.count <= SOLVES
     columns = dict(_norms(objective, solver if whole else None, advance))
     left_out = (
-        f"Stage {objective.stage.name!r}: no self-influence, which by method {solver.name!r} would take "
+        f"Stage {objective.stage.name!r}: no self-influence, which by method {solver.card.name!r} would take "
         f"{objective.count:,} solves (at most {SOLVES:,} are made)."
     )
     table = pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})

@@ -9,7 +9,7 @@ from influence.studies.images.fashion import Fashion
 from influence.studies.texts.definitions import Definitions
 
 BuiltIn = type[Digits] | type[Definitions] | type[Cifar10] | type[Fashion]
-STUDIES: dict[str, BuiltIn] = {study.name: study for study in (Digits, Definitions, Cifar10, Fashion)}
+STUDIES: dict[str, BuiltIn] = {study.card.name: study for study in (Digits, Definitions, Cifar10, Fashion)}
 
 
 def study_named(name: str) -> BuiltIn:

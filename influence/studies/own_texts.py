@@ -8,7 +8,8 @@ from pathlib import Path
 from influence.studies.exhibit import Exhibit
 from influence.studies.text_files.columns import Columns, corpora
 from influence.studies.texts.corpus import Corpus
-from influence.studies.texts.study import TextOptions, TextStudy
+from influence.studies.texts.options import TextOptions
+from influence.studies.texts.study import TextStudy
 
 
 class OwnTexts(TextStudy):

@@ -10,12 +10,13 @@ from typing import Any
 
 from influence.errors import StudyError
 from influence.studies.built_in import STUDIES, study_named
+from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit
 from influence.studies.from_file import from_file, is_reference
-from influence.studies.images.study import VARIANTS, ImageStudy, Options, from_folders
+from influence.studies.images.study import ImageStudy, Options, from_folders
 from influence.studies.own_texts import from_files
 from influence.studies.text_files.columns import Columns
-from influence.studies.texts.study import TextOptions
+from influence.studies.texts.options import TextOptions
 
 COLUMNS = [field.name for field in fields(Columns)]
 TEXTS = {field.name for field in fields(TextOptions)} - {"width", "layers", "fading", "seed"}
@@ -79,11 +80,6 @@ def exhibits_for(
             if value is not None:
                 setattr(exhibit, field, value)
     return exhibits
-
-
-def shipped() -> list[str]:
-    """Names of the studies whose data comes with the package."""
-    return [name for name, made in STUDIES.items() if not issubclass(made, ImageStudy)]
 
 
 def _built(

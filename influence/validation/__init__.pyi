@@ -1,3 +1,4 @@
+from . import omission as omission
 from .check import Check as Check
 from .check import Finding as Finding
 from .omission import leave_out as leave_out

@@ -12,6 +12,8 @@ from tiny_runs import TinyBuilt, compute
 
 from influence import cli
 from influence.precompute.steps import precompute
+from influence.studies import STUDIES
+from influence.studies.cards import CARDS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,9 +43,9 @@ def runs(tmp_path_factory):
 def upstream(monkeypatch, capsys, tmp_path, quick_map):
     """Run `upstream ...` in this process: exit code, output, errors, the last two with blanks made single."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(cli.STUDIES, "tiny", TinyBuilt)
+    monkeypatch.setitem(STUDIES, "tiny", TinyBuilt)
+    monkeypatch.setitem(CARDS, "tiny", TinyBuilt.card)
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr(cli.out, "_width", 300)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["upstream", *map(str, arguments)])

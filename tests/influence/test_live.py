@@ -15,8 +15,8 @@ from influence.live import Live, Target
 from influence.precompute.steps import precompute
 from influence.studies.images.digit_drawing import BOX, centred, digit, ink_of
 from influence.studies.images.digits import Digits
+from influence.studies.texts import TextOptions, TextStudy
 from influence.studies.texts.corpus import Corpus
-from influence.studies.texts.study import TextOptions, TextStudy
 
 
 def corpus(count: int, seed: int) -> Corpus:

@@ -9,6 +9,7 @@ from tiny import two_exhibits
 
 from influence import Run
 from influence.precompute.steps import precompute
+from influence.studies.cards import Card
 from influence.training.minimum import Trainer
 
 NAMES = ["tiny-frozen", "tiny-updated"]
@@ -46,10 +47,14 @@ def counted_fits(monkeypatch):
     return fitted
 
 
+CARD = Card("tiny", "made for tests")
+
+
 class TinyBuilt:
     """The tiny study as a built-in one."""
 
-    name, summary, variants = "tiny", "made for tests", ("frozen", "updated")
+    card = CARD
+    variants = CARD.variants
 
     def __init__(self, seed=0):
         self.exhibits = dict(zip(self.variants, two_exhibits(seed=seed), strict=True))

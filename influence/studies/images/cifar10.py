@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from influence.errors import StudyError
+from influence.studies.cards import CIFAR10
 from influence.studies.images.pictures import class_folders, printable, read_picture
 from influence.studies.images.study import ImageStudy, Options, Part
 
@@ -32,8 +33,7 @@ Found = dict[str, list[tuple[str, Any]]]
 class Cifar10(ImageStudy):
     """`cifar10`: birds and frogs to pretrain on, the other eight classes to finetune on and to explain."""
 
-    name = "cifar10"
-    summary = "colour photographs: pretrained on bird and frog, finetuned on the rest (the paper's); needs --data"
+    card = CIFAR10
     defaults: ClassVar[Mapping[str, Any]] = {"queries": DEFAULT_QUERIES}
 
     def __init__(self, options: Options, data: Path | None):
@@ -43,7 +43,7 @@ class Cifar10(ImageStudy):
             "finetune": _part(train, FINETUNE),
             "queries": _part(test, FINETUNE),
         }
-        super().__init__(self.name, "CIFAR-10", parts, options)
+        super().__init__(self.card.name, "CIFAR-10", parts, options)
 
 
 def read_cifar10(data: Path | None) -> tuple[Found, Found]:

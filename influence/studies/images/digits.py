@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
+from influence.studies.cards import DIGITS
 from influence.studies.exhibit import Exhibit
 from influence.studies.images.digit_drawing import digit
 from influence.studies.question import DRAWING
@@ -46,9 +47,8 @@ class DigitsNet(nn.Module):
 class Digits:
     """`digits`: 2,000 real digits 0 to 3 to pretrain on, 400 digits 4 to 9 to finetune on, 2,600 to explain."""
 
-    name = "digits"
-    summary = "real handwritten digits: pretrained on 0 to 3, finetuned on 4 to 9 (Chen et al. 2020, section 4)"
-    variants = ("frozen", "updated")
+    card = DIGITS
+    variants = DIGITS.variants
 
     def __init__(self, seed: int = 0):
         self.seed = seed
@@ -75,7 +75,7 @@ class Digits:
         queries = self._data(self._rows["queries"], FINETUNE)
         how = "kept fixed" if variant == "frozen" else "trained on, held near the pretrained one"
         return Exhibit(
-            study=Study(self.name, [self.pretraining, finetuning], queries),
+            study=Study(self.card.name, [self.pretraining, finetuning], queries),
             title=f"Digits, embedding {'frozen' if variant == 'frozen' else 'updated'}",
             summary=(
                 f"A small convolutional network pretrained on {len(self._rows['pretrain'])} "

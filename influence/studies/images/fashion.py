@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from influence.errors import StudyError
+from influence.studies.cards import FASHION
 from influence.studies.images.pictures import printable
 from influence.studies.images.study import ImageStudy, Options, Part
 
@@ -29,8 +30,7 @@ FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
 class Fashion(ImageStudy):
     """`fashion`: 30,000 tops to pretrain on, 30,000 other pieces to finetune on."""
 
-    name = "fashion"
-    summary = "60,000 pieces of clothing: pretrained on tops, finetuned on the other five classes; needs --data"
+    card = FASHION
     defaults: ClassVar[Mapping[str, Any]] = {"queries": DEFAULT_QUERIES, "epochs": 5}
 
     def __init__(self, options: Options, data: Path | None):
@@ -40,7 +40,7 @@ class Fashion(ImageStudy):
             "finetune": _part("train", *train, FINETUNE),
             "queries": _part("test", *test, FINETUNE),
         }
-        super().__init__(self.name, "Fashion-MNIST", parts, options)
+        super().__init__(self.card.name, "Fashion-MNIST", parts, options)
 
 
 def read_fashion(data: Path | None) -> list[tuple[np.ndarray, np.ndarray]]:

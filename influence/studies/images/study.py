@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from influence.errors import StudyError
+from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit, fingerprint
 from influence.studies.images.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
 from influence.studies.images.pictures import Pictures, class_folders, picture, printable, read_picture
@@ -22,7 +23,6 @@ from influence.studies.question import PICTURE
 from influence.study.stage import Stage
 from influence.study.study import Study
 
-VARIANTS = ("frozen", "updated")
 PROXIMITY = 0.01
 """Holds an updated backbone near the pretrained one."""
 

@@ -1,4 +1,4 @@
 from .corpus import Corpus as Corpus
 from .definitions import Definitions as Definitions
-from .study import TextOptions as TextOptions
+from .options import TextOptions as TextOptions
 from .study import TextStudy as TextStudy

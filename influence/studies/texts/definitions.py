@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from influence.studies.cards import DEFINITIONS
 from influence.studies.shipped import shipped_file
 from influence.studies.texts.corpus import Corpus
-from influence.studies.texts.study import TextOptions, TextStudy
+from influence.studies.texts.options import TextOptions
+from influence.studies.texts.study import TextStudy
 
 TOPICS = (
     "noun.animal",
@@ -35,13 +37,12 @@ class Definitions(TextStudy):
         sentence_model: as of `TextOptions`.
     """
 
-    name = "definitions"
+    card = DEFINITIONS
     usual = "frozen"
     """What is computed unless it is asked for otherwise: both take twice as long."""
-    summary = "dictionary definitions: a language model pretrained on all topics, finetuned to tell eight apart"
 
     def __init__(self, seed: int = 0, queries: int = 0, sentence_model: Path | None = None):
-        super().__init__(self.name, "Definitions", corpora(seed), options(seed, queries, sentence_model))
+        super().__init__(self.card.name, "Definitions", corpora(seed), options(seed, queries, sentence_model))
 
 
 def options(seed: int, queries: int = 0, sentence_model: Path | None = None) -> TextOptions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from influence.errors import StudyError
+from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit
 from influence.studies.language import (
     LanguageModel,
@@ -28,6 +28,7 @@ from influence.studies.language import (
 from influence.studies.question import TEXT
 from influence.studies.texts.corpus import Corpus
 from influence.studies.texts.duplicates import near_duplicates
+from influence.studies.texts.options import TextOptions
 from influence.studies.texts.question import text
 from influence.studies.texts.sentence_model import SentenceModel
 from influence.studies.texts.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
@@ -35,7 +36,6 @@ from influence.study.stage import Stage
 from influence.study.study import Study
 from influence.training.recipe import Recipe
 
-VARIANTS = ("frozen", "updated")
 PROXIMITY = 0.01
 """Holds an updated body near the pretrained one."""
 HEAD_L2 = 2e-2
@@ -47,34 +47,6 @@ DAMPING = 1e-5
 """In place of an l2 term: Adam would take one for the only gradient that rare words have, and forget them."""
 ERROR = 0.03
 """Of a query's scores: vocabularies make vectors long, and EK-FAC is coarser than that."""
-
-
-@dataclass(frozen=True)
-class TextOptions:
-    """How a text study is made.
-
-    Attributes:
-        vocabulary: words and signs that the model knows.
-        context: tokens of a text that it reads.
-        width, layers: of the model.
-        l2: of pretraining.
-        epochs: passes over the texts to pretrain on.
-        fading: by what each further token weighs less in a text's mean; below 1 where texts say first what they are.
-        queries: at most so many test texts, drawn by the seed; 0 for all.
-        sentence_model: folder of a `SentenceModel`, which makes the run's embedding; default the model's own states.
-        seed: of the start, the order of training and the draw.
-    """
-
-    vocabulary: int = 2500
-    context: int = 48
-    width: int = 64
-    layers: int = 2
-    l2: float = 0.0
-    epochs: int = 5
-    fading: float = 1.0
-    queries: int = 0
-    sentence_model: Path | None = None
-    seed: int = 0
 
 
 class TextStudy:

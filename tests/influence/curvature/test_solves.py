@@ -124,8 +124,11 @@ def test_wrong_options_are_named(study, options, message):
 
 def test_every_method_says_what_it_costs_and_when_to_use_it():
     for name, method in METHODS.items():
-        assert method.name == name
-        assert all(isinstance(text, str) and len(text) > 20 for text in (method.summary, method.cost, method.advice))
+        assert method.card.name == name
+        assert all(
+            isinstance(text, str) and len(text) > 20
+            for text in (method.card.summary, method.card.cost, method.card.advice)
+        )
 
 
 @pytest.mark.parametrize("method", ["exact", "cg"])

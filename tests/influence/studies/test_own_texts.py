@@ -18,7 +18,7 @@ from influence.studies.own_texts import from_files
 from influence.studies.request import exhibits_for
 from influence.studies.text_files import columns as text_files
 from influence.studies.text_files.columns import Columns, corpora
-from influence.studies.texts.study import TextOptions
+from influence.studies.texts import TextOptions
 
 TOPICS = ["sea", "wood", "sea", "wood"]
 

@@ -13,10 +13,10 @@ from tokenizers import Tokenizer
 
 from influence.errors import StudyError
 from influence.precompute.steps import precompute
+from influence.studies.texts import TextOptions, TextStudy
 from influence.studies.texts.corpus import Corpus
 from influence.studies.texts.definitions import TOPICS, Definitions
 from influence.studies.texts.duplicates import near_duplicates
-from influence.studies.texts.study import TextOptions, TextStudy
 
 OPTIONS = TextOptions(vocabulary=30, context=5, width=8, layers=1, epochs=3)
 

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from influence.cli import seconds_of
-from influence.errors import RunError
 from influence.validation.statistics import found_by, interval, mean_interval, overlap, pearson, slope, spearman
 
 rng = np.random.default_rng(0)
@@ -71,14 +69,3 @@ def test_finding_at_once_late_and_by_chance():
     assert found_by(order[::-1], np.arange(10))[2] == pytest.approx(10 / 200)
     areas = [found_by(np.random.default_rng(s).permutation(100), np.arange(10))[2] for s in range(300)]
     assert np.mean(areas) == pytest.approx(0.5, abs=0.02)
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2m ", 120)])
-def test_times(text, seconds):
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "10", "m", "-1m", "0s", "0.0h", "1d", "1m30s", "nan", "1e3s"])
-def test_times_that_are_none(text):
-    with pytest.raises(RunError, match="expected a time such as 90s, 10m or 1h"):
-        seconds_of(text)

@@ -11,10 +11,11 @@ from PIL import Image
 from tiny import QUERIES
 from tiny_runs import TinyBuilt
 
-from influence import Run, cli
+from influence import Run
 from influence.errors import StudyError
 from influence.run.draft import Draft
-from influence.studies.texts.study import TextOptions, TextStudy
+from influence.studies import STUDIES
+from influence.studies.texts import TextOptions, TextStudy
 
 
 def test_precompute_writes_runs_and_says_where(upstream, tmp_path):
@@ -150,7 +151,7 @@ class TextsBuilt(TinyBuilt):
 
 
 def test_a_built_in_study_takes_the_options_of_its_constructor(upstream, monkeypatch, tmp_path):
-    monkeypatch.setitem(cli.STUDIES, "worded", TextsBuilt)
+    monkeypatch.setitem(STUDIES, "worded", TextsBuilt)
     assert upstream("precompute", "worded", "--queries", "7", "--finetuning", "updated", "--quiet")[0] == 0
     assert [path.name for path in (tmp_path / "data/runs").glob("tiny-*")] == ["tiny-updated"]
     code, _, errors = upstream("precompute", "worded", "--vocabulary", "7")
@@ -202,7 +203,7 @@ def test_failures_under_way(upstream, monkeypatch, error, words):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("influence.precompute.steps.precompute", fail)
+    monkeypatch.setattr("influence.precompute.precompute", fail)
     code, _, errors = upstream("precompute", "tiny")
     assert code == 2
     assert words in errors

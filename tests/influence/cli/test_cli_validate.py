@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from influence.cli.validate import seconds_of
+from influence.errors import RunError
+
 
 def test_bad_budgets_and_runs_are_exit_code_2(upstream, runs_folder):
     code, _, errors = upstream("validate", "tiny-frozen", "--runs", runs_folder, "--budget", "soon")
@@ -28,3 +33,14 @@ def test_what_was_found_is_told(upstream, tmp_path):
     assert "With nothing left out but another seed" in out
     assert "Budget: 1.0 minutes" in errors
     assert upstream(*arguments, "--quiet") == (0, out, "")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2m ", 120)])
+def test_times(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "-1m", "0s", "0.0h", "1d", "1m30s", "nan", "1e3s"])
+def test_times_that_are_none(text):
+    with pytest.raises(RunError, match="expected a time such as 90s, 10m or 1h"):
+        seconds_of(text)

@@ -1,0 +1,42 @@
+"""The commands, and the errors that end them."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from influence.cli.check import check
+from influence.cli.demo import demo
+from influence.cli.explore import explore
+from influence.cli.leave_out import leave_out
+from influence.cli.lists import methods, runs, studies
+from influence.cli.precompute import precompute
+from influence.cli.validate import validate
+from influence.errors import UpstreamError
+
+app = typer.Typer(
+    help="Which pretraining examples made a finetuned model right or wrong? Start with `upstream demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (demo, precompute, studies, methods, runs, check, validate, leave_out, explore):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend are printed without a traceback, with exit code 2."""
+    try:
+        app()
+    except UpstreamError as problem:
+        _end(str(problem))
+    except OSError as problem:  # no permission, a full disk
+        where = f" ({problem.filename})" if problem.filename else ""
+        _end(f"{problem.strerror or problem}{where}. Finished steps are kept: mend that and give the same command.")
+
+
+def _end(problem: str) -> None:
+    typer.secho(f"Error: {problem}", fg="red", err=True)
+    sys.exit(2)

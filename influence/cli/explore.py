@@ -1,0 +1,37 @@
+"""`upstream explore`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from influence.cli.options import DEFAULT_RUNS, NoBrowser, Port, Runs, run_path
+
+
+def explore(
+    run: Annotated[str | None, typer.Argument(help="Name of a run in --runs, or a path; default the first.")] = None,
+    runs: Runs = DEFAULT_RUNS,
+    port: Port = 8501,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Open the explorer in the browser."""
+    serve(runs, str(run_path(run, runs)) if run else None, port, no_browser)
+
+
+def serve(runs: Path, run: str | None, port: int, no_browser: bool) -> None:
+    """Serve the explorer until it is stopped, then end with its exit code.
+
+    It is a process of its own: the backend never imports the explorer.
+    """
+    arguments = ["--runs", str(runs), "--port", str(port)]
+    arguments += ["--run", run] if run else []
+    arguments += ["--no-browser"] if no_browser else []
+    try:
+        code = subprocess.run([sys.executable, "-m", "explorer", *arguments], check=False).returncode
+    except KeyboardInterrupt:
+        code = 0
+    raise typer.Exit(code)

@@ -1,0 +1,51 @@
+"""`upstream leave-out`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+import influence.attribution
+import influence.validation
+from influence.cli.options import (
+    DEFAULT_RUNS,
+    Function,
+    NameOfRun,
+    Quiet,
+    Runs,
+    TrainingDevice,
+    interruptible,
+    run_path,
+)
+from influence.errors import StudyError
+
+
+def leave_out(
+    run: NameOfRun,
+    ids: Annotated[list[int], typer.Argument(help="Ids of the examples to train without, all at once.")],
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Whose they are; default the first, pretraining.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--start", help="solution: train on from where the models stand; scratch: all over again.")
+    ] = "solution",
+    study: Function = None,
+    device: TrainingDevice = "cpu",
+    runs: Runs = DEFAULT_RUNS,
+    quiet: Quiet = False,
+) -> None:
+    """Really train again without some examples.
+
+    What it did is kept in the run, beside what was predicted.
+    """
+    if start not in ("solution", "scratch"):
+        raise StudyError(f"--start is {start!r}, expected solution or scratch.")
+    influence.attribution.usable(device)
+    omission = influence.validation.omission
+    with interruptible():
+        opened = influence.Run.open(run_path(run, runs))
+        rows = omission.rows_of(opened, ids, stage)
+        options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
+        found = omission.leave_out(opened, rows, progress=not quiet, **options)
+    typer.echo(omission.result_sentence(found, rows, stage, start))

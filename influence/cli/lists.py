@@ -1,0 +1,57 @@
+"""`upstream studies`, `upstream methods`, `upstream runs`: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import typer
+
+import influence.run
+from influence.cli.options import DEFAULT_RUNS, Runs
+from influence.curvature import cards as method_cards
+from influence.studies import cards as study_cards
+
+
+def studies() -> None:
+    """List the built-in studies."""
+    rows = [
+        (card.name, card.summary, ", ".join(f"{card.name}-{variant}" for variant in card.variants))
+        for card in study_cards.CARDS.values()
+    ]
+    _print(("study", "what it is", "runs"), rows)
+
+
+def methods() -> None:
+    """List the methods with their cost and when to use which."""
+    rows = [(card.name, card.summary, card.cost, card.advice) for card in method_cards.CARDS]
+    _print(("method", "what it computes", "cost", "when to use it"), rows, padding=(0, 2, 1, 0))
+
+
+def runs(runs: Runs = DEFAULT_RUNS) -> None:
+    """List the runs of a folder."""
+    found = influence.run.runs_in(runs)
+    if not found:
+        typer.echo(f"No runs in {runs}. `upstream demo` makes the first.")
+        return
+    rows = []
+    for folder, run in found:
+        if isinstance(run, influence.run.Run):
+            accuracy = run.manifest["stages"][-1]["test_accuracy"]
+            correct = "" if accuracy is None else f"{accuracy:.1%}"
+            rows.append((folder.name, run.manifest["title"], correct, run.manifest["created"][:16].replace("T", " ")))
+        else:
+            rows.append((folder.name, str(run), "", ""))
+    _print(("run", "what it is", "queries correct", "created"), rows)
+
+
+def _print(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], padding: tuple[int, int, int, int] = (0, 1, 0, 1)
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, header_style="bold", padding=padding)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)

@@ -1,0 +1,138 @@
+"""`upstream precompute`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import influence.attribution
+import influence.precompute
+import influence.studies
+from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, interruptible
+from influence.studies.texts.options import TextOptions
+
+if TYPE_CHECKING:
+    from influence import Exhibit, Run
+
+Name = Annotated[str | None, typer.Option("--name", help="Beginning of the runs' names; default the study's name.")]
+
+
+def precompute(
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Name of a built-in study (`upstream studies` lists them), or FILE.py:FUNCTION."),
+    ] = None,
+    images: Annotated[
+        tuple[Path, Path, Path] | None,
+        typer.Option(
+            "--images",
+            metavar="PRETRAIN FINETUNE TEST",
+            help="Instead of a study: three folders, each with a folder of pictures per class. TEST has classes of "
+            "FINETUNE.",
+        ),
+    ] = None,
+    texts: Annotated[
+        tuple[Path, Path, Path] | None,
+        typer.Option(
+            "--texts",
+            metavar="PRETRAIN FINETUNE TEST",
+            help="Instead of a study: three files of texts (.csv, .tsv, .parquet, .jsonl; PRETRAIN also .txt). "
+            "FINETUNE and TEST have labels.",
+        ),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option("--text-column", metavar="NAME", help="Column or key of the texts; default text.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", metavar="NAME", help="Of their classes; default label.")
+    ] = None,
+    title_column: Annotated[
+        str | None, typer.Option("--title-column", metavar="NAME", help="Of titles to show; default title, if there.")
+    ] = None,
+    source_column: Annotated[
+        str | None, typer.Option("--source-column", metavar="NAME", help="Of where from; default source, if there.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=2, help="At most so many texts of each file, drawn by the seed.")
+    ] = None,
+    vocabulary: Annotated[
+        int | None, typer.Option("--vocabulary", min=4, help=f"Words that are known; default {TextOptions.vocabulary}.")
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option("--context", min=2, help=f"Tokens that are read; default {TextOptions.context}."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Where the data of cifar10 or fashion is.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help='"cnn" (default), or a classifier of torchvision, e.g. resnet18.')
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="safetensors file to start from; default random.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=8, max=1024, help="Side in pixels; default 32.")
+    ] = None,
+    finetuning: Annotated[
+        str | None,
+        typer.Option(
+            "--finetuning", help="Backbone in finetuning: frozen, updated or both; default both, of definitions frozen."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Passes over the pictures, or the texts.")
+    ] = None,
+    l2: Annotated[float | None, typer.Option("--l2", min=0.0, help="l2 term; of texts, to pretrain.")] = None,
+    queries: Annotated[
+        int | None, typer.Option("--queries", min=1, help="At most so many test examples, drawn by the seed.")
+    ] = None,
+    sentence_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--sentence-model", metavar="DIR", help="Of texts: a sentence-transformers model for map and nearest."
+        ),
+    ] = None,
+    method: Annotated[str | None, typer.Option("--method", help="`upstream methods` lists them.")] = None,
+    damping: Annotated[float | None, typer.Option("--damping", help="Added to every stage's curvature.")] = None,
+    curvature: Annotated[str | None, typer.Option("--curvature", help="ggn or hessian.")] = None,
+    device: Annotated[str, typer.Option("--device", help="Where to compute, e.g. cuda.")] = "cpu",
+    runs: Runs = DEFAULT_RUNS,
+    name: Name = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would need.")] = False,
+) -> None:
+    """Train a study's models, score its examples, and write runs.
+
+    Every training example is scored against every test prediction.
+
+    An interrupted computation resumes where it stopped when the same command is given again.
+    """
+    options: dict[str, Any] = {"data": data, "finetuning": finetuning, "l2": l2, "epochs": epochs, "queries": queries}
+    options |= {"model": model, "weights": weights, "size": image_size}
+    options |= {"vocabulary": vocabulary, "context": context, "sample": sample, "sentence_model": sentence_model}
+    options |= {"text_column": text_column, "label_column": label_column}
+    options |= {"title_column": title_column, "source_column": source_column}
+    solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}
+    with interruptible():
+        influence.precompute.check_solver(**solving)
+        influence.attribution.usable(device)
+        exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving)
+        for run in compute(exhibits, runs, name, device, quiet, dry_run):
+            typer.echo(f"Finished: {run.path}")
+    if not dry_run:
+        typer.echo("Look at them with `upstream explore`.")
+
+
+def compute(
+    exhibits: list[Exhibit], runs: Path, name: str | None, device: str, quiet: bool, dry_run: bool = False
+) -> list[Run]:
+    """Say what the runs of the exhibits will need, and compute them unless it is only said."""
+    names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
+    for run, need in influence.precompute.examine(exhibits, names, runs, device).items():
+        if dry_run or not quiet:
+            typer.echo("\n".join(need.lines(run)), err=not dry_run)
+    return [] if dry_run else influence.precompute.precompute(exhibits, names, runs, device=device, progress=not quiet)

@@ -1,0 +1,69 @@
+"""`upstream validate`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+import influence.attribution
+import influence.validation
+from influence.cli.options import (
+    DEFAULT_RUNS,
+    Function,
+    NameOfRun,
+    Quiet,
+    Runs,
+    Seed,
+    TrainingDevice,
+    interruptible,
+    run_path,
+)
+from influence.errors import RunError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def validate(
+    run: NameOfRun,
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="At most so long: 90s, 10m, 1h.")] = "10m",
+    check: Annotated[
+        list[str] | None, typer.Option("--check", metavar="NAME", help="Only this check; may be given several times.")
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Whose examples are left out; default the first, pretraining.")
+    ] = None,
+    study: Function = None,
+    device: TrainingDevice = "cpu",
+    runs: Runs = DEFAULT_RUNS,
+    seed: Seed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check a run's scores by training again without examples.
+
+    What happened is compared with what was predicted.
+    The same command again goes on where this one stopped: no retraining is ever done twice.
+    """
+    from rich.console import Console
+
+    seconds = seconds_of(budget)
+    influence.attribution.usable(device)
+    with interruptible():
+        opened = influence.Run.open(run_path(run, runs))
+        options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
+        checked = influence.validation.validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
+    Console().print(influence.validation.findings_table(checked))
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a time such as `90s`, `10m` or `1.5h`.
+
+    Raises:
+        RunError: it is no such time, or none at all.
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh])", text.strip())
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    if not seconds:
+        raise RunError(f"The budget is {text!r}, expected a time such as 90s, 10m or 1h.")
+    return seconds
