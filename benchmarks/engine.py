@@ -99,12 +99,14 @@ class Report:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="600 images and few queries")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--smoke", action="store_true", help="600 images, 20 held out, few queries")
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch; one in the smallest setting")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    threads = 1 if given.smoke else given.threads
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
-    data, held_out, model = images(600 if given.smoke else 20_000, 0), images(1_000, 1), network()
+    examples, others = (600, 20) if given.smoke else (20_000, 1_000)
+    data, held_out, model = images(examples, 0), images(others, 1), network()
     optimiser = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(2 if given.smoke else 4):
         epoch(model, data, optimiser)
@@ -145,13 +147,13 @@ def main() -> None:
         remark = f"{1e3 * spent:.0f} ms each, error {index.error:.0e}, {index.bytes / 2**20:.0f} MiB"
         report.table.add_row("a new query through the index", "", "", remark)
     for count in queries[2:] or queries:
-        needed = memory_of_scores(model, data, solved[:count], given.threads)
+        needed = memory_of_scores(model, data, solved[:count], threads)
         report.table.add_row(f"memory to score {count} queries, beyond data and vectors", "", "", f"{needed} MB")
     if importlib.util.find_spec("kronfluence") and not given.smoke:
         kronfluence(report, data, held_out, queries)
     console = Console(width=110)
     console.print(report.table)
-    console.print(f"{given.threads} threads, torch {torch.__version__}")
+    console.print(f"{threads} threads, torch {torch.__version__}")
 
 
 def memory_of_scores(model: nn.Module, data: TensorDataset, vectors: Tensor, threads: int) -> int:

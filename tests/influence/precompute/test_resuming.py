@@ -108,8 +108,8 @@ def test_interrupted_while_a_json_file_is_written(runs, tmp_path, monkeypatch):
 KILLED = """
 import sys, time
 from pathlib import Path
-from influence import precompute as package
-from influence import scorer
+from influence.precompute import scoring as scorer
+from influence.precompute import steps as package
 from tiny import two_exhibits
 package.map_of = lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates")
 wait = scorer.fill

@@ -19,7 +19,7 @@ from influence.studies.built_in import STUDIES
 from influence.studies.from_run import exhibit_of
 from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
-from influence.validation import CHECKS, suite
+from influence.validation import CHECKS, validate
 from influence.validation.bench import Bench, retrainer_of
 from influence.validation.checks import leave_one_out, planted, removal, stability, subsets
 from influence.validation.checks.planted import Relabelled
@@ -53,7 +53,7 @@ def _few():
 def checked(finished, tmp_path_factory):
     """The run with all checks, computed once."""
     folder = shutil.copytree(finished, tmp_path_factory.mktemp("checked") / "updated")
-    return suite(Run.open(folder), budget=600, progress=False)
+    return validate(Run.open(folder), budget=600, progress=False)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_check_whose_training_fails_leaves_the_others(run, monkeypatch):
         raise TrainingError("it stopped short")
 
     monkeypatch.setitem(CHECKS, "noise", dataclasses.replace(CHECKS["noise"], measure=fail))
-    again = suite(run, checks=["noise", "leave-one-out"], budget=60, progress=False)
+    again = validate(run, checks=["noise", "leave-one-out"], budget=60, progress=False)
     assert again.validation("noise") is None
     assert len(again.validation("leave-one-out"))
 
@@ -137,7 +137,7 @@ def test_nothing_is_computed_twice(checked, monkeypatch):
 
     monkeypatch.setattr(Retrainer, "retrain", never)
     before = checked.manifest["validation"]
-    again = suite(checked, budget=600, progress=False)
+    again = validate(checked, budget=600, progress=False)
     assert again.manifest["validation"] == before
 
 
@@ -152,11 +152,11 @@ def test_a_killed_check_goes_on_where_it_was(run, monkeypatch):
 
     monkeypatch.setattr(Retrainer, "retrain", killed)
     with pytest.raises(KeyboardInterrupt):
-        suite(run, checks=["leave-one-out"], budget=600, progress=False)
+        validate(run, checks=["leave-one-out"], budget=600, progress=False)
     assert Run.open(run.path).validations == []
     counted = []
     monkeypatch.setattr(Retrainer, "retrain", lambda self, *a, **k: counted.append(1) or retrain(self, *a, **k))
-    found = suite(run, checks=["leave-one-out"], budget=600, progress=False).validation("leave-one-out")
+    found = validate(run, checks=["leave-one-out"], budget=600, progress=False).validation("leave-one-out")
     pairs = found.groupby(["start", "example"]).ngroups
     extra = 0 if 0 in set(found["example"]) else 1  # the one that was left out to know the cost
     assert len(done) + len(counted) == pairs + 2 + extra  # and the base of either way
@@ -164,7 +164,7 @@ def test_a_killed_check_goes_on_where_it_was(run, monkeypatch):
 
 def test_a_budget_bounds_what_is_begun(run):
     with pytest.raises(RunError, match="Not even one retraining fits"):
-        suite(run, budget=1e-9, progress=False)
+        validate(run, budget=1e-9, progress=False)
     assert Run.open(run.path).validations == []
 
 
@@ -188,20 +188,20 @@ def test_costs_are_means(run, monkeypatch):
 
 
 def test_other_stages_examples(run):
-    table = suite(run, checks=["leave-one-out"], stage="finetune", budget=600, progress=False)
+    table = validate(run, checks=["leave-one-out"], stage="finetune", budget=600, progress=False)
     assert set(table.validation("leave-one-out")["stage"]) == {"finetune"}
     assert table.validation("leave-one-out")["example"].max() < FINETUNE
 
 
 def test_bad_input_is_named(run):
     with pytest.raises(RunError, match=r"no check 'luck'; choose of noise, leave-one-out"):
-        suite(run, checks=["luck"], progress=False)
+        validate(run, checks=["luck"], progress=False)
     with pytest.raises(RunError, match="The budget is 0 seconds, expected more than 0"):
-        suite(run, budget=0, progress=False)
+        validate(run, budget=0, progress=False)
     with pytest.raises(RunError, match="no stage 'x'"):
-        suite(run, stage="x", progress=False)
+        validate(run, stage="x", progress=False)
     with pytest.raises(StudyError, match=r"nowhere\.py"):
-        suite(run, function="nowhere.py:f", progress=False)
+        validate(run, function="nowhere.py:f", progress=False)
 
 
 def test_labels_are_replaced_and_nothing_else():
