@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import streamlit as st
 
 from explorer import components
 from explorer.app_pages import compare, explore, item, learn, notes, suspects, trust, try_it
+from explorer.app_pages.page import Page
 from explorer.panels.header import identity, start
 from explorer.runs import cache, folder
 from explorer.ui import escape, pictures, state
@@ -20,9 +20,8 @@ from influence.run.reading import Run
 LOGO = Path(__file__).parent / "logo.svg"
 
 
-# Address -> title, and the module whose `draw(run)` draws it and whose `allowed(run)` says what its URL may hold. (No
-# string stands below it: Streamlit would write that on the page.)
-PAGES = {
+# Address -> title and page. (No string stands below it: Streamlit would write that on the page.)
+PAGES: dict[str, tuple[str, Page]] = {
     state.EXPLORE_PAGE: ("Explore", explore),
     state.ITEM_PAGE: ("Item", item),
     state.SUSPECTS_PAGE: ("Suspects", suspects),
@@ -34,8 +33,8 @@ PAGES = {
 }
 
 
-def shown(page: ModuleType) -> Callable[[], None]:
-    """A page under the header, or a callout that says what is in its way."""
+def script(page: Page) -> Callable[[], None]:
+    """The script of a page: the header, then the page or a callout that says what is in its way."""
 
     def draw() -> None:
         run = header()
@@ -125,7 +124,7 @@ def refuse_bad_links(choices: Mapping[str, Sequence[str]]) -> None:
 st.set_page_config(page_title="Upstream", page_icon=str(LOGO), layout="wide", initial_sidebar_state="collapsed")
 st.html(Path(__file__).parent / "page.css")
 pages = {
-    address: st.Page(shown(page), title=title, url_path=address, default=page is explore)
+    address: st.Page(script(page), title=title, url_path=address, default=page is explore)
     for address, (title, page) in PAGES.items()
 }
 current = st.navigation(list(pages.values()), position="top")

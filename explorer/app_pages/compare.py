@@ -77,11 +77,11 @@ def _draw_pair(pair: comparison.Pair) -> None:
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
-    stages = score_arrays.scored_stages(run)
-    of = state.texts(controls.stage_title(stage) for stage in stages)
-    here = {state.COUNT: state.texts(state.COUNTS), state.STAGE: of if len(stages) > 1 else ()}
-    return dict.fromkeys(state.OF_EXPLORE, ()) | here
+    """What the URL may say for the page's widgets."""
+    return state.NOTHING_OF_EXPLORE | {
+        state.COUNT: state.texts(state.COUNTS),
+        state.STAGE: controls.stage_values(run),
+    }
 
 
 def paired(a: sides.Choice, b: sides.Choice, stage: str, count: int) -> comparison.Pair:

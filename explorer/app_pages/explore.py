@@ -83,7 +83,7 @@ def draw(run: Run) -> None:
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice; nothing for one that this run does not need."""
+    """What the URL may say for the page's widgets."""
     stages = score_arrays.scored_stages(run)
     has_split = any(splits.stored(run, stage, run.methods(stage)[0]) for stage in stages)
     offered = rankings(_embedding(run))
@@ -92,7 +92,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
         state.SHOW: queries.SHOWS,
         state.COUNT: state.texts(state.COUNTS),
         state.ORDER: controls.orders(run, stages, offered) if stages else (),
-        state.STAGE: state.texts(controls.stage_title(stage) for stage in stages),
+        state.STAGE: controls.stage_values(run),
         state.COLOUR: state.COLOURS,
         state.RANKING: offered,
         state.SHADING: state.SHADINGS if has_split else (),
@@ -153,51 +153,45 @@ def _embedding(run: Run) -> neighbours.Embedding | None:
 
 
 def _group(run: Run, stage: str, by: str) -> str | None:
-    group = state.clicked(state.GROUP)
-    if group is None:
-        return None
     labels = run.examples(stage)[group_column(by)].fillna("")
-    if not (labels == group).any():
-        what, all_of = ("source", "sources") if by == state.SOURCE else ("class", "classes")
+    what, all_of = ("source", "sources") if by == state.SOURCE else ("class", "classes")
+    return state.parsed(
+        state.GROUP,
+        lambda text: text if (labels == text).any() else None,
         # Another stage has other classes: not the visitor's mistake, but worth a word.
-        state.notice(f"These examples have no {what} “{escape.for_markdown(group)}”; all {all_of} are listed.")
-        state.click(state.GROUP, None)
-        return None
-    return group
+        lambda text: f"These examples have no {what} “{text}”; all {all_of} are listed.",
+    )
 
 
 def _region() -> np.ndarray | None:
-    text = state.clicked(state.REGION)
-    region = regions.parse_region(text) if text else None
-    if text and region is None:
-        state.notice("The link's region is not a polygon; the whole map is shown.")
-        state.click(state.REGION, None)
-    return region
+    return state.parsed(
+        state.REGION,
+        regions.parse_region,
+        lambda _: "The link's region is not a polygon; the whole map is shown.",
+    )
 
 
 def _bar(run: Run, position: int) -> int | None:
-    """Place of the chosen bar of this prediction's histogram."""
-    text = state.clicked(state.BAR)
-    if text is None:
-        return None
-    query, _, place = text.rpartition("-")
-    if query == str(run.queries()["id"].iloc[position]) and place.isdecimal() and int(place[:4]) < lists.BARS:
-        return int(place)
-    state.click(state.BAR, None)
-    if queries.position_by_id(run.queries(), query) is None or not place.isdecimal():
-        state.notice(
-            f"The link's bar “{escape.for_markdown(text)}” is not one of the histogram; all scores are listed."
-        )
-    return None
+    """Place of the chosen bar of this prediction's histogram; one of another prediction's is silently let go."""
+    table = run.queries()
+    query, _, place = (state.clicked(state.BAR) or "").rpartition("-")
+    known = place.isdecimal() and queries.position_by_id(table, query) is not None
+    if known and query != str(table["id"].iloc[position]):
+        state.click(state.BAR, None)
+    return state.parsed(
+        state.BAR,
+        lambda _: int(place) if known and len(place) < 4 and int(place) < lists.BARS else None,
+        lambda text: f"The link's bar “{text}” is not one of the histogram; all scores are listed.",
+    )
 
 
 def _example(run: Run, stage: str) -> int | None:
     """Position of the ringed example, if this stage has it."""
-    text = state.clicked(state.EXAMPLE)
-    if text is None:
-        return None
-    tables = {id(table): table for table in (run.examples(stage), neighbours.mapped(run)) if table is not None}
-    if all(queries.position_by_id(table, text) is None for table in tables.values()):
-        state.notice(f"No example has id “{escape.for_markdown(text)}”; none is ringed.")
-        state.click(state.EXAMPLE, None)
-    return queries.position_by_id(run.examples(stage), text)
+    examples, mapped = run.examples(stage), neighbours.mapped(run)
+    tables = [examples] if mapped is None or mapped is examples else [examples, mapped]
+    name = state.parsed(
+        state.EXAMPLE,
+        lambda text: text if any(queries.position_by_id(table, text) is not None for table in tables) else None,
+        lambda text: f"No example has id “{text}”; none is ringed.",
+    )
+    return None if name is None else queries.position_by_id(examples, name)

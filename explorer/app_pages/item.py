@@ -11,9 +11,10 @@ from explorer.export import notes
 from explorer.panels.charts import histogram
 from explorer.panels.lists import controls, note, single_cards
 from explorer.panels.prediction import prediction
+from explorer.panels.prediction.search import in_table
 from explorer.panels.retraining import retrain
 from explorer.runs import leads, neighbours, queries, score_arrays
-from explorer.ui import escape, pictures, state, theme
+from explorer.ui import escape, pictures, state, theme, widgets
 from influence.errors import RunError
 from influence.run.ranking import top
 from influence.run.reading import Run
@@ -63,10 +64,8 @@ def draw(run: Run) -> None:
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
-    stages = score_arrays.scored_stages(run)
-    of = state.texts(controls.stage_title(stage) for stage in stages)
-    return dict.fromkeys(state.OF_EXPLORE, ()) | {state.STAGE: of if len(stages) > 1 else ()}
+    """What the URL may say for the page's widgets."""
+    return state.NOTHING_OF_EXPLORE | {state.STAGE: controls.stage_values(run)}
 
 
 def example_html(example: pd.Series) -> str:
@@ -130,53 +129,27 @@ def facts_html(run: Run, stage: str, method: str, position: int) -> str:
 
 def _chosen(run: Run, stage: str, method: str) -> int:
     """Position of the example that the URL names, else of the one that leads most predictions."""
-    table, wanted = run.examples(stage), state.clicked(state.EXAMPLE)
-    position = queries.position_by_id(table, wanted) if wanted else None
-    if position is None:
-        position = int(leads.counted(run, stage, method).counts.argmax())
-        if wanted:
-            state.notice(
-                f"No {escape.for_markdown(theme.stage_word(stage))} example has id “{escape.for_markdown(wanted)}”; "
-                "shown is the one that leads most predictions."
-            )
-            state.click(state.EXAMPLE, None)
-    return position
+    table, word = run.examples(stage), escape.for_markdown(theme.stage_word(stage))
+    position = state.parsed(
+        state.EXAMPLE,
+        lambda text: queries.position_by_id(table, text),
+        lambda text: f"No {word} example has id “{text}”; shown is the one that leads most predictions.",
+    )
+    return int(leads.counted(run, stage, method).counts.argmax()) if position is None else position
 
 
 def _steps(table: pd.DataFrame, position: int) -> None:
-    def go(step: int) -> None:
-        state.click(state.EXAMPLE, table["id"].iloc[position + step])
+    def go(place: int) -> None:
+        state.click(state.EXAMPLE, table["id"].iloc[place])
 
-    def find() -> None:
-        wanted = " ".join(st.session_state[state.FIND_EXAMPLE].split())[:100]
-        found = queries.found(table, wanted, position)
-        if found is not None:
-            state.click(state.EXAMPLE, table["id"].iloc[found])
-        elif wanted:
-            state.notice(f"No example has “{escape.for_markdown(wanted)}”; nothing was changed.")
-
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
-        for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
-            st.button(
-                "",
-                icon=f":material/chevron_{arrow}:",
-                key=f"example_{name.lower()}",
-                shortcut=arrow,
-                on_click=go,
-                args=(step,),
-                disabled=not 0 <= position + step < len(table),
-                help=f"{name} example",
-            )
-        st.markdown(f"{position + 1:,} of {len(table):,}", width="stretch", text_alignment="center")
-        st.session_state[state.FIND_EXAMPLE] = str(table["id"].iloc[position])
-        st.text_input(
-            "Find",
-            key=state.FIND_EXAMPLE,
-            label_visibility="collapsed",
-            width=112,
-            on_change=find,
-            help="Go to an example by its id" + (", or to the next that holds words" if "text" in table else ""),
-        )
+    widgets.stepper(
+        "example",
+        "example",
+        f"{position + 1:,} of {len(table):,}",
+        widgets.beside(position, len(table)),
+        go,
+        in_table(state.FIND_EXAMPLE, "example", table, position, go),
+    )
 
 
 def _predictions(run: Run, stage: str, method: str, position: int, scores: np.ndarray) -> np.ndarray:

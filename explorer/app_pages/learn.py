@@ -5,12 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer.app_pages import explore, suspects
+from explorer.app_pages.page import Page
 from explorer.lesson.steps import STEPS
 from explorer.panels.learn import lesson, plane
 from explorer.ui import state
 from influence.run.reading import Run
 
-PAGES = {state.EXPLORE_PAGE: explore, state.SUSPECTS_PAGE: suspects}
+PAGES: dict[str, Page] = {state.EXPLORE_PAGE: explore, state.SUSPECTS_PAGE: suspects}
 """The pages that steps are taught on; a step whose page is this one is taught on the plane."""
 
 

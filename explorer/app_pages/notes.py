@@ -45,9 +45,9 @@ def draw(run: Run) -> None:
     st.caption(f"Kept in {escape.for_markdown(notes.file(run))}, one line a note; nothing is ever deleted from it.")
 
 
-def allowed(_: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice; nothing for those of other pages."""
-    return dict.fromkeys(state.OF_EXPLORE, ()) | {state.TAG: (ALL, *notes.TAGS)}
+def allowed(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the URL may say for the page's widgets."""
+    return state.NOTHING_OF_EXPLORE | {state.TAG: (ALL, *notes.TAGS)}
 
 
 def table_html(run: Run, listed: list[notes.Note]) -> str:

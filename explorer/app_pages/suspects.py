@@ -72,12 +72,8 @@ def draw(run: Run) -> None:
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice."""
-    stages = score_arrays.scored_stages(run)
-    return {
-        state.SIDE: state.SIDES,
-        state.STAGE: state.texts(controls.stage_title(stage) for stage in stages),
-    }
+    """What the URL may say for the page's widgets."""
+    return {state.SIDE: state.SIDES, state.STAGE: controls.stage_values(run)}
 
 
 def _slice(run: Run) -> str:
@@ -85,11 +81,12 @@ def _slice(run: Run) -> str:
     table = run.queries()
     names = [*slices.slices(table), slices.QUERY]
     usual = slices.WRONG if slices.WRONG in names else slices.ALL
-    name = state.clicked(state.SLICE) or usual
-    if name not in names:
-        state.notice(f"The link's slice “{escape.for_markdown(name)}” is not one of this run; another is shown.")
-        state.click(state.SLICE, None)
-        name = usual
+    wanted = state.parsed(
+        state.SLICE,
+        lambda text: text if text in names else None,
+        lambda text: f"The link's slice “{text}” is not one of this run; another is shown.",
+    )
+    name = wanted or usual
     return st.selectbox(
         "Predictions",
         names,

@@ -12,8 +12,6 @@ from explorer.trust import charts, evidence, verdict
 from explorer.ui import escape, state, widgets
 from influence.run.reading import Run
 
-STARTS = {state.FROM_SOLUTION: evidence.SOLUTION, state.FROM_SCRATCH: evidence.SCRATCH}
-
 
 def draw(run: Run) -> None:
     """Draw the page for one run.
@@ -38,7 +36,7 @@ def draw(run: Run) -> None:
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice; nothing for those that this run lacks."""
+    """What the URL may say for the page's widgets."""
     return {
         state.TRAINED: trainings(run) if len(trainings(run)) > 1 else (),
         state.WHOSE: (state.EVERY, state.THIS) if _position(run) is not None else (),
@@ -48,7 +46,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 def trainings(run: Run) -> tuple[str, ...]:
     """The ways of training again that the run was checked in."""
     known = evidence.starts(run)
-    return tuple(name for name in state.TRAININGS if STARTS[name] in known)
+    return tuple(name for name in state.TRAININGS if evidence.STARTS[name] in known)
 
 
 def _checked(run: Run) -> None:
@@ -82,17 +80,16 @@ def _checked(run: Run) -> None:
                 state.WHOSE,
                 help="Of the scatter: all predictions, or the one that you came with.",
             )
-    measured.draw(run, position, STARTS[trained], whose)
+    measured.draw(run, position, evidence.STARTS[trained], whose)
 
 
 def _position(run: Run) -> int | None:
     """Row of the prediction that the visitor came with; None without one, or if there is none such (said)."""
-    wanted = state.clicked(state.QUERY)
-    position = queries.position_by_id(run.queries(), wanted) if wanted else None
-    if wanted and position is None:
-        state.notice(f"This run has no prediction with id “{escape.for_markdown(wanted)}”; what is shown is of all.")
-        state.click(state.QUERY, None)
-    return position
+    return state.parsed(
+        state.QUERY,
+        lambda text: queries.position_by_id(run.queries(), text),
+        lambda text: f"This run has no prediction with id “{text}”; what is shown is of all.",
+    )
 
 
 def this_prediction(run: Run, position: int) -> str:

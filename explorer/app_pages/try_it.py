@@ -82,11 +82,11 @@ def draw(run: Run) -> None:
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice."""
+    """What the URL may say for the page's widgets."""
     return {
         state.COUNT: state.texts(state.COUNTS),
         state.ORDER: (state.STRONGEST, state.RELATIVE),
-        state.STAGE: state.texts(controls.stage_title(stage) for stage in score_arrays.scored_stages(run)),
+        state.STAGE: controls.stage_values(run),
         state.COLOUR: state.COLOURS,
         state.RANKING: (state.INFLUENCE,),
         state.WAY: question.EVERY_WAY,

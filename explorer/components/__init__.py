@@ -6,10 +6,13 @@ Events come back as triggers (`on_<event>_change`), to be read inside the callba
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
+from numpy.typing import ArrayLike
 from streamlit.components.v2.types import ComponentRenderer
 
 FOLDER = Path(__file__).parent
@@ -54,6 +57,11 @@ early = _component("points", "early", "fetched")
 # In a shadow root Plotly's own style sheet would be missing and its buttons would fall apart.
 influence_map = _component("points", "influence_map", "fetched", "places", "points", isolate_styles=False)
 scatter = _component("points", "scatter", "fetched", "places", "points", isolate_styles=False)
+
+
+def packed(values: ArrayLike, kind: str) -> str:
+    """An array as base64 of its values, little-endian and without gaps; `kind` is the type, such as "<f4"."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
 
 
 def event(key: str, name: str) -> Any:

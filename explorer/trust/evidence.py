@@ -7,11 +7,14 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from explorer.ui import state
 from influence.run.reading import Run
 
 SETTLED = 1e-3
 """A gradient norm after training from which on it did not end at a minimum."""
 SOLUTION, SCRATCH = "solution", "scratch"
+STARTS = {state.FROM_SOLUTION: SOLUTION, state.FROM_SCRATCH: SCRATCH}
+"""How a page calls each start of a retraining -> how tables call it."""
 SEEDS = ("training seed", "finetuning seed")
 """What is changed to see another training; the other changes are of how scores are computed."""
 

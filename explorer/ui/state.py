@@ -7,11 +7,16 @@ are made by clicking in a picture (kept in the URL itself). What equals its defa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlencode
 
 import streamlit as st
+
+from explorer.ui import escape
+
+Value = TypeVar("Value")
 
 # Held by a widget of the same key.
 RUN, SHOW, STAGE, COUNT, ORDER, COLOUR = "run", "show", "of", "k", "order", "colour"
@@ -51,8 +56,10 @@ UPLOADED, DRAWN, ASKED, BESIDE = "uploaded", "drawn", "asked", "beside"
 # the plane gave.
 ARRANGED, ANSWERED, RETRAINED = "arranged", "answered", "retrained"
 
-# What only Explore's widgets hold: left over where another page is opened.
-OF_EXPLORE = (SHOW, COUNT, ORDER, COLOUR, RANKING, SHADING, BY, TARGET, AGAINST)
+# What only Explore's widgets hold, with no value that another page could take.
+NOTHING_OF_EXPLORE: dict[str, tuple[str, ...]] = dict.fromkeys(
+    (SHOW, COUNT, ORDER, COLOUR, RANKING, SHADING, BY, TARGET, AGAINST), ()
+)
 
 COUNTS = (5, 10, 20)
 STRONGEST, RELATIVE, DIVERSE = "Strongest", "Relative", "Diverse"
@@ -101,6 +108,19 @@ def usual_run() -> str | None:
 def clicked(key: str) -> str | None:
     """A choice that was made by clicking, as the URL has it."""
     return st.query_params.get(key)
+
+
+def parsed(key: str, parse: Callable[[str], Value | None], refusal: Callable[[str], str]) -> Value | None:
+    """A choice made by clicking as `parse` reads it; None without one.
+
+    What `parse` gives None for is taken out of the URL, and `refusal` says so: it gets the value, escaped for markdown.
+    """
+    text = clicked(key)
+    value = None if text is None else parse(text)
+    if text is not None and value is None:
+        click(key, None)
+        notice(refusal(escape.for_markdown(text)))
+    return value
 
 
 def click(key: str, value: object | None) -> None:

@@ -122,12 +122,13 @@ def swap(a: Choice, b: Choice) -> None:
 
 
 def _second_run(a: Choice, stage: str, names: Sequence[str]) -> Run:
-    wanted = state.clicked(state.RUN_B)
-    if wanted is not None and wanted in names:
-        return folder.open_run(state.runs_folder() / wanted)
+    wanted = state.parsed(
+        state.RUN_B,
+        lambda text: text if text in names else None,
+        lambda text: f"The link names run “{text}” for B, which cannot be opened here.",
+    )
     if wanted is not None:
-        state.notice(f"The link names run “{escape.for_markdown(wanted)}” for B, which cannot be opened here.")
-        state.click(state.RUN_B, None)
+        return folder.open_run(state.runs_folder() / wanted)
     return next((run for run in _siblings(a.run) if matching.refusal(a.run, run, stage) is None), a.run)
 
 
@@ -146,12 +147,11 @@ def _siblings(run: Run) -> Iterator[Run]:
 
 def _position(run: Run, keys: Keys) -> int | None:
     """Row of the prediction that the URL names for a side; None if it names none that the run has."""
-    wanted = state.clicked(keys.query)
-    position = queries.position_by_id(run.queries(), wanted) if wanted else None
-    if wanted and position is None:
-        state.notice(f"{escape.for_markdown(run.name)} has no prediction with id “{escape.for_markdown(wanted)}”.")
-        state.click(keys.query, None)
-    return position
+    return state.parsed(
+        keys.query,
+        lambda text: queries.position_by_id(run.queries(), text),
+        lambda text: f"{escape.for_markdown(run.name)} has no prediction with id “{text}”.",
+    )
 
 
 def _method(run: Run, stage: str, keys: Keys) -> str | None:
@@ -163,15 +163,12 @@ def _explained(run: Run, keys: Keys) -> str:
 
 
 def _one_of(values: Sequence[str], key: str, run: Run) -> str | None:
-    wanted = state.clicked(key)
-    if wanted is None or wanted in values:
-        return wanted
-    state.notice(
-        f"{escape.for_markdown(run.name)} has no {key.removesuffix('_b')} “{escape.for_markdown(wanted)}”; "
-        "the usual one is taken."
+    name, what = escape.for_markdown(run.name), key.removesuffix("_b")
+    return state.parsed(
+        key,
+        lambda text: text if text in values else None,
+        lambda text: f"{name} has no {what} “{text}”; the usual one is taken.",
     )
-    state.click(key, None)
-    return None
 
 
 def can_be_asked(run: Run) -> bool:

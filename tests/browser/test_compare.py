@@ -99,7 +99,7 @@ def test_a_copied_link_names_the_second_run(compare):
 
 
 def test_a_visitor_who_comes_back_finds_the_second_prediction(compare):
-    compare.locator(".st-key-next_B button").first.click()
+    compare.locator(".st-key-side_B_next button").first.click()
     compare.wait_for_url("**query_b=*")
     chosen = compare.url.split("query_b=")[1].split("&")[0]
     compare.get_by_role("link", name="Explore").click()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from typing import Any
 
@@ -82,7 +81,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
         "plotly": source,
         "points": points,
         "count": len(table),
-        "value": _packed(values / limit),
+        "value": components.packed(_half(values / limit), "<f2"),
         "limit": limit,
         "classes": [theme.group_name(name) for name in classes],
         "palette": [own.get(name) for name in classes],
@@ -151,9 +150,10 @@ def _caption(view: View, stage: str, mode: str) -> list[str]:
     ]
 
 
-def _packed(values: np.ndarray) -> str:
+def _half(values: np.ndarray) -> np.ndarray:
+    """The values in half precision; what would not fit is put at the end of its range."""
     most = float(np.finfo(np.float16).max)
-    return base64.b64encode(values.clip(-most, most).astype("<f2").tobytes()).decode()
+    return values.clip(-most, most).astype("<f2")
 
 
 def _legend(view: View, table: pd.DataFrame, mode: str) -> None:

@@ -9,7 +9,7 @@ from explorer import components
 from explorer.panels.charts import histogram
 from explorer.panels.comparison import joined_lists, scatter
 from explorer.panels.lists import single_cards
-from explorer.ui import escape, theme
+from explorer.ui import escape, theme, widgets
 from explorer.view import comparison
 
 
@@ -60,20 +60,18 @@ def draw_histograms(pair: comparison.Pair) -> None:
 
 def draw_tables(pair: comparison.Pair) -> None:
     """The tables behind the charts, drawn only when they are opened."""
-    expander = st.expander("Tables behind this page", icon=":material/table:", on_change="rerun", key="compare_tables")
-    if not expander.open:
-        return
-    with expander:
-        st.markdown("**The lists**")
-        st.dataframe(
-            joined_lists.table(pair), hide_index=True, alt="The listed examples with rank and score on both sides"
-        )
-        st.markdown("**Overlap by length of the lists**")
-        st.dataframe(comparison.overlaps(pair), hide_index=True, alt="How many examples both sides list, by length")
-        st.markdown("**All scores**")
-        every = comparison.every(pair)
-        st.dataframe(every, hide_index=True, height=250, alt="Scores of all examples on both sides")
-        single_cards.csv_button(every, f"{pair.a.run.name}-compared", "compare_csv")
+    widgets.tables("compare_tables", lambda: _tables(pair))
+
+
+def _tables(pair: comparison.Pair) -> None:
+    st.markdown("**The lists**")
+    st.dataframe(joined_lists.table(pair), hide_index=True, alt="The listed examples with rank and score on both sides")
+    st.markdown("**Overlap by length of the lists**")
+    st.dataframe(comparison.overlaps(pair), hide_index=True, alt="How many examples both sides list, by length")
+    st.markdown("**All scores**")
+    every = comparison.every(pair)
+    st.dataframe(every, hide_index=True, height=250, alt="Scores of all examples on both sides")
+    single_cards.csv_button(every, f"{pair.a.run.name}-compared", "compare_csv")
 
 
 def question(pair: comparison.Pair) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from typing import Any
 
@@ -43,10 +42,10 @@ def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
     codes, names = pd.factorize(examples["label"].fillna("").astype(str))
     return {
         "plotly": source,
-        "x": _packed(pair.a.scores * units[0].factor, "<f4"),
-        "y": _packed(pair.b.scores * units[1].factor, "<f4"),
-        "id": _packed(examples["id"], "<i8"),
-        "label": _packed(codes, "<i4"),
+        "x": components.packed(pair.a.scores * units[0].factor, "<f4"),
+        "y": components.packed(pair.b.scores * units[1].factor, "<f4"),
+        "id": components.packed(examples["id"], "<i8"),
+        "label": components.packed(codes, "<i4"),
         "classes": [theme.group_name(name) for name in names],
         "both": np.intersect1d(a, b).tolist(),
         "only_a": np.setdiff1d(a, b).tolist(),
@@ -72,7 +71,3 @@ def largest(pair: comparison.Pair) -> tuple[float, float]:
     """The largest absolute score of either side."""
     a, b = (float(np.abs(side.scores).max(initial=0.0)) for side in (pair.a, pair.b))
     return a, b
-
-
-def _packed(values: object, kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()

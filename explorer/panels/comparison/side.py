@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from explorer.panels.prediction import explain, prediction, target
-from explorer.runs import matching, queries, score_arrays, splits
-from explorer.ui import escape, pictures, state
+from explorer.panels.prediction.search import in_table
+from explorer.runs import matching, score_arrays, splits
+from explorer.ui import escape, pictures, state, widgets
 from explorer.view import comparison, sides, switching
 from explorer.view.query import stored
 
@@ -104,34 +105,14 @@ def _steps(keys: sides.Keys, choice: sides.Choice, usual: int | None) -> None:
     def go(position: int) -> None:
         state.click(keys.query, None if position == usual else table["id"].iloc[position])
 
-    def find() -> None:
-        wanted = " ".join(st.session_state[f"find_{keys.name}"].split())[:100]
-        found = queries.found(table, wanted, choice.position)
-        if found is not None:
-            go(found)
-        elif wanted:
-            state.notice(f"No prediction has “{escape.for_markdown(wanted)}”; nothing was changed.")
-
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key=f"steps_{keys.name}"):
+    widgets.stepper(
+        f"side_{keys.name}",
+        "prediction",
+        f"{choice.position + 1:,} of {len(table):,}",
+        widgets.beside(choice.position, len(table)),
+        go,
+        in_table(f"find_{keys.name}", "prediction", table, choice.position, go),
         # Arrow keys step through A; where B is the same prediction of another model, it comes along.
-        for step, arrow, name in ((-1, "left", "Previous"), (1, "right", "Next")):
-            st.button(
-                "",
-                icon=f":material/chevron_{arrow}:",
-                key=f"{name.lower()}_{keys.name}",
-                on_click=go,
-                args=(choice.position + step,),
-                disabled=not 0 <= choice.position + step < len(table),
-                shortcut=arrow if keys is sides.A else None,
-                help=f"{name} prediction",
-            )
-        st.markdown(f"{choice.position + 1:,} of {len(table):,}", width="content")
-        st.session_state[f"find_{keys.name}"] = str(choice.row["id"])
-        st.text_input(
-            "Prediction",
-            key=f"find_{keys.name}",
-            width=112,
-            on_change=find,
-            label_visibility="collapsed",
-            help="Go to a prediction by its id" + (", or to the next that holds words" if "text" in table else ""),
-        )
+        arrow_keys=keys is sides.A,
+        width="content",
+    )

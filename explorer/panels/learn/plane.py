@@ -10,12 +10,12 @@ from explorer.ui import state
 
 
 def draw() -> None:
+    chosen = state.parsed(
+        state.PLANE, plane.parse, lambda _: "The link's plane cannot be read; it is shown as it is at first."
+    )
     text = state.clicked(state.PLANE) or ""
-    chosen = plane.parse(text)
     if chosen is None:
-        state.notice("The link's plane cannot be read; it is shown as it is at first.")
-        state.click(state.PLANE, None)
-        text, chosen = "", plane.FIRST
+        chosen = plane.FIRST
     components.plane(
         key="plane",
         data={**chosen.data(), "text": text, "serial": plane.serial(), "original": plane.FIRST.data()},

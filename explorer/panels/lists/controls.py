@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.panels.prediction import explain
-from explorer.runs import neighbours, splits
+from explorer.runs import neighbours, score_arrays, splits
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import diverse, lists
 from explorer.view.view import View
@@ -58,6 +58,12 @@ def choose_stage(stages: list[str], **more: Any) -> str:
     if len(stages) == 1:
         return stages[0]
     return widgets.choice("Examples of", stages, state.STAGE, format_func=stage_title, **more)
+
+
+def stage_values(run: Run) -> tuple[str, ...]:
+    """What the URL may say for the choice of a stage; () where there is nothing to choose."""
+    stages = score_arrays.scored_stages(run)
+    return state.texts(map(stage_title, stages)) if len(stages) > 1 else ()
 
 
 def choose_count() -> int:

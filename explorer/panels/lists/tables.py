@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.runs import neighbours
-from explorer.ui import escape, state
+from explorer.ui import escape, state, widgets
 from explorer.view import lists
 from explorer.view.view import View
 
 
 def draw(view: View) -> None:
-    expander = st.expander("Tables behind this page", icon=":material/table:", on_change="rerun", key="tables")
-    if not expander.open:
-        return
+    widgets.tables("tables", lambda: _draw(view))
+
+
+def _draw(view: View) -> None:
     unit = f"score, {'nat' if view.unit.name else 'no unit'}"
-    with expander:
-        left, right = st.columns(2)
-        with left:
-            st.markdown("**The lists**")
-            st.dataframe(listed(view, unit), hide_index=True, alt="The listed examples and their scores")
-            shares = token_shares(view)
-            if len(shares):
-                st.markdown("**Shares of the tokens**")
-                st.dataframe(
-                    shares, hide_index=True, height=250, alt="Share of each token of the listed texts, in nats"
-                )
-            st.markdown("**Totals by class**" if view.by == state.LABEL else "**Totals by source**")
-            st.dataframe(view.totals, alt="Helpful and harmful totals by class or source, in nats")
-        with right:
-            st.markdown("**The histogram**")
-            counts, edges = lists.histogram(view.scores)
-            bins = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "examples": counts})
-            st.dataframe(bins[counts > 0], hide_index=True, height=250, alt="Counts of scores by bin")
-            if neighbours.mapped(view.run) is not None and view.on_map:
-                st.markdown("**The map**")
-                st.dataframe(places(view, unit), hide_index=True, height=250, alt="Places and scores of all examples")
+    left, right = st.columns(2)
+    with left:
+        _table("The lists", listed(view, unit), "The listed examples and their scores")
+        shares = token_shares(view)
+        if len(shares):
+            _table("Shares of the tokens", shares, "Share of each token of the listed texts, in nats", height=250)
+        by = "class" if view.by == state.LABEL else "source"
+        totals = view.totals.reset_index(names=by)
+        _table(f"Totals by {by}", totals, "Helpful and harmful totals by class or source, in nats")
+    with right:
+        counts, edges = lists.histogram(view.scores)
+        bins = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "examples": counts})
+        _table("The histogram", bins[counts > 0], "Counts of scores by bin", height=250)
+        if view.on_map:
+            _table("The map", places(view, unit), "Places and scores of all examples", height=250)
+
+
+def _table(title: str, table: pd.DataFrame, alt: str, **more: Any) -> None:
+    st.markdown(f"**{title}**")
+    st.dataframe(table, hide_index=True, alt=alt, **more)
 
 
 def listed(view: View, unit: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from explorer import components
 from explorer.runs import queries
-from explorer.ui import escape, pictures, state, theme
+from explorer.ui import escape, pictures, state, theme, widgets
 from influence.run.reading import Run
 
 PAGE = 16
@@ -50,48 +50,46 @@ def draw(run: Run) -> int:
 def chosen(run: Run) -> int:
     """Position of the chosen query: by the URL, else by the rule."""
     table = run.queries()
-    wanted = state.clicked(state.QUERY)
-    position = queries.position_by_id(table, wanted) if wanted else None
-    if position is None:
-        position = queries.opening(table)
-        if wanted:
-            state.click(state.QUERY, None)
-            state.notice(
-                f"This run has no prediction with id “{escape.for_markdown(wanted)}”; "
-                f"shown is the one that it opens on, {table['id'].iloc[position]}."
-            )
-    return position
+    first = queries.opening(table)
+    position = state.parsed(
+        state.QUERY,
+        lambda text: queries.position_by_id(table, text),
+        lambda text: (
+            f"This run has no prediction with id “{text}”; "
+            f"shown is the one that it opens on, {table['id'].iloc[first]}."
+        ),
+    )
+    return first if position is None else position
 
 
 def chosen_cell(classes: list[str]) -> tuple[str, str] | None:
     """The clicked cell of the confusion matrix, (true, predicted)."""
-    text = state.clicked(state.CELL)
-    cell = queries.parse_cell(text, classes) if text else None
-    if text and cell is None:
-        state.notice(f"The link names a cell “{escape.for_markdown(text)}” that this run's confusion matrix lacks.")
-        state.click(state.CELL, None)
-    return cell
+    return state.parsed(
+        state.CELL,
+        lambda text: queries.parse_cell(text, classes),
+        lambda text: f"The link names a cell “{text}” that this run's confusion matrix lacks.",
+    )
 
 
 def chosen_words(table: pd.DataFrame) -> str | None:
     """The words that narrow the list down, as searched for; None without any."""
-    words = state.clicked(state.WORDS)
-    if words is None:
-        return None
-    if not words.strip() or "text" not in table or not queries.holding(table, words[:LONGEST]).any():
-        state.notice(f"No prediction holds the words “{escape.for_markdown(words[:LONGEST])}”; all are listed.")
-        state.click(state.WORDS, None)
-        return None
-    return words[:LONGEST]
+
+    def parse(text: str) -> str | None:
+        words = text[:LONGEST]
+        return words if words.strip() and "text" in table and queries.holding(table, words).any() else None
+
+    return state.parsed(
+        state.WORDS, parse, lambda text: f"No prediction holds the words “{text[:LONGEST]}”; all are listed."
+    )
 
 
 def _set(table: pd.DataFrame, position: int) -> None:
     state.click(state.QUERY, table["id"].iloc[position])
 
 
-def _find(run: Run) -> None:
+def _find(run: Run, wanted: str) -> None:
     """Go to the id that was searched for, or list the texts that hold the words."""
-    table, wanted = run.queries(), " ".join(st.session_state[state.FIND].split())[:LONGEST]
+    table = run.queries()
     position = queries.position_by_id(table, wanted)
     hits = queries.holding(table, wanted).to_numpy().nonzero()[0].tolist() if wanted and "text" in table else []
     if position is not None:
@@ -222,33 +220,19 @@ def _item(query: pd.Series, current: bool) -> dict[str, object]:
 
 def _steps(run: Run, positions: list[int], current: int) -> None:
     table = run.queries()
-
-    def go(by: int) -> None:
-        _step(table, positions, current, by)
-
     where = f"{positions.index(current) + 1:,}" if current in positions else "none"
-    if positions:
-        where += f" of {len(positions):,}"
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
-        for step, arrow, name, letter in ((-1, "left", "Previous", "k"), (1, "right", "Next", "j")):
-            st.button(
-                "",
-                icon=f":material/chevron_{arrow}:",
-                key=f"step_{name.lower()}",
-                shortcut=arrow,
-                on_click=go,
-                args=(step,),
-                disabled=queries.beside(positions, current, step) is None,
-                help=f"{name} prediction ({letter})",
-            )
-        st.markdown(where, width="stretch", text_alignment="center")
-        st.session_state[state.FIND] = str(table["id"].iloc[current])
-        st.text_input(
-            "Find",
-            key=state.FIND,
-            label_visibility="collapsed",
-            width=112 if "text" in table else 88,
-            on_change=_find,
-            args=(run,),
-            help="Go to a prediction by its id" + (", or list those that hold words" if "text" in table else ""),
-        )
+    widgets.stepper(
+        "step",
+        "prediction",
+        where + (f" of {len(positions):,}" if positions else ""),
+        (queries.beside(positions, current, -1), queries.beside(positions, current, 1)),
+        lambda position: _set(table, position),
+        widgets.Search(
+            state.FIND,
+            str(table["id"].iloc[current]),
+            lambda wanted: _find(run, wanted),
+            "Go to a prediction by its id" + (", or list those that hold words" if "text" in table else ""),
+            112 if "text" in table else 88,
+        ),
+        keys=("k", "j"),
+    )

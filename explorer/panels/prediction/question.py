@@ -11,7 +11,7 @@ import streamlit as st
 from explorer import components
 from explorer.panels.prediction import uploads
 from explorer.runs import queries
-from explorer.ui import escape, pictures, state, widgets
+from explorer.ui import pictures, state, widgets
 from influence.errors import StudyError
 from influence.live import Live
 from influence.run.reading import Run
@@ -59,10 +59,11 @@ def draw(run: Run, opened: Live) -> Question | None:
 
 def _test_item(run: Run) -> int:
     ids = run.queries()["id"].astype(str).tolist()
-    named = state.clicked(state.START)
-    if named is not None and named not in ids:
-        state.notice(f"This run has no test item “{escape.for_markdown(named)}” to start from; the first is taken.")
-        state.click(state.START, None)
+    state.parsed(
+        state.START,
+        lambda text: text if text in ids else None,
+        lambda text: f"This run has no test item “{text}” to start from; the first is taken.",
+    )
     return ids.index(
         st.selectbox(
             "Test item",
@@ -111,14 +112,14 @@ def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Q
 
 def _sheet() -> str | None:
     """The drawing that the address names, as the canvas takes it; None without one, or after saying that it is none."""
-    named = state.clicked(state.SHEET)
-    if named is None:
-        return None
+    return state.parsed(state.SHEET, _address, lambda _: "The link's drawing is no picture; draw one.")
+
+
+def _address(named: str) -> str | None:
     try:
         address = uploads.DRAWN + base64.b64encode(base64.urlsafe_b64decode(named)).decode()
         uploads.drawn(address)
     except (ValueError, StudyError):
-        state.notice("The link's drawing is no picture; draw one.")
         return None
     return address
 

@@ -36,17 +36,19 @@ def choose(classes: tuple[str, ...], prediction: str) -> Target:
 
 def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, about: str = "") -> str:
     """Draw a choice of a class that is in the URL only if it was made: until then it is the `usual` one."""
-    key, wanted = f"choose_{url}", state.clicked(url)
-    if wanted is not None and wanted not in options:
-        state.notice(f"The link's class “{escape.for_markdown(wanted)}” cannot be chosen here; the usual one is taken.")
-        state.click(url, None)
+    key = f"choose_{url}"
+    wanted = state.parsed(
+        url,
+        lambda text: text if text in options else None,
+        lambda text: f"The link's class “{text}” cannot be chosen here; the usual one is taken.",
+    )
 
     def take() -> None:
         chosen = st.session_state[key]
         state.click(url, None if chosen == usual else chosen)
 
     # The widget follows the URL: what was chosen stays for the next question, and a new one begins with what is said.
-    st.session_state[key] = wanted if wanted in options else usual
+    st.session_state[key] = usual if wanted is None else wanted
     return st.selectbox(
         label,
         options,

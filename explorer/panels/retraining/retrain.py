@@ -12,10 +12,9 @@ from explorer.jobs import process
 from explorer.panels.retraining import job, validate
 from explorer.trust import evidence, left_out
 from explorer.trust.left_out import Effect
-from explorer.ui import escape, state, theme
+from explorer.ui import escape, theme
 from influence.run.reading import Run
 
-STARTS = {state.FROM_SOLUTION: evidence.SOLUTION, state.FROM_SCRATCH: evidence.SCRATCH}
 HELP = (
     "From the solution: the models train on from where they stand, without these examples, to the minimum next to it; "
     "this is what scores predict. From scratch: all stages begin at their random start, which takes as long as the "
@@ -31,7 +30,7 @@ def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.n
         # A slice by which examples were chosen flatters them; one prediction is asked about for itself.
         whole = everywhere.get(effect.start) if effect.queries > 1 else None
         st.html(effect_html(effect, len(rows), method, whole))
-    open_starts = [name for name, start in STARTS.items() if start not in {effect.start for effect in found}]
+    open_starts = [name for name, start in evidence.STARTS.items() if start not in {effect.start for effect in found}]
     if not open_starts or (found and why_quiet(run)):
         return
     if obstacle := validate.why_not(run):
@@ -50,7 +49,7 @@ def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.n
             key=f"retrain-{what}",
             icon=":material/model_training:",
             on_click=begin,
-            args=(run, stage, list(rows), STARTS[chosen]),
+            args=(run, stage, list(rows), evidence.STARTS[chosen]),
             help=HELP,
         )
 

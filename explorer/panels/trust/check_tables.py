@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pandas as pd
 import streamlit as st
 
 from explorer.panels.lists import single_cards
 from explorer.trust import evidence
+from explorer.ui import widgets
 from influence.run.reading import Run
 
 SHOWN = 2000
@@ -16,23 +15,15 @@ SHOWN = 2000
 
 
 def draw(run: Run) -> None:
-    expander = st.expander("Tables behind this page", icon=":material/table:", on_change="rerun", key="check_tables")
-    if not expander.open:
-        return
-    with expander:
-        for check in sorted(run.validations, key=lambda name: name != "summary"):
-            table = readable(run, check)
-            st.markdown(f"**{check}**: {len(table):,} rows")
-            st.dataframe(table.head(SHOWN), hide_index=True, height=240, alt=f"What the check {check} found")
-            st.download_button(
-                "CSV",
-                partial(single_cards.csv, table),
-                f"{run.name}-{check}.csv",
-                "text/csv",
-                key=f"csv_{check}",
-                icon=":material/download:",
-                on_click="ignore",
-            )
+    widgets.tables("check_tables", lambda: _draw(run))
+
+
+def _draw(run: Run) -> None:
+    for check in sorted(run.validations, key=lambda name: name != "summary"):
+        table = readable(run, check)
+        st.markdown(f"**{check}**: {len(table):,} rows")
+        st.dataframe(table.head(SHOWN), hide_index=True, height=240, alt=f"What the check {check} found")
+        single_cards.csv_button(table, f"{run.name}-{check}", f"csv_{check}")
 
 
 def readable(run: Run, check: str) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def test_scatter_has_every_score_of_both(open_app, family, small, component):
 
 def test_b_follows_a_until_it_is_chosen_and_swapping_exchanges_all(open_app, family):
     app = open_app(family, COMPARE, run="frozen", query="1003")
-    app.button(key="next_A").click().run()
+    app.button(key="side_A_next").click().run()
     assert [app.text_input(key=f"find_{side}").value for side in "AB"] == ["1004", "1004"]
     app.text_input(key="find_B").set_value("1010").run()
     app.button(key="swap").click().run()
@@ -82,7 +82,7 @@ def test_b_follows_a_until_it_is_chosen_and_swapping_exchanges_all(open_app, fam
     assert app.selectbox(key="run").value == "updated"
     assert app.selectbox(key="choose_run_B").value == "frozen"
     assert [app.text_input(key=f"find_{side}").value for side in "AB"] == ["1010", "1004"]
-    app.button(key="previous_B").click().run()
+    app.button(key="side_B_previous").click().run()
     assert app.query_params["query_b"] == "1003"
 
 
