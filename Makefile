@@ -26,7 +26,8 @@ screenshots: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(ENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet uv --constraint constraints.txt
+	$(BIN)/uv pip install --python $(BIN)/python --editable '.[dev,docs]' --constraint constraints.txt
 	touch $@
 
 clean:
