@@ -1,5 +1,6 @@
 # make demo   an environment, the embedded study, the explorer
 # make test   an environment, lint, types, the whole test suite in two processes of one thread each
+# make docs   the documentation site, strictly and without a network, into build/docs
 # make screenshots   every page of the demo's runs, into build/screenshots
 
 PYTHON ?= python3
@@ -7,7 +8,11 @@ ENV    := .venv
 BIN    := $(ENV)/bin
 READY  := $(ENV)/ready
 
-.PHONY: demo test lint screenshots clean
+# What the site shows, each at its place in the repository.
+PAGES := README.md CONTRIBUTING.md CHANGELOG.md LICENSE docs/*.md docs/*/*.md influence/CONTRACT.md data/*/LICENCE* \
+         examples/*.py assets/*.png assets/logo.svg
+
+.PHONY: demo test lint docs screenshots clean
 
 demo: $(READY)
 	$(BIN)/upstream demo $(ARGS)
@@ -19,6 +24,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)
+	rm -rf build/docs build/pages
+	mkdir -p build/pages
+	tar -cf - $(PAGES) | tar -xf - -C build/pages
+	PYTHONPATH=docs $(BIN)/zensical build --clean --strict
 
 screenshots: $(READY)
 	$(BIN)/python assets/screenshots.py --all build/screenshots

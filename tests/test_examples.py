@@ -21,6 +21,8 @@ from influence.studies.from_file import from_file
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 TUTORIAL, TEXTS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("your-own-model.md", "texts.md"))
+QUERIES_AND_SETS = (ROOT / "docs" / "how-to" / "new-queries-and-sets.md").read_text(encoding="utf-8")
+COMMANDS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
 
 
 def python(*arguments: object, folder: Path = ROOT) -> str:
@@ -169,8 +171,8 @@ def test_a_tokenizer_of_another_model_is_refused(hugging_face):
 # The tutorials
 
 
-def snippets() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
+def snippets(page: str = TUTORIAL) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
 def test_the_tutorials_snippets_run_one_after_another(tmp_path):
@@ -180,11 +182,31 @@ def test_the_tutorials_snippets_run_one_after_another(tmp_path):
     python("all.py", folder=tmp_path)
 
 
+def test_new_queries_and_sets_run_after_the_example(tmp_path):
+    assert len(snippets(QUERIES_AND_SETS)) >= 4
+    example = (EXAMPLES / "own_model.py").read_text(encoding="utf-8")
+    (tmp_path / "all.py").write_text("\n".join([example, *snippets(QUERIES_AND_SETS)]))
+    assert python("all.py", folder=tmp_path).count("score  rank") == 4
+
+
+def upstream(*arguments: str) -> str:
+    return python("-c", "import sys; from influence.cli import main; main()", *arguments)
+
+
 def test_the_tutorials_options_exist():
-    known = python("-c", "import sys; from influence.cli import main; main()", "precompute", "--help")
-    known += python("-c", "import sys; from influence.cli import main; main()", "demo", "--help")
+    known = upstream("precompute", "--help") + upstream("demo", "--help")
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", TUTORIAL + TEXTS)) - {"--constraint"}:
         assert option in known, option
+
+
+def test_the_commands_that_papers_show_exist_with_their_options():
+    shown: dict[str, set[str]] = {}
+    for command, rest in re.findall(r"\bupstream ([a-z][a-z-]+)([^\n`]*)", COMMANDS):
+        shown.setdefault(command, set()).update(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", rest))
+    assert {"demo", "precompute", "validate", "leave-out", "explore"} <= set(shown)
+    for command, options in shown.items():
+        known = upstream(command, "--help")
+        assert not {option for option in options if option not in known}, command
 
 
 def test_the_tutorials_files_exist():

@@ -14,6 +14,8 @@ import influence
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAPERS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+"""What people read: the links of each hold on a forge page and on the site."""
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,18 +39,37 @@ def test_benchmarks_run_in_their_smallest_setting(benchmark):
     assert "━" in done.stdout, "a table is printed"
 
 
-def test_the_readme_shows_the_example_that_runs():
-    text = (ROOT / "examples" / "own_model.py").read_text(encoding="utf-8")
-    assert text.strip() in README
+def test_the_example_that_the_readme_names_runs():
     done = python(str(ROOT / "examples" / "own_model.py"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("score  rank") == 2
 
 
-def test_the_readmes_files_exist():
-    for name in re.findall(r"\]\(([^)#]+)\)|`((?:examples|benchmarks|influence|explorer)/[\w./]+)`", README):
-        path = next(filter(None, name))
-        assert (ROOT / path).exists(), path
+def test_what_the_readme_shows_runs_in_its_place_of_the_example(tmp_path):
+    """Models and data are the example's; stages, study, loss and scores are the README's, and nothing else of it."""
+    example = (ROOT / "examples" / "own_model.py").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    before, _ = example.split("study = Study(")
+    for piece in ("from influence import Stage, Study, attribute\n", "study = Study(", "def loss(outputs, batch):"):
+        assert piece in shown, piece
+        assert piece in example, piece
+    (tmp_path / "readme.py").write_text(
+        f"{before}\n{shown}\nassert scores.values.shape == (50, 500)\n", encoding="utf-8"
+    )
+    done = python(str(tmp_path / "readme.py"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("score  rank") == 2
+    own = python(str(ROOT / "examples" / "own_model.py"))
+    assert own.stdout.startswith(done.stdout), "the README's lists are the example's"
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_files_that_papers_name_exist(paper):
+    text = paper.read_text(encoding="utf-8")
+    for name in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[\w-]+)?\)", text):
+        assert (paper.parent / name).exists(), name
+    for name in re.findall(r"`((?:examples|benchmarks|influence|explorer|tests|docs)/[\w./]+)`", text):
+        assert (ROOT / name).exists(), name
 
 
 def test_the_changelog_names_this_version():
@@ -63,5 +84,5 @@ def test_the_backend_never_imports_the_explorer():
 
 
 def test_pins_name_no_address():
-    for name in ("constraints.txt", "pyproject.toml", "Makefile", ".ci/run"):
+    for name in ("constraints.txt", "pyproject.toml", "zensical.toml", "Makefile", ".ci/run"):
         assert not re.search(r"https?://|index-url|find-links", (ROOT / name).read_text(encoding="utf-8")), name

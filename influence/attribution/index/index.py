@@ -40,7 +40,12 @@ class Index:
         study: its queries serve to measure the index's error; new ones are given to `query`.
         folder: of the index.
         stage: whose training examples to keep, by name; default the first (pretraining).
-        method, damping, curvature, device, progress, options: as in `attribute`.
+        method: as in `attribute`; so are damping, curvature, device, progress and options.
+        damping: see `attribute`.
+        curvature: see `attribute`.
+        device: see `attribute`.
+        progress: see `attribute`.
+        options: of the method.
 
     Attributes:
         error: largest relative error |found - exact| / |exact| of the probed queries' scores.
