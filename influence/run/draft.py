@@ -9,17 +9,18 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
-import torch
 import zarr
 
 from influence.errors import RunError
 from influence.run.files import checksum, curvature_file, draft_name, locked, manifest_checksum, write_json
 from influence.run.reading import FORMAT, Run
+
+if TYPE_CHECKING:
+    import torch
 
 SIGN = (
     "score[t, z] is the predicted change of query t's loss, in nats, if training example z had been left out. "
@@ -135,15 +136,12 @@ class Draft:
     def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
         # Cloned, since the format has no tied weights: each name gets its own copy.
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        safetensors.torch.save_file(copies, self.path(f"stages/{stage}.safetensors"))
+        _save(copies, self.path(f"stages/{stage}.safetensors"))
 
     def write_curvature(self, stage: str, method: str, state: Mapping[str, torch.Tensor]) -> None:
         """What a solver found, if it is one whose state is kept."""
         if state:
-            safetensors.torch.save_file(
-                {name: tensor.cpu() for name, tensor in state.items()},
-                self.path(curvature_file(stage, method)),
-            )
+            _save({name: tensor.cpu() for name, tensor in state.items()}, self.path(curvature_file(stage, method)))
 
     def create_scores(self, stage: str, method: str, shape: tuple[int, int]) -> tuple[str, zarr.Array]:
         """A fresh score array (file name, array) to be filled block by block."""
@@ -188,3 +186,9 @@ class Draft:
 
     def _write_json(self, name: str, content: Any) -> None:
         write_json(self.path(name), content)
+
+
+def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    from safetensors.torch import save_file  # only here, as for reading
+
+    save_file(tensors, file)

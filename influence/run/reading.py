@@ -6,16 +6,18 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
-import torch
+import safetensors
 import zarr
 
 from influence.errors import RunError
 from influence.run.files import checksum, curvature_file, draft_name, manifest_checksum
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = 1
 _REQUIRED = {
@@ -184,7 +186,7 @@ class Run:
 
     def _model(self, name: str) -> dict[str, torch.Tensor]:
         try:
-            return safetensors.torch.load_file(self.path / name)
+            return _tensors(self.path / name)
         except (OSError, safetensors.SafetensorError) as error:
             raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
 
@@ -278,6 +280,12 @@ def read_curvature(folder: Path, stage: str, method: str) -> dict[str, Any]:
     """
     file = folder / curvature_file(stage, method)
     try:
-        return {"state": safetensors.torch.load_file(file)} if file.is_file() else {}
+        return {"state": _tensors(file)} if file.is_file() else {}
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{file} cannot be read: {error}. Delete the run and compute it again.") from error
+
+
+def _tensors(file: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file  # only here: everything else of a run is read without torch
+
+    return load_file(file)
