@@ -61,8 +61,13 @@ def write_run(root: Path, name: str, examples: int, queries: int, pictures: bool
     """Scores are noise, places lie in clouds, one a class."""
     rng = np.random.default_rng(0)
     draft = Draft(root, name, {"seed": 0})
-    draft.write_table("queries", table_of(rng, queries, pictures))
-    draft.write_table("examples/pretrain", table_of(rng, examples, pictures))
+    for file, places, count in (
+        ("queries", "map/queries", queries),
+        ("examples/pretrain", "map/pretrain", examples),
+    ):
+        table = table_of(rng, count, pictures)
+        draft.write_table(places, table[["x", "y"]])
+        draft.write_table(file, table.drop(columns=["x", "y"]))
     draft.write_model("pretrain", {"weight": torch.zeros(2)})
     file, scores = draft.create_scores("pretrain", "exact", (queries, examples))
     rows = max(scores.chunks[0], 2**26 // examples)

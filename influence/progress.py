@@ -41,14 +41,16 @@ class Bar:
 
 
 class _Told:
-    """How far a process is, as JSON in a file: `step` under way, its `fraction` (0..1, or null), steps `done`.
+    """How far a process is, as JSON in a file: step under way, its `fraction` (0..1 or null), what is `done`, `runs`.
 
-    Each of `done` is [what, seconds]. The file is replaced in one move, so a reader finds it whole.
+    Each of `done` is [what, seconds]; `runs` names those that can be opened by now. The file is replaced in one move,
+    so a reader finds it whole.
     """
 
     def __init__(self, path: str | None):
         self._path = Path(path) if path else None
         self._done: list[list[Any]] = []
+        self._runs: list[str] = []
         self._step, self._last = "", 0.0
 
     def begins(self, step: str) -> None:
@@ -63,11 +65,15 @@ class _Told:
         self._done.append([step, round(seconds, 2)])
         self._write(1.0)
 
+    def readable(self, run: str) -> None:
+        self._runs.append(run)
+        self._write(None)
+
     def _write(self, fraction: float | None) -> None:
         if self._path is None:
             return
         self._last = time.monotonic()
-        said = {"step": self._step, "fraction": fraction, "done": self._done}
+        said = {"step": self._step, "fraction": fraction, "done": self._done, "runs": self._runs}
         temporary = self._path.with_name(f"{self._path.name}.tmp")
         with contextlib.suppress(OSError):  # who cannot be told how far it is still gets what was asked for
             temporary.write_text(json.dumps(said), encoding="utf-8")
@@ -100,6 +106,10 @@ class Progress:
         """A line above the bars."""
         if not self._progress.disable:
             self._progress.console.print(text, markup=False, highlight=False)
+
+    def readable(self, run: str) -> None:
+        """Tell who waits for this process that the run of that name can be opened."""
+        self._told.readable(run)
 
     @contextlib.contextmanager
     def step(self, description: str, total: float | None = None) -> Iterator[Bar]:

@@ -1,4 +1,4 @@
-"""The scores of one run: by its method and by the ablation, and what each training example does to itself."""
+"""The scores of one run: by its method or by another, and what each training example does to itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
-from influence.precompute.needs import VECTORS, methods_of
+from influence.precompute.needs import VECTORS
 from influence.precompute.query_vectors import QueryVectors
 from influence.precompute.score_arrays import compressed, fill, filled
 from influence.precompute.self_influence import self_influence
@@ -58,24 +58,30 @@ class Scorer:
         self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
         self.solvers, self.halvings = solvers, halvings
 
-    def score(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """The manifest's records of all score arrays, and warnings."""
-        records: list[dict[str, Any]] = []
-        warnings: list[str] = []
-        for method in methods_of(self.exhibit):
-            pulled = self._pull(method)
-            for objective in self.objectives:
-                name = objective.stage.name
-                self._fill(objective, method)
-                self._split(objective, method)
-                pulled["reports"][name]["compression"] = self.draft.steps.get(compressed(name, method), {})
-            shutil.rmtree(self.draft.path(f"work/queries-{method}"), ignore_errors=True)
-            records += [
-                {"stage": name, "method": method, "file": scores_file(name, method), "report": report}
-                for name, report in pulled["reports"].items()
-            ]
-            warnings += pulled["warnings"] if method == self.exhibit.method else []
-        return records, warnings
+    def score(self, method: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """The manifest's records of a method's score arrays, and warnings."""
+        pulled = self._pull(method)
+        for objective in self.objectives:
+            name = objective.stage.name
+            self._fill(objective, method)
+            pulled["reports"][name]["compression"] = self.draft.steps.get(compressed(name, method), {})
+        if method != self.exhibit.method or not self.exhibit.token_losses:
+            self._forget(method)
+        records = [
+            {"stage": name, "method": method, "file": scores_file(name, method), "report": report}
+            for name, report in pulled["reports"].items()
+        ]
+        return records, pulled["warnings"]
+
+    def split(self) -> None:
+        """The scores of the strongest pairs, split over tokens, of the stages whose loss is a sum over tokens."""
+        for objective in self.objectives:
+            self._split(objective, self.exhibit.method)
+        self._forget(self.exhibit.method)
+
+    def _forget(self, method: str) -> None:
+        """Delete the queries' vectors."""
+        shutil.rmtree(self.draft.path(f"work/queries-{method}"), ignore_errors=True)
 
     def self_influence(self, stage: Stage, known: dict[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
         """Columns for the table of a stage's examples, and what was left out.
@@ -157,7 +163,6 @@ class Scorer:
             fill(self.draft, method, objective, self._vectors(objective, method), self.exhibit.error, bar)
 
     def _split(self, objective: Objective, method: str) -> None:
-        """The scores of the strongest pairs, split over tokens, where the stage's loss is a sum over tokens."""
         name, step = objective.stage.name, f"split {objective.stage.name}"
         if name not in self.exhibit.token_losses or step in self.draft.steps:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,19 @@ from influence.derivatives.objective import objectives_of
 from influence.errors import RunError
 from influence.precompute.embedding import embedded, map_of
 from influence.precompute.manifest import stage_record, versions
-from influence.precompute.needs import Need, need_of, refuse_what_cannot_be_solved, refuse_what_cannot_fit
+from influence.precompute.needs import (
+    Need,
+    methods_of,
+    need_of,
+    refuse_what_cannot_be_solved,
+    refuse_what_cannot_fit,
+)
 from influence.precompute.predictions import predictions
 from influence.precompute.scoring import Scorer
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
 from influence.run.draft import Draft
+from influence.run.files import MAP, SHARES
 from influence.run.reading import Run, read_manifest
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.study.stage import Stage
@@ -45,7 +52,8 @@ def precompute(
     """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
 
     A run that is there already with the same settings is opened, not computed again; one that was interrupted is
-    resumed after its last finished step, scores after their last finished chunk.
+    resumed after its last finished step, scores after their last finished chunk. A run can be opened as soon as its
+    models, tables and scores are there; its other parts are added to it one by one.
 
     Raises:
         RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
@@ -58,6 +66,8 @@ def precompute(
     runs = []
     with Progress(visible=progress) as bars:
         for exhibit, name, there in zip(exhibits, names, found, strict=True):
+            if there is not None:
+                bars.readable(name)
             run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared)
             shared.runs.append((exhibit.study.stages[0], run))
             runs.append(run)
@@ -83,10 +93,10 @@ def examine(
 
 
 def existing(folder: Path, exhibit: Exhibit) -> Run | None:
-    """The finished run at `folder`, verified, if it was computed with the exhibit's settings; None if there is none.
+    """The run at `folder`, verified, if it was computed with the exhibit's settings; None if it is not complete.
 
     Raises:
-        RunError: there is one with other settings, or a damaged one.
+        RunError: there is one with other settings, a damaged one, or one that cannot be completed.
     """
     if not folder.exists():
         return None
@@ -98,7 +108,13 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
             f"{wanted.get(other)!r}. "
             "Choose another --name, or delete that folder."
         )
-    return Run.open(folder)
+    run = Run.open(folder)
+    if run.pending and not (folder / "journal.json").is_file():
+        raise RunError(
+            f"Run {folder} lacks {', '.join(run.pending)}, and journal.json, which says how to go on. Delete the "
+            "folder and compute it again."
+        )
+    return None if run.pending else run
 
 
 class _Shared:
@@ -147,16 +163,40 @@ class _Precompute:
                 if self.exhibit.vectors is not None:
                     self.exhibit.vectors(self.exhibit.queries["text"].tolist()[:1])
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
-            self._describe()
-            places = self._place()
+            self.objectives = self._objectives()
             scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step)
             with derivatives_named(self.study):
-                scores, warnings = scorer.score()
-                for stage in self.study.stages:
-                    extra, left_out = scorer.self_influence(stage, self.shared.to_itself)
-                    self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
-                    warnings += left_out
-            return self._finish(trained, places, scores, warnings)
+                run = Run.open(self.draft.final) if self.draft.finished else self._first(trained, scorer)
+                self.bars.readable(self.name)
+                for part in run.pending:
+                    changes = self._part(part, run, scorer)
+                    run = self.draft.add(part, changes | self._spent(run.manifest))
+            return run
+
+    def _first(self, trained: dict[str, Any], scorer: Scorer) -> Run:
+        """The run as soon as its lists can be read: models, tables, and scores by the run's own method."""
+        self._describe()
+        scores, warnings = scorer.score(self.exhibit.method)
+        for stage in self.study.stages:
+            extra, left_out = scorer.self_influence(stage, self.shared.to_itself)
+            self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
+            warnings = warnings + left_out
+        return self._finish(trained, scores, warnings)
+
+    def _parts(self) -> list[str]:
+        """What is added to the run afterwards, in the order in which visitors miss it."""
+        shares = [SHARES] if self.exhibit.token_losses else []
+        return [*shares, MAP, *(method for method in methods_of(self.exhibit) if method != self.exhibit.method)]
+
+    def _part(self, part: str, run: Run, scorer: Scorer) -> dict[str, Any]:
+        """Compute a part; what run.json says of it."""
+        if part == MAP:
+            return {"map": self._place()}
+        if part == SHARES:
+            scorer.split()
+            return {"shares": {f"{stage}-{self.exhibit.method}": SCORES_SPLIT for stage in self.exhibit.token_losses}}
+        records, _ = scorer.score(part)
+        return {"scores": run.manifest["scores"] + records}
 
     def _step(self, description: str, total: float | None = None) -> Any:
         return self.bars.step(f"{self.name}: {description}", total)
@@ -205,8 +245,7 @@ class _Precompute:
     # What is shown
 
     def _describe(self) -> None:
-        """The tables of every stage's examples and of the queries, with what the trained models say of them."""
-        self.objectives = self._objectives()
+        """The tables of every stage's examples and of the queries, with what the models say of them."""
         for objective in self.objectives:
             name = objective.stage.name
             shown = predictions(
@@ -236,20 +275,16 @@ class _Precompute:
                 places, projected = pd.DataFrame(found, columns=["x", "y"]), pd.DataFrame(near, columns=["x", "y"])
                 whose = f"the {first} model's" if self.exhibit.vectors is None else "a sentence model's"
                 record = {"stage": first, "algorithm": algorithm, "of": f"{whose} embedding"}
-            self.draft.write_table("work/map-examples", places)
-            self.draft.write_table("work/map-queries", projected)
+            self.draft.write_table(f"map/{first}", places)
+            self.draft.write_table("map/queries", projected)
             self.draft.write_array("embedding/examples", vectors)
             self.draft.write_array("embedding/queries", others)
             self.draft.mark("map", record)
-        for table, name in ((self.tables[first], "work/map-examples"), (self.queries, "work/map-queries")):
-            table[["x", "y"]] = pd.read_parquet(self.draft.path(f"{name}.parquet"))[["x", "y"]].to_numpy()
         return self.draft.steps["map"]
 
-    # The end
+    # What is written
 
-    def _finish(
-        self, trained: dict[str, Any], places: dict[str, Any], scores: list[dict[str, Any]], warnings: list[str]
-    ) -> Run:
+    def _finish(self, trained: dict[str, Any], scores: list[dict[str, Any]], warnings: list[str]) -> Run:
         for stage in self.study.stages:
             self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
         self.draft.write_table("queries", self.queries)
@@ -290,18 +325,24 @@ class _Precompute:
                 "stages": stages,
                 "scores": scores,
                 "default_method": self.exhibit.method,
-                "shares": {f"{stage}-{self.exhibit.method}": SCORES_SPLIT for stage in self.exhibit.token_losses},
-                "map": places,
-                "timings": {
-                    k.removeprefix(f"{self.name}: "): round(v, 2)
-                    for k, v in self.bars.seconds.items()
-                    if k.startswith(f"{self.name}: ")
-                },
-                "peak_memory": peak_memory(),
+                "shares": {},
+                "map": {},
                 "versions": versions(self.device),
                 "warnings": warnings,
-            }
+                **self._spent({}),
+            },
+            self._parts(),
         )
+
+    def _spent(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """Seconds of every step and the memory used, by this process and by those that computed `before`."""
+        own = {
+            k.removeprefix(f"{self.name}: "): v for k, v in self.bars.seconds.items() if k.startswith(f"{self.name}: ")
+        }
+        return {
+            "timings": {**before.get("timings", {}), **{step: round(seconds, 2) for step, seconds in own.items()}},
+            "peak_memory": max(before.get("peak_memory", 0), peak_memory()),
+        }
 
 
 def load_model(stage: Stage, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The run on disk, written: step by step as a draft, or a table more into one that is finished."""
+"""The run on disk, written step by step: as a draft, then, when it can be read, with what is added to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,16 @@ import pandas as pd
 import zarr
 
 from influence.errors import RunError
-from influence.run.files import checksum, curvature_file, draft_name, locked, manifest_checksum, write_json
-from influence.run.reading import FORMAT, Run
+from influence.run.files import (
+    belongs_to,
+    checksum,
+    curvature_file,
+    draft_name,
+    locked,
+    manifest_checksum,
+    write_json,
+)
+from influence.run.reading import FORMAT, Run, read_manifest
 
 if TYPE_CHECKING:
     import torch
@@ -52,8 +60,11 @@ class Draft:
     """A run under way, in a hidden folder beside its final place; a killed precompute resumes from it.
 
     A file counts only once `mark` has recorded the step that wrote it, so a half-written file is never taken
-    for a finished one. `finish` renames the folder to its final name; what later steps need but the run does not
-    is kept under `work/` until then.
+    for a finished one. `finish` renames the folder to its final name, and `add` puts further parts into it. What later
+    steps need but the run does not is kept under `work/` until no part is pending.
+
+    Attributes:
+        finished: whether the folder has its final name.
     """
 
     def __init__(self, root: str | os.PathLike[str], name: str, settings: Mapping[str, Any]):
@@ -65,7 +76,8 @@ class Draft:
         if not NAME.fullmatch(name):
             raise RunError(f"{name!r} cannot be a run's name: use letters, digits, '.', '_' and '-', at most 100.")
         self.final = Path(root) / name
-        self.folder = self.final.with_name(draft_name(name))
+        self.finished = (self.final / "journal.json").is_file()
+        self.folder = self.final if self.finished else self.final.with_name(draft_name(name))
         self.settings = json.loads(json.dumps(settings))
         self.steps: dict[str, Any] = {}
         try:
@@ -97,6 +109,8 @@ class Draft:
                     f"command, choose another --name, or delete {self.folder}."
                 )
             self.steps = dict(begun["steps"])
+        if self.finished and not self.steps:
+            raise ValueError("its journal lists no steps")
         if not self.steps:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
@@ -159,11 +173,17 @@ class Draft:
             config={"write_empty_chunks": True},
         )
 
-    def finish(self, manifest: Mapping[str, Any]) -> Run:
-        """Write run.json with every file's checksum, then give the folder its final name."""
-        passing = re.compile(r"run\.json|journal\.json|.*\.tmp|work/.*")
-        files = sorted(p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file())
-        complete = {
+    def finish(self, manifest: Mapping[str, Any], pending: Sequence[str] = ()) -> Run:
+        """Write run.json with every file's checksum, then give the folder its final name.
+
+        Args:
+            manifest: what run.json says, but for what is known here.
+            pending: parts that `add` will put into the finished run.
+
+        Raises:
+            RunError: another run is in the way.
+        """
+        base = {
             "format": FORMAT,
             "name": self.final.name,
             "sign": SIGN,
@@ -171,18 +191,47 @@ class Draft:
             "settings": self.settings,
             "validation": {},
             **manifest,
-            "files": {name: checksum(self.folder / name) for name in files if not passing.fullmatch(name)},
         }
-        complete = json.loads(json.dumps(complete))
-        complete["checksum"] = manifest_checksum(complete)
-        self._write_json("run.json", complete)
+        complete = self._write_manifest(base, pending)
         try:
             self.folder.rename(self.final)
         except OSError as error:
             raise RunError(f"The finished run cannot be moved to {self.final}: {error.strerror}.") from error
-        shutil.rmtree(self.final / "work", ignore_errors=True)
-        (self.final / "journal.json").unlink(missing_ok=True)
-        return Run(self.final, complete)
+        self.folder, self.finished = self.final, True
+        return self._as_read(complete)
+
+    def add(self, part: str, changes: Mapping[str, Any]) -> Run:
+        """Put a pending part, whose files are written, into the finished run, in one move of run.json.
+
+        Args:
+            part: as `finish` was told.
+            changes: what run.json says of it.
+
+        Raises:
+            RunError: run.json cannot be read.
+        """
+        before = read_manifest(self.final)
+        pending = [other for other in before["pending"] if other != part]
+        return self._as_read(self._write_manifest({**before, **changes}, pending))
+
+    def _write_manifest(self, manifest: Mapping[str, Any], pending: Sequence[str]) -> dict[str, Any]:
+        """run.json with the checksums of all files that are not of a pending part; one that is known stays."""
+        passing = re.compile(r"run\.json|journal\.json|.*\.tmp|(work|validation)/.*")
+        found = (p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file())
+        ready = sorted(name for name in found if not passing.fullmatch(name) and not belongs_to(name, pending))
+        known = manifest.get("files", {})
+        files = known | {name: checksum(self.folder / name) for name in ready if name not in known}
+        complete = json.loads(json.dumps({**manifest, "pending": list(pending), "files": files}))
+        complete["checksum"] = manifest_checksum(complete)
+        self._write_json("run.json", complete)
+        return complete
+
+    def _as_read(self, manifest: dict[str, Any]) -> Run:
+        """The run as it stands; when nothing is pending, what only the draft needed is deleted."""
+        if not manifest["pending"]:
+            shutil.rmtree(self.final / "work", ignore_errors=True)
+            (self.final / "journal.json").unlink(missing_ok=True)
+        return Run(self.final, manifest)
 
     def _write_json(self, name: str, content: Any) -> None:
         write_json(self.path(name), content)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
 
 from influence.errors import RunError
+
+MAP, SHARES = "map", "shares"
+"""Parts of a run that may be added when it is finished; the scores of a further method are one too, by its name."""
 
 
 @contextlib.contextmanager
@@ -52,6 +56,16 @@ def move(temporary: Path, path: Path) -> None:
 def curvature_file(stage: str, method: str) -> str:
     """Where a run keeps what a method found of a stage's curvature."""
     return f"curvature/{stage}-{method}.safetensors"
+
+
+def belongs_to(file: str, parts: Iterable[str]) -> bool:
+    """Whether a file of a run, by its relative path, is one of these parts."""
+    patterns = {MAP: ("map/*", "embedding/*"), SHARES: ("shares/*",)}
+    return any(
+        fnmatch.fnmatchcase(file, pattern)
+        for part in parts
+        for pattern in patterns.get(part, (f"scores/*-{part}.zarr/*", f"curvature/*-{part}.safetensors"))
+    )
 
 
 def draft_name(name: str) -> str:

@@ -77,6 +77,12 @@ class Run:
         return found
 
     @property
+    def pending(self) -> list[str]:
+        """Parts that are still to be computed: `map`, `shares` or a method, whose scores are; empty: none."""
+        found = self.manifest.get("pending")
+        return [str(part) for part in found] if isinstance(found, list) else []
+
+    @property
     def name(self) -> str:
         return self.manifest["name"]
 
@@ -123,11 +129,12 @@ class Run:
 
     def examples(self, stage: str) -> pd.DataFrame:
         """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md."""
-        return self._table(f"examples/{self.stage(stage)['name']}.parquet")
+        name = f"{self.stage(stage)['name']}.parquet"
+        return self._table(f"examples/{name}", f"map/{name}")
 
     def queries(self) -> pd.DataFrame:
         """One row a test query; treat as read-only. Columns: CONTRACT.md."""
-        return self._table("queries.parquet")
+        return self._table("queries.parquet", "map/queries.parquet")
 
     def embedding(self) -> tuple[zarr.Array, zarr.Array] | None:
         """What the map is made of: float32 (n_examples, d) and (n_queries, d), lazily read; None without."""
@@ -196,10 +203,17 @@ class Run:
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
 
-    def _table(self, name: str) -> pd.DataFrame:
+    def _table(self, name: str, places: str = "") -> pd.DataFrame:
+        """A table, with the columns of its file of places where the run has one."""
         try:
             if name not in self._tables:
-                self._tables[name] = pd.read_parquet(self.path / name)
+                table = pd.read_parquet(self.path / name)
+                if places in self.manifest["files"]:
+                    found = pd.read_parquet(self.path / places)
+                    if len(found) != len(table):
+                        raise ValueError(f"{places} has {len(found):,} rows for {len(table):,}")
+                    table = pd.concat([table, found], axis=1)
+                self._tables[name] = table
             return self._tables[name]
         except (OSError, ValueError) as error:
             raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error

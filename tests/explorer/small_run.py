@@ -55,10 +55,11 @@ def write_run(
     if text:
         pretrain = _of_a_language_model(pretrain, hostile)
     queries = _queries(rng, new, text, hostile)
-    if mapped:
-        for table in (pretrain, queries):
-            table["x"], table["y"] = rng.normal(size=(2, len(table))).astype("float32")
     draft = Draft(root, name, {"seed": seed})
+    if mapped:
+        for table, count in (("pretrain", PRETRAIN), ("queries", QUERIES)):
+            places = rng.normal(size=(2, count)).astype("float32")
+            draft.write_table(f"map/{table}", pd.DataFrame({"x": places[0], "y": places[1]}))
     stages = {"pretrain": pretrain, "finetune": finetune}
     if mapped and embedded:
         for table, count in (("examples", PRETRAIN), ("queries", QUERIES)):

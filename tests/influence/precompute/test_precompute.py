@@ -71,6 +71,8 @@ def test_files_are_those_of_the_contract(runs):
         assert {name for name in there if ".zarr" not in name} == {
             "run.json",
             "queries.parquet",
+            "map/pretrain.parquet",
+            "map/queries.parquet",
             *(f"stages/{s}.safetensors" for s in run.stages),
             *(f"examples/{s}.parquet" for s in run.stages),
         }

@@ -9,21 +9,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from tiny import tiny_exhibit
 from tiny_runs import NAMES, assert_equal_runs, compute, counted_fits
 
 from influence import Run
+from influence.errors import RunError
 from influence.precompute import embedding, scoring
 from influence.precompute import steps as package
+from influence.run.additions import add_tables
 from influence.run.draft import Draft
 from influence.training.minimum import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_map")
 
 STEPS = [
-    "fit pretrain", "fit finetune", "map", "pull exact", "scored pretrain exact", "scored finetune exact",
-    "pull identity", "scored pretrain identity", "scored finetune identity",
+    "fit pretrain", "fit finetune", "pull exact", "scored pretrain exact", "scored finetune exact",
     "self-influence pretrain", "self-influence finetune",
+    "map", "pull identity", "scored pretrain identity", "scored finetune identity",
 ]  # fmt: skip
 
 
@@ -99,7 +104,7 @@ def test_interrupted_while_a_json_file_is_written(runs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", keeping)
         compute(tmp_path / "runs")
-    assert len(kept) == 2 * (len(STEPS) + 1)
+    assert len(kept) == 2 * (len(STEPS) + 3)  # run.json: the first lists, the map, the scores without curvature
     for root in kept:
         for one, other in zip(runs, compute(root), strict=True):
             assert_equal_runs(one, Run.open(other.path))
@@ -107,35 +112,112 @@ def test_interrupted_while_a_json_file_is_written(runs, tmp_path, monkeypatch):
 
 KILLED = """
 import sys, time
-from pathlib import Path
-from influence.precompute import scoring as scorer
-from influence.precompute import steps as package
+from influence.precompute import scoring, steps
 from tiny import two_exhibits
-package.map_of = lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates")
-wait = scorer.fill
+steps.map_of = lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates")
+module, name = {"fill": (scoring, "fill"), "map_of": (steps, "map_of")}[sys.argv[2]]
+original = getattr(module, name)
 def slow(*arguments):
-    wait(*arguments)
-    print("filled", flush=True)
+    result = original(*arguments)
+    print("reached", flush=True)
     time.sleep(60)
-scorer.fill = slow
-package.precompute(two_exhibits(), ["tiny-frozen", "tiny-updated"], sys.argv[1], progress=False)
+    return result
+setattr(module, name, slow)
+steps.precompute(two_exhibits(), ["tiny-frozen", "tiny-updated"], sys.argv[1], progress=False)
 """
 
 
-def test_killed_process_loses_at_most_the_step_under_way(runs, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("inside", "left", "fits"),
+    [
+        ("fill", [".tiny-frozen.lock", ".tiny-frozen.unfinished"], ["finetune"]),
+        ("map_of", [".tiny-frozen.lock", "tiny-frozen"], ["finetune"]),
+    ],
+)
+def test_killed_process_loses_at_most_the_step_under_way(runs, tmp_path, monkeypatch, inside, left, fits):
     path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(package.__file__).parents[2])])
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
+        [sys.executable, "-c", KILLED, str(tmp_path), inside],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         text=True,
     )
-    assert process.stdout.readline() == "filled\n"
+    assert process.stdout.readline() == "reached\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".tiny-frozen.lock", ".tiny-frozen.unfinished"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == left
     fitted = counted_fits(monkeypatch)
     again = compute(tmp_path)
-    assert fitted == ["finetune"]  # the second variant's
+    assert fitted == fits  # the second variant's
     for one, other in zip(runs, again, strict=True):
         assert_equal_runs(one, Run.open(other.path))
+
+
+# What can be read before everything is computed
+
+
+@pytest.fixture
+def first(tmp_path, monkeypatch):
+    """A run whose process was interrupted when its first lists stood."""
+    with monkeypatch.context() as patch:
+        patch.setattr(package, "embedded", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            compute(tmp_path)
+    return Run.open(tmp_path / NAMES[0])
+
+
+def test_a_run_is_read_as_soon_as_its_lists_stand(runs, first):
+    assert first.pending == ["map", "identity"]
+    assert first.manifest["map"] == {}
+    assert first.embedding() is None
+    assert first.methods("pretrain") == ["exact"]
+    np.testing.assert_array_equal(first.scores()[:], runs[0].scores()[:])
+    whole = runs[0].examples("pretrain")
+    pd.testing.assert_frame_equal(first.examples("pretrain"), whole.drop(columns=["x", "y"]))
+    pd.testing.assert_frame_equal(first.queries(), runs[0].queries().drop(columns=["x", "y"]))
+
+
+def test_parts_are_added_one_by_one_and_no_file_is_written_twice(runs, tmp_path, monkeypatch):
+    """At every writing of the first run's run.json: what it lists is there, and stays as it is."""
+    original, seen = Draft._as_read, []
+
+    def watching(self, manifest):
+        seen.append(manifest)
+        assert Run.open(self.final).problems() == []
+        return original(self, manifest)
+
+    monkeypatch.setattr(Draft, "_as_read", watching)
+    run = compute(tmp_path, [tiny_exhibit()], ["one"])[0]
+    assert [manifest["pending"] for manifest in seen] == [["map", "identity"], ["identity"], []]
+    assert seen[0]["files"].items() < seen[1]["files"].items() < seen[2]["files"].items()
+    assert len({manifest["created"] for manifest in seen}) == 1
+    assert run.pending == []
+    assert run.manifest["timings"].keys() >= {"training pretrain", "map of the embedding", "curvature (identity)"}
+
+
+def test_a_half_written_part_is_no_part_of_the_run(first, monkeypatch):
+    """The array of a part that comes later stands half-written when another part is added."""
+    stray = first.path / "scores/pretrain-identity.zarr/c/0/0"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"half")
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring.Scorer, "score", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            compute(first.path.parent)
+    again = Run.open(first.path)
+    assert again.pending == ["identity"]
+    assert not [name for name in again.manifest["files"] if "identity" in name]
+    assert again.embedding() is not None
+
+
+def test_a_check_that_was_added_meanwhile_is_kept(runs, first):
+    add_tables(first, {"noise": pd.DataFrame({"query": [0]})})
+    again = compute(first.path.parent)[0]
+    assert again.validations == ["noise"]
+    assert again.scores("pretrain", "identity")[:].tolist() == runs[0].scores("pretrain", "identity")[:].tolist()
+
+
+def test_a_run_that_cannot_be_completed_says_so(first):
+    (first.path / "journal.json").unlink()
+    with pytest.raises(RunError, match=r"lacks map, identity, and journal.json, which says how to go on. Delete the"):
+        compute(first.path.parent)
