@@ -1,13 +1,14 @@
-"""Pulls queries back through the stages: the formulas of the method, nothing more.
+"""Pulls queries back through the stages: the formulas of the method.
 
-One stage back (Chen et al. 2020, eqs. 9 to 15, per parameter instead of per case), with T = P and N the trained
-parameters of a stage, F the inherited and frozen ones, alpha its proximity and q a query's gradient there:
+One stage back (Chen et al. 2020, eqs. 9 to 15, per parameter instead of per case). T are the trained parameters of a
+stage: P inherited, N new. F are its inherited and frozen parameters, H its Hessian or Gauss-Newton matrix with l2,
+alpha its proximity, and q a query's gradient there:
 
     v    = (H_TT + 2 alpha I_P)^-1 q_T
-    q'_F = q_F - H_FT v          the rest of the stage re-adjusts around what is frozen
-    q'_P = 2 alpha v_P           what is trained remembers where it started
+    q'_F = q_F - H_FT v          the trained parameters re-adjust to the frozen ones
+    q'_P = 2 alpha v_P           the trained parameters are held near their start
 
-and q', zero on the previous stage's own head, is the query at the previous stage.
+q', with zeros for the previous stage's own head, is the query's gradient at the previous stage.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ class Chain:
 
     Args:
         study: what was trained on what.
-        first: index of the earliest stage that is looked at.
-        solver: makes the method of one stage.
-        device, batch_size, halvings: of the objectives.
+        first: index of the earliest stage.
+        solver: objective -> the method that inverts its curvature.
+        device, batch_size, halvings: as of `Objective`.
+
+    Raises:
+        LossError, StudyError: a stage's losses are not finite, not deterministic, or depend on the batch.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Chain:
         return self.objectives[-1]
 
     def gradient_norms(self) -> list[float]:
-        """Norm of each stage's objective's gradient over its trained parameters: how far it stands from a minimum."""
+        """Norm of the gradient of each stage's objective over its trained parameters; 0 at a minimum."""
         norms = []
         for objective in self.objectives:
             position = self.study.stages.index(objective.stage)
@@ -85,7 +89,7 @@ class Chain:
         return gradients
 
     def pull_back(self, queries: Tensor) -> Iterator[tuple[Objective, Tensor]]:
-        """From the last stage to the first: (objective, v), v (Q, T) the query pulled back and solved there.
+        """From the last stage to the first: (objective, v), with v (Q, T) the queries pulled back and solved there.
 
         The score of a training example z of that stage is v . (gradient of its loss) / m.
         """

@@ -1,4 +1,4 @@
-"""Sets of examples: sums of scores by a label, and what leaving a whole set out does."""
+"""Sets of examples: scores summed by label (`totals`), and the effect of leaving a whole set out (`group_effect`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from influence.progress import Progress
 from influence.study.study import Study
 
 ROUNDING_SHARE = 1e-10
-"""Share of what was to be solved at first below which steps that lead away are a matter of rounding."""
+"""Residual, relative to the first, below which a growing residual is rounding and not divergence."""
 
 
 def totals(scores: Scores | np.ndarray, labels: Sequence[Any] | pd.Series) -> pd.DataFrame:
@@ -77,9 +77,9 @@ class GroupEffect:
     first: np.ndarray
     """(Q,), the sum of the members' scores."""
     second: np.ndarray
-    """(Q,), what there is beyond that; zeros if not asked for."""
+    """(Q,), the correction beyond first order; zeros with `second_order=False`."""
     report: dict[str, Any]
-    """That of `attribute`; under "group", by stage: what is left to solve before each step (falling)."""
+    """As of `attribute`; "group" has, by stage, the residual (force . H^-1 force) before each step."""
 
     @property
     def total(self) -> np.ndarray:
@@ -113,15 +113,15 @@ def group_effect(
     and with v the query, pulled back to this stage and solved there, `first` = v . g_S. Beyond that:
 
     - curvature="ggn": `second` = v . H_S d, the paper's interaction of the members (arXiv 1911.00418). More `steps`
-      add the series' further terms, in the limit the whole Newton step. Dropped are third derivatives, and later
-      stages' and the measure's second derivatives, which are of the same order: the error still falls with the square
-      of the group's weight; with its cube only where they vanish (a quadratic objective, a measure that is linear in
-      the parameters).
-    - curvature="hessian": the stage is moved by d, the gradient without the members taken there, and solved for again:
-      to second order H^-1 (H_S d - F'''[d, d] / 2), third derivatives included for one gradient instead of a product.
-      Every later stage then re-adjusts by as many steps to what it inherits, and the measure is taken at the end, so
-      that nothing of second order is dropped: the error falls with the cube of the weight. More `steps` tend to
-      retraining itself (Newton's method with a fixed Hessian).
+      add further terms of the series, which converges to the whole Newton step. Third derivatives are dropped, and so
+      are the second derivatives of later stages and of the measure. These are of the same order, so the error still
+      falls with the square of the group's weight; it falls with the cube only where they vanish (a quadratic objective,
+      a measure that is linear in the parameters).
+    - curvature="hessian": the stage is moved by d; there the gradient without the members is computed and solved for
+      again. To second order this is H^-1 (H_S d - F'''[d, d] / 2): it includes third derivatives, for one gradient
+      instead of a product. Every later stage then takes as many steps towards its new minimum, and the measure is
+      evaluated at the end. No term of second order is dropped, so the error falls with the cube of the weight. With
+      more `steps` the result converges to retraining (Newton's method with a fixed Hessian).
 
     Relative errors against retraining (digits, 216 and 222 trained parameters, frozen embedding, a random 15 % of the
     stage left out), first, second, steps=3: last stage 0.18, 0.05, 0.04 with "ggn", 0.18, 0.02, 0.001 with
@@ -132,12 +132,12 @@ def group_effect(
         study: what was trained on what; for "hessian" at minima of its objectives.
         stage: whose examples; None is the first.
         examples: positions in the stage's data, each once.
-        method: of every solve, as for `attribute`; so are damping, device, progress, batch_size and options.
+        method: of every solve, see `attribute`.
         damping: see `attribute`.
         curvature: which of the two forms above.
         second_order: False gives the first order only.
-        steps: beyond the first order. Each costs a solve for a single vector and a pass over the data. They end early,
-            with a warning, where they lead away.
+        steps: beyond the first order. Each costs a solve for a single vector and a pass over the data. Steps that
+            diverge end early, with a warning.
         device: see `attribute`.
         progress: see `attribute`.
         batch_size: see `attribute`.
@@ -166,7 +166,7 @@ def group_effect(
         with bars.step("Pulling queries back"):
             for pulled in chain.pull_back(chain.query_gradients()):
                 objective, solved = pulled
-        report = report_of(chain, method)  # now, since the steps' solves write over the queries' residuals
+        report = report_of(chain, method)  # before the steps, whose solves overwrite the queries' residuals
         name = objective.stage.name
         first = solved.double() @ summed_gradient(restricted(objective, left_out)) / objective.count
         second, taken = torch.zeros_like(first), dict[str, list[float]]()
@@ -183,7 +183,7 @@ def group_effect(
 
 
 def _interaction(chain: Chain, left_out: Sequence[int], solved: Tensor, steps: int) -> tuple[Tensor, list[float]]:
-    """(sum over the steps of v . H_S d (Q,), what was left before each), H_S the members' Gauss-Newton matrix."""
+    """(sum over the steps of v . H_S d (Q,), residual before each step), H_S the members' Gauss-Newton matrix."""
     objective, solver = chain.objectives[0], chain.solvers[0]
     members = restricted(objective, left_out)
     force = summed_gradient(members) / objective.count
@@ -199,7 +199,7 @@ def _interaction(chain: Chain, left_out: Sequence[int], solved: Tensor, steps: i
 
 
 def _readjusted(chain: Chain, left_out: Sequence[int], steps: int) -> tuple[Tensor, dict[str, list[float]]]:
-    """(change of the measure (Q,), by stage what was left before each step) once every stage has made its steps."""
+    """(change of the measure (Q,), stage -> residual before each step), after all stages have taken their steps."""
     base = checked_losses(chain.last, chain.study.queries, chain.study.measure)
     moved: dict[str, Tensor] = {}
     taken = {}
@@ -214,9 +214,9 @@ def _readjusted(chain: Chain, left_out: Sequence[int], steps: int) -> tuple[Tens
 def _minimum_near(
     objective: Objective, remaining: Objective, solver: Method, shift: dict[str, Tensor], steps: int
 ) -> tuple[dict[str, Tensor], list[float]]:
-    """(parameters, what was left before each step), with a fixed curvature towards the minimum of `remaining`.
+    """(parameters, residual before each step) after Newton steps with a fixed curvature on the objective `remaining`.
 
-    `shift` is by how much each inherited value has moved: the frozen follow it, the held are drawn along.
+    `shift` is the change of each inherited value. Frozen parameters change by it; held ones are pulled by proximity.
     """
     here = dict(objective.parameters)
     balance = gradient(objective).double()  # what l2 and proximity balance at the minimum
@@ -239,7 +239,7 @@ def _minimum_near(
 
 
 def _solved(solver: Method, force: Tensor, energies: list[float]) -> Tensor | None:
-    """H^-1 force; None if more of it is left, measured by force . H^-1 force, than before the last step."""
+    """H^-1 force; None if the residual, force . H^-1 force, is larger than before the last step."""
     step = solver.solve(force[None])[0]
     energies.append(float(force @ step))
     return None if len(energies) > 1 and energies[-1] > energies[-2] else step
@@ -262,7 +262,7 @@ def _check_steps(method: str, second_order: bool, steps: int) -> None:
 
 
 def _astray(taken: dict[str, list[float]]) -> list[str]:
-    """A warning for every stage whose steps lead away, so that the orders that are dropped matter most."""
+    """A warning for every stage whose steps diverge."""
     return [
         f"Stage {name!r}: the steps beyond the first order do not converge; those from number {len(energies)} on were "
         "left out. The group is too strong for a prediction: train again without it (`influence.training.retraining`)."
@@ -272,10 +272,10 @@ def _astray(taken: dict[str, list[float]]) -> list[str]:
 
 
 def _checked(study: Study, position: int, examples: Iterable[int]) -> tuple[int, ...]:
-    """The examples, ascending.
+    """The examples, sorted.
 
     Raises:
-        StudyError: none, one twice, one that is no example of the stage, or all of them.
+        StudyError: the group is empty, names an example twice or one that does not exist, or has all examples.
     """
     name, count, found = study.stages[position].name, len(study.stages[position].data), list(examples)
     if not found:

@@ -1,4 +1,4 @@
-"""Options, devices and derivatives that cannot be, refused by name."""
+"""Named errors for unknown options, unusable devices, and models that torch cannot differentiate."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from influence.study.study import Study
 
 @contextmanager
 def derivatives_named(study: Study) -> Iterator[None]:
-    """What torch cannot differentiate in a study's models, as a named error.
+    """Turn torch's errors within this context into named ones.
 
     Raises:
-        LossError: in place of torch's own error.
+        LossError: torch cannot differentiate one of the study's models or losses.
     """
     try:
-        with torch.inference_mode(False):  # a caller's: nothing made within it could be differentiated
+        with torch.inference_mode(False):  # the caller's inference mode would forbid derivatives
             yield
     except RuntimeError as error:
         if ran_out_of_memory(error):
@@ -36,10 +36,10 @@ def derivatives_named(study: Study) -> Iterator[None]:
 
 
 def usable(device: torch.device | str) -> torch.device:
-    """The device, if one can compute on it.
+    """The device as torch names it, if tensors can be made on it.
 
     Raises:
-        MethodError: there is no such device here.
+        MethodError: this machine has no such device.
     """
     try:
         return torch.zeros(1, device=device).device

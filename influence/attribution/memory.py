@@ -1,4 +1,4 @@
-"""Memory that scoring holds: told before it begins, and less of it with smaller batches where it runs out."""
+"""Memory of scoring: an estimate before it begins, and smaller batches where memory runs out."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from influence.study.parameters import groups_of
 from influence.study.study import Study
 
 VECTOR_COPIES = 3
-"""Of the queries' vectors that are alive at once: as they come, solved, and pulled back."""
+"""Copies of the queries' vectors that exist at once: gradients, solutions, and pulled-back gradients."""
 MAX_HALVINGS = BATCH.bit_length() - 1
-"""Down to one example at a time."""
+"""Halvings of the batch size, down to one example."""
 
 Found = TypeVar("Found")
 
 
 def bytes_held(study: Study, first: int, method: str) -> dict[str, int]:
-    """Bytes that scoring all queries against the stage at position `first` holds, by what they are for.
+    """Estimated bytes for scoring all queries against the stage at position `first`, by purpose.
 
-    What a batch takes while it is computed comes on top, and so does what a method keeps of the curvature, except for
-    the matrix of "exact".
+    Not counted are the intermediate results of a batch, and the curvature that a method stores, except for the matrix
+    of "exact".
     """
     stages, queries = study.stages, len(study.queries)
     widest = matrix = 0
@@ -47,7 +47,7 @@ def bytes_held(study: Study, first: int, method: str) -> dict[str, int]:
 
 
 def refuse_what_is_too_much(held: dict[str, int], device: torch.device) -> None:
-    """Raise MethodError if the machine or the device has less memory than will be held."""
+    """Raise MethodError if the machine or the device has less memory than the estimate `held`."""
     there = psutil.virtual_memory().total
     if device.type == "cuda":
         there = torch.cuda.get_device_properties(device).total_memory
@@ -60,15 +60,15 @@ def refuse_what_is_too_much(held: dict[str, int], device: torch.device) -> None:
 
 
 def described(held: dict[str, int]) -> str:
-    """What holds how much, for people."""
+    """The estimate in words: purpose and size."""
     return ", ".join(f"{what} {size(count)}" for what, count in held.items() if count)
 
 
 def with_smaller_batches(compute: Callable[[int], Found]) -> Found:
-    """`compute(halvings)` for 0, and for one more whenever memory runs out.
+    """The result of `compute(halvings)`, called with 0, 1, 2 ... until memory suffices.
 
     Raises:
-        MethodError: it runs out with one example at a time, too.
+        MethodError: memory runs out even with one example at a time.
     """
     for halvings in range(MAX_HALVINGS + 1):
         try:
@@ -77,7 +77,7 @@ def with_smaller_batches(compute: Callable[[int], Found]) -> Found:
             if not (isinstance(error, MemoryError) or ran_out_of_memory(error)):
                 raise
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        # Outside of the handler: the error's frames hold the tensors that were too many.
+        # Outside of the handler, since the error's frames still hold the tensors.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -88,7 +88,7 @@ def with_smaller_batches(compute: Callable[[int], Found]) -> Found:
 
 
 def size(count: float) -> str:
-    """Bytes, for people."""
+    """A number of bytes in words: 1.5 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"

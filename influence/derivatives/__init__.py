@@ -1,6 +1,6 @@
 """A stage's objective at its trained parameters: losses, per-example gradients, curvature products.
 
-Nothing is hooked, replaced or flagged in the user's model, which is copied once.
+The user's model is copied once. No hooks are registered on it, and none of its modules or flags are changed.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""What in autograd's graph would make derivatives wrong without an error, refused by name."""
+"""Refuse autograd graphs with silently wrong derivatives: reentrant checkpoints and once-differentiable functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from influence.errors import LossError
 
 
 def refuse_reentrant(stage: str, losses: Tensor) -> None:
-    """Raise LossError if a part of the model was checkpointed so that its parameters are not in the graph."""
+    """Raise LossError if the graph has a reentrant checkpoint: its parameters are then missing from the graph."""
     if _holds([losses], "CheckpointFunctionBackward"):
         raise LossError(
             f"Stage {stage!r}: its model uses reentrant checkpointing, through which single parameters cannot be "
@@ -19,7 +19,7 @@ def refuse_reentrant(stage: str, losses: Tensor) -> None:
 
 
 def refuse_once_differentiable(stage: str, slopes: Iterable[Tensor | None]) -> None:
-    """Raise LossError if derivatives, made to be differentiated again, come from a function that forbids it."""
+    """Raise LossError if first derivatives (`slopes`) come from a function marked `once_differentiable`."""
     if _holds(slopes, "torch::autograd::Error"):
         raise LossError(
             f"Stage {stage!r}: its model or loss has a function that is marked `once_differentiable`, and its second "
@@ -28,7 +28,7 @@ def refuse_once_differentiable(stage: str, slopes: Iterable[Tensor | None]) -> N
 
 
 def _holds(tensors: Iterable[Tensor | None], name: str) -> bool:
-    """Whether any node that the tensors come from has this name."""
+    """Whether the autograd graph of the tensors has a node of this name."""
     left, seen = [tensor.grad_fn for tensor in tensors if tensor is not None], set()
     while left:
         node = left.pop()

@@ -1,4 +1,4 @@
-"""The losses of a stage's data, looked at before anything is built on them: finite, fixed, each its example's own."""
+"""Checks of a stage's losses before influence is computed: finite, deterministic, the same in every batch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def checked_losses(objective: Objective, data: Any, loss: Loss | None = None) ->
     """Losses of all examples (n,) on the CPU.
 
     Raises:
-        LossError: the model or the loss cannot take the data, does not give one value per example, or gives one
-            that is not finite.
+        LossError: the model or the loss fails on the data, does not give one value per example, gives a value that
+            is not finite, or gives two different values for the same batch.
     """
     found = []
     try:
@@ -45,7 +45,7 @@ def checked_losses(objective: Objective, data: Any, loss: Loss | None = None) ->
 
 
 def refuse_changing(objective: Objective, losses: Tensor) -> None:
-    """Refuse what gives the data's ends, read again in other batches, other losses than (n,) of the first time.
+    """Compute the losses of the first and last eight examples again, in other batches, and compare with `losses` (n,).
 
     Raises:
         StudyError: the data change from one reading to the next.

@@ -22,9 +22,11 @@ from influence.study.stage import Forward, Loss, Stage, copied
 from influence.study.study import Study
 
 BUDGET = 2**28
-"""Bytes that one batch's per-example gradients, or one chunk's products, may take."""
+"""Bytes that the per-example gradients of a batch, or the products of a chunk, may take."""
 BATCH = 256
-"""Examples in a batch of a small network; half as many of a large one, if the budget allows them."""
+"""Examples in a batch of a small network. A large network gets down to half as many, or as many as fit `BUDGET`."""
+MALLOC_BLOCK = 2**25 - 2**15
+"""Bytes just below the largest threshold that glibc's malloc adapts to (M_MMAP_THRESHOLD, 32 MiB)."""
 
 
 class _Forward(nn.Module):
@@ -41,8 +43,24 @@ class _Forward(nn.Module):
 class Objective:
     """One stage's objective: the mean loss over its data, plus l2 and proximity terms, at fixed parameters.
 
-    Batches have `batch_size` examples, by default as many as usually fit, halved so many times.
-    Vectors over parameters are rows: (Q, P). `trained` (T = P and N), `frozen` (F) and `all` are their layouts.
+    The terms that are not data (l2, proximity) appear only as `ridge`, their diagonal Hessian; `losses` and the
+    derivatives built on it are of the data alone. Several vectors over parameters are the rows of a matrix (Q, P).
+
+    Args:
+        stage: model, data and loss. The model is copied.
+        groups: its parameters: inherited and held, new, frozen, constant.
+        device: where to compute.
+        batch_size: examples in a batch; by default as many as usually fit (`BATCH`, `BUDGET`).
+        halvings: divide the batch size by two this many times, after memory ran out.
+
+    Attributes:
+        parameters: name -> value of all parameters, detached.
+        trained, frozen, all: layouts of vectors over the trained (T = P and N), frozen (F) and all parameters.
+        ridge: (T,), second derivative of the l2 and proximity terms.
+        count: m, the denominator of the mean loss.
+        notes: sentences for the report about what could not be vectorised or is not as usual.
+        uncovered: parameters without a layer rule, differentiated by `torch.func`.
+        compression: what `dots` did to the query vectors, for the report.
     """
 
     def __init__(
@@ -55,9 +73,9 @@ class Objective:
         halvings: int = 0,
     ):
         self.stage, self.groups, self.device = stage, groups, torch.device(device)
-        # glibc gives what a batch has freed back to the system, and every batch faults it in anew, unless a block as
-        # large as this has been freed once: up to half of the time of a pass.
-        torch.empty(2**25 - 2**15, dtype=torch.uint8)
+        # Works around malloc trimming: glibc returns freed memory to the system after every batch, and page faults then
+        # take up to half of a pass. Freeing one block of this size raises the threshold for the rest of the process.
+        torch.empty(MALLOC_BLOCK, dtype=torch.uint8)
         self._module = _Forward(copied(stage.model).to(self.device).eval(), stage.forward)  # type: ignore[arg-type]
         self.parameters = {n: p.detach() for n, p in self._module.model.named_parameters()}
         self.trained = Layout(self.parameters, (n for n in self.parameters if n in {*groups.held, *groups.new}))
@@ -66,7 +84,7 @@ class Objective:
         self.dtype = self.trained.flatten(self.parameters).dtype
         self.sum_dtype = torch.promote_types(self.dtype, torch.float32)
         real = (p.dtype for p in self.parameters.values() if p.is_floating_point())
-        self.epsilon = max(torch.finfo(dtype).eps for dtype in real)  # the coarsest rounding in the model
+        self.epsilon = max(torch.finfo(dtype).eps for dtype in real)  # of the parameter with the fewest digits
         # Diagonal of the terms that are not data: l2 on all trained parameters, 2 alpha on the inherited ones.
         self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
         for name in groups.held:
@@ -113,20 +131,18 @@ class Objective:
             start = stop
 
     def _here(self, tensor: Tensor) -> Tensor:
-        # What was made in inference mode cannot take part in a derivative, but its copy can.
+        # Tensors made in inference mode cannot be differentiated; their clones can.
         return (tensor.clone() if tensor.is_inference() else tensor).to(self.device)
 
     def _collated(self, data: Any, start: int) -> Iterator[Any]:
         if type(data) is torch.utils.data.TensorDataset and self.stage.collate is None:
-            # What the default collate would stack again example by example.
+            # The default collate would index and stack every example: slices are much faster.
             parts = [tensor[start:].split(self.batch_size) for tensor in data.tensors]
             return (list(batch) for batch in zip(*parts, strict=True))
         rest = torch.utils.data.Subset(data, range(start, len(data))) if start else data
-        plain = torch.Generator()  # else the loader draws from the user's random numbers
+        own = torch.Generator()  # the loader draws a seed, and must not take it from the user's random state
         return iter(
-            torch.utils.data.DataLoader(
-                rest, batch_size=self.batch_size, collate_fn=self.stage.collate, generator=plain
-            )
+            torch.utils.data.DataLoader(rest, batch_size=self.batch_size, collate_fn=self.stage.collate, generator=own)
         )
 
     def outputs(self, batch: Any, parameters: dict[str, Tensor] | None = None) -> Any:
@@ -138,7 +154,7 @@ class Objective:
     def losses(
         self, batch: Any, count: int, parameters: dict[str, Tensor] | None = None, loss: Loss | None = None
     ) -> Tensor:
-        """Per-example losses (B,) of a batch of `count` examples; `loss` may be another measure.
+        """Per-example losses (B,) of a batch of `count` examples. `loss` replaces the stage's loss.
 
         Raises:
             LossError: not one value per example.
@@ -153,13 +169,13 @@ class Objective:
             )
         return values
 
-    # Whether examples can be told apart
+    # Whether batches can be split into single examples
 
     def separable(self, batch: Any, count: int, loss: Loss | None = None) -> bool:
-        """Whether slices of the batch are batches of one: each must have the loss that it has within the batch.
+        """Whether every slice of the batch is a batch of one example, with the same loss as within the whole batch.
 
-        They are not where the model cannot be vectorised, takes its batch in a form of its own, or shares a tensor
-        among examples that only looks as if it held one row for each.
+        This fails if `vmap` does not support the model, if the batch has a structure of its own, or if it holds a
+        tensor whose first dimension is `count` by chance. Then `note_loop` is called.
         """
         if self._looping:
             return False
@@ -180,13 +196,14 @@ class Objective:
         return not self._looping
 
     def note_loop(self) -> None:
+        """Take derivatives one example at a time from now on, and note it for the report."""
         self._looping = True
         self.notes.add(
             f"{self.stage.name}: derivatives example by example (the model or its batches cannot be vectorised)"
         )
 
     def note_if_constant(self, any_gradient: Tensor | bool) -> None:
-        """Note for the report that all gradients are zero, which in a trained model is a mistake of the description."""
+        """Note for the report that all gradients are zero: `forward` most likely calls another model."""
         if not any_gradient:
             self.notes.add(
                 f"{self.stage.name}: no loss depends on the model's parameters; `forward(model, batch)` must call the "
@@ -195,7 +212,7 @@ class Objective:
 
 
 def ran_out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error of torch says, on any device."""
+    """Whether torch raised the error because memory ran out, on any device."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -204,9 +221,10 @@ _KERNELS = threading.RLock()
 
 @contextlib.contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Only kernels that can be differentiated twice: fused attention cannot.
+    """Disable kernels without second derivatives (fused attention) within this context.
 
-    The choice is the process's, so one thread at a time, and never across a `yield`.
+    The setting is global to the process. A lock lets one thread at a time into the context; a generator must not
+    `yield` within it.
     """
     with _KERNELS:
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -223,21 +241,25 @@ def _is_per_example(value: Any, count: int) -> bool:
 
 
 def as_examples(batch: Any, count: int) -> Any:
-    """The batch with a further dimension, so that a slice of it is a batch of one."""
+    """The batch with a dimension of length 1 after the first: slicing the first dimension gives batches of one."""
     return pytree.tree_map(lambda v: v[:, None] if _is_per_example(v, count) else v, batch)
 
 
 def example_dims(batch: Any, count: int) -> Any:
+    """`in_dims` of `vmap` for the batch: 0 for tensors with one row for each example, None for all others."""
     return pytree.tree_map(lambda v: 0 if _is_per_example(v, count) else None, batch)
 
 
 def equal_to_rounding(one: Tensor, other: Tensor, size: float | None = None, epsilon: float = 0.0) -> Tensor:
-    """Which entries of two tensors agree up to rounding, bool in their shape.
+    """Elementwise: whether two tensors agree up to rounding; bool, of their shape.
 
-    `size` is that of values, by default of the largest of `one`; `epsilon` the rounding of what they were made with,
-    where that is coarser than theirs.
+    Sums are not reproducible to the last bit: libraries split them by the number of free threads.
 
-    The same sum is not always the same to the last bit: libraries split it by the threads that happen to be free.
+    Args:
+        one: of any shape.
+        other: of the same shape.
+        size: magnitude that the absolute tolerance is relative to; default the largest absolute value of `one`.
+        epsilon: machine epsilon of the computation, if larger than that of the tensors' dtype.
     """
     tolerance = max(torch.finfo(one.dtype).eps, epsilon) ** 0.5
     size = float(one.abs().max()) if size is None else size
@@ -245,7 +267,7 @@ def equal_to_rounding(one: Tensor, other: Tensor, size: float | None = None, eps
 
 
 def restricted(objective: Objective, positions: Sequence[int]) -> Objective:
-    """The objective whose data are only the examples at `positions`: its mean loss is theirs, its ridge the same."""
+    """The objective with only the examples at `positions` as data, and their number as denominator. Same ridge."""
     part = copy.copy(objective)
     part.stage = copy.copy(objective.stage)
     part.stage.data = torch.utils.data.Subset(objective.stage.data, list(positions))
@@ -254,7 +276,7 @@ def restricted(objective: Objective, positions: Sequence[int]) -> Objective:
 
 
 def without(objective: Objective, examples: Sequence[int]) -> Objective:
-    """The objective of all other examples; the mean loss keeps its denominator, that is, `examples` get weight 0."""
+    """The objective with weight 0 for `examples`: the other examples as data, the same denominator m."""
     left = set(examples)
     rest = restricted(objective, [i for i in range(len(objective.stage.data)) if i not in left])
     rest.count = objective.count

@@ -1,1 +1,1 @@
-"""Training examples' gradients kept on disk, for new queries."""
+"""Per-example training gradients on disk, so that new queries are scored without the training data."""

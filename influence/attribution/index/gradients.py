@@ -1,4 +1,4 @@
-"""The gradients of a stage's training examples in a folder: made once, shard by shard, then multiplied from there."""
+"""The per-example gradients of a stage in a folder: computed once, shard by shard, then read for every product."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ from influence.errors import RunError
 SHARD_EXAMPLES = 4096
 """Examples in a file."""
 MAX_FLOAT32_BYTES = 2**28
-"""Bytes beyond which gradients are kept in bfloat16, and wide outputs narrowed."""
+"""Bytes above which gradients are stored in bfloat16, and wide outputs projected to fewer dimensions."""
 PROBE_EXAMPLES = 512
-"""Examples on which the error is measured, and from which main directions are found."""
+"""Examples that the error is measured on, and that the main directions of wide outputs come from."""
 FORMAT = 4
+"""Version of the files; folders of another version are refused."""
 
 
 class Gradients:
-    """Of all training examples of a stage, in a folder.
+    """The gradients of all training examples of a stage, in a folder.
 
-    Made where the folder is empty; opened where it holds those of the same stage, model and data; continued where an
-    earlier making was interrupted.
+    An empty folder is filled. A folder with gradients of the same stage, model and data is opened, and completed if
+    filling it was interrupted.
 
     Args:
         objective: the stage's.
-        folder: where they are kept.
-        advance: called with the number of examples that are there.
+        folder: where the files are.
+        advance: progress; called with the number of examples of each finished shard.
 
     Attributes:
-        bytes: on disk.
+        bytes: size on disk.
 
     Raises:
-        RunError: the folder holds others, damaged ones, or something else; or the disk lacks the space.
+        RunError: the folder holds gradients of something else, damaged or unrelated files; or the disk is too full.
     """
 
     def __init__(self, objective: Objective, folder: Path, advance: Callable[[float], None] = lambda _: None):
@@ -58,7 +59,7 @@ class Gradients:
         self.bytes = sum(file.stat().st_size for file in files)
 
     def dots(self, solved: Tensor) -> Tensor:
-        """Products (m, Q) of every example's gradient with vectors (Q, T)."""
+        """Dot products (m, Q) of every example's gradient with vectors (Q, T)."""
         slices = self.objective.trained.slices
         found = torch.zeros(self.objective.count, len(solved), device=self.objective.device)
         for span, shard in self._shards:
@@ -67,7 +68,7 @@ class Gradients:
         return found
 
     def error(self, solved: Tensor) -> float:
-        """Largest relative error |found - exact| / |exact| of a vector's products, on some examples."""
+        """Largest relative error |found - exact| / |exact| of a vector's products, measured on `probe_subset`."""
         probes = probe_subset(self.objective)
         exact = torch.cat([block for _, block in dots(self.objective, probes, self.objective.trained, solved)])
         found = self.dots(solved)[list(probes.indices)]
@@ -75,7 +76,7 @@ class Gradients:
         return float(((found - exact).norm(dim=0) / lengths).max())
 
     def _checked_folder(self) -> torch.dtype:
-        """Make the folder, or make sure that it is one of these gradients: the type of the numbers in it."""
+        """Make the folder, or check that it holds these gradients. Returns the dtype that they are stored in."""
         wanted = {"format": FORMAT, "stage": self.objective.stage.name, "of": _fingerprint(self.objective)}
         note = self.folder / "index.json"
         if note.is_file():
@@ -98,7 +99,7 @@ class Gradients:
         return dtype
 
     def _found_bases(self) -> dict[str, Tensor]:
-        """Main directions of wide outputs: from the folder, or found and put there."""
+        """Main directions of wide outputs, read from the folder, or computed and saved there."""
         if self.dtype == torch.float32:
             return {}
         file = self.folder / "directions.safetensors"
@@ -109,7 +110,7 @@ class Gradients:
         return _load(file)
 
     def _shard(self, start: int, advance: Callable[[float], None]) -> Path:
-        """The file of the examples from `start` on, made unless it is there."""
+        """The file of the shard that begins at example `start`; computed if it is missing."""
         stop = min(start + SHARD_EXAMPLES, self.objective.count)
         file = self.folder / f"{start:09d}-{stop:09d}.safetensors"
         if not file.is_file():
@@ -128,14 +129,14 @@ class Gradients:
 
 
 def probe_subset(objective: Objective) -> torch.utils.data.Subset[object]:
-    """Examples from all over the data, which may be in order of length."""
+    """`PROBE_EXAMPLES` examples, evenly spaced over the data, which may be sorted (by length, say)."""
     return torch.utils.data.Subset(
         objective.stage.data, range(0, objective.count, max(1, objective.count // PROBE_EXAMPLES))
     )
 
 
 def expected_bytes(objective: Objective) -> float:
-    """What a stage's gradients take in float32, by some examples."""
+    """Bytes of a stage's gradients in float32, estimated from `probe_subset`."""
     watch, total, some = Watch(objective, objective.trained), 0, probe_subset(objective)
     for positions, batch in objective.batches(some):
         found = _packed(watch.factors(batch, positions.stop - positions.start), torch.float32, {})
@@ -161,7 +162,7 @@ def _span(file: Path) -> slice:
 
 
 def _fingerprint(objective: Objective) -> str:
-    """Of the trained parameters and of what the model makes of the first and last examples."""
+    """Hash of the parameters and of the losses of the first, middle and last example."""
     digest = hashlib.sha256(f"{objective.count} {list(objective.trained.shapes)}".encode())
     digest.update(objective.all.flatten(objective.parameters).double().cpu().numpy().tobytes())
     ends = torch.utils.data.Subset(objective.stage.data, sorted({0, objective.count // 2, objective.count - 1}))

@@ -1,9 +1,9 @@
-"""Training examples' gradients kept on disk, so that a new query is answered without the training data.
+"""Per-example training gradients on disk, so that a new query is scored without the training data.
 
-What is kept of an example are the factors of its gradient (a layer's inputs and what came back to its outputs) or the
-gradient where that is smaller, in float32, or in bfloat16 where that would be large (`packed.py`). A new query is
-pulled back through the stages and solved as always; one product with the index then gives its scores. The error is
-measured when the index is made: that of rounding and, for a language model's vocabulary, of its main directions.
+For every example the index stores the factors of its gradient (layer inputs and output gradients), or the gradient
+where that is smaller; in float32, or in bfloat16 if float32 would be large (`packed.py`). A new query is pulled back
+through the stages and solved as always. One product with the index then gives its scores. The index measures its error
+when it is made: the error of rounding and, for wide outputs such as a vocabulary, of the projection.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from influence.study.stage import check_dataset
 from influence.study.study import Study
 
 PROBE_QUERIES = 8
-"""Of the study, on which the error is measured."""
+"""Queries of the study that the error is measured on."""
 
 
 class Index:
     """The gradients of a stage's training examples in a folder, and the solvers of the stages after it.
 
-    Made where there is none; opened where there is one of the same stage, model and data; continued where one was
-    interrupted.
+    An index of the same stage, model and data is opened, and completed if making it was interrupted. An empty folder
+    is filled.
 
     Args:
         study: its queries serve to measure the index's error; new ones are given to `query`.
         folder: of the index.
-        stage: whose training examples to keep, by name; default the first (pretraining).
+        stage: name of the stage whose training examples are scored; default the first (pretraining).
         method: as in `attribute`; so are damping, curvature, device, progress and options.
         damping: see `attribute`.
         curvature: see `attribute`.
@@ -48,11 +48,11 @@ class Index:
         options: of the method.
 
     Attributes:
-        error: largest relative error |found - exact| / |exact| of the probed queries' scores.
-        bytes: on disk.
+        error: largest relative error |found - exact| / |exact| of the scores of the probe queries.
+        bytes: size on disk.
 
     Raises:
-        RunError: the folder holds another index, a damaged one, or something else.
+        RunError: the folder holds another or a damaged index, or other files.
         StudyError, LossError, MethodError, CurvatureError: as `attribute`.
     """
 
@@ -104,7 +104,7 @@ class Index:
         return Scores(values.cpu().numpy(), self.objective.stage.name, report)
 
     def scores(self, solved: Tensor) -> Tensor:
-        """Of queries pulled back to the stage and solved there, (Q, T) -> (Q, m), nats, positive = helpful."""
+        """Scores of queries that are pulled back to the stage and solved, (Q, T) -> (Q, m), nats, positive = helpful."""
         return self.gradients.dots(solved).T / self.objective.count
 
     def _solved(self, queries: Any) -> Tensor:

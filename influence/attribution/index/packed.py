@@ -1,8 +1,8 @@
-"""Examples' gradients as an index keeps them: without padding, in few bytes, ready for one product with a new query.
+"""Per-example gradients as an index stores them: without padding and zero columns, ready for products with a query.
 
-Where a layer is used at several positions of an example, its inputs and what came back to its outputs are kept of each
-position. What came back to a wide output, a language model's over its vocabulary, is kept as its largest entries
-and the coordinates of the rest in its main directions.
+Of a layer that is used at several positions (tokens) of an example, input and output gradient of every position are
+stored. The output gradients of a wide layer (a language model's logits) are stored as their largest entries, plus the
+rest projected onto its main directions.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from influence.attribution.products.compression import halves_pay
 from influence.derivatives.first.factors import Factor, Outer, TableRows, nonzero_columns
 
 WIDE_OUTPUT = 512
-"""Outputs at several positions beyond which they are narrowed, in an index that is not exact anyway."""
+"""Outputs of a layer above which its output gradients are projected, in an index in bfloat16."""
 LARGEST_ENTRIES, MAIN_DIRECTIONS = 8, 128
-"""Entries and coordinates that are kept of a wide output."""
+"""Entries, and coordinates of the projected rest, that are stored of a wide output gradient."""
 BASIS_POSITIONS = 4096
-"""Positions from which the main directions are found."""
+"""Positions that the main directions are computed from."""
 POSITIONS_AT_ONCE = 8192
-"""Positions that are multiplied at once: what processors' caches hold."""
+"""Positions that are multiplied at once: as many as fit a CPU's cache."""
 COLUMN_MULTIPLE = 16
-"""Columns of sides are kept in multiples of it: a product with 48 of them takes less time than one with 35."""
+"""The number of stored columns is rounded up to a multiple of this: a product with 48 columns is faster than with 35."""
 
 
 @dataclass(frozen=True)
 class Formed:
-    """Gradients themselves, where any of them has something.
+    """Dense gradients, stored only at entries that are non-zero in at least one example.
 
     Attributes:
-        gradients: (n, S), of every example.
-        places: in the parameter, (S,).
+        gradients: (n, S).
+        places: (S,), indices of the entries in the parameter.
     """
 
     gradients: Tensor
@@ -49,13 +49,13 @@ class Formed:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Gradients that are sums over positions t of left[t] (outer) right[t], where any of these has something.
+    """Gradients that are sums over positions t of left[t] (outer) right[t], without columns that are zero everywhere.
 
     Attributes:
         left: (T, g, L).
         right: (T, g, R).
-        places: of their products in a group's part of the parameter, (L, R).
-        example: (T,), whose position it is.
+        places: (L, R), indices of the products' entries in a group's part of the parameter.
+        example: (T,), the example that each position belongs to.
     """
 
     left: Tensor
@@ -64,7 +64,7 @@ class Pairs:
     example: Tensor
 
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
-        # Where bfloat16 has no instructions, its products take several times as long as the change to float32.
+        # Hardware without bfloat16 instructions multiplies bfloat16 more slowly than it converts it to float32.
         dtype = self.right.dtype if halves_pay(scores.device) else scores.dtype
         places = self.places.to(vectors.device)
         matrices = vectors.view(len(vectors), self.left.shape[1], -1)[:, :, places].to(scores.device, dtype)
@@ -72,7 +72,7 @@ class Pairs:
             left, right = (side[part].to(scores.device, dtype) for side in (self.left, self.right))
             example = self.example[part].to(scores.device).long()
             for q, matrix in enumerate(matrices):
-                # The longer side is multiplied away, the shorter one summed.
+                # A matrix product over the longer side, a dot product over the shorter.
                 wide = left.shape[2] > right.shape[2]
                 one, other = (_times(left, matrix), right) if wide else (_times(right, matrix.mT), left)
                 scores[:, q].index_add_(0, example, torch.linalg.vecdot(one, other).sum(1).to(scores.dtype))
@@ -83,8 +83,8 @@ class Narrowed:
     """`Pairs` of one group whose left sides are wide.
 
     Attributes:
-        index, values: (T, k), the largest entries of the left sides.
-        coordinates: (T, r), of the rest.
+        index, values: (T, k), indices and values of the largest entries of the left sides.
+        coordinates: (T, r), of the other entries in the basis.
         basis: (L, r).
         right: (T, R).
         example: (T,).
@@ -118,7 +118,7 @@ class Entries:
     Attributes:
         index: (T,).
         values: (T, E).
-        example: (T,), whose position it is.
+        example: (T,), the example that each entry belongs to.
     """
 
     index: Tensor
@@ -136,12 +136,12 @@ Packed = Formed | Pairs | Narrowed | Entries
 
 
 def packed(factor: Factor, dtype: torch.dtype, basis: Tensor | None = None) -> Packed:
-    """A batch's factor in the smallest form: formed, where that takes less than its parts.
+    """A batch's factor in its smallest form: multiplied out where that takes fewer bytes than the two sides.
 
     Args:
         factor: of n examples.
-        dtype: of the numbers.
-        basis: main directions of a wide output, see `directions`.
+        dtype: of the stored numbers.
+        basis: (L, r), main directions of a wide output, see `directions`; None stores all entries.
     """
     if isinstance(factor, TableRows) and factor.values[0].numel() < factor.shape[1]:
         where, example = _occupied(factor.values[:, None])
@@ -160,7 +160,7 @@ def packed(factor: Factor, dtype: torch.dtype, basis: Tensor | None = None) -> P
 
 
 def directions(batches: Iterable[Mapping[str, list[Factor]]], seed: int = 0) -> dict[str, Tensor]:
-    """Main directions of every wide output, by `number|parameter`, from the factors of some batches."""
+    """Main directions (L, r) of every wide output gradient, by `number|parameter`, by a randomised SVD of some batches."""
     rows: dict[str, list[Tensor]] = {}
     for factors in batches:
         for name, several in factors.items():
@@ -179,14 +179,14 @@ def directions(batches: Iterable[Mapping[str, list[Factor]]], seed: int = 0) -> 
 
 
 def is_wide(factor: Factor) -> bool:
-    """Whether it is of a layer with many outputs, used at several positions."""
+    """Whether the factor is of a layer with many outputs that is used at several positions."""
     return isinstance(factor, Outer) and factor.groups == 1 < factor.positions and factor.sides[0] > WIDE_OUTPUT
 
 
 def tensors_of(batches: Sequence[Mapping[str, list[Packed]]], starts: Sequence[int]) -> dict[str, Tensor]:
-    """Packed batches joined, as named tensors; `starts` are the first examples of each.
+    """Packed batches, concatenated, as named tensors. `starts` are the positions of each batch's first example.
 
-    Where no example has anything, as at units that a ReLU cuts off, gradients and sides of pairs are cut.
+    Columns of gradients and of sides that are zero in all examples (dead ReLUs, say) are dropped.
     """
     joined: dict[str, list[Packed]] = {}
     for start, batch in zip(starts, batches, strict=True):
@@ -209,7 +209,7 @@ def tensors_of(batches: Sequence[Mapping[str, list[Packed]]], starts: Sequence[i
 
 
 def _cut(whole: Mapping[str, Tensor], places: Tensor) -> dict[str, Tensor]:
-    """Gradients or sides of pairs where any has something, and the places of what is left."""
+    """Gradients or sides without zero columns, and the `places` of the columns that are left."""
     found = {}
     for side, what in enumerate(what for what in ("gradients", "left", "right") if what in whole):
         empty = ~nonzero_columns(whole[what])
@@ -221,7 +221,7 @@ def _cut(whole: Mapping[str, Tensor], places: Tensor) -> dict[str, Tensor]:
 
 
 def from_tensors(tensors: Mapping[str, Tensor], bases: Mapping[str, Tensor]) -> Iterator[tuple[str, Packed]]:
-    """(parameter, packed) of what `tensors_of` made."""
+    """(parameter, packed gradients), from the named tensors that `tensors_of` gives."""
     kinds: dict[str, Callable[..., Packed]] = {"Formed": Formed, "Pairs": Pairs, "Entries": Entries}
     parts: dict[tuple[str, str, str], dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -239,13 +239,13 @@ def _places(shape: Sequence[int]) -> Tensor:
 
 
 def _occupied(sides: Tensor) -> tuple[Tensor, Tensor]:
-    """Of (n, g, P, L): which positions (n, P) have anything, and the example (T,) of each that has."""
+    """Non-zero positions of (n, g, P, L): the mask (n, P), and the example (T,) of each of them."""
     where = (sides != 0).any(3).any(1)
     return where, where.nonzero()[:, 0].int()
 
 
 def _split(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of rows (T, L): places and values of the largest entries, (T, k) each, and the rows without them."""
+    """Indices and values (T, k) of the largest entries of rows (T, L), and the rows with these entries set to 0."""
     index = rows.abs().topk(LARGEST_ENTRIES, dim=1).indices
     return index, rows.gather(1, index), rows.scatter(1, index, 0.0)
 

@@ -1,1 +1,1 @@
-"""First derivatives: gradients of single examples, in factors, checked against autograd."""
+"""First derivatives: per-example gradients as factors (layer input, output gradient), checked against autograd."""

@@ -1,6 +1,7 @@
 """Tensors that are functions of parameters alone: transposed and normalised weights, slices, merged LoRA matrices.
 
-A rule sees such a tensor as if it were a parameter; what it finds is carried over to the parameters behind it.
+A layer rule treats such a tensor as a parameter. Its gradients are then pulled back, by the chain rule, to the
+parameters it was computed from.
 """
 
 from __future__ import annotations
@@ -19,23 +20,26 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Derived:
-    """func(*args, **kwargs), whose tensors are watched parameters, buffers, or derived themselves.
+    """The value of func(*args, **kwargs), a function of watched parameters, buffers and other derived tensors.
 
     Args:
-        leaves, rebuild: of the arguments.
-        behind: what each leaf is: a parameter's name, a `Derived`, or None for a constant.
+        func: a torch function.
+        leaves, rebuild: the pytree leaves of (args, kwargs), and the function that rebuilds (args, kwargs) from leaves.
+        behind: the source of each leaf: a parameter's name, a `Derived`, or None for a constant.
+
+    Attributes:
+        parameters: name -> value of every parameter that this tensor depends on.
     """
 
     def __init__(self, func: Any, leaves: list[Any], rebuild: Callable[[list[Any]], Any], behind: list[Any]):
         self.func, self.rebuild, self.behind = func, rebuild, behind
         self.leaves = [_wide(leaf) for leaf in leaves]
-        # A parameter's leaf by name, of all that is behind this tensor.
         self.parameters: dict[str, Tensor] = {}
         for leaf, source in zip(self.leaves, behind, strict=True):
             self.parameters |= source.parameters if isinstance(source, Derived) else {source: leaf} if source else {}
 
     def __call__(self, name: str, value: Tensor) -> Tensor:
-        """With another value of the parameter called `name`."""
+        """The tensor, recomputed with another value of the parameter called `name`."""
         leaves = list(self.leaves)
         for i, source in enumerate(self.behind):
             if source == name:
@@ -46,7 +50,7 @@ class Derived:
         return self.func(*args, **kwargs)
 
     def carried(self, factor: Factor) -> list[tuple[str, Factor]]:
-        """The parameters' factors, from that of this tensor."""
+        """(parameter, factor of its gradients) for every parameter behind this tensor, from this tensor's factor."""
         return [(name, Carried(factor, partial(self, name), point)) for name, point in self.parameters.items()]
 
 
@@ -57,12 +61,12 @@ def _wide(leaf: Any) -> Any:
 
 
 class Carried(Factor):
-    """Gradients of a parameter of which the model uses a function.
+    """Gradients of a parameter that the model uses through a function: J' g, J the function's Jacobian.
 
     Args:
-        factor: of the function's value.
-        function: parameter -> that value.
-        point: the parameter.
+        factor: gradients g of the function's value.
+        function: parameter -> value.
+        point: the parameter, at which J is taken.
     """
 
     def __init__(self, factor: Factor, function: Function, point: Tensor):

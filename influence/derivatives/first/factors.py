@@ -1,7 +1,8 @@
-"""A parameter's per-example gradients in the form in which a batch gives them, contracted without ever being larger.
+"""Per-example gradients of one parameter as factors: layer input and output gradient, multiplied only when cheaper.
 
-A gradient of a weight is a product of what went into the layer and what came back to its output; only where that
-product is cheaper than its parts is it formed. All tensors have the batch's n examples first.
+The gradient of a weight is the outer product of the layer's input and the gradient at its output. Dot products with
+query vectors are taken from the two factors; the gradient itself (a "formed" gradient) is computed only where that is
+cheaper. The first dimension of every tensor is the batch of n examples.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import torch
 from torch import Tensor
 
 CHUNK_BYTES = 2**25
-"""Bytes of an intermediate result: what a processor's cache holds a good part of, and small on any device."""
+"""Bytes of an intermediate result. A CPU's shared cache holds a good part of it, and it is small on any device."""
 
 
 CORE_CACHE_BYTES = 2**21
-"""Bytes of what is made and used up at once: what a processor core's own cache holds."""
+"""Bytes of an intermediate result that is used at once: the size of one core's own cache."""
 
 
 WORTH_PICKING = 2**23
-"""Products of a unit with all queries from which on it pays to pick the examples that take part in them."""
+"""Multiplications per unit (examples times queries times inputs) above which skipping zero gradients pays."""
 
 
 class Factor(ABC):
@@ -36,15 +37,15 @@ class Factor(ABC):
 
     @abstractmethod
     def __getitem__(self, examples: slice | list[int]) -> Factor:
-        """Of some examples."""
+        """The factor of some of the examples."""
 
     @abstractmethod
     def gradients(self) -> Tensor:
-        """Formed: (n, size)."""
+        """The gradients, multiplied out: (n, size)."""
 
     @abstractmethod
     def weighted(self, weights: Tensor) -> Tensor:
-        """Their sum (size,), each with a weight of `weights` (n,)."""
+        """Sum over examples of weight times gradient: (size,). `weights` is (n,)."""
 
     @abstractmethod
     def add_dots(self, scores: Tensor, vectors: Tensor) -> None:
@@ -55,17 +56,17 @@ class Factor(ABC):
 
 
 Factors = Mapping[str, list[Factor]]
-"""parameter -> factors of a batch's gradients, to be added."""
+"""parameter -> factors of a batch. A parameter used several times has several; its gradient is their sum."""
 
 
 def nonzero_columns(side: Tensor) -> Tensor:
-    """In which places of the last dimension, (..., C), there is anything: a mask (C,)."""
+    """Columns of (..., C) with at least one non-zero entry: a mask (C,)."""
     rows = side.flatten(0, -2)
     return (rows.amax(0) != 0) | (rows.amin(0) != 0) if len(rows) else rows.any(0)
 
 
 def _add_product(scores: Tensor, gradients: Tensor, vectors: Tensor) -> None:
-    """Add to scores (n, Q): gradients (n, K) vectors (Q, K)', in the precision of the vectors."""
+    """Add gradients (n, K) times vectors (Q, K)' to scores (n, Q), in the precision of the vectors."""
     if vectors.dtype == scores.dtype:
         scores.addmm_(gradients, vectors.T)
     else:
@@ -73,9 +74,10 @@ def _add_product(scores: Tensor, gradients: Tensor, vectors: Tensor) -> None:
 
 
 def add_sum_of_dots(scores: Tensor, several: list[Factor], vectors: Tensor) -> None:
-    """Of a parameter that is used several times: the factors of its gradient are added up before the products.
+    """Add the dot products with `vectors` (Q, size) of a parameter that is used several times to `scores` (n, Q).
 
-    Where one of them has to be formed anyway, as that of tied output weights, the others then cost next to nothing.
+    If one of the factors must be multiplied out anyway (tied output weights, say), all of them are, and are summed
+    first: the others then cost next to nothing.
     """
     if len(several) == 1 or not any(isinstance(f, Outer) and f.positions > 1 for f in several):
         for factor in several:
@@ -89,7 +91,7 @@ def add_sum_of_dots(scores: Tensor, several: list[Factor], vectors: Tensor) -> N
 
 
 def summed_gradients(several: list[Factor]) -> Tensor:
-    """Gradients (n, size) of a parameter that is used several times."""
+    """Gradients (n, size) of a parameter that is used several times: the sum of its factors."""
     formed = several[0].gradients()
     for factor in several[1:]:
         formed = formed + factor.gradients()
@@ -97,9 +99,12 @@ def summed_gradients(several: list[Factor]) -> Tensor:
 
 
 class Dense(Factor):
-    """Gradients of a small parameter (a bias, a norm's weight), or of one that no rule covers: formed.
+    """Gradients (n, size) multiplied out: of small parameters (biases, norms), and of parameters without a layer rule.
 
-    `left_of` names the weight whose `Outer.left`, summed over positions, these are: they are its layer's bias.
+    Args:
+        gradients: (n, ...).
+        left_of: for a bias, the name of its layer's weight. A bias's gradient is the weight's `Outer.left`, summed
+            over positions.
     """
 
     def __init__(self, gradients: Tensor, left_of: str | None = None):
@@ -124,14 +129,14 @@ class Dense(Factor):
 
 
 class Outer(Factor):
-    """gradient[n] = sum over positions p of left[n, g, p] (outer) right[n, g, p], the parameter seen as (g, L, R).
+    """gradient[n, g] = sum over positions p of left[n, g, p] (outer) right[n, g, p], the parameter viewed as (g, L, R).
 
-    Linear layers have one group and, without a sequence, one position; convolutions a position for every place of
-    the kernel.
+    A linear layer has one group and one position for each token (one in all without a sequence). A convolution has
+    its groups, and one position for each place of the kernel.
 
     Args:
-        left: (n, g, P, L).
-        right: (n, g, P, R).
+        left: (n, g, P, L), the gradients at the layer's output.
+        right: (n, g, P, R), the layer's inputs.
     """
 
     def __init__(self, left: Tensor, right: Tensor):
@@ -157,7 +162,7 @@ class Outer(Factor):
 
     @property
     def fits(self) -> bool:
-        """Whether the gradients may be formed at once."""
+        """Whether the multiplied-out gradients of all n examples fit into `CHUNK_BYTES`."""
         return self.left.element_size() * math.prod(self.shape) <= CHUNK_BYTES
 
     @cached_property
@@ -175,7 +180,7 @@ class Outer(Factor):
             self._add_blocked(scores, vectors)
 
     def _add_by_positions(self, scores: Tensor, vectors: Tensor) -> None:
-        """The sum over positions is formed, once for all queries where it fits."""
+        """Multiply the gradients out, all at once where they fit, else some examples at a time."""
         if self.fits:
             _add_product(scores, self.formed, vectors)
             return
@@ -185,7 +190,7 @@ class Outer(Factor):
             _add_product(scores[part], self[part].gradients(), vectors)
 
     def _add_contracted(self, scores: Tensor, vectors: Tensor) -> None:
-        """Left' V right: the longer side by one matrix product, the shorter by a sum."""
+        """Bilinear form of every query's matrix: a matrix product over the longer side, a sum over the shorter."""
         left, right = self.left[:, 0, 0].T, self.right[:, 0, 0].T
         matrices = vectors.reshape(len(vectors), *self.sides)
         step = max(1, CORE_CACHE_BYTES // (left.element_size() * len(scores) * min(self.sides)))
@@ -198,18 +203,18 @@ class Outer(Factor):
             scores[:, part : part + step] += inner.mul_(short).sum(1).T
 
     def _soon_contracted(self, queries: int) -> bool:
-        """Whether contracting is dearer neither than forming, nor in a product too thin for the hardware."""
+        """Whether `_add_contracted` is the cheapest: few queries, and matrices that are not too thin."""
         return queries < min(max(self.sides), 8 * min(self.sides))
 
     def _mostly_idle(self, queries: int) -> bool:
-        """Whether so many of a layer's units have no gradient, being cut off by a ReLU, that skipping them pays."""
-        if self.left.device.type != "cpu":  # the picking waits for every kernel there
+        """Whether enough output gradients are zero (dead ReLUs) that skipping these units pays."""
+        if self.left.device.type != "cpu":  # selecting would synchronise with the device
             return False
         active = float(self.left.count_nonzero()) / self.left.numel()
         return active < 0.6 and active * queries * len(self.left) * self.sides[1] > WORTH_PICKING
 
     def _add_where_active(self, scores: Tensor, vectors: Tensor) -> None:
-        """Unit by unit, of the examples for which the unit has a gradient."""
+        """Output unit by output unit, with only the examples whose gradient at that unit is not zero."""
         left, right = self.left[:, 0, 0], self.right[:, 0, 0]
         for unit, rows in enumerate(vectors.split(self.sides[1], dim=1)):
             examples = left[:, unit].nonzero().flatten()
@@ -217,7 +222,7 @@ class Outer(Factor):
             scores.index_add_(0, examples, (gradients.to(rows.dtype) @ rows.T).to(scores.dtype))
 
     def _add_blocked(self, scores: Tensor, vectors: Tensor) -> None:
-        """Outer products of a few rows at a time, each used for all queries while it is at hand."""
+        """Multiply out a few rows of the gradient at a time, and use them for all queries while they are cached."""
         left, right = self.left[:, 0, 0], self.right[:, 0, 0]
         width = self.sides[1]
         step = max(1, CHUNK_BYTES // 4 // (right.element_size() * right.numel()))
@@ -227,13 +232,13 @@ class Outer(Factor):
 
 
 class PatchOuter(Outer):
-    """An `Outer` whose right side is made of something smaller, some examples at a time: a convolution's.
+    """The `Outer` of a convolution: `right`, the patches under the kernel, is unfolded a few examples at a time.
 
     Args:
         left: (n, g, P, L).
-        source: (n, ...).
+        source: (n, ...), the layer's inputs.
         width: R.
-        unroll: some of `source` -> their right side (n, g, P, R).
+        unroll: some rows of `source` -> their patches (n, g, P, R).
     """
 
     def __init__(self, left: Tensor, source: Tensor, width: int, unroll: Callable[[Tensor], Tensor]):
@@ -259,12 +264,12 @@ class PatchOuter(Outer):
 
 
 class TableRows(Factor):
-    """gradient[n] has `values[n, p]` added to row `index[n, p]` of the parameter: an embedding's.
+    """Gradients of an embedding table: `values[n, p]` is added to row `index[n, p]` of example n's gradient.
 
     Args:
-        index: (n, P).
+        index: (n, P), rows of the table.
         values: (n, P, E).
-        count: rows of the parameter.
+        count: number of rows of the table.
     """
 
     def __init__(self, index: Tensor, values: Tensor, count: int):
@@ -299,7 +304,7 @@ class TableRows(Factor):
                 len(used) * len(scores) <= CHUNK_BYTES // self.values.element_size()
                 and len(vectors) > self.values.shape[1]
             ):
-                # Many queries: sum the positions of a word first, then one product over the words that occur.
+                # Many queries: sum the values of each word first, then multiply once over the words that occur.
                 by_word = self.values.new_zeros(len(scores), len(used), width)
                 by_word.scatter_add_(1, places[:, :, None].expand_as(self.values), self.values)
                 _add_product(scores[:, part : part + step], by_word.flatten(1), rows.flatten(1))

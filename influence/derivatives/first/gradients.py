@@ -1,4 +1,4 @@
-"""First derivatives of single examples: gradient vectors, and their products with given vectors."""
+"""Per-example gradients of a stage's loss as vectors, and the gradient of its mean loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from influence.study.stage import Loss
 def example_gradients(
     objective: Objective, data: Any, layout: Layout, loss: Loss | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
-    """(positions, per-example gradients (B, P)) over the parameters of `layout`, some examples at a time."""
+    """(positions in `data`, per-example gradients (B, P)) over the parameters of `layout`, some examples at a time.
+
+    `loss` replaces the stage's loss, by the queries' measure say. B is small enough that the gradients fit `BUDGET`.
+    """
     watch = Watch(objective, layout, loss)
     rows = max(1, BUDGET // (objective.sum_dtype.itemsize * layout.size))
     for positions, batch in objective.batches(data):
@@ -30,7 +33,7 @@ def example_gradients(
 
 
 def formed(objective: Objective, layout: Layout, factors: Factors, part: slice) -> Tensor:
-    """Some of a batch's gradients, (n, P), from their factors."""
+    """The gradients (n, P) of the examples `part` of a batch, multiplied out from its factors."""
     found = torch.zeros(part.stop - part.start, layout.size, dtype=objective.sum_dtype, device=objective.device)
     for name, several in factors.items():
         for factor in several:
@@ -39,9 +42,10 @@ def formed(objective: Objective, layout: Layout, factors: Factors, part: slice) 
 
 
 def without_specks(vectors: Tensor) -> Tensor:
-    """Vectors (Q, P) whose entries below the rounding of their largest one's square are 0.
+    """Vectors (Q, P) with entries smaller than eps^2 times the row's largest entry set to 0.
 
-    They change no product. But solves leave some so small that processors multiply them many times more slowly.
+    Such entries are too small to change a product. But solves leave denormal numbers, which CPUs multiply many times
+    more slowly.
     """
     largest = vectors.abs().amax(1, keepdim=True)
     return vectors.where(vectors.abs() > torch.finfo(vectors.dtype).eps ** 2 * largest, 0)

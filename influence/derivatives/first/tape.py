@@ -1,7 +1,7 @@
-"""One forward and one backward pass that leave every layer's input and the gradient at its output, for all examples.
+"""One forward and one backward pass that record every layer's input and output gradient, for all examples of a batch.
 
-Calls of torch functions are watched, not modules: attention projections, functional layers, shared and tied weights
-are seen wherever they are used, and a parameter that is used in any other way is known to be.
+Calls of torch functions are recorded, not modules. So attention projections, functional layers, shared and tied
+weights are seen wherever they are used, and a parameter with a use that no layer rule covers is known (`foreign`).
 """
 
 from __future__ import annotations
@@ -24,17 +24,24 @@ from influence.derivatives.first.layers.attention import attention, bound_argume
 from influence.derivatives.kernels.max_pooling import FastPooling
 
 LAYOUTS = ("first", "second", "shared")
-"""Where a call's output has the examples: in its first dimension (or folded into it), in its second, or nowhere,
-because all examples share it."""
+"""The dimension of a call's output that counts the examples: the first (or folded into it), the second, or none,
+because all examples share the output."""
 
 
 Key = tuple[str | int, ...]
-"""Of a call: its parameters' names, and how many such calls came before it."""
+"""Identity of a call within a pass: its parameters' names, and the number of earlier calls with the same names."""
 
 
 @dataclass
 class Call:
-    """One call that uses watched parameters, and what of it must be kept."""
+    """One recorded call that uses watched parameters.
+
+    Attributes:
+        edge: the node of the autograd graph at which the output's gradient is taken.
+        shape, dtype: of the output.
+        layout: one of `LAYOUTS`.
+        versions: kept tensors with their version counters, to notice changes in place.
+    """
 
     key: Key
     use: Use
@@ -45,7 +52,11 @@ class Call:
     versions: list[tuple[Tensor, int]]
 
     def factors(self, gradient: Tensor, count: int) -> list[tuple[str, Factor]] | None:
-        """The parameters' gradients per example; None if the output cannot be told apart into examples."""
+        """(parameter, factor of its per-example gradients); None if the output's shape does not divide into examples.
+
+        Raises:
+            ChangedInPlaceError: a kept input was overwritten after the call.
+        """
         if any(tensor._version != version for tensor, version in self.versions):
             raise ChangedInPlaceError
         gradient = self.use.widen(gradient)
@@ -58,7 +69,7 @@ class Call:
         return self.use.factors(gradient, lambda t: t, count)
 
     def pattern(self, count: int) -> tuple[Any, ...]:
-        """What must be as it was in a batch that was checked for this one to be right too."""
+        """Key of the call's kind: if a checked batch had only calls of the same patterns, this batch needs no check."""
         lead = self.shape[1:2] if self.layout == "second" else self.shape[:1]
         return (*self.use.names, self.layout, len(self.shape), lead == (count,), not lead or lead[0] % count == 0)
 
@@ -68,7 +79,7 @@ class ChangedInPlaceError(Exception):
 
 
 class _Start(torch.autograd.Function):
-    """The same numbers, from here on with a gradient; unlike a leaf they may be overwritten."""
+    """Identity that starts a gradient. Unlike a leaf tensor, its output may be changed in place."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, seed: Tensor) -> Tensor:
@@ -80,20 +91,20 @@ class _Start(torch.autograd.Function):
 
 
 class Tape(TorchFunctionMode):
-    """Watches parameters during one forward pass.
+    """Records the calls that use watched parameters during one forward pass.
 
     Args:
-        watched: parameters by name, as the model will see them (the same objects).
+        watched: parameters by name, the same tensor objects that the model uses.
         count: examples in the batch.
-        layouts: of calls, by their key, where the first guess was wrong.
-        buffers: the model's other tensors that no example changes, by id.
-        careful: copy what may be overwritten later.
+        layouts: call key -> layout, for calls whose layout `first_guess` gets wrong.
+        careful: clone inputs, in case the model changes them in place.
+        constants: the model's buffers. A tensor computed from constants and parameters alone is a `Derived`.
 
     Attributes:
-        calls: of functions that a rule covers.
-        foreign: names of parameters that anything else was done with.
-        unsure: names of parameters with a call whose output could not be told apart into examples.
-        dynamic: whether rows were picked by the data, so that what holds of one batch need not hold of another.
+        calls: recorded calls of functions with a layer rule.
+        foreign: names of parameters with a use that no rule covers.
+        unsure: names of parameters with a call whose output does not divide into examples.
+        dynamic: whether rows were selected by data-dependent indices; then every batch must be checked.
     """
 
     def __init__(
@@ -127,7 +138,7 @@ class Tape(TorchFunctionMode):
                 with self:
                     return attention(given)
         output = func(*args, **kwargs)
-        if not torch.is_grad_enabled():  # the model takes it for a constant
+        if not torch.is_grad_enabled():  # the model detaches this use on purpose
             return output
         known = all(id(tensor) in self.names or id(tensor) in self.constants for tensor in tensors)
         if known and isinstance(output, Tensor) and func not in (Tensor.expand, embedding):
@@ -137,7 +148,7 @@ class Tape(TorchFunctionMode):
         use = RULES[func](self.name, *args, **kwargs) if func in RULES else None
         if use is not None and isinstance(output, Tensor) and set(use.names) == touched:
             return self._record(use, output)
-        # Neither its shape or type nor the parameter itself, as `to` may give it back.
+        # Reading the shape or dtype is harmless, and so is `to` where it returns the parameter itself.
         if any(isinstance(leaf, Tensor) and self.name(leaf) is None for leaf in pytree.tree_leaves(output)):
             self.foreign |= self.parameters_behind(touched)
         return output
@@ -150,11 +161,11 @@ class Tape(TorchFunctionMode):
         return output
 
     def name(self, tensor: Any) -> str | None:
-        """Of a watched parameter, or of what is derived from some; None for any other tensor."""
+        """Name of a watched parameter or derived tensor; None for any other tensor."""
         return self.names.get(id(tensor))
 
     def parameters_behind(self, names: Iterable[str]) -> set[str]:
-        """The parameters of these names or behind them."""
+        """The names, with every derived tensor replaced by the parameters it was computed from."""
         return {root for name in names for root in (self.derived[name].parameters if name in self.derived else (name,))}
 
     def _derive(self, output: Tensor, func: Any, leaves: list[Any], rebuild: Callable[[list[Any]], Any]) -> None:
@@ -164,13 +175,13 @@ class Tape(TorchFunctionMode):
         name = f"derived {len(self.derived)}"
         self.derived[name] = Derived(func, leaves, rebuild, behind)
         self.names[id(output)] = name
-        self.alive.append(output)  # lest another tensor gets its id
+        self.alive.append(output)  # keeps its id from being given to another tensor
 
     def _record(self, use: Use, output: Tensor) -> Tensor:
         key: Key = (*use.names, sum(call.use.names == use.names for call in self.calls))
         layout = self.layouts.get(key) or first_guess(output, self.count)
         if layout == "shared":
-            # Each example gets its own copy of what all share, so that each has its own gradient.
+            # The shared output is expanded to one row for each example, so that each has its own gradient.
             output = shared(output, self.count)
             use.share(self.count)
         if not output.requires_grad:
@@ -184,27 +195,27 @@ class Tape(TorchFunctionMode):
 
     @property
     def epsilon(self) -> float:
-        """The coarsest rounding of what its calls gave: under autocast it is not the parameters'."""
+        """Largest machine epsilon of the calls' outputs. Under autocast it is larger than that of the parameters."""
         return max((torch.finfo(call.dtype).eps for call in self.calls if call.dtype.is_floating_point), default=0.0)
 
     def pattern(self) -> tuple[Any, ...]:
-        """The calls of the pass, as far as their being right depends on them."""
+        """The patterns of all calls of the pass, with the batch size: the kind of batch that a check is valid for."""
         return (self.count, *(call.pattern(self.count) for call in self.calls))
 
     def forward(self, call: Callable[[], Any]) -> Any:
-        """What `call` returns, watched."""
+        """Return `call()`, recorded."""
         with self, FastPooling(), torch.enable_grad():
             return call()
 
     def backward(
         self, outputs: Sequence[Tensor], sides: Sequence[Tensor] | None = None, again: bool = False
     ) -> dict[str, list[Factor]]:
-        """Of every covered parameter the factors of the per-example gradients of `outputs`, summed with `sides`.
+        """Back-propagate sum(outputs * sides): parameter with a layer rule -> factors of its per-example gradients.
 
         Args:
             outputs: tensors that `forward` returned.
-            sides: of their shapes; default ones.
-            again: whether more backward passes are to come.
+            sides: weights of the outputs, of the same shapes; default ones.
+            again: keep the graph for more backward passes.
 
         Raises:
             ChangedInPlaceError: the forward pass must be repeated with `careful`.
@@ -237,7 +248,7 @@ _PLAIN = Tensor | int | float | str | None | torch.dtype
 
 
 def tensors_in(args: Any, kwargs: Any) -> list[Tensor]:
-    """The tensors that a call is given, however deep; pytrees, being slow, only where any is."""
+    """The tensors among a call's arguments, nested ones too. Pytrees are slow, so flat arguments skip them."""
     leaves = [*args, *kwargs.values()]
     if not all(isinstance(leaf, _PLAIN) for leaf in leaves):
         leaves = pytree.tree_leaves(leaves)
@@ -265,7 +276,7 @@ _PICKING = {
 
 
 def picks_rows(func: Any, args: Any, count: int) -> bool:
-    """Whether the call moves rows of a batch to places that depend on values."""
+    """Whether the call selects or moves rows of a batch by data-dependent indices."""
     if func not in _PICKING or len(args) < 2:
         return False
     if func not in (Tensor.__getitem__, Tensor.__setitem__):
@@ -287,7 +298,7 @@ def _in_order(index: Any, extent: int) -> bool:
 
 
 def first_guess(output: Tensor, count: int) -> str:
-    """Where a call's output has the examples, by its shape."""
+    """Guess a call's layout (see `LAYOUTS`) from its output's shape."""
     shape = output.shape
     if len(shape) == 0 or shape[0] == count:
         return "first"

@@ -1,4 +1,7 @@
-"""Per-example gradients in factors, batch after batch, watched: what the tape says must be what autograd says."""
+"""Per-example gradients from recorded layer calls, checked against autograd whenever a new call pattern appears.
+
+A parameter whose recorded gradients differ from autograd's is differentiated with `torch.func` from then on.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,26 @@ from influence.study.layout import Layout
 from influence.study.stage import Loss
 
 REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)
-"""What a model raises that cannot take outputs in another shape."""
+"""Exceptions of a model that cannot compute with expanded (or not expanded) shared outputs."""
 
 
 class Watch:
-    """Gets the per-example gradients of some parameters out of batch after batch.
+    """Per-example gradients of the parameters of `layout`, batch after batch.
 
-    What the tape says is compared with plain autograd in the first batch and in every batch whose calls differ from
-    those before; a parameter for which they differ is differentiated by `torch.func` from then on, and noted.
+    The tape's gradients are compared with autograd's in the first batch, and in every batch with a new call pattern.
+    Parameters for which they differ are differentiated by `torch.func` from then on, and listed in
+    `objective.uncovered`.
+
+    Args:
+        objective: the stage's.
+        layout: the parameters.
+        loss: in place of the stage's loss (for the queries' measure).
+
+    Attributes:
+        layouts: call key -> layout of the calls that were checked.
+        careful: whether the model changes layer inputs in place, so that the tape clones them.
+        foreign: parameters that `torch.func` differentiates.
+        checked: patterns of the batches that agreed with autograd.
     """
 
     def __init__(self, objective: Objective, layout: Layout, loss: Loss | None = None):
@@ -45,7 +60,7 @@ class Watch:
         self.batches = 0
 
     def factors(self, batch: Any, count: int) -> Factors:
-        """{parameter: factors of its per-example gradients, to be added}; a parameter may be absent: all are 0."""
+        """Per-example gradients: parameter -> factors. A parameter that is absent has zero gradients."""
         with plain_kernels():
             found, tape = self._taped(batch, count)
             self.batches += 1
@@ -59,7 +74,7 @@ class Watch:
         return found
 
     def recorded(self, batch: Any, count: int) -> tuple[Any, Tape]:
-        """The model's outputs for a batch, and the tape of how it came to them."""
+        """The model's outputs for a batch, and the tape of the forward pass."""
         outputs, tape = self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
         self.batches += 1
         if not self._doubtful(tape):
@@ -68,12 +83,12 @@ class Watch:
         return self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
 
     def _forward(self, watched: dict[str, Tensor], count: int, call: Callable[[], Any]) -> tuple[Any, Tape]:
-        """What `call` returns, and the tape of it."""
+        """`call()` and its tape. If the model fails on expanded outputs, these calls count as the first example's."""
         tape = Tape(watched, count, self.layouts, self.careful, list(self.objective._module.buffers()))
         try:
             return tape.forward(call), tape
         except REFUSALS as error:
-            # What had one row was one example's, not all examples', and the model had no use for more rows.
+            # The output with one row was not shared by all examples: the model cannot use it with more rows.
             guessed = {c.key: "first" for c in tape.calls if c.layout == "shared" and c.key not in self.layouts}
             if ran_out_of_memory(error) or not guessed:
                 raise
@@ -92,14 +107,14 @@ class Watch:
                 raise
             self.careful = True
             return self._taped(batch, count)
-        except CheckpointError:  # what was not kept is computed again where nothing is watched
+        except CheckpointError:  # a checkpoint recomputes its layers outside of the tape
             self._give_up(set(watched))
             return self._taped(batch, count)
         self._give_up(tape.foreign)
         return found, tape
 
     def _doubtful(self, tape: Tape) -> bool:
-        """Whether to check this batch: it is of a new kind, or it is number 1, 8, 64 ... in case kinds do not tell."""
+        """Whether to check this batch: its pattern is new, or it is number 1, 8, 64 ... as a safeguard."""
         power = self.batches & (self.batches - 1) == 0 and self.batches.bit_length() % 3 == 1
         return power or self._is_new(tape)
 
@@ -107,10 +122,18 @@ class Watch:
         return tape.dynamic or bool(tape.unsure) or tape.pattern() not in self.checked
 
     def _checked(self, batch: Any, count: int, found: dict[str, list[Factor]], tape: Tape) -> dict[str, list[Factor]]:
-        """After trying the other places where a call's output may have its examples."""
+        """Factors that agree with autograd on this batch.
+
+        Where the tape's do not, every layout of `LAYOUTS` is tried for the calls in question. Parameters for which none
+        is right are given up to `torch.func`, and the others are checked again.
+        """
         weights = torch.randn(count, generator=torch.Generator().manual_seed(count)).to(self.objective.device)
         expected = self._by_autograd(batch, count, weights)
-        wrong = self._differing(found, expected, weights, tape.epsilon) | tape.unsure
+
+        def differing(found: Factors, tape: Tape) -> set[str]:
+            return self._differing(found, expected, weights, tape.epsilon) | tape.unsure
+
+        wrong = differing(found, tape)
         if wrong and not self._is_new(tape):
             self._note_late()
         for layout in LAYOUTS:
@@ -120,8 +143,8 @@ class Watch:
             self.layouts |= {c.key: layout for c in tape.calls if wrong & tape.parameters_behind(c.use.names)}
             try:
                 found, tape = self._taped(batch, count)
-                wrong = self._differing(found, expected, weights, tape.epsilon) | tape.unsure
-            except REFUSALS as error:  # the model cannot take outputs that are laid out so
+                wrong = differing(found, tape)
+            except REFUSALS as error:  # the model cannot compute with this layout
                 if ran_out_of_memory(error):
                     raise
                 self.layouts = layouts
@@ -133,7 +156,7 @@ class Watch:
         return {n: f for n, f in found.items() if n not in self.foreign}
 
     def _by_autograd(self, batch: Any, count: int, weights: Tensor) -> dict[str, Tensor]:
-        """The gradient of the losses' sum with these weights, which tells every example from every other."""
+        """Autograd's gradient of the weighted sum of the losses. Random weights tell the examples apart."""
         live = {n: p.clone().requires_grad_() for n, p in self.parameters.items() if n not in self.foreign}
         if not live:
             return {}
@@ -149,7 +172,7 @@ class Watch:
         }
 
     def _differing(self, found: Factors, expected: dict[str, Tensor], weights: Tensor, epsilon: float) -> set[str]:
-        """Parameters whose gradients differ from what autograd says, beyond the layers' rounding `epsilon`."""
+        """Names of parameters whose gradients differ from autograd's by more than the layers' rounding `epsilon`."""
         if not expected:
             return set()
         epsilon = max(epsilon, torch.finfo(self.objective.dtype).eps)
@@ -160,7 +183,7 @@ class Watch:
             try:
                 for factor in found.get(name, []):
                     mine = mine + factor.weighted(weights.to(mine))
-            except RuntimeError as error:  # of another type than its layer's inputs, complex or of another precision
+            except RuntimeError as error:  # dtypes of parameter and layer input do not match (complex numbers, say)
                 if ran_out_of_memory(error):
                     raise
                 wrong.add(name)
@@ -172,7 +195,7 @@ class Watch:
         return wrong
 
     def _note_late(self) -> None:
-        """One batch of this kind was right when it was checked, but others may have been handed out since."""
+        """Note that a pattern passed its check, but a later batch of the same pattern did not."""
         self.objective.notes.add(
             f"{self.objective.stage.name}: the model moves examples to other places within a batch in ways that could "
             f"not be seen in its calls; scores of examples in the first {self.batches - 1} batches may be those of "

@@ -1,6 +1,6 @@
-"""Embedding bags in steps that every derivative goes through: look up, weigh, sum.
+"""Embedding bags composed of differentiable steps: look up, weight, sum.
 
-Torch's own has no second derivatives, and its bags by offsets do not keep a row of positions for each example.
+Torch's own kernel has no second derivatives, and its bags by offsets have no dimension of examples.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def embedding_bag(
 
 
 def _positions(starts: Tensor, stops: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Where the members of each bag stand, in rows as long as the longest bag, and which of these are members."""
+    """Positions (bags, longest bag) of each bag's members in the input, and the mask of entries that are members."""
     step = torch.arange(max(1, int((stops - starts).max())), device=starts.device)
     place = starts[:, None] + step
     return place.clamp(max=size - 1), place < stops[:, None]
 
 
 class OpenBags(TorchFunctionMode):
-    """Within it torch's `embedding_bag` is this one."""
+    """Within this mode, torch's `embedding_bag` is replaced by the one above."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         opened = embedding_bag if func is functional.embedding_bag else func

@@ -1,7 +1,7 @@
-"""Max pooling of pictures on a processor, faster.
+"""Faster max pooling of pictures on a CPU.
 
-Torch's kernel is vectorised only where the channels lie last; elsewhere it takes as long as a small network's
-convolutions. The way back is quick as it is.
+Torch's forward kernel is vectorised only for the channels-last memory format; in the usual format it takes as long as
+a small network's convolutions. Its backward kernel is fast in both.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """As `torch.nn.functional.max_pool2d`: pictures (n, C, H, W) on a processor here, all others there."""
+    """As `torch.nn.functional.max_pool2d`, which is called for anything but contiguous (n, C, H, W) on a CPU."""
     if return_indices or input.device.type != "cpu" or input.dim() != 4 or not input.is_contiguous():
         given: Any = (kernel_size, stride, padding, dilation, ceil_mode, return_indices)
         return functional.max_pool2d(input, *given)
@@ -64,7 +64,7 @@ def _pair(value: Any) -> list[int]:
 
 
 class FastPooling(TorchFunctionMode):
-    """Within it torch's `max_pool2d` is this one. Not for `vmap`, nor for second derivatives."""
+    """Within this mode, torch's `max_pool2d` is replaced by the one above. Not for `vmap` or second derivatives."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         fast = max_pool2d if func in (functional.max_pool2d, torch.max_pool2d) else func

@@ -1,4 +1,4 @@
-"""Random gradients whose covariance is the Gauss-Newton matrix: the Fisher's way to look at curvature."""
+"""Sampled gradients whose second moment is the Gauss-Newton matrix (the Fisher matrix of a cross-entropy)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from influence.derivatives.second.outputs import differentiable, random_directio
 
 
 class Fisher:
-    """Draws, for every example, a gradient J's of the outputs along random s with E[s s'] = d2 loss / d outputs2.
+    """For every example, random gradients J's, with E[s s'] = d2 loss / d outputs2 and J the outputs' Jacobian.
+
+    Then E[J's s'J] = J' (d2 loss / d outputs2) J, the example's Gauss-Newton matrix.
 
     Args:
         objective: the stage's.
-        seed: of the draws.
+        seed: of the random s.
     """
 
     def __init__(self, objective: Objective, seed: int = 0):
@@ -30,7 +32,7 @@ class Fisher:
         self.watch = Watch(objective, objective.trained)
 
     def factors(self, data: Any = None) -> Iterator[tuple[int, Factors]]:
-        """(examples, factors of the trained parameters' random gradients) batch by batch."""
+        """(number of examples, factors of the trained parameters' random gradients) batch by batch."""
         for positions, batch in self.objective.batches(self.objective.stage.data if data is None else data):
             count = positions.stop - positions.start
             with plain_kernels():
@@ -43,7 +45,7 @@ class Fisher:
 
     @cached_property
     def _apart(self) -> Watch:
-        """For what the tape cannot tell apart: the sides as a part of the loss."""
+        """For models that the tape does not cover: a `Watch` of the loss outputs . s, with s as a part of the batch."""
         stage = self.objective.stage
         forward = stage.forward
         assert forward is not None

@@ -1,4 +1,7 @@
-"""The generalised Gauss-Newton matrix of a stage's mean loss: as an operator on kept rows, and dense."""
+"""The generalised Gauss-Newton matrix of a stage's mean loss: as an operator over stored rows, and dense.
+
+G = 1/m sum over examples of J' (d2 loss / d outputs2) J, J the Jacobian of the example's outputs.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from influence.derivatives.second.products import basis, ggn_product
 from influence.derivatives.second.rows import MAX_ROW_BYTES, BatchRows, batch_rows, same_layout
 
 MIN_IDLE_SHARE = 0.1
-"""Share of the parameters from which on it pays to leave out those that no row has anything in."""
+"""Share of the parameters that must be zero in all rows for dropping their columns to pay."""
 
 
 class GaussNewton:
@@ -19,11 +22,11 @@ class GaussNewton:
 
     Args:
         objective: the stage's.
-        memory: bytes that its rows may take; where they do not fit, or do not exist, each product goes over the data.
+        memory: bytes for its rows. Where they do not fit or do not exist, each product is a pass over the data.
 
     Attributes:
-        kept: the rows, batch by batch; None where products are differentiated each time.
-        places: of the parameters that the kept rows are over, in their order, (S,); None where these are all.
+        kept: the stored rows, batch by batch; None where each product is a pass over the data.
+        places: (S,), positions in the whole vector of the columns that the rows have; None if they have all.
     """
 
     def __init__(self, objective: Objective, memory: int = MAX_ROW_BYTES):
@@ -40,7 +43,7 @@ class GaussNewton:
         self._leave_out_idle(self.kept)
 
     def product(self, vectors: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """(Q, T) -> (Q, T), without ridge and damping; kept rows are multiplied in `dtype`, default their own."""
+        """Products G v, (Q, T) -> (Q, T), without ridge and damping. Stored rows are multiplied in `dtype`."""
         if self.kept is None:
             return ggn_product(self.objective, vectors)
         rows = (vectors if self.places is None else vectors[:, self.places]).to(dtype or self.objective.sum_dtype)
@@ -54,18 +57,17 @@ class GaussNewton:
         used = Used(kept) if same_layout(kept) else None
         if used and len(used.places) < (1 - MIN_IDLE_SHARE) * self.objective.trained.size:
             self.places = used.places
-            for number, block in enumerate(kept):  # one after the other: all twice may not fit
+            for number, block in enumerate(kept):  # one batch at a time: two copies of all rows may not fit
                 kept[number] = used.of(block)
 
 
 class Used:
-    """The parameters in which any row of some blocks has anything.
+    """The columns (parameters) that are non-zero in at least one row.
 
-    Not those of inputs that are never set, nor of units that a ReLU cuts off in all examples: in trained networks often
-    more than half.
+    The others belong to unused inputs or to dead ReLUs: in trained networks often more than half.
 
     Attributes:
-        places: in the whole vector, (S,), in the order of the blocks that `of` makes.
+        places: (S,), positions of the columns in the whole vector, in the order that `of` puts them in.
     """
 
     def __init__(self, batches: list[BatchRows]):
@@ -83,7 +85,7 @@ class Used:
         self.places = torch.cat(found)
 
     def of(self, block: BatchRows) -> BatchRows:
-        """The block's rows over these parameters."""
+        """The batch's rows, with these columns only."""
         place = len(self._columns)
         slices, pairs = [slice(0, place)] if place else [], {}
         for key, (inputs, outputs) in self._sides.items():
@@ -95,7 +97,7 @@ class Used:
 
 
 def _anywhere(sides: list[Tensor]) -> Tensor:
-    """Which places of the last dimension have anything in any of them."""
+    """Indices of the last dimension with a non-zero entry in at least one of the tensors."""
     return torch.stack([nonzero_columns(side) for side in sides]).any(0).nonzero().flatten()
 
 

@@ -1,4 +1,7 @@
-"""The curvature of a loss in the model's outputs: where the Gauss-Newton matrix gets its rows from."""
+"""The Hessian of a loss with respect to the model's outputs, d2 loss / d outputs2: its square root, and samples of it.
+
+The rows of the Gauss-Newton matrix are this square root times the Jacobian of the outputs.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ from influence.derivatives.objective import Objective
 from influence.errors import LossError
 
 MAX_OUTPUTS = 128
-"""Output numbers of an example up to which their curvature is decomposed."""
+"""Outputs of an example (classes, say) up to which their Hessian is decomposed."""
 
 
 def differentiable(objective: Objective, outputs: Any) -> tuple[list[Tensor], Callable[[Any], Any]]:
-    """The floating-point tensors among `outputs`, and the way back from such tensors to what `loss` expects.
+    """The floating-point tensors among `outputs`, and a function that puts such tensors back in their places.
 
     Raises:
-        LossError: there are none.
+        LossError: `outputs` holds no floating-point tensor.
     """
-    # Dataclasses that torch does not know are taken by their fields.
+    # Dataclasses that are no pytree nodes are split into their fields.
     apart = dataclasses.is_dataclass(outputs) and pytree.tree_is_leaf(outputs)
     fields = {f.name: getattr(outputs, f.name) for f in dataclasses.fields(outputs)} if apart else outputs
     values, spec = pytree.tree_flatten(fields)
@@ -46,10 +49,10 @@ def differentiable(objective: Objective, outputs: Any) -> tuple[list[Tensor], Ca
 
 
 def hessian_roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterator[list[Tensor]] | None:
-    """Vectors r_k of the outputs' shapes with sum_k r_k r_k' = d2 loss / d outputs2 in every example, largest first.
+    """Square root of d2 loss / d outputs2: vectors r_k, of the outputs' shapes, with sum_k r_k r_k' equal to it.
 
-    None where there is no such decomposition: outputs that are not (B, ...), too many of them, or a loss that is not
-    convex in them.
+    They are the eigenvectors of every example's Hessian times the roots of the eigenvalues, the largest first. None if
+    there is no such root: outputs that are not (B, ...), more than `MAX_OUTPUTS`, or a loss that is not convex in them.
     """
     leaves, rebuild = differentiable(objective, outputs)
     points = [leaf.detach().requires_grad_() for leaf in leaves]
@@ -83,7 +86,10 @@ def hessian_roots(objective: Objective, outputs: Any, batch: Any, count: int) ->
 
 
 def _examples_first(losses: Tensor, points: list[Tensor], slopes: tuple[Tensor | None, ...]) -> bool:
-    """Whether each example's loss looks at its own rows of the outputs only, not at those of a sequence as long."""
+    """Whether each example's loss depends on its own row of the outputs only.
+
+    It does not if the first dimension of the outputs is a sequence that happens to be as long as the batch.
+    """
     weights = torch.arange(1, len(losses) + 1, device=losses.device).to(losses) / len(losses)
     weighted = torch.autograd.grad(losses, points, weights, retain_graph=True, allow_unused=True)
     for slope, found in zip(slopes, weighted, strict=True):
@@ -103,7 +109,7 @@ def _note_linear(objective: Objective) -> None:
 
 
 def _curvature(slope: Tensor, points: list[Tensor]) -> Tensor:
-    """(n, K, K), in double precision: one backward pass of the loss alone for each column."""
+    """Hessian (n, K, K) of every example, in float64: one backward pass of the loss alone for each column."""
     columns = []
     for k in range(slope.shape[1]):
         column = torch.autograd.grad(slope[:, k].sum(), points, retain_graph=True, allow_unused=True)
@@ -114,7 +120,7 @@ def _curvature(slope: Tensor, points: list[Tensor]) -> Tensor:
 
 
 def _like(row: Tensor, points: list[Tensor], used: list[int]) -> list[Tensor]:
-    """(n, K) as tensors of the outputs' shapes, zero where the loss does not look."""
+    """(n, K) split into tensors of the outputs' shapes, with zeros for outputs that the loss does not use."""
     parts = iter(row.split([points[i].numel() // len(points[i]) for i in used], dim=1))
     return [next(parts).to(p).view_as(p) if i in used else torch.zeros_like(p) for i, p in enumerate(points)]
 
@@ -122,11 +128,14 @@ def _like(row: Tensor, points: list[Tensor], used: list[int]) -> list[Tensor]:
 def random_directions(
     objective: Objective, outputs: Any, batch: Any, count: int, generator: torch.Generator
 ) -> list[Tensor]:
-    """Random s of the outputs' shapes with E[s s'] = d2 loss / d outputs2 in every example.
+    """Draw random vectors s at the outputs whose covariance is the loss's Hessian, E[s s'] = d2 loss / d outputs2.
 
-    Random signs of the curvature's roots where there are few outputs; labels drawn from the model where the loss is
-    a cross-entropy over many (Martens & Grosse 2015); where it is neither, the loss's own gradient (the empirical
-    Fisher), which is noted.
+    Back-propagated, they estimate the Gauss-Newton matrix. With few outputs, s is a sum of the Hessian's roots with
+    random signs. With a cross-entropy over many outputs, it is the gradient for a label that is sampled from the model
+    (Martens & Grosse 2015). For any other loss it is the loss's own gradient (empirical Fisher), which is noted.
+
+    Returns:
+        One tensor for each floating-point output, of its shape.
     """
     directions = hessian_roots(objective, outputs, batch, count)
     leaves, rebuild = differentiable(objective, outputs)
@@ -137,9 +146,9 @@ def random_directions(
             for whole, part in zip(total, direction, strict=True):
                 whole += part * signs.to(part).view(-1, *[1] * (part.dim() - 1))
         return total
-    drawn = _sampled_label_directions(objective, leaves, rebuild, batch, generator)
-    if drawn is not None:
-        return drawn
+    sampled = _sampled_label_directions(objective, leaves, rebuild, batch, generator)
+    if sampled is not None:
+        return sampled
     objective.notes.add(
         f"{objective.stage.name}: the curvature in the outputs is taken from the loss's own gradients (empirical "
         "Fisher), since there are many outputs and the loss is no cross-entropy of them"
@@ -153,9 +162,10 @@ def random_directions(
 def _sampled_label_directions(
     objective: Objective, leaves: list[Tensor], rebuild: Callable[[Any], Any], batch: Any, generator: torch.Generator
 ) -> list[Tensor] | None:
-    """sqrt(w) (p - label drawn from p) at every position, w the position's weight in the loss; None if it is another.
+    """sqrt(w) (p - y) at every position: p the softmax, y a one-hot label drawn from p, w the position's loss weight.
 
-    That it is a cross-entropy is read off its curvature along a random direction u, w (p u - p p'u).
+    None if the loss is no weighted cross-entropy of the outputs. A cross-entropy is recognised by its Hessian: along a
+    random direction u its product must be w (p * u - p p'u), which also gives w.
     """
     with torch.enable_grad():
         points = [leaf.detach().requires_grad_() for leaf in leaves]
@@ -168,17 +178,17 @@ def _sampled_label_directions(
             return None
         logits, slope = points[used[0]], slopes[used[0]]
         probe = torch.rand(logits.shape, generator=generator).to(logits)
-        (bend,) = torch.autograd.grad(slope, logits, probe)
+        (product,) = torch.autograd.grad(slope, logits, probe)
     p = logits.detach().softmax(-1)
     expected = p * (probe - (p * probe).sum(-1, keepdim=True))
-    weight = (bend * expected).sum(-1) / expected.square().sum(-1).clamp(min=torch.finfo(p.dtype).tiny)
-    error = (bend - weight[..., None] * expected).norm()
-    if not error <= 1e-2 * bend.norm() or (weight < -1e-3 * weight.abs().max()).any():
+    weight = (product * expected).sum(-1) / expected.square().sum(-1).clamp(min=torch.finfo(p.dtype).tiny)
+    error = (product - weight[..., None] * expected).norm()
+    if not error <= 1e-2 * product.norm() or (weight < -1e-3 * weight.abs().max()).any():
         return None
-    # Where a uniform number falls among the summed probabilities: several times faster than torch.multinomial.
+    # Inverse transform sampling: several times faster than torch.multinomial.
     chance = torch.rand(p.shape[:-1], generator=generator, dtype=p.dtype).to(p.device)[..., None]
     labels = torch.searchsorted(p.cumsum(-1), chance)[..., 0].clamp(max=p.shape[-1] - 1)
-    drawn = p.scatter_add(-1, labels[..., None], -torch.ones_like(p[..., :1]))
-    found = [torch.zeros_like(point) for point in points]
-    found[used[0]] = weight.clamp(min=0).sqrt()[..., None] * drawn
-    return found
+    gradients = p.scatter_add(-1, labels[..., None], -torch.ones_like(p[..., :1]))
+    directions = [torch.zeros_like(point) for point in points]
+    directions[used[0]] = weight.clamp(min=0).sqrt()[..., None] * gradients
+    return directions

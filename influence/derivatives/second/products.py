@@ -1,7 +1,7 @@
 """Second derivatives of a stage's mean loss, by reverse mode only: products with vectors, and the dense Hessian.
 
-By autograd as it stands, not by `torch.func`: only the ways back are vectorised, so that a model need not be.
-The terms that are not data, l2 and proximity, are the objective's `ridge`, for the solver to add.
+They use `torch.autograd`, not `torch.func`: `vmap` is applied to backward passes only, so the model's forward pass need
+not support it. The l2 and proximity terms are not part of these matrices: solvers add the objective's `ridge`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from influence.derivatives.second.outputs import differentiable
 from influence.study.layout import Layout
 
 Product = Callable[[Tensor], Tensor]
-"""Of a batch: one vector (T,), or several at once (n, T), to as many over the rows."""
+"""The product of a batch: (T,) or several vectors (n, T) -> as many products."""
 
 
 def hessian_product(objective: Objective, vectors: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def mixed_product(objective: Objective, vectors: Tensor) -> Tensor:
 
 
 def _second(objective: Objective, vectors: Tensor, rows: Layout) -> Tensor:
-    """(d/d rows) (d/d trained . v) of the mean loss, for every row v of `vectors`."""
+    """(d / d rows) (d / d trained . v) of the mean loss, for every v of `vectors`: (Q, T) -> (Q, rows.size)."""
     if len(vectors) > objective.trained.size:
         # More vectors than dimensions: apply the map to the basis once, then multiply.
         return vectors @ _second(objective, basis(objective), rows).to(vectors)
@@ -65,7 +65,7 @@ def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
         points = [output.detach().requires_grad_() for output in outputs]
         slopes = _back([objective.stage.loss(rebuild(points), batch).sum()], points, create_graph=True)
         refuse_once_differentiable(objective.stage.name, slopes)
-        # The way back is linear in where it begins, so that its own way back is J v: forward mode without its rules.
+        # J'u is linear in u, so its derivative along v is J v: forward mode without forward-mode rules.
         starts = [torch.zeros_like(output).requires_grad_() for output in points]
         pulled = _back(outputs, parameters, starts, create_graph=True)
 
@@ -90,10 +90,10 @@ def _back(
     sides: Sequence[Tensor | None] | None = None,
     create_graph: bool = False,
 ) -> list[Tensor | None]:
-    """Derivatives of the outputs in each of the inputs, summed with `sides` (by default ones); None where all are 0.
+    """Gradients of sum(outputs * sides) in each of the inputs; None where an input has no influence.
 
-    Outputs and sides may be None, which counts as 0. Several sides at once have a first dimension more than the
-    outputs, and so has the result.
+    `sides` are ones by default. An output or side that is None counts as 0. With an extra first dimension, `sides` are
+    several weightings at once, and the gradients have this dimension too.
     """
     pairs = [(o, None if sides is None else sides[i]) for i, o in enumerate(outputs) if o is not None]
     pairs = [(o, s) for o, s in pairs if o.requires_grad and (sides is None or s is not None)]
@@ -108,14 +108,14 @@ def _back(
 
 
 def _joined(layout: Layout, found: Sequence[Tensor | None], like: Tensor) -> Tensor:
-    """Derivatives in the parameters of `layout`, in its order, as vectors with the leading dimensions of `like`."""
+    """Gradients by parameter, in the order of `layout`, as one vector; leading dimensions and dtype as `like`."""
     lead = like.shape[:-1]
     parts = zip(layout.shapes.items(), found, strict=True)
     return layout.flatten({n: like.new_zeros(*lead, *s) if f is None else f.detach() for (n, s), f in parts})
 
 
 def _summed(objective: Objective, product: Callable[[Any, int], Product], vectors: Tensor, rows: Layout) -> Tensor:
-    """Sum over batches of a linear map to vectors over `rows`, applied to some vectors at a time to bound memory."""
+    """Sum of the batches' products, (Q, T) -> (Q, rows.size), a few vectors at a time to bound memory."""
     given = vectors.to(objective.dtype)
     total = torch.zeros(len(given), rows.size, dtype=objective.sum_dtype, device=objective.device)
     step = _vectors_at_once(objective, {**objective.trained.shapes, **rows.shapes})
@@ -129,7 +129,7 @@ def _summed(objective: Objective, product: Callable[[Any, int], Product], vector
 
 
 def _vectors_at_once(objective: Objective, names: Mapping[str, Any]) -> int:
-    """How many products of a batch fit the budget, by what autograd keeps of one forward pass at the parameters."""
+    """Number of vectors whose products fit `BUDGET`, estimated from the bytes autograd saves in a forward pass."""
     kept = 1
 
     def count(tensor: Tensor) -> Tensor:
@@ -144,6 +144,7 @@ def _vectors_at_once(objective: Objective, names: Mapping[str, Any]) -> int:
 
 
 def _over_vectors(objective: Objective, along: Product, vectors: Tensor) -> Tensor:
+    """The product with all vectors at once; one at a time, with a note, where `vmap` does not support the model."""
     try:
         return along(vectors)
     except RuntimeError as error:

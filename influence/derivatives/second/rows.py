@@ -1,8 +1,8 @@
 """The Gauss-Newton matrix in factored form: B'B / m, with a row of B for every example and direction of its outputs.
 
-A row of a linear layer stays a pair, what went in and what came back, so that a product with many vectors costs two
-matrix products whatever the number of rows is; rows of small layers are formed. Kept in memory once made, they give
-a product at a small part of the price of forward- and reverse-mode differentiation.
+The row of direction k is r_k' J, with r_k a root of the loss's Hessian at the outputs (`outputs.hessian_roots`). For
+a linear layer, a row is stored as the pair of layer input and output gradient; for small layers it is multiplied out.
+Stored once, the rows give products at a fraction of the cost of differentiating again.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from influence.derivatives.objective import Objective, plain_kernels
 from influence.derivatives.second.outputs import differentiable, hessian_roots
 
 MAX_ROW_BYTES = 2**32
-"""Bytes that kept rows may take."""
+"""Bytes that stored rows may take."""
 
 
 @dataclass
 class BatchRows:
-    """The rows of a batch of n examples with K rows each.
+    """The rows of B of a batch of n examples, K rows for each.
 
     Attributes:
-        formed: (n K, S), over the parameters of small layers, in the order of `slices`.
-        slices: places of these parameters in the whole vector.
-        pairs: place in the whole vector -> (a (n, R), d (n, K, L)): rows d (outer) a of a linear layer.
+        count: n.
+        formed: (n K, S), multiplied out, over the parameters of small layers, in the order of `slices`.
+        slices: positions of these parameters in the whole vector.
+        pairs: (start, stop) in the whole vector -> (a (n, R), d (n, K, L)): a linear layer's rows, d (outer) a.
     """
 
     count: int
@@ -43,7 +44,7 @@ class BatchRows:
         return self.formed.nbytes + sum(a.nbytes + d.nbytes for a, d in self.pairs.values())
 
     def to(self, dtype: torch.dtype) -> BatchRows:
-        """In another precision."""
+        """The same rows in another precision."""
         pairs = {place: (a.to(dtype), d.to(dtype)) for place, (a, d) in self.pairs.items()}
         return BatchRows(self.count, self.formed.to(dtype), self.slices, pairs)
 
@@ -85,7 +86,7 @@ class BatchRows:
             total[:, s] += found
 
     def _add_product_of_formed(self, total: Tensor, vectors: Tensor, along: Tensor) -> None:
-        """Some rows at a time, there and back while they are at hand, for they are most of what is read."""
+        """Add the product of the `formed` columns, a chunk of rows at a time: both products use it while cached."""
         if not self.slices:
             return
         small = self._small(vectors)
@@ -108,7 +109,7 @@ class BatchRows:
 
 
 def batch_rows(objective: Objective, room: int = MAX_ROW_BYTES) -> Iterator[BatchRows | None]:
-    """The rows batch by batch; None, and no more, where a batch's take more than `room` or cannot be had."""
+    """The rows batch by batch. Yields None and stops where a batch has none (see `rows_of_batch`)."""
     watch = Watch(objective, objective.trained)
     for positions, batch in objective.batches(objective.stage.data):
         block = rows_of_batch(watch, batch, positions.stop - positions.start, room)
@@ -123,7 +124,7 @@ def same_layout(batches: Sequence[BatchRows]) -> bool:
 
 
 def rows_of_batch(watch: Watch, batch: object, count: int, room: int) -> BatchRows | None:
-    """The rows of one batch; None if they take more than `room` bytes or cannot be had example by example."""
+    """The rows of one batch. None if they need more than `room` bytes, or if the tape or the loss gives none."""
     objective, layout = watch.objective, watch.objective.trained
     with plain_kernels():
         outputs, tape = watch.recorded(batch, count)
@@ -143,7 +144,7 @@ def rows_of_batch(watch: Watch, batch: object, count: int, room: int) -> BatchRo
 
 
 def _compact(factors: Factors) -> dict[str, list[Factor]]:
-    """Formed where several factors or positions are to be summed; a linear layer's pair otherwise."""
+    """A linear layer's factor as it is; others (several factors or positions) summed and multiplied out."""
     found: dict[str, list[Factor]] = {}
     for name, several in factors.items():
         if _is_pair(several):
@@ -158,7 +159,7 @@ def _is_pair(several: list[Factor]) -> bool:
 
 
 def _bytes(several: list[Factor], itemsize: int) -> int:
-    """What `_compact` will keep of these, before it makes it."""
+    """Bytes of what `_compact` would keep of these factors."""
     one = several[0]
     if _is_pair(several):
         return one.left.nbytes  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Multi-head attention: its projections as linear layers of their own."""
+"""Multi-head attention, rewritten so that its projections are calls of `linear`, for which there is a layer rule."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ _SIGNATURE = inspect.signature(multi_head_attention_forward)
 
 
 def bound_arguments(named: Callable[[Any], str | None], args: Any, kwargs: Any) -> dict[str, Any] | None:
-    """The arguments by name; None where `attention` would not see parameters that are `named`."""
+    """The call's arguments by name. None if a watched parameter is one that `attention` does not pass through `linear`.
+
+    `named` gives a watched tensor's name, and None for others.
+    """
     given = _SIGNATURE.bind(*args, **kwargs).arguments
     hidden = ["bias_k", "bias_v"] + ["in_proj_bias"] * bool(given.get("use_separate_proj_weight"))
     return given if all(named(given[part]) is None for part in hidden) else None
 
 
 def attention(given: dict[str, Any]) -> Any:
-    """`multi_head_attention_forward` of these arguments, with its projections as calls of `linear` of their own.
+    """`multi_head_attention_forward` with these arguments, its input and output projections as calls of `linear`.
 
-    What is left, between identity matrices in place of the projections, is attention without parameters.
+    Torch's own function is called in between, with identity matrices as projections: attention without parameters.
     """
     inputs, bias = [given["query"], given["key"], given["value"]], given["in_proj_bias"]
     if given.get("use_separate_proj_weight"):

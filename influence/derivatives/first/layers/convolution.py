@@ -15,7 +15,7 @@ Size = int | Sequence[int]
 
 
 class Convolution(Use):
-    """A kernel that meets every place of its `input`; `transposed`: of its output."""
+    """A convolution: its kernel slides over the input or, where it is `transposed`, over the output."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Convolution(Use):
         return several.permute(0, 2, 1, 4, 3).flatten(2, 3)
 
     def _right(self, pictures: Tensor, places: Sequence[int]) -> Tensor:
-        """What lies under the kernel at each of the places: (n, k, C, ...) -> (n, g, positions, C k)."""
+        """Patches under the kernel at every position (im2col): (n, k, C, ...) -> (n, g, positions, C * kernel size)."""
         margins = [n for pair in reversed(self.padding) for n in pair]
         padded = pictures.flatten(0, 1)
         padded = functional.pad(padded, margins) if any(margins) else padded.contiguous()
@@ -86,7 +86,7 @@ def _convolution(dimensions: int):  # type: ignore[no-untyped-def]
         if input.dim() != dimensions + 2:
             return None
         kernel, dilations = weight.shape[2:], _several(dilation, dimensions)
-        if padding == "same":  # torch puts the odd one at the end
+        if padding == "same":  # torch puts the odd pixel at the end
             reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
             pads = [(r // 2, r - r // 2) for r in reach]
         else:

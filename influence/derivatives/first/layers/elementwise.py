@@ -1,7 +1,8 @@
-"""Parameters that scale or shift what goes by: norms, biases and position embeddings of their own, LayerScale."""
+"""Parameters that scale or shift activations elementwise: norms, separate biases, position embeddings, LayerScale."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,9 @@ from influence.derivatives.first.layers.use import Arrange, Name, Use
 
 
 class Scale(Use):
-    """output = input * weight + bias, the parameters of `shape` broadcast with the output's last dimensions.
+    """output = input * weight + bias, with parameters of `shape` broadcast against the output's last dimensions.
 
-    `channels`: they lie along the second dimension instead, as those of batch and group norms do.
+    With `channels` the parameters lie along the second dimension instead, as in batch and group norms.
     """
 
     def __init__(
@@ -29,32 +30,31 @@ class Scale(Use):
         found: list[tuple[str, Factor]] = []
         if self.weight is not None:
             assert self.input is not None
-            found.append((self.weight, Dense(self._summed(gradient * self.input, arrange, count))))
+            found.append((self.weight, Dense(self._sum_to_parameter(gradient * self.input, arrange, count))))
         if self.bias is not None:
-            found.append((self.bias, Dense(self._summed(gradient, arrange, count))))
+            found.append((self.bias, Dense(self._sum_to_parameter(gradient, arrange, count))))
         return found
 
-    def _summed(self, product: Tensor, arrange: Arrange, count: int) -> Tensor:
-        """Over all dimensions of an example that the parameter was broadcast along: (n, size)."""
+    def _sum_to_parameter(self, product: Tensor, arrange: Arrange, count: int) -> Tensor:
+        """Sum over every dimension along which the parameter was broadcast within an example: (n, size).
+
+        Args:
+            product: elementwise gradient, of the output's shape.
+            arrange: moves the dimension of the examples to the front.
+            count: n.
+        """
         if self.channels:
             product = product.flatten(2).sum(2) if product.dim() > 2 else product
             return product.reshape(count, -1, product.shape[1]).sum(1)
-        rows = arrange(product)
-        shape: tuple[int, ...] = (1,) * (rows.dim() - len(self.shape)) + self.shape
-        shape = tuple(arrange(torch.empty(shape, device="meta")).shape)
-        lead = next((i for i, size in enumerate(shape) if size != 1), len(shape))
-        if lead == 0:  # the parameter has a row for every example of the batch
-            shape, rows = (1, *shape), rows[:, None]
-        along = [i for i in range(1, rows.dim()) if shape[i] == 1 and rows.shape[i] != 1]
-        rows = rows.sum(along, keepdim=True) if along else rows
-        return rows.reshape(count, -1, max(1, _size(self.shape))).sum(1)
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size
+        gradients = arrange(product)
+        # The parameter's shape, with leading ones and its dimensions arranged as those of `gradients`.
+        padded: tuple[int, ...] = (1,) * (gradients.dim() - len(self.shape)) + self.shape
+        shape = tuple(arrange(torch.empty(padded, device="meta")).shape)
+        if shape and shape[0] != 1:  # the parameter has an entry for every example of the batch
+            shape, gradients = (1, *shape), gradients[:, None]
+        broadcast = [i for i in range(1, gradients.dim()) if shape[i] == 1 and gradients.shape[i] != 1]
+        gradients = gradients.sum(broadcast, keepdim=True) if broadcast else gradients
+        return gradients.reshape(count, -1, max(1, math.prod(self.shape))).sum(1)
 
 
 def _times(name: Name, input: Any, other: Any, *, out: Any = None) -> Use | None:

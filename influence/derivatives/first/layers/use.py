@@ -1,4 +1,4 @@
-"""What a rule keeps of one call."""
+"""`Use`: what a layer rule records of one call, and how it makes per-example gradients of it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from influence.derivatives.first.factors import Factor
 
 Name = Callable[[Any], str | None]
 Arrange = Callable[[Tensor], Tensor]
-"""Brings the dimension of the examples to the front of a tensor that has the call's leading dimensions."""
+"""Moves the dimension of the examples to the front of a tensor with the call's leading dimensions."""
 
 
 def shared(tensor: Tensor, count: int) -> Tensor:
-    """A view with a first dimension of `count`, in place of one of length 1 or before all others."""
+    """A view with a first dimension of length `count`: a first dimension of length 1 is expanded, else one is added."""
     return tensor.expand(count, *tensor.shape[tensor.dim() > 0 and tensor.shape[0] == 1 :])
 
 
 class Use:
-    """A call's parameters and kept inputs.
+    """One call: the names of its parameters, and the input that the weight's gradient needs.
 
     Args:
         weight, bias: names of watched parameters, or None.
-        input: what the gradient of the weight needs.
+        input: the tensor that the gradient of the weight is a product with, or None.
     """
 
     def __init__(self, weight: str | None, bias: str | None, input: Tensor | None):
@@ -40,17 +40,17 @@ class Use:
         return [] if self.input is None or self.weight is None else [self.input]
 
     def share(self, count: int) -> None:
-        """Give each of `count` examples what was put in for all of them."""
+        """Expand an input that all examples share to one row for each of `count` examples."""
         if self.input is not None:
             self.input = shared(self.input, count)
 
     def keep_copies(self) -> None:
-        """Keep what was put in, whatever becomes of it later."""
+        """Clone the input, which the model may overwrite later in the forward pass."""
         if self.input is not None:
             self.input = self.input.clone()
 
     def widen(self, gradient: Tensor) -> Tensor:
-        """Gradient and input in at least float32: they are summed over, for which half precision has too few digits."""
+        """Gradient and input in at least float32: sums over positions need more digits than half precision has."""
         if self.input is not None and self.input.is_floating_point():
             self.input = self.input.to(torch.promote_types(self.input.dtype, torch.float32))
         return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
