@@ -1,9 +1,9 @@
-"""The exact derivative of a query's loss through the trainings of all stages as they really happened.
+"""The exact derivative of a query's loss through all steps of the recorded trainings of all stages.
 
-The query's gradient at the end of the last stage is taken backwards through every step of its training (`reverse.py`).
-Where the stage begins, the adjoints of what it inherited (frozen values, starting point, the place where proximity
-holds it) are the query's gradient at the end of the stage before, and the pass goes on there: no stage needs to stand
-at a minimum. After MAGIC (Ilyas & Engstrom 2025, arXiv 2504.16430), which knows one stage.
+The query's gradient at the end of the last stage is back-propagated through every step of its training (`reverse.py`).
+The adjoints of the inherited values (frozen values, start, centre of the proximity term) are then the query's gradient
+at the end of the stage before, where the pass continues. So no stage needs to stand at a minimum. After MAGIC (Ilyas &
+Engstrom 2025, arXiv 2504.16430), which has one stage.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from influence.training.reverse import Reverse
 
 @dataclasses.dataclass
 class Replayed:
-    """What a replay found.
+    """The result of a replay.
 
     Attributes:
         scores: by stage, first replayed to last: (Q, m), in nats: the predicted change of the query's loss if the
             weight of the example went from 1 to 0. Positive = leaving it out hurts = helpful.
-        stages: a report a stage: steps, recipe, largest norm of a query's gradient where the stage ends, seconds.
-        notes: what could not be vectorised.
+        stages: a report a stage: steps, recipe, largest norm of a query's gradient at the end of the stage, seconds.
+        notes: sentences about what could not be vectorised.
     """
 
     scores: dict[str, Tensor]
@@ -62,16 +62,17 @@ def replay(
         study: its models hold the parameters that the recordings ended with (`Recording.apply`).
         recordings: one of every stage from `stage` to the last, each recorded from the one before it.
         stage: where to stop, by name; default the first (pretraining).
-        queries: which, by position. A list of positions in place of one is a group: the sum of their losses, for the
-            cost of a single query. Default: every query alone.
-        device: where to compute: that of the recordings, since other devices round differently.
-        batch_size: queries at a time whose gradients are taken.
+        queries: positions of the queries, default all. A list of positions is a group: the sum of their losses, for the
+            cost of a single query.
+        device: where to compute. It must be the device of the recordings, since others round differently.
+        batch_size: queries whose gradients are computed at a time.
         progress: show bars with time left.
 
     Raises:
         MethodError: a recording is missing, or is not that of the study's model; a query does not exist.
         TrainingError: a training does not repeat itself (but for rounding), or its derivative is not finite.
-        StudyError, LossError: there is no such stage, or a loss is not as it should be.
+        StudyError: there is no such stage.
+        LossError: a loss fails its checks (`losses.py`).
     """
     first = study.position(stage)
     objectives = objectives_of(study, device=device, batch_size=batch_size)
@@ -94,7 +95,11 @@ def replay(
 
 
 def _recording_of(study: Study, position: int, recordings: Sequence[Recording]) -> Recording:
-    """The recording of a stage, if it is that of the stage's model and of the one before it."""
+    """The recording of a stage.
+
+    Raises:
+        MethodError: it is missing, or does not match the stage's model or the one of the stage before.
+    """
     stage, found = study.stages[position], None
     for each in recordings:
         if not isinstance(each, Recording):
@@ -130,7 +135,7 @@ def _require_equal(study: Study, position: int, expected: dict[str, Tensor], wha
 
 
 def _query_gradients(study: Study, last: Objective, queries: Sequence[int | Sequence[int]] | None) -> Tensor:
-    """Gradients of the measure over all parameters of the last stage, (Q, P): of single queries and sums of groups."""
+    """Gradients (Q, P) of the measure over all parameters of the last stage; those of a group are summed."""
     checked_losses(last, study.queries, study.measure)
     count = len(study.queries)
     rows = range(count) if queries is None else queries
@@ -144,7 +149,7 @@ def _query_gradients(study: Study, last: Objective, queries: Sequence[int | Sequ
     needed = members.any(0).nonzero().flatten()
     members, total = members[:, needed].to(last.device), torch.zeros(0)
     data = torch.utils.data.Subset(study.queries, needed.tolist())
-    # A group may have many queries, so their gradients are never held together.
+    # A group may have many queries: their gradients are summed batch by batch.
     for positions, gradients in example_gradients(last, data, last.all, study.measure):
         part = members[:, positions].to(gradients) @ gradients
         total = total + part if positions.start else part
@@ -153,7 +158,7 @@ def _query_gradients(study: Study, last: Objective, queries: Sequence[int | Sequ
 
 
 def _passed_on(here: Objective, before: Objective, reverse: Reverse) -> Tensor:
-    """The adjoints of what a stage inherited, over all parameters of the stage before: (Q, P before)."""
+    """The adjoints of the inherited values as gradients over all parameters of the stage before: (Q, P before)."""
     pulled = reverse.start.new_zeros(len(reverse.start), before.all.size)
     for name, origin in here.groups.inherited.items():
         held = name in here.trained.slices

@@ -1,4 +1,4 @@
-"""What a report says of a computation: damping, residuals, what was not covered, memory."""
+"""The report of a computation: damping, residuals, parameters that are not covered, memory, warnings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from influence.derivatives import Objective
 
 
 def report_of(chain: Chain, method: str) -> dict[str, Any]:
-    """What was solved at each stage, what was not covered, and what a careful reader should know."""
+    """The report of `attribute` without its seconds: what each stage's solver reports, notes and warnings."""
     warnings = []
     for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
         stage, groups = objective.stage, objective.groups
@@ -49,7 +49,7 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
 
 
 def moved(here: Objective, before: Objective) -> list[str]:
-    """A warning if frozen parameters do not have the values they were inherited with."""
+    """A warning if frozen parameters differ from the inherited values."""
     gaps = {}
     for name in here.groups.frozen:
         inherited = before.parameters[here.groups.inherited[name]]
@@ -70,6 +70,6 @@ def peak_memory() -> int:
     info = psutil.Process().memory_info()
     if hasattr(info, "peak_wset"):
         return int(info.peak_wset)
-    import resource  # absent on Windows, where psutil knows the peak itself
+    import resource  # absent on Windows, where psutil gives the peak
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""`attribute`: a study in, scores out."""
+"""`attribute`: the scores of all training examples of a stage for all queries of a study."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from influence.training.recording import Recording
 
 
 class Scores:
-    """What `attribute` found.
+    """The result of `attribute`.
 
     Attributes:
         values: float32 (n_queries, n_examples), in nats: the predicted change of the query's loss if the example had
             been left out of its stage. Positive = leaving it out hurts = helpful; negative = harmful.
         stage: whose training examples were scored.
-        report: what was solved: method, curvature; per stage damping, residuals, iterations, eigenvalues and the norm
-            of the objective's gradient (the theory asks for a minimum, where it is 0); parameters that nothing flows
-            through; parameters whose layers have no rule and were differentiated the slow way; seconds, peak memory in
-            bytes; notes and warnings.
+        report: `method`; `stages`, for each damping, residuals, iterations, eigenvalues and the norm of the objective's
+            gradient (0 at a minimum, which the theory asks for); `not_covered`, parameters that no influence flows
+            through; `without_rule`, parameters without a layer rule, which are differentiated more slowly; `seconds`,
+            `peak_memory` in bytes, `notes` and `warnings`.
     """
 
     def __init__(self, values: np.ndarray, stage: str, report: dict[str, Any]):
@@ -50,8 +50,11 @@ class Scores:
         """The k most helpful (or most harmful) examples of one query, strongest first.
 
         Returns:
-            id (position in the stage's data), score (nats), rank (from 1). Only examples of the asked sign are
+            Columns id (position in the stage's data), score (nats), rank (from 1). Only examples of the asked sign are
             listed, so there may be fewer than k.
+
+        Raises:
+            IndexError: there is no such query.
         """
         if not 0 <= query < len(self.values):
             raise IndexError(f"There is no query {query}; the queries are 0 to {len(self.values) - 1}.")
@@ -72,11 +75,27 @@ def attribute(
     error: float = 0.0,
     **options: Any,
 ) -> Scores:
-    """Score every training example of a stage against every query of the study.
+    """Score every training example of a stage for every query: the predicted effect of leaving the example out.
+
+        score[t, z] = v_t . grad loss_z / m    with    v_t = H^-1 q_t
+
+    - q_t is the gradient of query t's loss, pulled back from the last stage to this one (formulas in `chain.py`).
+    - H is the curvature of this stage's objective over its trained parameters: its damped Gauss-Newton matrix or
+      Hessian, l2 and proximity included.
+    - v_t, the solved query, is an inverse-Hessian-vector product, computed once for all training examples.
+    - grad loss_z is the gradient of training example z's loss over the trained parameters.
+    - m is the number of training examples of this stage.
+
+    The score is the predicted change of query t's loss, in nats, if z had been left out of the training of its stage.
+    Positive = leaving it out hurts = helpful; negative = harmful. (The paper's influence, the derivative of the query's
+    loss by z's weight, is -m times this.)
+
+    Source: Chen et al., "Multi-Stage Influence Function", NeurIPS 2020, eqs. 9 to 15; for a single stage Koh & Liang,
+    "Understanding Black-box Predictions via Influence Functions", ICML 2017.
 
     Args:
         study: what was trained on what.
-        stage: whose training examples to score, by name; default the first (pretraining).
+        stage: name of the stage whose training examples are scored; default the first (pretraining).
         method: name of a method of `upstream methods`.
         damping: added to the curvature of every solve, in the units of the objective's Hessian; None picks a value
             and reports it.
@@ -85,17 +104,20 @@ def attribute(
         progress: show bars with time left.
         batch_size: examples at a time; default by memory. It makes no difference to the scores. Where memory runs out
             it is halved, and the report notes it.
-        error: relative error of a query's scores that is allowed for speed with many queries, 0.01 say: their vectors
-            are then of the lowest rank, in the fewest directions of what goes into a layer, and of half precision, for
-            which it holds, and for which scores keep their order (Spearman's correlation lacks at most a twentieth of
-            it). Measured on a batch and reported (`compression`).
+        error: allowed relative error of a query's scores, 0.01 say, for speed with many queries. Their vectors are then
+            compressed (low rank, fewer input directions, half precision) as far as the error measured on a batch
+            allows; 1 - Spearman's rank correlation must stay below a twentieth of it. Reported as `compression`.
         options: of the method.
 
     Returns:
         `Scores`, with `values` (n_queries, n_examples) in nats, positive = helpful.
 
     Raises:
-        StudyError, LossError, MethodError, CurvatureError, TrainingError: with what was given and what to do.
+        StudyError: there is no such stage, or the data change from one reading to the next.
+        LossError: a loss is not finite or not one value per example, or torch cannot differentiate it.
+        MethodError: an unknown method, option or device, a value out of range, or too little memory.
+        CurvatureError: the curvature cannot be inverted: negative eigenvalues, or a matrix that is too large.
+        TrainingError: with method "replay", a recorded training cannot be repeated.
     """
     started = time.perf_counter()
     first = study.position(stage)

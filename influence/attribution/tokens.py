@@ -1,8 +1,8 @@
 """Token-level influence: a text's score split over its tokens.
 
-The loss of a text is a sum over its tokens, l_z = sum_t l_zt, so its score v . grad l_z / m is one too: the share of
-token t is v . grad l_zt / m, the predicted change of the query's loss had the model not learned to predict that one
-token there. One forward-mode pass gives the shares of all tokens of a batch for one query.
+The loss of a text is a sum over its tokens, l_z = sum_t l_zt, and so is its score v . grad l_z / m. The share of token
+t is v . grad l_zt / m: the predicted change of the query's loss if the model had not been trained to predict this one
+token. One forward-mode pass gives the shares of all tokens of a batch for one query.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ def token_shares(
 
     Args:
         objective: the stage's.
-        token_losses: its loss, not yet added up. Rows end with zeros where a text is shorter than its batch.
+        token_losses: the loss of every token, (B, L), before the sum. Shorter texts end with zeros.
         vector: (T,), the query pulled back to this stage and solved there.
         examples: positions in the stage's data.
-
     """
     data = torch.utils.data.Subset(objective.stage.data, list(examples))
     here = {name: objective.parameters[name] for name in objective.trained.shapes}
@@ -90,18 +89,19 @@ def token_influence(
     Args:
         study: what was trained on what.
         pairs: query -> training examples of the stage, by position.
-        token_losses: of the example's stage or, with `of="query"`, of the last stage: its loss, not yet added up.
-        of: whose tokens: "example", or "query", where the query's loss is a sum over tokens too.
-        stage: whose training examples, by name; default the first (pretraining).
-        method: as in `attribute`, as are damping, curvature and the method's options.
+        token_losses: the loss of every token, (B, L), before the sum: of the example's stage or, with `of="query"`, of
+            the last stage.
+        of: whose tokens: "example", or "query" (if the query's loss is a sum over tokens too).
+        stage: name of the stage whose training examples are scored; default the first (pretraining).
+        method: see `attribute`.
         damping: added to the curvature.
         curvature: "ggn" or "hessian".
         device: where to compute.
         options: of the method.
 
     Returns:
-        query -> example -> shares in nats, float32 (L,), L the length of the padded batch; what is beyond the text is
-        0. They add up to the score, exactly: influence is linear in the example's loss, and in the query's.
+        query -> example -> shares in nats, float32 (L,), L the length of the padded batch; padding has 0. They sum to
+        the score exactly, since influence is linear in the example's loss and in the query's.
 
     Raises:
         LossError: the tokens' losses do not add up to the loss.

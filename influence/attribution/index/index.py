@@ -104,7 +104,7 @@ class Index:
         return Scores(values.cpu().numpy(), self.objective.stage.name, report)
 
     def scores(self, solved: Tensor) -> Tensor:
-        """Scores of queries that are pulled back to the stage and solved, (Q, T) -> (Q, m), nats, positive = helpful."""
+        """Scores of queries pulled back to the stage and solved there, (Q, T) -> (Q, m), nats, positive = helpful."""
         return self.gradients.dots(solved).T / self.objective.count
 
     def _solved(self, queries: Any) -> Tensor:

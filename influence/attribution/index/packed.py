@@ -26,7 +26,7 @@ BASIS_POSITIONS = 4096
 POSITIONS_AT_ONCE = 8192
 """Positions that are multiplied at once: as many as fit a CPU's cache."""
 COLUMN_MULTIPLE = 16
-"""The number of stored columns is rounded up to a multiple of this: a product with 48 columns is faster than with 35."""
+"""The number of stored columns is rounded up to a multiple of this: products are faster so (48 columns than 35)."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def packed(factor: Factor, dtype: torch.dtype, basis: Tensor | None = None) -> P
 
 
 def directions(batches: Iterable[Mapping[str, list[Factor]]], seed: int = 0) -> dict[str, Tensor]:
-    """Main directions (L, r) of every wide output gradient, by `number|parameter`, by a randomised SVD of some batches."""
+    """Main directions (L, r) of every wide output gradient, by `number|parameter`: a randomised SVD of some batches."""
     rows: dict[str, list[Tensor]] = {}
     for factors in batches:
         for name, several in factors.items():

@@ -1,8 +1,8 @@
-"""Products with many vectors leave out the places of a parameter in which no example has anything.
+"""Skip the entries of a parameter whose gradient is zero in every example (dead ReLUs, unused inputs).
 
-Those of outputs that a ReLU cuts off in all examples and of inputs that are never set: in trained networks often more
-than half. Which these are, some examples tell; a batch that has something elsewhere brings its own places along, so
-nothing is lost. Each batch's products depend on its own examples only, wherever a pass begins.
+In trained networks these are often more than half. A few examples give a mask of the non-zero entries for all batches.
+A batch with non-zero entries outside of the mask gets a larger mask of its own, so the products are exact. The products
+of a batch depend on its own examples only, wherever a pass begins.
 """
 
 from __future__ import annotations
@@ -15,59 +15,60 @@ from torch import Tensor
 from influence.derivatives.first.factors import Dense, Factor, Outer, nonzero_columns
 
 MIN_VECTORS = 64
-"""Vectors from which on leaving places out pays."""
+"""With fewer vectors than this, masking costs more than it saves."""
 MAX_SHARE_KEPT = 0.9
-"""Of the places that may be left for it to pay."""
+"""Largest share of non-zero entries for which masking pays."""
 
 Masks = tuple[Tensor, ...]
-"""Masks of each side of a parameter's gradients: of their factors (n, L) and (n, R) where it is a linear layer's, else
-of themselves, formed; empty: all of it."""
+"""Masks of the non-zero entries of a parameter's gradients: one for each side, (L,) and (R,), of a linear layer's outer
+products; one, (size,), for gradients that are multiplied out. Empty: no entries are skipped."""
 
 
 def nonzero_masks(vectors: Tensor, several: list[Factor]) -> Masks:
-    """Where these examples have anything; empty where leaving out the rest does not pay.
+    """Masks of the entries that are non-zero in at least one of these examples; empty where masking does not pay.
 
     Args:
         vectors: (Q, size), of one parameter.
         several: its factors of some examples.
     """
-    worth = len(vectors) >= MIN_VECTORS and vectors.device.type == "cpu"  # elsewhere a look waits for every kernel
-    places = tuple(nonzero_columns(side) for side in _sides(several)) if worth else ()
-    left = math.prod(float(mask.double().mean()) for mask in places)
-    return places if left <= MAX_SHARE_KEPT else ()
+    worth = len(vectors) >= MIN_VECTORS and vectors.device.type == "cpu"  # a GPU would have to synchronise
+    masks = tuple(nonzero_columns(side) for side in _sides(several)) if worth else ()
+    left = math.prod(float(mask.double().mean()) for mask in masks)
+    return masks if left <= MAX_SHARE_KEPT else ()
 
 
-def entry_count(places: Masks) -> int:
-    """How many places there are."""
-    return math.prod(int(mask.sum()) for mask in places)
+def entry_count(masks: Masks) -> int:
+    """Number of entries that the masks keep."""
+    return math.prod(int(mask.sum()) for mask in masks)
 
 
-def masked_vectors(vectors: Tensor, places: Masks) -> Tensor:
-    """Vectors (Q, size) of these places only."""
-    if not places:
+def masked_vectors(vectors: Tensor, masks: Masks) -> Tensor:
+    """The masked entries of vectors (Q, size): (Q, kept)."""
+    if not masks:
         return vectors
-    whole = places[0] if len(places) == 1 else (places[0][:, None] & places[1]).flatten()
+    whole = masks[0] if len(masks) == 1 else (masks[0][:, None] & masks[1]).flatten()
     return vectors.index_select(1, whole.nonzero().flatten())
 
 
-def masked_factors(several: list[Factor], places: Masks) -> tuple[list[Factor], Masks]:
-    """A batch's factors of the places in which it or the first examples have anything, and these places.
+def masked_factors(several: list[Factor], masks: Masks) -> tuple[list[Factor], Masks]:
+    """A batch's factors without the skipped entries, and the masks used: those given, or larger ones of its own.
 
     Args:
         several: the batch's factors.
-        places: of the first examples.
+        masks: of the examples that were looked at first.
     """
     sides = _sides(several)
-    if not places or len(sides) != len(places):  # of another form than the first examples'
+    if not masks or len(sides) != len(masks):  # multiplied out here, but not in the first examples, or vice versa
         return several, ()
-    met = tuple(nonzero_columns(side) | mask for side, mask in zip(sides, places, strict=True))
+    met = tuple(nonzero_columns(side) | mask for side, mask in zip(sides, masks, strict=True))
     kept = [side.index_select(1, mask.nonzero().flatten()) for side, mask in zip(sides, met, strict=True)]
     factor = Outer(kept[0][:, None, None], kept[1][:, None, None]) if len(kept) == 2 else Dense(kept[0])
-    known = all(torch.equal(one, other) for one, other in zip(met, places, strict=True))
-    return [factor], places if known else met
+    known = all(torch.equal(one, other) for one, other in zip(met, masks, strict=True))
+    return [factor], masks if known else met
 
 
 def _sides(several: list[Factor]) -> tuple[Tensor, ...]:
+    """Both sides of an outer product, (n, L) and (n, R), or gradients (n, size); empty for anything else."""
     one = several[0]
     if len(several) > 1:
         return ()

@@ -1,16 +1,16 @@
-"""Query vectors of low rank, layer by layer, narrowed, and of half precision, where a measured error allows it.
+"""Compress query vectors: low rank, projection and half precision, as far as a measured error allows.
 
-A solved query's part in a linear layer is a matrix (L, R); of rank r it costs r (L + R) instead of L R products an
-example. How small r may be depends on the solve and on the query: 8 may do for most of EK-FAC's vectors, and 32 not for
-exact ones. Many vectors are narrowed to the main directions of what goes into a layer (`narrowing.py`). They may be of
-half precision too, on hardware that multiplies it faster. So the form is never given but measured: each query gets the
-cheapest whose scores of some examples are as near as asked.
+A solved query's part in a linear layer is a matrix (L, R). With rank r, a dot product costs r (L + R) multiplications
+instead of L R. The rank that suffices depends on the solve and on the query: 8 is enough for most of EK-FAC's vectors,
+32 may not be for exact ones. Many vectors may also be projected onto the main directions of a layer's inputs
+(`narrowing.py`), or be in half precision on hardware that multiplies it faster. So the form is measured: each query
+gets the cheapest form whose scores of some examples are within the allowed error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,40 +23,56 @@ from influence.derivatives.first.factors import Factors, Outer
 
 RANKS = (4, 6, 8, 10, 12, 16, 24, 32)
 ERROR_MARGIN = 0.3
-"""Share of the allowed error that may be measured: on other examples it may be larger."""
+"""Share of the allowed error that the measured error may reach: on other examples it may be larger."""
 RANK_MARGIN = 0.05
-"""What the rank correlation may lack of 1, as a share of the allowed error: small scores have to keep their order."""
+"""Largest loss of rank correlation (1 - Spearman's), as a share of the allowed error: scores must keep their order."""
 GROUP_COST = 16
-"""What a group costs beside its products, in those of queries whose vectors are as they are."""
+"""Fixed cost of a group, in units of the cost of one uncompressed query."""
+
+
+class Form(NamedTuple):
+    """A form of query vectors.
+
+    Attributes:
+        rank: of the vectors of linear layers; 0: not compressed.
+        half: whether they are in half precision.
+    """
+
+    rank: int
+    half: bool
+
+
+UNCOMPRESSED = Form(0, False)
 
 
 def compressed(
     vectors: Mapping[str, Tensor], factors: Factors, count: int, error: float, directions: Bases | None = None
 ) -> tuple[list[QueryFamily], dict[str, Any]]:
-    """Each query's vectors in the cheapest form that `error` allows it, and what was done.
+    """Each query's vectors in the cheapest form that `error` allows, and a report of the forms.
 
     Args:
         vectors: parameter -> (Q, size).
-        factors: parameter -> factors of the examples on which the error is measured.
-        count: of these examples.
+        factors: parameter -> factors of the examples that the error is measured on.
+        count: number of these examples.
         error: largest |found - exact| / |exact| over these examples' scores that a query may have.
-        directions: main directions of some layers, found on other examples.
+        directions: main directions of some layers, from other examples.
 
     Returns:
-        the queries in these forms, those that are narrowed first; and `forms`: their ranks, whether they are narrowed
-        and of half precision, and how many queries they have; `narrowed`: the directions of each layer that are left,
-        of how many; and the largest `error` that was measured.
+        The queries in their forms, projected ones first. And the report: `forms` (rank, half precision, projected or
+        not, number of queries), `narrowed` (parameter -> number of directions that are kept, and of all), and `error`,
+        the largest that was measured.
     """
     every = torch.arange(len(next(iter(vectors.values()))))
     whole = QueryFamily(every, vectors)
-    whole.places, left = masked(vectors, factors)
-    exact, price = QueryGroup(every, left).dots(_there(factors, whole.places), count), _price(left, {}, 0, False)
+    whole.masks, left = masked(vectors, factors)
+    exact, price = QueryGroup(every, left).dots(_masked(factors, whole.masks), count), _price(left, {}, UNCOMPRESSED)
     bases = smallest_bases(directions, vectors, factors, exact, error) if directions else {}
     families, worst, rest = [], 0.0, every
     for some in (bases, {}) if bases else ({},):
-        family, cut = _narrow(whole, left, rest, factors, some)
-        met, wrong = _fill(family, cut, projected_factors(factors, some), exact[:, rest.to(exact.device)], error, price)
-        worst, rest = max(worst, wrong), rest[~met]
+        family, cut = _project(whole, left, rest, factors, some)
+        projected, exact_of_rest = projected_factors(factors, some), exact[:, rest.to(exact.device)]
+        assigned, measured = _add_groups(family, cut, projected, exact_of_rest, error, price)
+        worst, rest = max(worst, measured), rest[~assigned]
         families += [family] if family.groups else []
         if not len(rest):
             break
@@ -69,21 +85,21 @@ def compressed(
     return families, {"forms": forms, "narrowed": widths, "error": worst}
 
 
-def _there(factors: Factors, places: Mapping[str, Masks]) -> Factors:
-    return {name: masked_factors(one, places.get(name, ()))[0] for name, one in factors.items()}
+def _masked(factors: Factors, masks: Mapping[str, Masks]) -> Factors:
+    return {name: masked_factors(one, masks.get(name, ()))[0] for name, one in factors.items()}
 
 
-def _narrow(
+def _project(
     whole: QueryFamily, left: Mapping[str, Tensor], queries: Tensor, factors: Factors, bases: Bases
 ) -> tuple[QueryFamily, dict[str, Tensor]]:
-    """Some queries in these bases, without groups; their vectors of the places in which the factors have anything.
+    """A family of some queries in these bases, still without groups, and the masked entries of its vectors.
 
     Args:
-        whole: all queries as they are.
-        left: their vectors of its places.
-        queries: rows of these, (q,).
-        factors: of the examples by which places are found.
-        bases: of the layers to be narrowed.
+        whole: all queries, uncompressed.
+        left: the masked entries of their vectors.
+        queries: (q,), rows of these.
+        factors: of the examples that the masks come from.
+        bases: of the layers to be projected.
     """
 
     def some(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -91,58 +107,76 @@ def _narrow(
         return {name: one if every else one[queries] for name, one in given.items()}
 
     turned = projected_vectors(some({name: whole.vectors[name] for name in bases}), bases)
-    places, cut = masked(turned, projected_factors({name: factors[name] for name in bases}, bases))
+    masks, cut = masked(turned, projected_factors({name: factors[name] for name in bases}, bases))
     family = QueryFamily(queries, some(whole.vectors) | turned, bases)
-    family.places = {name: one for name, one in whole.places.items() if name not in bases} | places
+    family.masks = {name: one for name, one in whole.masks.items() if name not in bases} | masks
     return family, some(left) | cut
 
 
-def _fill(
+def _add_groups(
     family: QueryFamily, vectors: dict[str, Tensor], factors: Factors, exact: Tensor, error: float, price: float
 ) -> tuple[Tensor, float]:
-    """Give a family its groups, of the forms that are near enough; which queries these have (Q,), their largest error.
+    """Give each query of a family the cheapest form that is accurate enough, as groups of the family.
 
     Args:
         family: queries without groups.
-        vectors: theirs, of its places.
-        factors: of the examples on which the error is measured, in its bases.
-        exact: these examples' products with the queries as they are, (n, Q).
+        vectors: the masked entries of their vectors.
+        factors: of the examples that the error is measured on, in the family's bases.
+        exact: (n, Q), these examples' products with the uncompressed queries.
         error: as in `compressed`.
-        price: of a query as it is. In a family that is not narrowed all can be had at that.
+        price: of an uncompressed query. In a family without bases every query can be left uncompressed.
+
+    Returns:
+        Which queries have a form now, (Q,), and the largest error of these.
     """
-    ready = _there(factors, family.places)
-    thin, precisions = _thin(vectors, ready), _precisions(vectors)
-    found = {half: _dots_by_rank(vectors, thin, half, ready, len(exact)) for half in precisions}
-    forms, wrong, ranks = _forms(vectors, thin, precisions), [], _ranks(exact)
-    for rank, half in forms:
-        if (rank, half) == (0, False) and not family.bases:
-            wrong.append(torch.zeros(exact.shape[1], dtype=exact.dtype))
-            continue
-        apart = (found[half][rank] - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)
-        near = (apart <= ERROR_MARGIN * error).nonzero().flatten()
-        near = near[_disorder(_ranks(found[half][rank][:, near]), ranks[near]) <= RANK_MARGIN * error]
-        wrong.append(torch.full_like(apart, torch.inf).index_copy_(0, near, apart[near]).cpu())
-    errors = torch.stack(wrong)
-    prices = [_price(vectors, thin, *form) for form in forms]
+    ready = _masked(factors, family.masks)
+    thin, precisions = _low_rank_vectors(vectors, ready), _precisions(vectors)
+    dots = {half: _dots_by_rank(vectors, thin, half, ready, len(exact)) for half in precisions}
+    forms, ranks = _forms(vectors, thin, precisions), _ranks(exact)
+    errors = torch.stack(
+        [
+            torch.zeros(exact.shape[1], dtype=exact.dtype)
+            if form == UNCOMPRESSED and not family.bases
+            else _errors(dots[form.half][form.rank], exact, ranks, error)
+            for form in forms
+        ]
+    )
+    prices = [_price(vectors, thin, form) for form in forms]
     chosen = _chosen(errors.isfinite(), prices, price, every=not family.bases)
-    for form in chosen.unique().tolist():
-        if form >= 0:
-            family.groups.append(_group(vectors, thin, (chosen == form).nonzero().flatten(), *forms[form]))
-    met = chosen >= 0
-    worst = errors.gather(0, chosen.clamp(min=0)[None])[0][met]
-    return met, float(worst.max()) if len(worst) else 0.0
+    for number in chosen.unique().tolist():
+        if number >= 0:
+            family.groups.append(_group(vectors, thin, (chosen == number).nonzero().flatten(), forms[number]))
+    assigned = chosen >= 0
+    worst = errors.gather(0, chosen.clamp(min=0)[None])[0][assigned]
+    return assigned, float(worst.max()) if len(worst) else 0.0
+
+
+def _errors(dots: Tensor, exact: Tensor, ranks: Tensor, error: float) -> Tensor:
+    """Relative error of every query's products, (Q,), on the CPU; inf where it or the loss of order is too large.
+
+    Args:
+        dots: (n, Q), products with the vectors in one form.
+        exact: (n, Q), products with the uncompressed vectors.
+        ranks: (Q, n), of `exact`.
+        error: as in `compressed`.
+    """
+    apart = (dots - exact).norm(dim=0) / exact.norm(dim=0).clamp(min=1e-30)
+    near = (apart <= ERROR_MARGIN * error).nonzero().flatten()
+    near = near[_disorder(_ranks(dots[:, near]), ranks[near]) <= RANK_MARGIN * error]
+    return torch.full_like(apart, torch.inf).index_copy_(0, near, apart[near]).cpu()
 
 
 def _chosen(near: Tensor, prices: list[float], price: float, every: bool) -> Tensor:
-    """The form of each query, or -1: (Q,).
+    """Number of the form of each query, -1 for none: (Q,).
 
-    Forms are given up one after the other, as long as what is left is cheaper altogether.
+    Each query gets the cheapest form that is accurate enough. Then forms are dropped, one by one, while that lowers the
+    total cost: every form in use has a fixed cost.
 
     Args:
-        near: which forms are near enough for which queries, (forms, Q).
-        prices: of the forms, products an example and query, the cheapest first.
-        price: of a query as it is, which those without a form will cost.
-        every: whether all must have one.
+        near: (forms, Q), whether a form is accurate enough for a query.
+        prices: of the forms, multiplications an example and query, the cheapest first.
+        price: of an uncompressed query, which a query without a form will cost.
+        every: whether each query must have a form.
     """
 
     def assigned(kept: list[int]) -> tuple[float, Tensor]:
@@ -165,33 +199,31 @@ def _chosen(near: Tensor, prices: list[float], price: float, every: bool) -> Ten
 
 
 def _ranks(dots: Tensor) -> Tensor:
-    """Of each column of (n, Q): (Q, n)."""
+    """Ranks of the entries within each column of (n, Q): (Q, n)."""
     return dots.T.argsort(stable=True).argsort().double()
 
 
 def _disorder(one: Tensor, other: Tensor) -> Tensor:
-    """What the rank correlation (Spearman's) of two (Q, n) of ranks lacks of 1: (Q,)."""
+    """1 - Spearman's rank correlation of the rows of two matrices of ranks, (Q, n) each: (Q,)."""
     count = one.shape[1]
     return 6 * (one - other).square().sum(1) / max(1, count * (count**2 - 1))
 
 
-def _group(
-    vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: Tensor, rank: int, half: bool
-) -> QueryGroup:
-    """These queries, their vectors in this form."""
+def _group(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], queries: Tensor, form: Form) -> QueryGroup:
+    """The group of these queries, with their vectors in this form."""
     found: dict[str, Tensor | LowRank] = {}
     for name, one in vectors.items():
-        if name in thin and 0 < rank <= thin[name].rank:
-            found[name] = thin[name].leading(rank)[queries]
-        else:  # not copied where all are meant: vectors may be mapped from files
+        if name in thin and 0 < form.rank <= thin[name].rank:
+            found[name] = thin[name].leading(form.rank)[queries]
+        else:  # all queries are not copied: their vectors may be memory-mapped
             found[name] = one if len(queries) == len(one) else one[queries]
-    if half:
+    if form.half:
         found = {name: one.to(torch.bfloat16) for name, one in found.items()}
-    return QueryGroup(queries, found, rank, half)
+    return QueryGroup(queries, found, *form)
 
 
-def _thin(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, LowRank]:
-    """Those of linear layers, of the largest rank that makes the products much cheaper."""
+def _low_rank_vectors(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, LowRank]:
+    """The vectors of linear layers, at the largest rank of `RANKS` that makes products at least twice as cheap."""
     found = {}
     for name, several in factors.items():
         one = several[0]
@@ -203,33 +235,31 @@ def _thin(vectors: Mapping[str, Tensor], factors: Factors) -> dict[str, LowRank]
 
 
 def _precisions(vectors: Mapping[str, Tensor]) -> tuple[bool, ...]:
-    """Whether to halve it: not, or both."""
+    """The values of `Form.half` to try."""
     one = next(iter(vectors.values()))
     return (False, True) if one.dtype == torch.float32 and halves_pay(one.device) else (False,)
 
 
-def _forms(
-    vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], precisions: tuple[bool, ...]
-) -> list[tuple[int, bool]]:
-    """(rank, whether half) of the vectors as they are and of all forms that are cheaper, the cheapest first."""
-    forms = [(rank, half) for rank in (0, *RANKS) for half in precisions]
-    prices = {form: _price(vectors, thin, *form) for form in [*forms, (0, False)]}
-    cheaper = [form for form in forms if prices[form] < prices[0, False]]
-    return [*sorted(cheaper, key=lambda form: prices[form]), (0, False)]
+def _forms(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], precisions: tuple[bool, ...]) -> list[Form]:
+    """The forms that are cheaper than the uncompressed one, the cheapest first, and the uncompressed one."""
+    forms = [Form(rank, half) for rank in (0, *RANKS) for half in precisions]
+    prices = {form: _price(vectors, thin, form) for form in [*forms, UNCOMPRESSED]}
+    cheaper = [form for form in forms if prices[form] < prices[UNCOMPRESSED]]
+    return [*sorted(cheaper, key=lambda form: prices[form]), UNCOMPRESSED]
 
 
-def _price(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], rank: int, half: bool) -> float:
-    """Products of an example and a query in this form; two of half precision take as long as one, or less."""
+def _price(vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], form: Form) -> float:
+    """Multiplications of an example and a query in this form; two in half precision count as one."""
     sizes = {name: one.shape[1] for name, one in vectors.items()}
-    sizes |= {n: rank * (t.left.shape[2] + t.right.shape[2]) for n, t in thin.items() if 0 < rank <= t.rank}
-    return sum(sizes.values()) / (1 + half)
+    sizes |= {n: form.rank * (t.left.shape[2] + t.right.shape[2]) for n, t in thin.items() if 0 < form.rank <= t.rank}
+    return sum(sizes.values()) / (1 + form.half)
 
 
 def _dots_by_rank(
     vectors: Mapping[str, Tensor], thin: Mapping[str, LowRank], half: bool, factors: Factors, count: int
 ) -> dict[int, Tensor]:
-    """Dot products (count, Q) with the vectors in the forms of all ranks, 0 for as they are."""
-    group = _group(vectors, {}, torch.arange(len(next(iter(vectors.values())))), 0, half)
+    """Dot products (count, Q) with the vectors at every rank; rank 0 is not compressed."""
+    group = _group(vectors, {}, torch.arange(len(next(iter(vectors.values())))), Form(0, half))
     others = group.dots({name: several for name, several in factors.items() if name not in thin}, count)
     found = {rank: others.clone() for rank in (0, *RANKS)}
     for name, one in thin.items():
@@ -244,7 +274,7 @@ def _dots_by_rank(
 
 
 def halves_pay(device: torch.device) -> bool:
-    """Whether the hardware has instructions for bfloat16: where it has not, it is slower than single precision."""
+    """Whether the hardware has instructions for bfloat16; without them it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = (getattr(torch.cpu, f"_is_{name}_supported", lambda: False) for name in ("avx512_bf16", "amx_tile"))

@@ -29,10 +29,9 @@ def dots(
     start: int = 0,
     error: float = 0.0,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """(positions, dot products (B, Q) of every example's gradient with every one of the vectors).
+    """(positions, dot products (B, Q) of every example's gradient with every vector), batch by batch.
 
-    One pass over the data from example `start` on, whatever Q is; no gradient is formed that is dearer than its
-    parts.
+    One pass over the data from example `start` on, for any Q. Gradients stay factors wherever that is cheaper.
 
     Args:
         objective: the stage's.
@@ -40,9 +39,9 @@ def dots(
         layout: of the parameters.
         vectors: (Q, P), or by parameter (Q, size) each, which may be mapped from files.
         start: the first example.
-        error: how wrong, relatively, any query's products may be for speed: its vectors are then of low rank, narrowed,
-            or of half precision; `objective.compression` says how, and the error on a batch of examples from all over
-            the data.
+        error: allowed relative error of a query's products. If it is above 0, query vectors may be compressed: low
+            rank, projected, half precision. `objective.compression` then reports the forms, and the largest error
+            measured on a batch of examples from all over the data.
     """
     if isinstance(vectors, Tensor):
         if len(vectors) == 1:
@@ -63,9 +62,9 @@ def dots(
 def _compressed(
     watch: Watch, data: Any, vectors: Mapping[str, Tensor], error: float
 ) -> tuple[list[QueryFamily], dict[str, Any]]:
-    """As `compression.compressed`, of vectors (Q, size) by parameter, by examples from all over the data.
+    """`compression.compressed` of vectors (Q, size) by parameter, with the error measured on examples of all the data.
 
-    They are the same ones wherever a pass begins: one that is taken up again must do as the first did.
+    The examples do not depend on where a pass begins, so that a resumed pass compresses as the first one did.
     """
     directions = None
     if len(data) >= MIN_EXAMPLES:
@@ -75,14 +74,14 @@ def _compressed(
 
 
 def _some(watch: Watch, data: Any, first: int, count: int) -> Iterator[tuple[Factors, int]]:
-    """Factors of examples from all over the data, and how many these are, a batch at a time."""
+    """(factors, number of examples), batch by batch, of `count` examples that are evenly spaced over the data."""
     places = range(first, len(data), max(1, len(data) // count))[:count]
     for positions, batch in watch.objective.batches(torch.utils.data.Subset(data, places)):
         yield watch.factors(batch, positions.stop - positions.start), positions.stop - positions.start
 
 
 def by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[str, Tensor]:
-    """The vectors' parts (Q, size), each in a place of its own, as most products would copy them to."""
+    """Vectors (Q, P) split by parameter into contiguous tensors (Q, size), which products would copy otherwise."""
     some = vectors.to(objective.device, objective.sum_dtype)
     found = {name: some.new_empty(len(some), where.stop - where.start) for name, where in layout.slices.items()}
     step = max(1, CORE_CACHE_BYTES // (some.element_size() * layout.size))
@@ -97,7 +96,7 @@ def by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[
 def _tangents(
     objective: Objective, data: Any, layout: Layout, vector: Tensor, start: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """`dots` with one vector: the losses' change along it, by one forward pass of forward-mode differentiation."""
+    """`dots` with one vector: the directional derivative of the losses, by forward-mode differentiation."""
     here = {n: objective.parameters[n] for n in layout.shapes}
     tangent = layout.unflatten(vector)
     for positions, batch in objective.batches(data, start):
@@ -105,7 +104,7 @@ def _tangents(
         try:
             with plain_kernels(), FastPooling(), torch.no_grad():
                 found = jvp(lambda p, b=batch, c=count: objective.losses(b, c, p), (here,), (tangent,))[1]
-        except (RuntimeError, NotImplementedError) as error:  # a function without a rule: twice the same vector
+        except (RuntimeError, NotImplementedError) as error:  # no forward-mode rule: `dots` of the same vector twice
             if ran_out_of_memory(error):
                 raise
             twice = dots(objective, data, layout, torch.stack([vector, vector]), positions.start)

@@ -1,4 +1,4 @@
-"""Query vectors in the forms in which they are multiplied with the examples' gradients."""
+"""Query vectors in the forms that products are taken with: families (projection, masks) of groups (rank, precision)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from influence.derivatives.objective import BUDGET
 
 @dataclass
 class QueryGroup:
-    """Queries whose vectors have one form.
+    """Queries whose vectors have the same rank and precision.
 
     Attributes:
-        queries: their rows in the vectors that they stem from, (q,).
+        queries: (q,), rows of the family's vectors.
         vectors: parameter -> (q, size).
-        rank: of those of linear layers; 0: as they are.
-        half: whether they are of half precision.
+        rank: of the vectors of linear layers; 0: not compressed.
+        half: whether the vectors are in half precision.
     """
 
     queries: Tensor
@@ -32,9 +32,9 @@ class QueryGroup:
     half: bool = False
 
     def dots(self, factors: Factors, count: int, others: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Dot products of `count` examples' gradients with its vectors, (count, q), in at least single precision.
+        """Dot products of `count` examples' gradients with the group's vectors, (count, q), in float32 at least.
 
-        `others` are of parameters whose factors have other places than its vectors: (q, size).
+        `others`, parameter -> (q, size), replaces the vectors of parameters whose factors have other masks.
         """
         one = next(iter(self.vectors.values()))
         like = one.left if isinstance(one, LowRank) else one
@@ -47,28 +47,28 @@ class QueryGroup:
 
 @dataclass
 class QueryFamily:
-    """Groups for which the examples' factors are made ready once.
+    """Queries with the same bases and masks: each batch's factors are projected and masked once for all of them.
 
     Attributes:
-        queries: rows of its vectors among all queries', (q,).
-        vectors: parameter -> (q, size), in the bases where there is one.
-        bases: of the layers that are narrowed.
-        places: in which examples have anything, of the parameters of which much is left out.
-        groups: their vectors are of these places only.
+        queries: (q,), positions among all queries.
+        vectors: parameter -> (q, size), projected where the parameter has a basis.
+        bases: parameter -> (R, r), of the projected layers.
+        masks: parameter -> masks of its non-zero entries, where masking pays.
+        groups: the queries by rank and precision; their vectors have the masked entries only.
     """
 
     queries: Tensor
     vectors: Mapping[str, Tensor]
     bases: Bases = field(default_factory=dict)
-    places: Mapping[str, Masks] = field(default_factory=dict)
+    masks: Mapping[str, Masks] = field(default_factory=dict)
     groups: list[QueryGroup] = field(default_factory=list)
 
     def dots(self, factors: Factors, count: int) -> tuple[Tensor, Tensor]:
-        """Of `count` examples: the queries (q,) and their dot products (count, q)."""
+        """The queries (q,), and their dot products (count, q) with the gradients of `count` examples."""
         ready, elsewhere = dict(projected_factors(factors, self.bases)), dict[str, Masks]()
-        for name in self.places.keys() & ready.keys():
-            ready[name], met = masked_factors(ready[name], self.places[name])
-            if met is not self.places[name]:
+        for name in self.masks.keys() & ready.keys():
+            ready[name], met = masked_factors(ready[name], self.masks[name])
+            if met is not self.masks[name]:
                 elsewhere[name] = met
         found = []
         for group in self.groups:
@@ -78,25 +78,25 @@ class QueryFamily:
 
 
 def masked(vectors: Mapping[str, Tensor], factors: Factors) -> tuple[dict[str, Masks], dict[str, Tensor]]:
-    """Where these examples have anything, of the parameters of which much may be left out; the vectors of what is left.
+    """Masks of the parameters for which masking pays, by these examples, and the vectors' masked entries.
 
-    These are held beside the whole ones, so there is a bound on them.
+    The masked vectors are held beside the whole ones, in at most `BUDGET` bytes.
     """
     room, kept = BUDGET, {}
     for name, several in factors.items():
-        places = nonzero_masks(vectors[name], several)
-        taken = len(vectors[name]) * entry_count(places) * vectors[name].element_size()
-        if places and taken <= room:
-            kept[name] = places
+        masks = nonzero_masks(vectors[name], several)
+        taken = len(vectors[name]) * entry_count(masks) * vectors[name].element_size()
+        if masks and taken <= room:
+            kept[name] = masks
             room -= taken
     return kept, {name: masked_vectors(one, kept.get(name, ())) for name, one in vectors.items()}
 
 
 def uncompressed(vectors: Mapping[str, Tensor], factors: Factors | None = None) -> QueryFamily:
-    """All queries, their vectors (Q, size) by parameter as they are, but for places in which `factors` have nothing."""
-    places, left = masked(vectors, factors or {})
+    """All queries in one family, with vectors (Q, size) as they are but for entries that are zero in `factors`."""
+    masks, left = masked(vectors, factors or {})
     every = torch.arange(len(next(iter(vectors.values()))))
-    return QueryFamily(every, vectors, places=places, groups=[QueryGroup(every, left)])
+    return QueryFamily(every, vectors, masks=masks, groups=[QueryGroup(every, left)])
 
 
 def products(families: list[QueryFamily], factors: Factors, count: int) -> Tensor:

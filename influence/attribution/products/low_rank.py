@@ -10,7 +10,7 @@ from torch import Tensor
 from influence.derivatives.first.factors import Factor, Outer, add_sum_of_dots
 
 EXTRA_DIRECTIONS = 4
-"""Random directions beyond the rank that the range is looked for in."""
+"""Random directions beyond the rank, for the range finder (oversampling)."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class LowRank:
         return len(self.left)
 
     def leading(self, rank: int) -> LowRank:
-        """Of a smaller rank."""
+        """The leading directions: the same vectors with a smaller rank."""
         return LowRank(self.left[:rank], self.right[:rank])
 
     def to(self, dtype: torch.dtype) -> LowRank:
@@ -36,7 +36,7 @@ class LowRank:
 
 
 def low_rank(matrices: Tensor, rank: int) -> LowRank:
-    """The leading `rank` directions of (Q, L, R), by a seeded range finder (Halko et al. 2011)."""
+    """The leading `rank` singular directions of matrices (Q, L, R), by a seeded range finder (Halko et al. 2011)."""
     short = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     generator = torch.Generator().manual_seed(0)
     width = min(rank + EXTRA_DIRECTIONS, short.shape[1])
@@ -52,14 +52,14 @@ def low_rank(matrices: Tensor, rank: int) -> LowRank:
 
 
 def dots_by_direction(factor: Outer, vectors: LowRank) -> Tensor:
-    """Dot products of a linear layer's gradients with each of the directions, (n, r, Q): two thin products."""
+    """Dot products of a linear layer's gradients with each of the directions, (n, r, Q): two thin matrix products."""
     left, right = (side[:, 0, 0].to(vectors.left.dtype) for side in (factor.left, factor.right))
     a, b = left @ vectors.left.flatten(0, 1).T, right @ vectors.right.flatten(0, 1).T
     return a.mul_(b).unflatten(1, vectors.left.shape[:2])
 
 
 def add_dots(scores: Tensor, factors: list[Factor], vectors: Tensor | LowRank) -> None:
-    """Add a parameter's dot products, whatever form the vectors have, to `scores` (n, q)."""
+    """Add a parameter's dot products, with dense or low-rank vectors, to `scores` (n, q)."""
     if isinstance(vectors, LowRank):
         (factor,) = factors
         assert isinstance(factor, Outer)

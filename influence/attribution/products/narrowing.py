@@ -1,7 +1,8 @@
-"""What goes into a layer often lies in few directions: products with many vectors are narrowed to these.
+"""Project a layer's inputs onto their main directions: with many query vectors, the products are then cheaper.
 
-The gradients of a weight (L, R) are then (L, r) in a basis of r directions, and so are the vectors, once. Which
-directions, is found from some examples' gradients; how many, from the change of other examples' products.
+The inputs of a layer often lie in a subspace of few dimensions. In a basis of it, the gradients of a weight (L, R) are
+(L, r), and so are the query vectors, which are projected once. The basis comes from some examples' gradients; its size
+r from the change of other examples' products.
 """
 
 from __future__ import annotations
@@ -14,33 +15,36 @@ from torch import Tensor
 from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, nonzero_columns, summed_gradients
 
 MAX_INPUTS = 2048
-"""Inputs of a layer up to which their main directions are found."""
+"""Layers with more inputs than this are not projected."""
 BASIS_EXAMPLES = 1024
-"""From which they are found."""
+"""Examples that the main directions are computed from."""
 MIN_EXAMPLES = 4 * BASIS_EXAMPLES
-"""Examples to be scored from which on this pays."""
+"""With fewer examples to score than this, projecting does not pay."""
 RANDOM_MIXES = 4
-"""Random combinations of an example's gradient along the outputs, whose directions stand for all."""
+"""Random combinations of the rows of an example's gradient that stand for all its rows."""
 SAMPLED_VECTORS = 64
-"""Vectors by which the number of directions is chosen."""
+"""Query vectors that the number of directions is chosen with."""
 MAX_SHARE_OUTSIDE = 0.03
-"""Share of these that may need more, and then stay as they are."""
+"""At most this share of the sampled vectors may need more directions; such queries are not projected."""
 RANK_STEPS = 8
-"""Numbers of directions that are tried: eighths of all."""
+"""Numbers of directions that are tried: multiples of an eighth of all."""
 MAX_RANK_SHARE = 0.75
-"""Of the inputs in which examples have anything, as many directions may be left for narrowing to pay."""
+"""Largest number of directions, relative to the layer's non-zero inputs, for which projecting pays."""
 ERROR_SHARE = 0.1
-"""Of the allowed error that leaving the other directions out of one layer may make."""
+"""Share of the allowed error that the projection of one layer may use up."""
 
 Bases = Mapping[str, Tensor]
+"""parameter -> orthonormal columns (R, r)."""
 
 
 def main_directions(batches: Iterable[Factors], queries: int) -> dict[str, Tensor]:
-    """Of what goes into the layers for which narrowing may pay: parameter -> orthonormal columns (R, R), largest first.
+    """Main directions of the inputs of layers for which projecting may pay: parameter -> columns (R, R), largest first.
+
+    They are the eigenvectors of the second moment of the rows of the gradients, sampled by random combinations.
 
     Args:
-        batches: parameter -> factors of weights (L, R), of some examples.
-        queries: how many vectors are to be narrowed.
+        batches: factors of some examples.
+        queries: number of query vectors.
     """
     moments: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(0)
@@ -60,12 +64,12 @@ def main_directions(batches: Iterable[Factors], queries: int) -> dict[str, Tenso
 def smallest_bases(
     directions: Bases, vectors: Mapping[str, Tensor], factors: Factors, exact: Tensor, error: float
 ) -> dict[str, Tensor]:
-    """As few of each layer's directions as the error allows: bases (R, r), none where most would be needed.
+    """As few of each layer's directions as the error allows: bases (R, r), none where most directions are needed.
 
     Args:
         directions: (R, R) by parameter, the largest first.
         vectors: (Q, size) by parameter.
-        factors: of examples that are not those of the directions.
+        factors: of other examples than those that the directions come from.
         exact: their products with the vectors, (n, Q).
         error: as in `compressed`.
     """
@@ -90,17 +94,17 @@ def smallest_bases(
 
 
 def projected_factors(factors: Factors, bases: Bases) -> Factors:
-    """The gradients in these bases, where there is one."""
+    """The gradients, projected where their parameter has a basis."""
     return {name: [_narrow(each, bases[name])] if name in bases else each for name, each in factors.items()}
 
 
 def projected_vectors(vectors: Mapping[str, Tensor], bases: Bases) -> dict[str, Tensor]:
-    """Vectors (Q, size) by parameter in these bases, where there is one."""
+    """Vectors (Q, size) by parameter, projected where their parameter has a basis."""
     return {name: _turned(each, bases[name]).flatten(1) if name in bases else each for name, each in vectors.items()}
 
 
 def _pays(several: list[Factor], queries: int) -> bool:
-    """Turning a gradient costs as much as a product with R / 2 vectors, at most."""
+    """Whether projecting may pay for a parameter: it costs at most as much as a product with R / 2 vectors."""
     one = several[0]
     if len(several) > 1 or not isinstance(one, Outer) or one.groups > 1:
         return False
@@ -115,7 +119,7 @@ def _narrow(several: list[Factor], basis: Tensor) -> Factor:
 
 
 def _inputs(several: list[Factor]) -> int:
-    """In how many inputs of a layer these examples have anything: the others are left out anyway (`active.py`)."""
+    """Number of a layer's inputs that are non-zero in at least one example; the others are skipped (`active.py`)."""
     one = several[0]
     assert isinstance(one, Outer)
     return int(nonzero_columns(one.right).sum())

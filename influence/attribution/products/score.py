@@ -1,4 +1,4 @@
-"""Every training example against every query, streamed: one pass over the data for all queries."""
+"""Scores of every training example for every query, batch by batch: one pass over the data for all queries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def score(
         objective: the stage whose training examples are scored; it has m of them.
         solved: queries pulled back to this stage and solved there: (Q, T), or by parameter (Q, size) each.
         start: the first example to score.
-        error: relative error of a query's scores that is allowed for speed, measured on a batch from all over the data.
+        error: allowed relative error of a query's scores, see `dots`.
 
     Yields:
         score = v . (gradient of the example's loss) / m, in nats: the predicted change of the query's loss if the
