@@ -7,9 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components
-from explorer.export import notes
+from explorer.export import notes, spreadsheet
 from explorer.panels.charts import histogram
 from explorer.panels.lists import controls, note, single_cards
+from explorer.panels.lists.card import HARMFUL, HELPFUL
 from explorer.panels.prediction import prediction
 from explorer.panels.prediction.search import in_table
 from explorer.panels.retraining import retrain
@@ -161,20 +162,15 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
         example = run.examples(stage)["id"].iloc[position]
         return state.address(state.EXPLORE_PAGE, of=controls.stage_title(stage), example=example, query=query)
 
-    lists = [
-        single_cards.column(
-            title,
-            single_cards.scored(table, places, scores, unit, "explore", explore),
-            empty=f"It {verb} none.",
-            sign=sign,
-            unit=unit.name,
+    noted = note.of(run).of(notes.QUERIES)
+    lists = []
+    for title, verb, places, sign in (("Helped", "helps", helped, HELPFUL), ("Hurt", "hurts", hurt, HARMFUL)):
+        cards = single_cards.scored(table, places, scores, unit, "explore", explore)
+        lists.append(
+            single_cards.column(title, note.marked(cards, noted), empty=f"It {verb} none.", sign=sign, unit=unit.name)
         )
-        for title, verb, places, sign in (("Helped", "helps", helped, "helpful"), ("Hurt", "hurts", hurt, "harmful"))
-    ]
-    for listed in lists:
-        note.marked(listed["cards"], note.of(run).of(notes.QUERIES))
     single_cards.draw(PREDICTIONS, lists)
-    single_cards.csv_button(
+    spreadsheet.button(
         single_cards.rows(table, np.argsort(-scores, kind="stable"), scores),
         f"{run.name}-{stage}-{run.examples(stage)['id'].iloc[position]}-predictions",
         "item_csv",
@@ -206,7 +202,7 @@ def _neighbours(run: Run, stage: str, position: int) -> None:
     def open_example() -> None:
         state.click(state.EXAMPLE, single_cards.picked(NEIGHBOURS))
 
-    cards = [
+    nearest_cards = [
         single_cards.card(
             table.iloc[place],
             "near-duplicate?" if cosine >= COPY else "open",
@@ -216,6 +212,6 @@ def _neighbours(run: Run, stage: str, position: int) -> None:
         )
         for place, cosine in zip(nearest.tolist(), cosines.tolist(), strict=True)
     ]
-    note.marked(cards, note.of(run).of(stage))
+    cards = note.marked(nearest_cards, note.of(run).of(stage))
     listed = single_cards.column("Nearest in the embedding", cards, empty="It has no neighbour.", unit="cosine")
     single_cards.draw(NEIGHBOURS, [listed], open_example)

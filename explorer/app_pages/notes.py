@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer.export import notes
-from explorer.panels.lists import controls, note, single_cards
+from explorer.export import notes, spreadsheet
+from explorer.panels.lists import controls, note
 from explorer.ui import escape, pictures, state, theme
 from influence.run.reading import Run
 
@@ -37,7 +37,7 @@ def draw(run: Run) -> None:
             label_visibility="collapsed",
             wrap=True,
         )
-        single_cards.csv_button(notes.rows(run, found), f"{run.name}-notes", "export_notes")
+        spreadsheet.button(notes.rows(run, found), f"{run.name}-notes", "export_notes")
     listed = [n for n in reversed(found.latest.values()) if tag in (ALL, None) or tag in n.tags]
     st.html(table_html(run, listed[:MOST]) if listed else '<p class="up-quiet">No note has this tag.</p>')
     if len(listed) > MOST:

@@ -21,15 +21,16 @@ FOLDER = Path(__file__).parent
 def _component(place: str, name: str, *parts: str, isolate_styles: bool = True) -> ComponentRenderer:
     """A script and a style sheet of the folder `place`.
 
-    The component's script stands behind those of its `parts`: Streamlit takes one script a component.
+    The component's script stands behind `dom.js` and those of its `parts`: Streamlit takes one script a component.
     """
     folder = FOLDER / place
+    scripts = [FOLDER / "dom.js", *(folder / f"{part}.js" for part in (*parts, name))]
     styles = [FOLDER / "shared.css", *(folder / f"{part}.css" for part in (*parts, name))]
     return st.components.v2.component(
         f"upstream_{name}",
         html="<div class='root'></div>",
         css="".join(style.read_text() for style in styles if style.is_file()),
-        js="\n".join((folder / f"{script}.js").read_text() for script in (*parts, name)),
+        js="\n".join(script.read_text() for script in scripts),
         isolate_styles=isolate_styles,
     )
 
@@ -41,8 +42,8 @@ drawing = _component("page", "drawing")
 spotlight = _component("page", "spotlight")
 travel = _component("page", "travel")
 
-cards = _component("lists", "cards")
-joined_lists = _component("lists", "joined_lists")
+cards = _component("lists", "cards", "card")
+joined_lists = _component("lists", "joined_lists", "card")
 strip = _component("lists", "strip")
 
 chart = _component("charts", "chart")

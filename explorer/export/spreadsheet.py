@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import streamlit as st
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -15,3 +16,17 @@ def csv(table: pd.DataFrame) -> bytes:
 
 def _no_formula(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def button(table: pd.DataFrame, name: str, key: str) -> None:
+    """A button that downloads the table as NAME.csv."""
+    st.download_button(
+        "CSV",
+        lambda: csv(table),
+        f"{name}.csv",
+        "text/csv",
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
+        help="Download this list as a table",
+    )

@@ -14,47 +14,30 @@ function listenToKeys(send) {
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  const strip = document.createElement("div");
-  strip.className = `strip ${data.items.some((item) => item.image) ? "" : "texts"}`;
+  const texts = !data.items.some((item) => item.image);
+  const strip = dom.make("div", texts ? "strip texts" : "strip");
   strip.setAttribute("role", "group");
   strip.setAttribute("aria-label", "Predictions in this list");
   for (const item of data.items) {
-    const button = document.createElement("button");
-    button.type = "button";
+    const button = dom.button(undefined, () => setTriggerValue("picked", item.id));
     button.title = item.title;
     button.dataset.id = item.id;
     button.setAttribute("aria-label", item.title);
     if (item.current) button.setAttribute("aria-current", "true");
-    button.onclick = () => setTriggerValue("picked", item.id);
     if (item.image) {
-      const img = document.createElement("img");
+      const img = dom.make("img");
       img.src = item.image;
       img.alt = "";
-      const mark = document.createElement("span");
-      mark.className = "mark";
-      mark.textContent = item.mark;
-      button.append(img, ...(item.mark ? [mark] : []));
+      button.append(img, ...(item.mark ? [dom.make("span", "mark", item.mark)] : []));
     } else {
-      const part = (className, text) => {
-        const span = document.createElement("span");
-        span.className = className;
-        span.dir = "auto";
-        span.textContent = text;
-        return span;
-      };
-      if (item.head) button.append(part("head", item.head));
-      button.append(part("text", item.text ?? item.title));
-      if (item.verdict) button.append(part("verdict", item.verdict));
+      if (item.head) button.append(dom.words("span", "head", item.head));
+      button.append(dom.words("span", "text", item.text ?? item.title));
+      if (item.verdict) button.append(dom.words("span", "verdict", item.verdict));
       button.setAttribute("aria-label", `${item.title}: ${item.head ?? ""} ${item.text ?? ""}`);
     }
     strip.append(button);
   }
-  if (!data.items.length) {
-    const empty = document.createElement("p");
-    empty.className = "empty";
-    empty.textContent = data.empty;
-    strip.append(empty);
-  }
+  if (!data.items.length) strip.append(dom.make("p", "empty", data.empty));
   parentElement.querySelector(".root").replaceChildren(strip);
   return listenToKeys((by) => setTriggerValue("stepped", by));
 }

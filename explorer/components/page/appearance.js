@@ -10,11 +10,7 @@ function dark(element) {
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".root");
   const other = dark(root) ? "Light" : "Dark";
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = other === "Dark" ? "☾ Dark" : "☀ Light";
-  button.title = `Show all pages ${other.toLowerCase()}; the page is loaded again as it is`;
-  button.onclick = () => {
+  const button = dom.button(other === "Dark" ? "☾ Dark" : "☀ Light", () => {
     const here = window.location.pathname;
     const page = data.pages.find((address) => here.endsWith(`/${address}`)) ?? "";
     const base = here.slice(0, here.length - page.length);
@@ -25,6 +21,7 @@ export default function ({ data, parentElement }) {
       return;
     }
     window.location.reload();
-  };
+  });
+  button.title = `Show all pages ${other.toLowerCase()}; the page is loaded again as it is`;
   root.replaceChildren(button);
 }

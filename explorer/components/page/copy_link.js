@@ -4,7 +4,7 @@ async function copy(text) {
     return true;
   } catch {
     // Without a secure context (a host other than localhost, without TLS) only the old way is left.
-    const field = document.createElement("textarea");
+    const field = dom.make("textarea");
     field.value = text;
     document.body.append(field);
     field.select();
@@ -27,13 +27,10 @@ export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".root");
   root.dataset.run = data.run;
   if (root.firstChild) return;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = "Copy link";
-  button.title = "Copies the address of exactly this view";
-  button.onclick = async () => {
+  const button = dom.button("Copy link", async () => {
     button.textContent = (await copy(address(root.dataset.run))) ? "Copied ✓" : "Not allowed";
     setTimeout(() => { button.textContent = "Copy link"; }, 1500);
-  };
+  });
+  button.title = "Copies the address of exactly this view";
   root.append(button);
 }

@@ -13,7 +13,7 @@ function load(canvas, address) {
 }
 
 function sheet(root, send) {
-  const canvas = document.createElement("canvas");
+  const canvas = dom.make("canvas");
   canvas.width = canvas.height = SIDE;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "Sheet to draw on with mouse, finger or pen. Without one, upload a picture or start from a test item.");
@@ -50,25 +50,17 @@ function sheet(root, send) {
     last = null;
     send(canvas.toDataURL("image/png"));
   };
-  const button = (text, act) => {
-    const element = document.createElement("button");
-    element.type = "button";
-    element.textContent = text;
-    element.onclick = act;
-    return element;
-  };
-  const undo = button("Undo", () => {
+  const undo = dom.button("Undo", () => {
     if (!before.length) return;
     context.putImageData(before.pop(), 0, 0);
     send(before.length || root.dataset.start ? canvas.toDataURL("image/png") : "");
   });
-  const clear = button("Clear", () => {
+  const clear = dom.button("Clear", () => {
     before.push(context.getImageData(0, 0, SIDE, SIDE));
     blank(context);
     send("");
   });
-  const tools = document.createElement("div");
-  tools.className = "tools";
+  const tools = dom.make("div", "tools");
   tools.append(undo, clear);
   root.append(canvas, tools);
   return canvas;

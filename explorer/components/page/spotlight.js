@@ -11,11 +11,7 @@ function bring(key, tries) {
 
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".root"), step = `${data.run} ${data.step}`;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "more";
-  button.textContent = "Show me where";
-  button.onclick = () => bring(data.region, 0);
+  const button = dom.button("Show me where", () => bring(data.region, 0), "more");
   root.replaceChildren(...(data.region ? [button] : []));
   // By itself only when a step begins: later a visitor scrolls as he likes.
   if (root.dataset.step === step || !data.region) return;

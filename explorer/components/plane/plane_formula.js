@@ -28,18 +28,11 @@ const LINES = (frozen) => [
   ["Score", "{score}(z) = 1/m · {q} · {H}_{G}⁻¹ ∇{g}(z)"],
 ];
 
-const element = (tag, className, text) => {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-};
-
 function pieces(line) {
   return Array.from(line.matchAll(/(_?)\{([^}]+)\}|[^{_]+|_/g), ([text, low, term]) => {
     if (!term) return document.createTextNode(text);
     // An index of two letters stands for a block of H.
-    const made = element(low ? "sub" : "span", "term", term);
+    const made = dom.make(low ? "sub" : "span", "term", term);
     made.dataset.term = term in TERMS ? term : "H";
     return made;
   });
@@ -47,7 +40,7 @@ function pieces(line) {
 
 // `amount` says what a term amounts to now.
 function formula(amount) {
-  const root = element("div", "formula"), lines = element("div", "lines"), words = element("p", "quiet words", REST);
+  const root = dom.make("div", "formula"), lines = dom.make("div", "lines"), words = dom.make("p", "quiet words", REST);
   root.append(lines, words);
   let shown = null, lit = [];
   const light = () => lines.querySelectorAll(".term").forEach((term) => {
@@ -63,9 +56,9 @@ function formula(amount) {
   const show = (frozen, acting) => {
     if (frozen !== shown) {
       lines.replaceChildren(...LINES(frozen).flatMap(([name, line]) => {
-        const row = element("span", "line");
+        const row = dom.make("span", "line");
         row.append(...pieces(line));
-        return [element("span", "quiet", name), row];
+        return [dom.make("span", "quiet", name), row];
       }));
       // Every letter can be reached once by keyboard.
       const seen = new Set();

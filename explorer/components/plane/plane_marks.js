@@ -12,13 +12,6 @@ const arrow = (value) => (value > 0 ? "▲" : "▼");
 const percent = (p) => `${Math.round(100 * p)} %`;
 const kind = (value) => (value > 0 ? "helpful" : "harmful");
 
-const svg = (tag, attributes, ...children) => {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-};
-
 // A grey that works on light and on dark: the more opaque, the surer the model is of the second class.
 function shade(canvas, theta) {
   const context = canvas.getContext("2d"), image = context.createImageData(CELLS, CELLS);
@@ -96,20 +89,20 @@ function drawPlane(now) {
 
 // Points that cannot be moved are drawn once; the others are groups that can be focused.
 function planeElements(now) {
-  const still = now.setting.finetune.map(({ x, y }) => svg("path", {
+  const still = now.setting.finetune.map(({ x, y }) => dom.svg("path", {
     class: "fine", d: CROSSES[y], transform: `translate(${screen(x)})`,
   }));
-  const edge = svg("path", { class: "boundary" });
-  const movable = (place, ...children) => svg("g", { tabindex: 0, role: "button", "data-place": place }, ...children);
+  const edge = dom.svg("path", { class: "boundary" });
+  const movable = (place, ...children) => dom.svg("g", { tabindex: 0, role: "button", "data-place": place }, ...children);
   const points = now.setting.points.map((_, i) =>
-    movable(i, svg("circle", { class: "area" }), svg("path", { class: "shape" }), svg("text", { class: "sign" })));
-  const query = movable("query", svg("circle", { class: "area", r: 14 }), svg("path", { class: "star", d: STAR }));
-  const canvas = element("canvas");
+    movable(i, dom.svg("circle", { class: "area" }), dom.svg("path", { class: "shape" }), dom.svg("text", { class: "sign" })));
+  const query = movable("query", dom.svg("circle", { class: "area", r: 14 }), dom.svg("path", { class: "star", d: STAR }));
+  const canvas = dom.make("canvas");
   canvas.width = canvas.height = CELLS;
-  const picture = svg("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "group", "aria-label":
+  const picture = dom.svg("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, role: "group", "aria-label":
     "The plane: pretraining points, finetuning points and the test point. A table is below." },
   edge, ...still, ...points, query);
-  const root = element("div", "field");
+  const root = dom.make("div", "field");
   root.append(canvas, picture);
   return { root, canvas, picture, boundary: edge, points, query };
 }
@@ -119,16 +112,16 @@ function drawAgreement(now) {
   const { singles, scores, chosen } = now, known = [...singles.keys()].filter((i) => scores);
   const both = known.flatMap((i) => [scores[i], singles.get(i)]).concat(now.together ?? []);
   const reach = 1.1 * Math.max(...both.map(Math.abs), 1e-6), at = (v) => 105 * (v / reach);
-  const dot = (predicted, measured, className, title) => svg("circle", {
+  const dot = (predicted, measured, className, title) => dom.svg("circle", {
     class: className, cx: at(predicted).toFixed(1), cy: (-at(measured)).toFixed(1), r: className.includes("set") ? 6 : 4,
-  }, svg("title", {}, document.createTextNode(title)));
-  const label = (x, y, text, turned) => svg("text", {
+  }, dom.svg("title", {}, document.createTextNode(title)));
+  const label = (x, y, text, turned) => dom.svg("text", {
     x, y, ...(turned ? { transform: `rotate(-90 ${x} ${y})` } : {}),
   }, document.createTextNode(text));
   const words = (p, m) => `predicted ${signed(p)}, measured ${signed(m)} nat`;
   now.parts.agreement.replaceChildren(
-    svg("path", { class: "axis", d: "M-110,0H110M0,-110V110" }),
-    svg("path", { class: "diagonal", d: "M-110,110L110,-110" }),
+    dom.svg("path", { class: "axis", d: "M-110,0H110M0,-110V110" }),
+    dom.svg("path", { class: "diagonal", d: "M-110,110L110,-110" }),
     label(0, 124, "predicted, nat"), label(-118, 0, "measured, nat", true),
     label(86, 12, number(reach / 1.1)), label(-86, 12, number(-reach / 1.1)),
     ...known.map((i) => dot(scores[i], singles.get(i), `${kind(scores[i])}${i === chosen ? " chosen" : ""}`,

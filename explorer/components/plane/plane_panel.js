@@ -1,14 +1,12 @@
 // What stands round the plane: the answer in words, what can be done with the chosen point, agreement, formula, table.
 const pressed = (text, act, title) => {
-  const button = element("button", "", text);
-  button.type = "button";
+  const button = dom.button(text, act);
   button.title = title;
-  button.onclick = act;
   return button;
 };
 
 function hold(now) {
-  const label = element("label", "hold"), slider = element("input"), value = element("output", "value");
+  const label = dom.make("label", "hold"), slider = dom.make("input"), value = dom.make("output", "value");
   Object.assign(slider, { type: "range", min: 0, max: STOPS, step: 1 });
   slider.setAttribute("aria-label", "alpha: how firmly finetuning holds the shared layer");
   slider.oninput = () => {
@@ -16,30 +14,30 @@ function hold(now) {
     change(now, HOLD, false);
   };
   slider.onchange = () => change(now, HOLD, true);
-  const ends = element("span", "ends quiet");
-  ends.append(element("span", "", "W updated"), element("span", "", "W frozen"));
-  label.append(element("span", "", "How firmly finetuning holds W"), value, slider, ends);
+  const ends = dom.make("span", "ends quiet");
+  ends.append(dom.make("span", "", "W updated"), dom.make("span", "", "W frozen"));
+  label.append(dom.make("span", "", "How firmly finetuning holds W"), value, slider, ends);
   return { root: label, slider, value };
 }
 
 function legend() {
-  const line = element("p", "legend quiet");
+  const line = dom.make("p", "legend quiet");
   for (const text of [
     "● ■ ◆ pretraining points, by class", "▲ blue: helpful", "▼ orange: harmful", "larger: stronger",
     "+ × finetuning points", "★ the test point", "grey: the finetuned model says ×",
-  ]) line.append(element("span", "", text));
+  ]) line.append(dom.make("span", "", text));
   return line;
 }
 
 function build(root, now) {
-  const plane = planeElements(now), agreement = svg("svg", {
+  const plane = planeElements(now), agreement = dom.svg("svg", {
     class: "agreement", viewBox: "-128 -114 242 244", role: "img",
     "aria-label": "Predicted against measured change, a mark a pretraining point left out alone; the numbers are in the table.",
   });
-  const parts = { plane, ...plane, agreement, hold: hold(now), formula: formula((term) => amountOf(now, term)), answer: element("p", "answer") };
-  parts.chosen = element("p", "result");
-  parts.together = element("p", "result");
-  parts.agree = element("p", "quiet small");
+  const parts = { plane, ...plane, agreement, hold: hold(now), formula: formula((term) => amountOf(now, term)), answer: dom.make("p", "answer") };
+  parts.chosen = dom.make("p", "result");
+  parts.together = dom.make("p", "result");
+  parts.agree = dom.make("p", "quiet small");
   parts.together.setAttribute("aria-live", "polite");
   parts.relabel = pressed("Relabel", () => relabel(now), "Give the chosen point the next class (L, or press it again)");
   parts.leave = pressed("Leave out", () => leaveOut(now), "Leave the chosen point out, or put it back (Delete)");
@@ -47,17 +45,17 @@ function build(root, now) {
     load(now, { ...now.original, text: "" });
     change(now, [], true);
   }, "Everything as it was at first");
-  const tools = element("div", "tools"), left = element("div", "left"), right = element("div", "right");
+  const tools = dom.make("div", "tools"), left = dom.make("div", "left"), right = dom.make("div", "right");
   tools.append(parts.relabel, parts.leave, parts.reset);
-  const how = element("p", "quiet small", "Drag a point or the star, or move it with the arrow keys. Press a chosen point once "
+  const how = dom.make("p", "quiet small", "Drag a point or the star, or move it with the arrow keys. Press a chosen point once "
     + "more (or L) to relabel it; Delete leaves it out, and really trains both stages again without it.");
   left.append(plane.root, legend());
-  const heading = element("h4", "", "Predicted, and measured by training again");
+  const heading = dom.make("h4", "", "Predicted, and measured by training again");
   right.append(parts.answer, parts.chosen, tools, parts.together, how, parts.hold.root, heading, agreement, parts.agree);
-  parts.table = element("details", "table");
-  parts.table.append(element("summary", "", "Table of all points"));
+  parts.table = dom.make("details", "table");
+  parts.table.append(dom.make("summary", "", "Table of all points"));
   parts.table.ontoggle = () => tell(now);
-  const both = element("div", "both");
+  const both = dom.make("div", "both");
   both.append(left, right);
   root.replaceChildren(both, parts.formula.root, parts.table);
   parts.formula.root.addEventListener("term", (event) => { root.dataset.term = event.detail; });
@@ -80,13 +78,13 @@ function told(line, ...pieces) {
   line.replaceChildren(...pieces.map((piece) => (typeof piece === "string" ? document.createTextNode(piece) : piece)));
 }
 
-const amount = (value) => element("b", kind(value), `${arrow(value)} ${signed(value)}`);
+const amount = (value) => dom.make("b", kind(value), `${arrow(value)} ${signed(value)}`);
 
 function tell(now) {
   const { setting, model, scores, parts, left, chosen } = now, { query } = setting;
   const { p } = forward(model.finetuned, query.x), said = p[0] >= p[1] ? 0 : 1, right = said === query.y;
-  told(parts.answer, "The finetuned model says ", element("b", "", FINETUNED[said]), ` (${percent(p[said])}); the star is `,
-    element("b", "", FINETUNED[query.y]), `: ${right ? "✓ right" : "✗ wrong"}. Its loss is ${number(lossAt(model.finetuned, query))} nat.`);
+  told(parts.answer, "The finetuned model says ", dom.make("b", "", FINETUNED[said]), ` (${percent(p[said])}); the star is `,
+    dom.make("b", "", FINETUNED[query.y]), `: ${right ? "✓ right" : "✗ wrong"}. Its loss is ${number(lossAt(model.finetuned, query))} nat.`);
   const one = typeof chosen === "number";
   if (!scores) told(parts.chosen, "A stage stands at a saddle here: nothing can be predicted. Move a point a little.");
   else if (!one) told(parts.chosen, chosen === null ? "Choose a point to see what it did." : "The star is chosen.");
@@ -116,10 +114,10 @@ function table({ setting, scores, singles, left }) {
     i + 1, PRETRAINED[y], ...x.map((value) => number(value, 3)), scores ? signed(scores[i]) : "",
     singles.has(i) ? signed(singles.get(i)) : "", left.has(i) ? "left out" : "",
   ]);
-  const made = element("table"), names = ["point", "class", "x", "y", "predicted, nat", "measured, nat", ""];
+  const made = dom.make("table"), names = ["point", "class", "x", "y", "predicted, nat", "measured, nat", ""];
   const row = (cells, tag) => {
-    const line = element("tr");
-    line.append(...cells.map((text) => element(tag, "", text)));
+    const line = dom.make("tr");
+    line.append(...cells.map((text) => dom.make(tag, "", text)));
     return line;
   };
   made.append(row(names, "th"), ...rows.map((cells) => row(cells, "td")));

@@ -123,15 +123,10 @@ function swatches(data) {
 }
 
 function tools(now) {
-  const line = document.createElement("div");
-  line.className = "tools";
+  const line = dom.make("div", "tools");
   line.append("Save the map as");
   for (const [format, title] of [["png", "a picture of points"], ["svg", "a drawing that stays sharp at any size"]]) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = format.toUpperCase();
-    button.title = `Download the map as it is zoomed, as ${title}`;
-    button.onclick = async () => {
+    const button = dom.button(format.toUpperCase(), async () => {
       button.disabled = true;
       const drawn = figure(now, format);
       const size = { width: drawn.layout.width, height: drawn.layout.height, scale: format === "png" ? 2 : 1 };
@@ -139,7 +134,8 @@ function tools(now) {
         button.title = "The browser could not draw the file.";
       });
       button.disabled = false;
-    };
+    });
+    button.title = `Download the map as it is zoomed, as ${title}`;
     line.append(button);
   }
   return line;

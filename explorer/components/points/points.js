@@ -63,13 +63,7 @@ function told(now, at, lines) {
 
 function fill(now, at) {
   const { head, lines, text } = describe(now, at);
-  const part = (className, words) => {
-    const element = document.createElement("div");
-    element.className = className;
-    element.dir = "auto";
-    element.textContent = words;
-    return element;
-  };
+  const part = (className, text) => dom.words("div", className, text);
   now.facts.replaceChildren(
     part("head", head), ...lines.filter(Boolean).map((line) => part("line", line)), ...(text ? [part("text", text)] : []),
   );
@@ -138,11 +132,7 @@ function listenToHover(now) {
 
 function elements(root, name) {
   root.classList.add("upstream-points", name);
-  const make = (className) => {
-    const element = document.createElement("div");
-    element.className = className;
-    return element;
-  };
+  const make = (className) => dom.make("div", className);
   const plot = make("plot"), tip = make("tip"), picture = make("picture"), facts = make("facts"), ring = make("ring"), note = make("note");
   tip.append(picture, facts);
   Object.assign(ring.style, {

@@ -6,9 +6,9 @@ import numpy as np
 import streamlit as st
 
 from explorer import components
+from explorer.export import spreadsheet
 from explorer.panels.charts import histogram
 from explorer.panels.comparison import joined_lists, scatter
-from explorer.panels.lists import single_cards
 from explorer.ui import escape, theme, widgets
 from explorer.view import comparison
 
@@ -71,7 +71,7 @@ def _tables(pair: comparison.Pair) -> None:
     st.markdown("**All scores**")
     every = comparison.every(pair)
     st.dataframe(every, hide_index=True, height=250, alt="Scores of all examples on both sides")
-    single_cards.csv_button(every, f"{pair.a.run.name}-compared", "compare_csv")
+    spreadsheet.button(every, f"{pair.a.run.name}-compared", "compare_csv")
 
 
 def question(pair: comparison.Pair) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from explorer import components
-from explorer.export import notes
 from explorer.panels.lists import cards, controls, note
+from explorer.panels.lists.card import HARMFUL, HELPFUL, SYMBOLS, Card, Piece
 from explorer.runs import leads
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import comparison
 from influence.errors import RunError
 
-PREVIEW = 120
+PREVIEW_CHARACTERS = 120
 """Characters of a text on a card; style sheets cut it to two lines."""
 
 
@@ -26,24 +23,23 @@ def draw(pair: comparison.Pair) -> None:
 
 def data(pair: comparison.Pair) -> dict[str, object]:
     """What the component draws: both sides' cards, and which of them are the same example."""
-    sides = (pair.a, pair.b)
-    largest = [float(np.abs(side.scores).max(initial=0.0)) for side in sides]
+    largest = [float(np.abs(side.scores).max(initial=0.0)) for side in (pair.a, pair.b)]
     if pair.one_unit:
         # Bars of both sides compare with each other.
         largest = [max(largest)] * 2
-    drawn, everywhere = [], [_everywhere(side) for side in sides]
-    noted = note.of(pair.a.run).of(pair.a.stage)
-    for at, name in enumerate("AB"):
-        shown, other = pair.lists[at], sides[1 - at].scores
-        where = "BA"[at]
-        lists = {
-            sign: [_card(pair, at, place, other, where, largest[at]) for place in places.tolist()]
-            for sign, places in (("helpful", shown.helpful), ("harmful", shown.harmful))
-        }
-        for card in itertools.chain(*lists.values()):
-            card["marks"] = _marks(int(card["id"]), everywhere[at], noted)
-        drawn.append({"name": name, "unit": pair.units[at].name, **lists})
-    return {"columns": drawn, "ties": ties(pair), "symbols": {"helpful": theme.HELPFUL, "harmful": theme.HARMFUL}}
+    columns = [_column(pair, at, largest[at]) for at in (0, 1)]
+    return {"columns": columns, "ties": ties(pair), "symbols": SYMBOLS}
+
+
+def _column(pair: comparison.Pair, at: int, largest: float) -> dict[str, object]:
+    """The lists of side `at` (0: A, 1: B)."""
+    side, shown = (pair.a, pair.b)[at], pair.lists[at]
+    everywhere, noted = _everywhere(side), note.of(pair.a.run).of(pair.a.stage)
+    column: dict[str, object] = {"name": "AB"[at], "unit": pair.units[at].name}
+    for sign, places in ((HELPFUL, shown.helpful), (HARMFUL, shown.harmful)):
+        drawn = [_card(pair, at, place, sign, largest, everywhere) for place in places.tolist()]
+        column[sign] = [card.json() for card in note.marked(drawn, noted)]
+    return column
 
 
 def _everywhere(side: comparison.Side) -> frozenset[int]:
@@ -53,14 +49,6 @@ def _everywhere(side: comparison.Side) -> frozenset[int]:
     except RunError:
         return frozenset()
     return frozenset(side.run.examples(side.stage)["id"].to_numpy()[found].tolist())
-
-
-def _marks(number: int, everywhere: frozenset[int], noted: Mapping[int, notes.Note]) -> list[dict[str, str]]:
-    """Signs that stand on an example's card, as on Explore, each with what it means."""
-    found = [{"text": theme.EVERYWHERE, "title": cards.EVERYWHERE_TITLE}] if number in everywhere else []
-    if written := noted.get(number):
-        found.append({"text": "✎", "title": f"Noted: {escape.beginning(written.said, 200)}"})
-    return found
 
 
 def ties(pair: comparison.Pair) -> list[dict[str, object]]:
@@ -77,23 +65,26 @@ def ties(pair: comparison.Pair) -> list[dict[str, object]]:
     return lines
 
 
-def _card(pair: comparison.Pair, at: int, place: int, other: np.ndarray, where: str, largest: float) -> dict:
+def _card(pair: comparison.Pair, at: int, place: int, sign: str, largest: float, everywhere: frozenset[int]) -> Card:
     example, unit = pair.examples.iloc[place], pair.units[at]
-    score = float((pair.a, pair.b)[at].scores[place])
+    own, other = (pair.a, pair.b) if at == 0 else (pair.b, pair.a)
+    score = float(own.scores[place])
     title, text = pictures.words(example, "title"), pictures.text(example)
-    return {
-        "id": str(example["id"]),
-        "href": href(pair, int(example["id"])),
-        "label": escape.visible(title) if title else theme.group_name(example["label"]),
-        "detail": f"#{example['id']}",
-        "image": pictures.data_url(example),
-        "alt": f"Example {example['id']}, label {escape.visible(example['label'])}",
-        "text": None if text is None else escape.beginning(text, PREVIEW),
-        "score": unit.text(score),
-        "full": unit.full(score),
-        "width": abs(score) / largest if largest else 0.0,
-        "other": f"{comparison.place_words(other, place)} in {where}",
-    }
+    return Card(
+        id=str(example["id"]),
+        sign=sign,
+        label=escape.visible(title) if title else theme.group_name(example["label"]),
+        detail=f"#{example['id']}",
+        image=pictures.data_url(example),
+        alt=f"Example {example['id']}, label {escape.visible(example['label'])}",
+        score=unit.text(score),
+        full=unit.full(score),
+        width=abs(score) / largest if largest else 0.0,
+        where=f"{comparison.place_words(other.scores, place)} in {'BA'[at]}",
+        href=href(pair, int(example["id"])),
+        marks=(cards.EVERYWHERE,) if int(example["id"]) in everywhere else (),
+        pieces=None if text is None else (Piece(escape.beginning(text, PREVIEW_CHARACTERS)),),
+    )
 
 
 def href(pair: comparison.Pair, example: int | str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,14 @@ import streamlit as st
 
 from explorer import components
 from explorer.panels.lists import controls, note, text_card
+from explorer.panels.lists.card import HARMFUL, HELPFUL, SINGLE, Card, CardList, Mark
 from explorer.runs import leads, splits
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import lists
 from explorer.view.view import View
 from influence.errors import RunError
 
-EVERYWHERE_TITLE = "shows up everywhere: in the lists of very many predictions"
+EVERYWHERE = Mark(theme.EVERYWHERE, "shows up everywhere: in the lists of very many predictions")
 
 
 def draw(view: View) -> None:
@@ -119,88 +120,97 @@ def everywhere_text(view: View) -> str | None:
 
 
 def data(view: View) -> dict[str, object]:
-    """What the component draws: one or two columns, and the ringed example if no column has it."""
+    """What the component draws: lists of cards, and the ringed example if no list has it."""
     # Whatever is listed, bars compare with the strongest score that could be.
     listed = np.concatenate([view.on_cards, view.strongest.shown])
     largest = float(np.abs(view.scores[listed]).max(initial=0.0))
-    chosen: dict[str, Any] | None = None
-    if view.example is not None and view.example not in view.on_cards:
-        same = "helpful" if view.scores[view.example] >= 0 else "harmful"
-        keys = view.relative if view.relative is not None and _by_relative(view) else view.scores
-        chosen = {
-            "title": f"Chosen: number {lists.rank(keys, view.example):,} of all {same} ones",
-            "card": _card(view, view.example, max(largest, abs(float(view.scores[view.example])))),
-        }
-    columns = _columns(view, largest)
-    for listed in (*([[chosen["card"]]] if chosen else []), *(column["cards"] for column in columns)):
-        note.marked(listed, note.of(view.run).of(view.stage))
-    result: dict[str, object] = {"chosen": chosen, "columns": columns}
-    return result | ({"legend": text_card.legend(view)} if "text" in view.examples else {})
+    noted = note.of(view.run).of(view.stage)
+    lists_of_cards = [
+        dataclasses.replace(column, cards=note.marked(column.cards, noted)).json() for column in _columns(view, largest)
+    ]
+    ringed = _ringed(view, largest)
+    chosen = None
+    if ringed is not None:
+        title, card = ringed
+        chosen = {"title": title, "card": note.marked([card], noted)[0].json()}
+    sent: dict[str, object] = {"chosen": chosen, "columns": lists_of_cards}
+    return sent | {"legend": text_card.legend(view)} if "text" in view.examples else sent
 
 
-def _columns(view: View, largest: float) -> list[dict[str, Any]]:
+def _ringed(view: View, largest: float) -> tuple[str, Card] | None:
+    """Heading and card of the ringed example; None if there is none, or a list has it."""
+    if view.example is None or view.example in view.on_cards:
+        return None
+    score = float(view.scores[view.example])
+    keys = view.relative if view.relative is not None and _by_relative(view) else view.scores
+    place = lists.rank(keys, view.example)
+    title = f"Chosen: number {place:,} of all {HELPFUL if score >= 0 else HARMFUL} ones"
+    return title, _card(view, view.example, max(largest, abs(score)))
+
+
+def _columns(view: View, largest: float) -> list[CardList]:
     shown = view.lists
     if view.ranking == state.ALL_THREE:
         return [
-            _column(view, "single", theme.SINGLE[name], name, positions, largest)
+            _column(view, SINGLE, theme.SINGLE[name], name, positions, largest)
             for name, positions in view.rankings.items()
         ]
     if shown.single is not None:
         title = "Nearest in the embedding" if view.ranking == state.NEAREST else "A random draw"
-        return [_column(view, "single", theme.SINGLE[view.ranking], title, shown.single, largest)]
+        return [_column(view, SINGLE, theme.SINGLE[view.ranking], title, shown.single, largest)]
     order = "" if view.order == state.STRONGEST else f", {view.order.lower()}"
     return [
-        _column(view, "helpful", theme.HELPFUL, f"Helpful{order}", shown.helpful, largest),
-        _column(view, "harmful", theme.HARMFUL, f"Harmful{order}", shown.harmful, largest),
+        _column(view, HELPFUL, theme.HELPFUL, f"Helpful{order}", shown.helpful, largest),
+        _column(view, HARMFUL, theme.HARMFUL, f"Harmful{order}", shown.harmful, largest),
     ]
 
 
-def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarray, largest: float) -> dict[str, Any]:
-    what = f"No example {'here ' if view.narrowed else ''}has a {sign} score."
-    return {
-        "sign": sign,
-        "symbol": symbol,
-        "title": title,
-        "unit": "relative" if _by_relative(view) else view.unit.name,
-        "cards": [_card(view, int(place), largest) for place in positions],
-        "empty": what if sign != "single" else "No example is left to list.",
-    }
+def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarray, largest: float) -> CardList:
+    none = f"No example {'here ' if view.narrowed else ''}has a {sign} score."
+    return CardList(
+        title,
+        tuple(_card(view, int(place), largest) for place in positions),
+        empty="No example is left to list." if sign == SINGLE else none,
+        sign=sign,
+        symbol=symbol,
+        unit="relative" if _by_relative(view) else view.unit.name,
+    )
 
 
-def _card(view: View, place: int, largest: float) -> dict[str, object]:
+def _card(view: View, place: int, largest: float) -> Card:
     example, score = view.examples.iloc[place], float(view.scores[place])
-    text, value, width = pictures.text(example), view.unit.text(score), abs(score) / largest if largest else 0.0
+    value, width = view.unit.text(score), abs(score) / largest if largest else 0.0
     if view.relative is not None and _by_relative(view):
         value, width = theme.signed(float(view.relative[place])), abs(float(view.relative[place]))
-    card: dict[str, object] = {
-        "id": str(example["id"]),
-        "sign": "helpful" if score >= 0 else "harmful",
-        "label": theme.group_name(example["label"]),
-        "detail": _by(view, place) + f"#{example['id']}" + ("" if _by_relative(view) else _said(example)),
-        "image": pictures.data_url(example),
-        "alt": f"Example {example['id']}, label {escape.visible(example['label'])}",
-        "score": _arrow(view, score) + value,
-        "full": view.unit.full(score),
-        "width": width,
-        "ringed": place == view.example,
-        "placed": view.on_map,
-    }
-    if found := marks(view, place):
-        card["marks"] = found
-    return card if text is None else card | text_card.data(view, place, text, _by(view, place), _said(example))
+    card = Card(
+        id=str(example["id"]),
+        sign=HELPFUL if score >= 0 else HARMFUL,
+        label=theme.group_name(example["label"]),
+        detail=_by(view, place) + f"#{example['id']}" + ("" if _by_relative(view) else _said(example)),
+        image=pictures.data_url(example),
+        alt=f"Example {example['id']}, label {escape.visible(example['label'])}",
+        score=_arrow(view, score) + value,
+        full=view.unit.full(score),
+        width=width,
+        ringed=place == view.example,
+        placed=view.on_map,
+        marks=marks(view, place),
+    )
+    text = pictures.text(example)
+    return card if text is None else text_card.of(view, card, place, text, _by(view, place), _said(example))
 
 
-def marks(view: View, place: int) -> list[dict[str, str]]:
-    """Signs that stand on an example's card, each with what it means."""
+def marks(view: View, place: int) -> tuple[Mark, ...]:
+    """Symbols that stand on an example's card."""
     found = []
     if place in view.everywhere:
-        found.append((theme.EVERYWHERE, EVERYWHERE_TITLE))
+        found.append(EVERYWHERE)
     if view.ranking == state.INFLUENCE and place in view.among_nearest:
-        found.append((theme.NEAR, "also among the nearest neighbours in the embedding"))
+        found.append(Mark(theme.NEAR, "also among the nearest neighbours in the embedding"))
     own = [name for name, positions in _three(view).items() if place in positions]
     if len(own) > 1:
-        found += [(theme.SINGLE[name], f"listed by {' and '.join(own).lower()}") for name in own]
-    return [{"text": text, "title": title} for text, title in found]
+        found += [Mark(theme.SINGLE[name], f"listed by {' and '.join(own).lower()}") for name in own]
+    return tuple(found)
 
 
 def _three(view: View) -> dict[str, np.ndarray]:

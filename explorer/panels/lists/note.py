@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from explorer.export import notes
+from explorer.panels.lists.card import Card
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import Run
+
+HOVER_CHARACTERS = 200
+"""Characters of a note that are shown on hover."""
 
 
 def of(run: Run) -> notes.Notes:
@@ -30,11 +34,14 @@ def of(run: Run) -> notes.Notes:
     return found
 
 
-def marked(cards: Iterable[dict[str, Any]], noted: Mapping[int, notes.Note]) -> None:
-    """Put a mark on the cards of items that have a note; what it says is told on hover."""
-    for card in cards:
-        if found := noted.get(int(card["id"])):
-            card["noted"] = escape.beginning(found.said, 200)
+def marked(cards: Iterable[Card], noted: Mapping[int, notes.Note]) -> tuple[Card, ...]:
+    """The cards, those of items that have a note with its beginning."""
+    return tuple(
+        dataclasses.replace(card, noted=escape.beginning(found.said, HOVER_CHARACTERS))
+        if (found := noted.get(int(card.id)))
+        else card
+        for card in cards
+    )
 
 
 def draw(run: Run, table: str, row: pd.Series, key: str) -> None:

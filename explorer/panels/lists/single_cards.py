@@ -1,4 +1,4 @@
-"""Cards of single examples and predictions, for pages whose lists are not one prediction's; and their CSV."""
+"""Cards of single examples and predictions, for pages whose lists are not one prediction's."""
 
 from __future__ import annotations
 
@@ -7,51 +7,36 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 
 from explorer import components
-from explorer.export.spreadsheet import csv
+from explorer.panels.lists.card import HARMFUL, HELPFUL, SINGLE, SYMBOLS, Card, CardList, Piece
 from explorer.ui import escape, pictures, theme
 
-PREVIEW = 400
+PREVIEW_CHARACTERS = 400
 """Characters of a text on a card."""
 
 
-def card(
-    row: pd.Series,
-    where: str,
-    value: str,
-    *,
-    full: str = "",
-    sign: str = "single",
-    width: float = 0.0,
-    href: str = "",
-) -> dict:
-    """A training example or a prediction (`row` of its table) as the cards component draws it.
+def card(row: pd.Series, where: str, value: str, **more: Any) -> Card:
+    """A training example or a prediction (`row` of its table).
 
-    `where` says where a press leads, `value` stands beside a bar of `width` (0..1), `full` is shown on hover; with
-    `href` the card is a link, else a press is an event.
+    `where` says where a press leads, `value` stands beside the bar; `more` are other fields of the card.
     """
     wrong = "prediction" in row and row["prediction"] != row["label"]
     said = f" said {escape.visible(row['prediction'])} {theme.WRONG}" if wrong else ""
     title, text = pictures.words(row, "title"), pictures.text(row)
     label = theme.group_name(row["label"])
-    sent: dict[str, object] = {
-        **({"href": href} if href else {}),
-        "id": str(row["id"]),
-        "sign": sign,
-        "label": escape.visible(title) if title else label,
-        "detail": (f"{label} · " if title else "") + f"#{row['id']}{said}",
-        "image": pictures.data_url(row),
-        "alt": f"Number {row['id']}, label {escape.visible(row['label'])}",
-        "score": value,
-        "full": full,
-        "width": width,
-        "ringed": False,
-        "placed": True,
-        "where": where,
-    }
-    return sent if text is None else sent | {"pieces": [{"text": escape.beginning(text, PREVIEW)}], "spoken": ""}
+    fields: dict[str, Any] = {"sign": SINGLE, **more}
+    return Card(
+        id=str(row["id"]),
+        label=escape.visible(title) if title else label,
+        detail=(f"{label} · " if title else "") + f"#{row['id']}{said}",
+        image=pictures.data_url(row),
+        alt=f"Number {row['id']}, label {escape.visible(row['label'])}",
+        score=value,
+        where=where,
+        pieces=None if text is None else (Piece(escape.beginning(text, PREVIEW_CHARACTERS)),),
+        **fields,
+    )
 
 
 def scored(
@@ -60,8 +45,8 @@ def scored(
     scores: np.ndarray,
     unit: theme.Unit,
     where: str,
-    href: Callable[[int], str] = lambda _: "",
-) -> list[dict]:
+    href: Callable[[int], str],
+) -> list[Card]:
     """A card for each of the `positions` of a table, with its score in nats; `scores` go with the table's rows.
 
     `href` gives the address that the card of an id links to.
@@ -73,7 +58,7 @@ def scored(
             where,
             unit.text(float(scores[place])),
             full=unit.full(float(scores[place])),
-            sign="helpful" if scores[place] >= 0 else "harmful",
+            sign=HELPFUL if scores[place] >= 0 else HARMFUL,
             width=abs(float(scores[place])) / largest if largest else 0.0,
             href=href(int(table["id"].iloc[place])),
         )
@@ -81,15 +66,15 @@ def scored(
     ]
 
 
-def column(title: str, cards: Sequence[dict], *, empty: str, sign: str = "single", unit: str = "") -> dict[str, Any]:
-    """A list of cards under a heading; `sign` ("helpful", "harmful", "single") gives colour and symbol."""
-    symbol = {"helpful": theme.HELPFUL, "harmful": theme.HARMFUL}.get(sign, "")
-    return {"sign": sign, "symbol": symbol, "title": title, "unit": unit, "cards": list(cards), "empty": empty}
+def column(title: str, cards: Sequence[Card], *, empty: str, sign: str = SINGLE, unit: str = "") -> CardList:
+    """A list of cards under a heading; its sign gives colour and symbol."""
+    return CardList(title, tuple(cards), empty, sign, SYMBOLS.get(sign, ""), unit)
 
 
-def draw(key: str, columns: Sequence[dict], on_pick: Callable[[], None] = lambda: None) -> None:
+def draw(key: str, columns: Sequence[CardList], on_pick: Callable[[], None] = lambda: None) -> None:
     """Draw columns side by side; `on_pick` is called when a card is pressed, and finds its id by `picked(key)`."""
-    components.cards(key=key, data={"chosen": None, "columns": list(columns)}, on_picked_change=on_pick)
+    data = {"chosen": None, "columns": [column.json() for column in columns]}
+    components.cards(key=key, data=data, on_picked_change=on_pick)
 
 
 def picked(key: str) -> str:
@@ -105,17 +90,3 @@ def rows(table: pd.DataFrame, positions: np.ndarray, scores: np.ndarray | None =
     if scores is not None:
         listed["score_nat"] = scores[positions]
     return listed.assign(**{name: part[name].to_numpy() for name in known if name in part})
-
-
-def csv_button(table: pd.DataFrame, name: str, key: str) -> None:
-    """A button that downloads the table as NAME.csv."""
-    st.download_button(
-        "CSV",
-        lambda: csv(table),
-        f"{name}.csv",
-        "text/csv",
-        key=key,
-        icon=":material/download:",
-        on_click="ignore",
-        help="Download this list as a table",
-    )

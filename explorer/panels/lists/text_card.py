@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from explorer.panels.lists.card import HARMFUL, HELPFUL, Card, Piece
 from explorer.runs import splits, texts
 from explorer.ui import escape, pictures, state, theme
 from explorer.view.view import View
@@ -12,8 +15,8 @@ SPOKEN = 3
 """Tokens that a screen reader is told of, largest shares first."""
 
 
-def data(view: View, place: int, text: str, near: str, said: str) -> dict[str, object]:
-    """What makes a card one of a text; `near` and `said` come before and after the rest of the detail line."""
+def of(view: View, card: Card, place: int, text: str, near: str, said: str) -> Card:
+    """The card of an example that is a text; `near` and `said` come before and after the rest of the detail line."""
     example = view.examples.iloc[place]
     title, source = pictures.words(example, "title"), pictures.words(example, "source")
     label = example["label"] if str(example["label"]).strip() else ""
@@ -22,12 +25,13 @@ def data(view: View, place: int, text: str, near: str, said: str) -> dict[str, o
     shared = shared_words(view) & texts.words(text)
     largest = max((abs(span.share) for span in spans), default=0.0)
     cut = texts.pieces(text, spans, view.splits.read(place, text), shared)
-    return {
-        "label": escape.visible(title or label or f"#{example['id']}"),
-        "detail": near + " · ".join(escape.visible(part) for part in parts if part) + said,
-        "pieces": [_piece(view, piece, largest) for piece in cut],
-        "spoken": _spoken(view, text, spans),
-    }
+    return dataclasses.replace(
+        card,
+        label=escape.visible(title or label or f"#{example['id']}"),
+        detail=near + " · ".join(escape.visible(part) for part in parts if part) + said,
+        pieces=tuple(_piece(view, piece, largest) for piece in cut),
+        spoken=_spoken(view, text, spans),
+    )
 
 
 def shared_words(view: View) -> frozenset[str]:
@@ -65,20 +69,17 @@ def _missing(view: View, without: int) -> str:
     return f"Not shaded: {who}. The split over tokens is stored for {of} only."
 
 
-def _piece(view: View, piece: texts.Piece, largest: float) -> dict[str, object]:
-    result: dict[str, object] = {"text": escape.visible(piece.text)}
-    if piece.share is not None:
-        weight = abs(piece.share) / largest if largest else 0.0
-        result |= {
-            "sign": "helpful" if piece.share >= 0 else "harmful",
-            "weight": round(weight, 3) if weight >= FAINTEST else 0,
-            "title": share_title(view, piece.share),
-        }
-    if piece.shared:
-        result["shared"] = True
-    if piece.unread:
-        result["unread"] = True
-    return result
+def _piece(view: View, piece: texts.Piece, largest: float) -> Piece:
+    looks = Piece(escape.visible(piece.text), shared=piece.shared or None, unread=piece.unread or None)
+    if piece.share is None:
+        return looks
+    weight = abs(piece.share) / largest if largest else 0.0
+    return dataclasses.replace(
+        looks,
+        sign=HELPFUL if piece.share >= 0 else HARMFUL,
+        weight=round(weight, 3) if weight >= FAINTEST else 0,
+        title=share_title(view, piece.share),
+    )
 
 
 def share_title(view: View, share: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from explorer.panels.lists import single_cards
+from explorer.export import spreadsheet
 from explorer.trust import evidence
 from explorer.ui import widgets
 from influence.run.reading import Run
@@ -23,7 +23,7 @@ def _draw(run: Run) -> None:
         table = readable(run, check)
         st.markdown(f"**{check}**: {len(table):,} rows")
         st.dataframe(table.head(SHOWN), hide_index=True, height=240, alt=f"What the check {check} found")
-        single_cards.csv_button(table, f"{run.name}-{check}", f"csv_{check}")
+        spreadsheet.button(table, f"{run.name}-{check}", f"csv_{check}")
 
 
 def readable(run: Run, check: str) -> pd.DataFrame:

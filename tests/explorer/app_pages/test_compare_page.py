@@ -148,7 +148,7 @@ def test_texts_and_tables(open_app, small, tmp_path, component):
     assert not app.exception
     assert len(app.dataframe) == 3
     assert "<img src=x" not in html(app) + values(app.markdown) + values(app.caption)
-    assert hostile in component(app, "joined_lists")["columns"][0]["helpful"][0]["text"]
+    assert hostile in component(app, "joined_lists")["columns"][0]["helpful"][0]["pieces"][0]["text"]
     assert component(app, "scatter")["preview"]["kind"] == "text"
     app.text_input(key="find_B").set_value("number 1011 about").run()
     assert app.query_params["query_b"] == "1011"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from explorer.app_pages import item
+from explorer.export.spreadsheet import csv
 from explorer.panels.lists import single_cards
 from explorer.runs import leads, neighbours
 from influence import Run
@@ -97,7 +98,7 @@ def test_neighbours_leave_the_example_itself_out():
 
 def test_csv_holds_no_formula(run):
     table = single_cards.rows(run.queries(), np.array([3, 1]), np.arange(40.0)).assign(label=["=1+1", "-2"])
-    lines = single_cards.csv(table).decode("utf-8-sig").splitlines()
+    lines = csv(table).decode("utf-8-sig").splitlines()
     assert lines[0].startswith("rank,id,score_nat,label")
     assert "'=1+1" in lines[1]
     assert ",'-2," in lines[2]
