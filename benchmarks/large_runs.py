@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from influence.run import Draft, Run
+from influence.run.records import Manifest, MapRecord, Parameters, ScoreRecord, StageRecord, Training
 
 PORT = 8979
 FLAGS = ["--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
@@ -75,19 +76,16 @@ def write_run(root: Path, name: str, examples: int, queries: int, pictures: bool
         count = min(rows, queries - start)
         scores[start : start + count] = rng.standard_t(3, (count, examples)).astype("float32") * 1e-3
     draft.mark("everything")
-    stage = {
-        "name": "pretrain", "examples": examples, "classes": CLASSES, "l2": 0.01, "proximity": 0.0, "loss": 0.1,
-        "parameters": {"frozen": [], "proximity": [], "new": ["weight"], "constant": []}, "accuracy": 0.9,
-        "test_accuracy": None, "smallest_curvature": None,
-        "training": {"gradient_norm": 1e-6, "iterations": 10, "converged": True, "seconds": 0.1},
-    }  # fmt: skip
-    return draft.finish({
-        "study": "made-up", "variant": "", "title": "Made up", "summary": "Noise.", "created": "2026-01-01T00:00:00Z",
-        "seed": 0, "measure": "loss of the true class", "stages": [stage], "default_method": "exact",
-        "scores": [{"stage": "pretrain", "method": "exact", "file": file, "report": {"damping": 0.01}}],
-        "map": {"stage": "pretrain", "algorithm": "clouds", "of": "noise"}, "timings": {}, "peak_memory": 0,
-        "versions": {}, "warnings": [],
-    })  # fmt: skip
+    stage = StageRecord(
+        "pretrain", examples, tuple(CLASSES), Parameters(new=("weight",)), l2=0.01, proximity=0.0, loss=0.1,
+        accuracy=0.9, training=Training(gradient_norm=1e-6, iterations=10, converged=True, seconds=0.1),
+    )  # fmt: skip
+    return draft.finish(Manifest(
+        study="made-up", variant="", title="Made up", summary="Noise.", created="2026-01-01T00:00:00Z", seed=0,
+        measure="loss of the true class", stages=(stage,), default_method="exact",
+        scores=(ScoreRecord("pretrain", "exact", file, {"damping": 0.01}),),
+        map=MapRecord("pretrain", "clouds", "noise"),
+    ))  # fmt: skip
 
 
 def table_of(rng: np.random.Generator, count: int, pictures: bool) -> pd.DataFrame:

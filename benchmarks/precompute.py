@@ -38,7 +38,7 @@ def main() -> None:
         runs = precompute([study.exhibit(v) for v in study.variants], study.variants, folder)
         seconds = time.perf_counter() - started
         for run in runs:
-            for step, spent in run.manifest["timings"].items():
+            for step, spent in run.manifest.timings.items():
                 table.add_row(run.name, step, f"{spent:.1f}")
         rows = []
         for query in np.random.default_rng(0).choice(len(runs[0].queries()), 50, replace=False):

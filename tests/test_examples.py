@@ -59,7 +59,7 @@ def test_folders_of_pictures(tmp_path):
     out = python(EXAMPLES / "image_folder.py", tmp_path)
     assert "Finished" in out
     run = Run.open(tmp_path / "runs" / "blots-frozen")
-    assert run.stage("pretrain")["classes"] == ["green", "red"]
+    assert run.stage("pretrain").classes == ("green", "red")
     assert len(run.queries()) == 8
 
 
@@ -69,8 +69,8 @@ def test_a_function_that_returns_an_exhibit(tmp_path):
     run = precompute([exhibit], ["shapes"], tmp_path, progress=False)[0]
     assert set(run.queries()["label"]) == {"left", "right"}
     assert run.queries()["image"][0].startswith(b"\x89PNG")
-    assert run.stage("finetune")["test_accuracy"] > 0.8
-    assert run.manifest["warnings"] == []
+    assert run.stage("finetune").test_accuracy > 0.8
+    assert run.manifest.warnings == ()
 
 
 @pytest.mark.usefixtures("quick_map")
@@ -94,7 +94,7 @@ def test_files_of_texts(tmp_path, monkeypatch):
     shown = run.examples("pretrain")
     assert len(shown) == 150
     assert list(shown["text"]) == [lines[i] for i in shown["id"]], "a text is found again by its id"
-    assert run.stage("finetune")["classes"] == ["food", "weather"]
+    assert run.stage("finetune").classes == ("food", "weather")
     # The command that it prints makes the same run.
     command = next(line for line in out.splitlines() if line.startswith("upstream ")).split()[1:]
     monkeypatch.setattr(sys, "argv", ["upstream", *command, "--name", "again", "--quiet"])
@@ -128,15 +128,15 @@ def test_a_run_of_a_hugging_face_model(tmp_path, hugging_face, monkeypatch):
     monkeypatch.setattr(hugging_face, "STEPS", 60)
     exhibit = hugging_face.study()
     run = precompute([exhibit], ["hugging-face"], tmp_path, progress=False)[0]
-    assert run.stage("pretrain")["classes"] == []
-    assert run.stage("pretrain")["accuracy"] is None
+    assert run.stage("pretrain").classes == ()
+    assert run.stage("pretrain").accuracy is None
     assert {"text", "loss"} <= set(run.examples("pretrain").columns)
     assert "prediction" not in run.examples("pretrain").columns
     assert set(run.queries()["prediction"]) <= {"sea", "wood"}
-    parameters = run.stage("finetune")["parameters"]
-    assert parameters["new"] == ["score.weight"]
-    assert "transformer.wte.weight" in parameters["frozen"]
-    assert "lm_head.weight" not in run.stage("pretrain")["parameters"]["new"], "tied to the embedding"
+    parameters = run.stage("finetune").parameters
+    assert parameters.new == ("score.weight",)
+    assert "transformer.wte.weight" in parameters.frozen
+    assert "lm_head.weight" not in run.stage("pretrain").parameters.new, "tied to the embedding"
     assert (run.scores()[:] != 0).any()
 
 

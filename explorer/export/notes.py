@@ -140,7 +140,7 @@ def write(run: Run, note: Note) -> None:
         raise RunError(f"A note has at most {LONGEST:,} characters, this one has {len(note.text):,}. Shorten it.")
     path = file(run)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    said = dataclasses.asdict(note) | {"created": str(run.manifest.get("created", "")), "time": now}
+    said = dataclasses.asdict(note) | {"created": run.manifest.created, "time": now}
     line = json.dumps(said, ensure_ascii=True).encode() + b"\n"
     try:
         with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
@@ -198,7 +198,7 @@ def rows(run: Run, notes: Notes) -> pd.DataFrame:
 
 def current(run: Run, note: Note) -> bool:
     """Whether it was written about this very run, not about an earlier one of its name."""
-    return note.created == str(run.manifest.get("created", ""))
+    return note.created == run.manifest.created
 
 
 def item(run: Run, note: Note) -> pd.Series | None:

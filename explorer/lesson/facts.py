@@ -6,6 +6,7 @@ Properties without a note are text, escaped for Streamlit's markdown; they are r
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -113,12 +114,12 @@ class Scene:
     @property
     def first_learnt(self) -> str:
         """What the first stage taught."""
-        classes = self.run.stage(self.stages[0]).get("classes") or []
+        classes = self.run.stage(self.stages[0]).classes
         return f"to tell {named(classes)} apart" if classes else "to predict them word by word"
 
     @property
     def last_learnt(self) -> str:
-        return f"to tell {named(self.run.stage(self.stages[-1]).get('classes') or [])} apart"
+        return f"to tell {named(self.run.classes)} apart"
 
     @property
     def stranger(self) -> str:
@@ -244,7 +245,7 @@ class Scene:
         return int(self.scores(position).argmin())
 
 
-def named(classes: list[str]) -> str:
+def named(classes: Sequence[str]) -> str:
     """Classes in a sentence, escaped."""
     shown = [escape.for_markdown(name) for name in classes[: MANY if len(classes) <= MANY else 3]]
     if len(shown) < len(classes):

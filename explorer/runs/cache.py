@@ -19,11 +19,11 @@ def per_run(max_entries: int, show_spinner: str | bool = False) -> Callable[[Cal
     Runs are told apart by their checksums: one that is computed again is another run. Results are shared, so nobody may
     change them.
     """
-    by_checksum: dict[str | type[Any], Callable[[Any], Any]] = {Run: lambda run: run.manifest["checksum"]}
+    by_checksum: dict[str | type[Any], Callable[[Any], Any]] = {Run: lambda run: run.manifest.checksum}
     decorated = st.cache_resource(max_entries=max_entries, show_spinner=show_spinner, hash_funcs=by_checksum)
     return cast(Callable[[Callable[P, R]], Callable[P, R]], decorated)
 
 
 def computed(run: Run) -> int:
     """A hash of the run's files without those that checks add to it later."""
-    return hash(frozenset(item for item in run.manifest["files"].items() if not item[0].startswith("validation/")))
+    return hash(frozenset(item for item in run.manifest.files.items() if not item[0].startswith("validation/")))

@@ -56,7 +56,7 @@ def check_tables(run: Run) -> None:
         RunError: naming the table and what it lacks.
     """
     tables = [("queries.parquet", run.queries(), True)]
-    tables += [(f"examples/{s}.parquet", run.examples(s), bool(run.stage(s).get("classes"))) for s in run.stages]
+    tables += [(f"examples/{s}.parquet", run.examples(s), bool(run.stage(s).classes)) for s in run.stages]
     for name, table, classified in tables:
         # A stage without classes (a language model, say) predicts nothing that could be right or wrong.
         needed = {"id", "label", "loss"} | ({"prediction", "confidence"} if classified else set())

@@ -94,6 +94,5 @@ def siblings(names: list[Run], run: Run) -> list[Run]:
 
 
 def _pretraining(run: Run) -> tuple[object, ...]:
-    first = run.manifest["stages"][0] if run.manifest["stages"] else {}
-    said = tuple(str(first.get(key)) for key in ("name", "examples", "classes"))
-    return run.manifest.get("study"), run.manifest.get("seed"), *said
+    said = [(first.name, first.examples, first.classes) for first in run.manifest.stages[:1]]
+    return run.manifest.study, run.manifest.seed, *said

@@ -26,7 +26,7 @@ class Embedding:
 
 def mapped(run: Run) -> pd.DataFrame | None:
     """The examples that have a place on the map, or None if the run has no map."""
-    stage = (run.manifest.get("map") or {}).get("stage")
+    stage = run.manifest.map.stage
     if stage not in run.stages:
         return None
     table = run.examples(stage)
@@ -40,7 +40,7 @@ def embedding(run: Run) -> Embedding | None:
     Raises:
         RunError: it cannot be read, or does not fit the tables.
     """
-    stage = (run.manifest.get("map") or {}).get("stage")
+    stage = run.manifest.map.stage
     if stage not in run.stages or (arrays := run.embedding()) is None:
         return None
     try:

@@ -18,14 +18,13 @@ from influence.run.reading import Run
 
 def stored(run: Run, stage: str, method: str) -> bool:
     """Whether the run says how a stage's scores split over the tokens of its texts."""
-    files = run.manifest["files"]
+    files = run.manifest.files
     return f"tokens/{stage}.parquet" in files and f"shares/{stage}-{method}.parquet" in files
 
 
 def strongest(run: Run, stage: str, method: str) -> int | None:
     """Of how many examples of each sign and query the split is stored; None if the run does not say."""
-    stated = run.manifest.get("shares")
-    count = stated.get(f"{stage}-{method}") if isinstance(stated, dict) else None
+    count = run.manifest.shares.get(f"{stage}-{method}")
     return count if isinstance(count, int) else None
 
 

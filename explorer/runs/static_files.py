@@ -61,7 +61,7 @@ def places(run: Run) -> str | None:
     Little-endian and without gaps: x and y (float32), the place of each label in `labels` (int32), ids (int64), which
     are left out where they are 0, 1, 2 ...
     """
-    stage = run.manifest["map"]["stage"]
+    stage = run.manifest.map.stage
     table, codes = run.examples(stage), labels(run)[1]
     columns = [(table["x"], "<f4"), (table["y"], "<f4"), (codes, "<i4")]
     if not np.array_equal(table["id"], np.arange(len(table))):
@@ -73,7 +73,7 @@ def places(run: Run) -> str | None:
 @per_run(max_entries=8)
 def labels(run: Run) -> tuple[list[str], np.ndarray]:
     """The labels on the map, in order, and the place among them of each example's, int32."""
-    table = run.examples(run.manifest["map"]["stage"])
+    table = run.examples(run.manifest.map.stage)
     codes, names = pd.factorize(table["label"].fillna("").astype(str))
     order = queries.class_order(names)
     places = {name: place for place, name in enumerate(order)}
@@ -122,7 +122,7 @@ def _pages(name: str, content: Callable[[pd.DataFrame], bytes], table: pd.DataFr
 
 
 def _name(run: Run, stage: str) -> str:
-    return hashlib.sha256(f"{run.manifest['checksum']} {stage}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{run.manifest.checksum} {stage}".encode()).hexdigest()[:16]
 
 
 def columns(count: int) -> int:

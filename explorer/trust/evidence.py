@@ -63,8 +63,8 @@ def starts(run: Run) -> list[str]:
 
 def unsettled(run: Run) -> dict[str, float]:
     """Stages whose training did not end at a minimum, where alone scores are derivatives of retraining: their norms."""
-    norms = {stage["name"]: (stage.get("training") or {}).get("gradient_norm") for stage in run.manifest["stages"]}
-    return {name: norm for name, norm in norms.items() if isinstance(norm, (int, float)) and norm > SETTLED}
+    norms = {stage.name: stage.training.gradient_norm for stage in run.manifest.stages}
+    return {name: norm for name, norm in norms.items() if norm is not None and norm > SETTLED}
 
 
 def stage_of(run: Run) -> str:
@@ -139,4 +139,4 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 def unitless(run: Run) -> bool:
     """Whether the default method's scores are not in nats."""
-    return str(run.manifest["default_method"]) == "identity"
+    return run.manifest.default_method == "identity"

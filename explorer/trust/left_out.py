@@ -71,9 +71,8 @@ def _alone(run: Run, stage: str, example: int, positions: np.ndarray) -> list[Ef
 def _turned(
     run: Run, before: np.ndarray, after: np.ndarray, positions: np.ndarray
 ) -> tuple[int, int] | tuple[None, None]:
-    classes = run.manifest["stages"][-1].get("classes") or []
-    if not classes:
+    if not run.classes:
         return None, None
-    numbers = {name: number for number, name in enumerate(classes)}
+    numbers = {name: number for number, name in enumerate(run.classes)}
     truth = run.queries()["label"].iloc[positions].map(numbers).to_numpy()
     return int(((before != truth) & (after == truth)).sum()), int(((before == truth) & (after != truth)).sum())

@@ -105,7 +105,7 @@ def judged(run: Run) -> str:
 
 def converged(run: Run) -> bool:
     """Whether every stage was trained to a minimum."""
-    return all((stage.get("training") or {}).get("converged", True) for stage in run.manifest["stages"])
+    return all(stage.training.converged is not False for stage in run.manifest.stages)
 
 
 def fair(run: Run, start: str, mark: str, words: str) -> tuple[str, str]:

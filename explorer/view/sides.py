@@ -102,7 +102,7 @@ def target_of(choice: Choice) -> Target | None:
 
 def runner_up(choice: Choice) -> str | None:
     """The likeliest class beside the predicted one."""
-    classes, values = choice.run.stage(choice.run.stages[-1])["classes"], choice.row.get("probabilities")
+    classes, values = choice.run.classes, choice.row.get("probabilities")
     said = str(choice.row["prediction"])
     if values is None or len(values) != len(classes):
         return next((str(name) for name in classes if name != said), None)
@@ -173,4 +173,4 @@ def _one_of(values: Sequence[str], key: str, run: Run) -> str | None:
 
 def can_be_asked(run: Run) -> bool:
     """Whether the run says how its study is made again, so that something else may be explained live."""
-    return bool(run.manifest.get("asked"))
+    return bool(run.manifest.asked)

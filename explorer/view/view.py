@@ -189,7 +189,7 @@ class View:
     @property
     def classes(self) -> list[str]:
         """The last stage's classes, which the query's probabilities are of."""
-        return [str(name) for name in self.run.stages and self.run.stage(self.run.stages[-1])["classes"]]
+        return list(self.run.classes)
 
 
 def group_column(by: str) -> str:

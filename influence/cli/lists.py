@@ -36,9 +36,9 @@ def runs(runs: Runs = DEFAULT_RUNS) -> None:
     rows = []
     for folder, run in found:
         if isinstance(run, influence.run.Run):
-            accuracy = run.manifest["stages"][-1]["test_accuracy"]
+            accuracy = run.manifest.stages[-1].test_accuracy
             correct = "" if accuracy is None else f"{accuracy:.1%}"
-            rows.append((folder.name, run.manifest["title"], correct, run.manifest["created"][:16].replace("T", " ")))
+            rows.append((folder.name, run.manifest.title, correct, run.manifest.created[:16].replace("T", " ")))
         else:
             rows.append((folder.name, str(run), "", ""))
     _print(("run", "what it is", "queries correct", "created"), rows)

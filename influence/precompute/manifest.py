@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from influence.derivatives import Objective
+from influence.run.records import Parameters, StageRecord, Training
 from influence.version import VERSION
 
 PACKAGES = ("torch", "numpy", "pandas", "umap-learn", "zarr")
@@ -22,27 +23,22 @@ def stage_record(
     queries: pd.DataFrame | None,
     training: dict[str, Any],
     smallest: float | None,
-) -> dict[str, Any]:
+) -> StageRecord:
     """What the manifest says of one stage; `queries` are those of the last one."""
     stage, groups = objective.stage, objective.groups
-    return {
-        "name": stage.name,
-        "examples": len(stage.data),
-        "classes": classes,
-        "parameters": {
-            "frozen": list(groups.frozen),
-            "proximity": list(groups.held),
-            "new": list(groups.new),
-            "constant": list(groups.constant),
-        },
-        "l2": stage.l2,
-        "proximity": stage.proximity,
-        "loss": float(table.loss.mean()),
-        "accuracy": float((table.prediction == table.label).mean()) if classes else None,
-        "test_accuracy": None if queries is None else float((queries.prediction == queries.label).mean()),
-        "training": training,
-        "smallest_curvature": smallest,
-    }
+    return StageRecord(
+        name=stage.name,
+        examples=len(stage.data),
+        classes=tuple(classes),
+        parameters=Parameters(tuple(groups.frozen), tuple(groups.held), tuple(groups.new), tuple(groups.constant)),
+        l2=stage.l2,
+        proximity=stage.proximity,
+        loss=float(table.loss.mean()),
+        accuracy=float((table.prediction == table.label).mean()) if classes else None,
+        test_accuracy=None if queries is None else float((queries.prediction == queries.label).mean()),
+        training=Training(**training),
+        smallest_curvature=smallest,
+    )
 
 
 def versions(device: torch.device) -> dict[str, Any]:

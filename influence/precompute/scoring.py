@@ -26,6 +26,7 @@ from influence.progress import Bar
 from influence.run.draft import Draft
 from influence.run.files import scores_file
 from influence.run.reading import read_curvature
+from influence.run.records import ScoreRecord
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
 
@@ -58,7 +59,7 @@ class Scorer:
         self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
         self.solvers, self.halvings = solvers, halvings
 
-    def score(self, method: str) -> tuple[list[dict[str, Any]], list[str]]:
+    def score(self, method: str) -> tuple[list[ScoreRecord], list[str]]:
         """The manifest's records of a method's score arrays, and warnings."""
         pulled = self._pull(method)
         for objective in self.objectives:
@@ -68,8 +69,7 @@ class Scorer:
         if method != self.exhibit.method or not self.exhibit.token_losses:
             self._forget(method)
         records = [
-            {"stage": name, "method": method, "file": scores_file(name, method), "report": report}
-            for name, report in pulled["reports"].items()
+            ScoreRecord(name, method, scores_file(name, method), report) for name, report in pulled["reports"].items()
         ]
         return records, pulled["warnings"]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,7 @@ from influence.progress import Progress
 from influence.run.draft import Draft
 from influence.run.files import MAP, SHARES
 from influence.run.reading import Run, read_manifest
+from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.study.stage import Stage
 from influence.training.fitting import fit, standing
@@ -100,7 +103,7 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
     """
     if not folder.exists():
         return None
-    there, wanted = read_manifest(folder)["settings"], json.loads(json.dumps(exhibit.all_settings))
+    there, wanted = read_manifest(folder).settings, json.loads(json.dumps(exhibit.all_settings))
     if there != wanted:
         other = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
         raise RunError(
@@ -170,7 +173,7 @@ class _Precompute:
                 self.bars.readable(self.name)
                 for part in run.pending:
                     changes = self._part(part, run, scorer)
-                    run = self.draft.add(part, changes | self._spent(run.manifest))
+                    run = self.draft.add(part, changes | self._spent(run.manifest.timings, run.manifest.peak_memory))
             return run
 
     def _first(self, trained: dict[str, Any], scorer: Scorer) -> Run:
@@ -189,14 +192,14 @@ class _Precompute:
         return [*shares, MAP, *(method for method in methods_of(self.exhibit) if method != self.exhibit.method)]
 
     def _part(self, part: str, run: Run, scorer: Scorer) -> dict[str, Any]:
-        """Compute a part; what run.json says of it."""
+        """Compute a part; the fields of the manifest that it changes."""
         if part == MAP:
             return {"map": self._place()}
         if part == SHARES:
             scorer.split()
             return {"shares": {f"{stage}-{self.exhibit.method}": SCORES_SPLIT for stage in self.exhibit.token_losses}}
         records, _ = scorer.score(part)
-        return {"scores": run.manifest["scores"] + records}
+        return {"scores": (*run.manifest.scores, *records)}
 
     def _step(self, description: str, total: float | None = None) -> Any:
         return self.bars.step(f"{self.name}: {description}", total)
@@ -236,7 +239,7 @@ class _Precompute:
         if sibling is None:
             return None
         stage.model.load_state_dict(sibling.models()[stage.name])
-        return sibling.stage(stage.name)["training"]
+        return dataclasses.asdict(sibling.stage(stage.name).training)
 
     def _sibling(self) -> Run | None:
         """A finished run whose first stage is the same object: equal settings would not mean equal data."""
@@ -257,17 +260,17 @@ class _Precompute:
             last, self.study.queries, self.exhibit.queries, self.exhibit.classes[last.stage.name], self.study.measure
         )
 
-    def _place(self) -> dict[str, Any]:
+    def _place(self) -> MapRecord:
         """The map of the first stage's examples, with the queries projected into it."""
         first = self.study.stages[0].name
         if "map" not in self.draft.steps:
             sibling = self._sibling()
             if sibling is not None and all(
-                sibling.manifest["settings"].get(key) == self.draft.settings[key] for key in ("queries", "seed")
+                sibling.manifest.settings.get(key) == self.draft.settings[key] for key in ("queries", "seed")
             ):
                 places, projected = sibling.examples(first)[["x", "y"]], sibling.queries()[["x", "y"]]
                 vectors, others = (np.asarray(array[:]) for array in sibling.embedding() or ())
-                record = sibling.manifest["map"]
+                record = dataclasses.asdict(sibling.manifest.map)
             else:
                 with self._step("map of the embedding"):
                     vectors, others = embedded(self.exhibit, self.objectives)
@@ -280,11 +283,11 @@ class _Precompute:
             self.draft.write_array("embedding/examples", vectors)
             self.draft.write_array("embedding/queries", others)
             self.draft.mark("map", record)
-        return self.draft.steps["map"]
+        return MapRecord(**self.draft.steps["map"])
 
     # What is written
 
-    def _finish(self, trained: dict[str, Any], scores: list[dict[str, Any]], warnings: list[str]) -> Run:
+    def _finish(self, trained: dict[str, Any], scores: list[ScoreRecord], warnings: list[str]) -> Run:
         for stage in self.study.stages:
             self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
         self.draft.write_table("queries", self.queries)
@@ -293,7 +296,9 @@ class _Precompute:
         if self.exhibit.tokenizer:
             self.draft.path("tokenizer.json").write_text(self.exhibit.tokenizer, encoding="utf-8")
         smallest = {
-            r["stage"]: r["report"].get("smallest_eigenvalue") for r in scores if r["report"]["curvature"] == "hessian"
+            record.stage: record.report.get("smallest_eigenvalue")
+            for record in scores
+            if record.report["curvature"] == "hessian"
         }
         stages = [
             stage_record(
@@ -307,41 +312,39 @@ class _Precompute:
             for o in self.objectives
         ]
         warnings = [*self.exhibit.notes, *warnings] + [
-            f"Stage {s['name']!r} stopped at gradient norm {s['training']['gradient_norm']:.2g}, short "
-            "of its tolerance."
+            f"Stage {s.name!r} stopped at gradient norm {s.training.gradient_norm:.2g}, short of its tolerance."
             for s in stages
-            if not s["training"].get("converged", True)
+            if s.training.converged is False
         ]
         return self.draft.finish(
-            {
-                "study": self.study.name,
-                "variant": self.exhibit.variant,
-                "asked": dict(self.exhibit.asked),
-                "title": self.exhibit.title,
-                "summary": self.exhibit.summary,
-                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "seed": self.exhibit.seed,
-                "measure": self.exhibit.measure,
-                "stages": stages,
-                "scores": scores,
-                "default_method": self.exhibit.method,
-                "shares": {},
-                "map": {},
-                "versions": versions(self.device),
-                "warnings": warnings,
-                **self._spent({}),
-            },
+            Manifest(
+                study=self.study.name,
+                variant=self.exhibit.variant,
+                asked=dict(self.exhibit.asked),
+                title=self.exhibit.title,
+                summary=self.exhibit.summary,
+                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                seed=self.exhibit.seed,
+                measure=self.exhibit.measure,
+                stages=tuple(stages),
+                scores=tuple(scores),
+                default_method=self.exhibit.method,
+                map=MapRecord(),
+                versions=versions(self.device),
+                warnings=tuple(warnings),
+                **self._spent(),
+            ),
             self._parts(),
         )
 
-    def _spent(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """Seconds of every step and the memory used, by this process and by those that computed `before`."""
+    def _spent(self, before: Mapping[str, float] = MappingProxyType({}), peak: int = 0) -> dict[str, Any]:
+        """Seconds of every step and the peak of memory, by this process and by those that were there before it."""
         own = {
             k.removeprefix(f"{self.name}: "): v for k, v in self.bars.seconds.items() if k.startswith(f"{self.name}: ")
         }
         return {
-            "timings": {**before.get("timings", {}), **{step: round(seconds, 2) for step, seconds in own.items()}},
-            "peak_memory": max(before.get("peak_memory", 0), peak_memory()),
+            "timings": {**before, **{step: round(seconds, 2) for step, seconds in own.items()}},
+            "peak_memory": max(peak, peak_memory()),
         }
 
 

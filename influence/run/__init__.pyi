@@ -3,3 +3,9 @@ from .draft import Draft as Draft
 from .ranking import top as top
 from .reading import Run as Run
 from .reading import runs_in as runs_in
+from .records import Manifest as Manifest
+from .records import MapRecord as MapRecord
+from .records import Parameters as Parameters
+from .records import ScoreRecord as ScoreRecord
+from .records import StageRecord as StageRecord
+from .records import Training as Training

@@ -10,7 +10,8 @@ import pandas as pd
 from influence.errors import RunError
 from influence.run.draft import NAME
 from influence.run.files import checksum, locked, manifest_checksum, move, write_json
-from influence.run.reading import Run, read_manifest
+from influence.run.reading import Run, read_json
+from influence.run.records import manifest_of
 
 
 def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
@@ -30,8 +31,8 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
         if not NAME.fullmatch(check):
             raise RunError(f"{check!r} cannot be a check's name: use letters, digits, '.', '_' and '-', at most 100.")
     with locked(run.path):
-        manifest = read_manifest(run.path)
-        before = dict(manifest.get("validation", {}))
+        manifest = read_json(run.path)  # as it stands: fields that no record knows stay
+        before = dict(manifest_of(manifest, run.path).validation)
         try:
             written = {check: _add(run.path, check, table) for check, table in tables.items()}
             manifest["validation"] = before | written
@@ -44,7 +45,7 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
             raise RunError(f"Cannot write into run {run.path}: {error.strerror}.") from error
         for name in stale:
             (run.path / name).unlink(missing_ok=True)
-    return Run(run.path, manifest)
+    return Run(run.path, manifest_of(manifest, run.path))
 
 
 def _add(folder: Path, check: str, table: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -22,18 +23,14 @@ from influence.run.files import (
     curvature_file,
     draft_name,
     locked,
-    manifest_checksum,
     write_json,
 )
-from influence.run.reading import FORMAT, Run, read_manifest
+from influence.run.reading import Run, read_manifest
+from influence.run.records import Manifest, json_of, manifest_of
 
 if TYPE_CHECKING:
     import torch
 
-SIGN = (
-    "score[t, z] is the predicted change of query t's loss, in nats, if training example z had been left out. "
-    "Positive = leaving it out hurts = helpful. Negative = harmful."
-)
 CHUNK_SHAPE = (64, 1024)
 """Rows (queries) and columns (examples) of a score chunk: 256 kB, so that a row and a column are both cheap."""
 CHUNKS_PER_ROW = 128
@@ -173,26 +170,18 @@ class Draft:
             config={"write_empty_chunks": True},
         )
 
-    def finish(self, manifest: Mapping[str, Any], pending: Sequence[str] = ()) -> Run:
+    def finish(self, manifest: Manifest, pending: Sequence[str] = ()) -> Run:
         """Write run.json with every file's checksum, then give the folder its final name.
 
         Args:
-            manifest: what run.json says, but for what is known here.
+            manifest: of the run, without its name, settings and files, which are known here.
             pending: parts that `add` will put into the finished run.
 
         Raises:
-            RunError: another run is in the way.
+            RunError: another run is in the way, or a file is missing that `manifest` speaks of.
         """
-        base = {
-            "format": FORMAT,
-            "name": self.final.name,
-            "sign": SIGN,
-            "unit": "nat",
-            "settings": self.settings,
-            "validation": {},
-            **manifest,
-        }
-        complete = self._write_manifest(base, pending)
+        named = dataclasses.replace(manifest, name=self.final.name, settings=self.settings)
+        complete = self._write_manifest(named, pending)
         try:
             self.folder.rename(self.final)
         except OSError as error:
@@ -205,30 +194,29 @@ class Draft:
 
         Args:
             part: as `finish` was told.
-            changes: what run.json says of it.
+            changes: fields of the manifest that it changes.
 
         Raises:
             RunError: run.json cannot be read.
         """
         before = read_manifest(self.final)
-        pending = [other for other in before["pending"] if other != part]
-        return self._as_read(self._write_manifest({**before, **changes}, pending))
+        pending = [other for other in before.pending if other != part]
+        return self._as_read(self._write_manifest(dataclasses.replace(before, **changes), pending))
 
-    def _write_manifest(self, manifest: Mapping[str, Any], pending: Sequence[str]) -> dict[str, Any]:
+    def _write_manifest(self, manifest: Manifest, pending: Sequence[str]) -> Manifest:
         """run.json with the checksums of all files that are not of a pending part; one that is known stays."""
         passing = re.compile(r"run\.json|journal\.json|.*\.tmp|(work|validation)/.*")
         found = (p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file())
         ready = sorted(name for name in found if not passing.fullmatch(name) and not belongs_to(name, pending))
-        known = manifest.get("files", {})
-        files = known | {name: checksum(self.folder / name) for name in ready if name not in known}
-        complete = json.loads(json.dumps({**manifest, "pending": list(pending), "files": files}))
-        complete["checksum"] = manifest_checksum(complete)
-        self._write_json("run.json", complete)
-        return complete
+        files = {name: manifest.files.get(name) or checksum(self.folder / name) for name in (*manifest.files, *ready)}
+        told = json_of(dataclasses.replace(manifest, pending=tuple(pending), files=files))
+        parsed = manifest_of(told, self.folder)
+        self._write_json("run.json", told)
+        return parsed
 
-    def _as_read(self, manifest: dict[str, Any]) -> Run:
+    def _as_read(self, manifest: Manifest) -> Run:
         """The run as it stands; when nothing is pending, what only the draft needed is deleted."""
-        if not manifest["pending"]:
+        if not manifest.pending:
             shutil.rmtree(self.final / "work", ignore_errors=True)
             (self.final / "journal.json").unlink(missing_ok=True)
         return Run(self.final, manifest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,11 @@ import safetensors
 import zarr
 
 from influence.errors import RunError
-from influence.run.files import checksum, curvature_file, draft_name, manifest_checksum
+from influence.run.files import checksum, curvature_file, draft_name
+from influence.run.records import FORMAT, Manifest, StageRecord, manifest_of
 
 if TYPE_CHECKING:
     import torch
-
-FORMAT = 1
-_REQUIRED = {
-    **dict.fromkeys(("name", "study", "variant", "title", "created", "default_method"), str),
-    **dict.fromkeys(("stages", "scores"), list),
-    **dict.fromkeys(("map", "files", "settings"), dict),
-}
-"""What every run.json states, with its kind."""
 
 
 class Run:
@@ -34,7 +26,7 @@ class Run:
     Use `Run.open(path)`. Everything is read lazily and nothing is ever written.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]):
+    def __init__(self, path: Path, manifest: Manifest):
         self.path, self.manifest = path, manifest
         self._tables: dict[str, pd.DataFrame] = {}
 
@@ -61,7 +53,7 @@ class Run:
     def problems(self) -> list[str]:
         """What is wrong with the files, a sentence each; empty if every checksum holds."""
         found = []
-        for name, expected in self.manifest["files"].items():
+        for name, expected in self.manifest.files.items():
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 found.append(f"{name} lies outside the run")
                 continue
@@ -79,30 +71,38 @@ class Run:
     @property
     def pending(self) -> list[str]:
         """Parts that are still to be computed: `map`, `shares` or a method, whose scores are; empty: none."""
-        found = self.manifest.get("pending")
-        return [str(part) for part in found] if isinstance(found, list) else []
+        return list(self.manifest.pending)
 
     @property
     def name(self) -> str:
-        return self.manifest["name"]
+        return self.manifest.name
 
     @property
     def stages(self) -> list[str]:
         """The stages' names, first (pretraining) to last."""
-        return [stage["name"] for stage in self.manifest["stages"]]
+        return [stage.name for stage in self.manifest.stages]
 
-    def stage(self, name: str) -> dict[str, Any]:
-        """The manifest's record of one stage."""
-        for record in self.manifest["stages"]:
-            if record["name"] == name:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The last stage's classes, which queries are told apart by; empty if it is no classifier."""
+        return self.manifest.stages[-1].classes if self.manifest.stages else ()
+
+    def stage(self, name: str) -> StageRecord:
+        """The manifest's record of one stage.
+
+        Raises:
+            RunError: the run has no stage of that name.
+        """
+        for record in self.manifest.stages:
+            if record.name == name:
                 return record
         raise RunError(f"Run {self.name} has no stage {name!r}; it has {', '.join(self.stages)}.")
 
     def methods(self, stage: str) -> list[str]:
         """The methods whose scores of `stage` are stored, the default one first."""
         self.stage(stage)
-        found = [record["method"] for record in self.manifest["scores"] if record["stage"] == stage]
-        return sorted(found, key=lambda method: method != self.manifest["default_method"])
+        found = [record.method for record in self.manifest.scores if record.stage == stage]
+        return sorted(found, key=lambda method: method != self.manifest.default_method)
 
     def scores(self, stage: str | None = None, method: str | None = None) -> zarr.Array:
         """Scores of a stage's training examples, lazily read: `scores[i]` is a row, `scores[:, j]` a column.
@@ -121,15 +121,15 @@ class Run:
         stage = stage or self.stages[0]
         methods = self.methods(stage)
         method = method or (methods[0] if methods else "")
-        for record in self.manifest["scores"]:
-            if (record["stage"], record["method"]) == (stage, method):
-                return self._array(record["file"])
+        for record in self.manifest.scores:
+            if (record.stage, record.method) == (stage, method):
+                return self._array(record.file)
         stored = ", ".join(methods) or "none"
         raise RunError(f"Run {self.name} has no scores of stage {stage!r} by method {method!r}; stored: {stored}.")
 
     def examples(self, stage: str) -> pd.DataFrame:
         """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md."""
-        name = f"{self.stage(stage)['name']}.parquet"
+        name = f"{self.stage(stage).name}.parquet"
         return self._table(f"examples/{name}", f"map/{name}")
 
     def queries(self) -> pd.DataFrame:
@@ -139,7 +139,7 @@ class Run:
     def embedding(self) -> tuple[zarr.Array, zarr.Array] | None:
         """What the map is made of: float32 (n_examples, d) and (n_queries, d), lazily read; None without."""
         names = [f"embedding/{name}.zarr" for name in ("examples", "queries")]
-        if f"{names[0]}/zarr.json" not in self.manifest["files"]:
+        if f"{names[0]}/zarr.json" not in self.manifest.files:
             return None
         examples, queries = (self._array(name) for name in names)
         return examples, queries
@@ -147,7 +147,7 @@ class Run:
     def tokens(self, table: str) -> pd.DataFrame | None:
         """`starts` and `ends` of the tokens of a stage's examples, or of "queries"; None if they are not known."""
         name = f"tokens/{table}.parquet"
-        return self._table(name) if name in self.manifest["files"] else None
+        return self._table(name) if name in self.manifest.files else None
 
     def shares(self, stage: str, method: str, query: int) -> dict[int, np.ndarray]:
         """Scores of the query at row `query` split over tokens, nats: row of the example -> float32 (tokens,).
@@ -155,7 +155,7 @@ class Run:
         Only of the strongest examples (CONTRACT.md); empty if there are none.
         """
         name = f"shares/{stage}-{method}.parquet"
-        if name not in self.manifest["files"]:
+        if name not in self.manifest.files:
             return {}
         try:
             found = pd.read_parquet(self.path / name, filters=[("query", "==", query)])
@@ -167,16 +167,11 @@ class Run:
     @property
     def validations(self) -> list[str]:
         """The checks that `upstream validate` has put into the run, in the order of their names."""
-        return sorted(name for name in self._checks if self._checks[name] in self.manifest["files"])
+        return sorted(name for name, file in self.manifest.validation.items() if file in self.manifest.files)
 
     def validation(self, check: str) -> pd.DataFrame | None:
         """What a check found, one row a figure; None if it was not run. Columns: CONTRACT.md."""
-        return self._table(self._checks[check]) if check in self.validations else None
-
-    @property
-    def _checks(self) -> dict[str, str]:
-        found = self.manifest.get("validation")
-        return found if isinstance(found, dict) else {}
+        return self._table(self.manifest.validation[check]) if check in self.validations else None
 
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
         """The trained parameters and buffers of every stage: stage -> name -> tensor."""
@@ -184,7 +179,7 @@ class Run:
 
     def shapes(self, stage: str) -> dict[str, tuple[int, ...]]:
         """Shapes of a stage's parameters and buffers by name, without reading their values."""
-        name = f"stages/{self.stage(stage)['name']}.safetensors"
+        name = f"stages/{self.stage(stage).name}.safetensors"
         try:
             with safetensors.safe_open(self.path / name, framework="np") as kept:
                 return {key: tuple(kept.get_slice(key).get_shape()) for key in sorted(kept.keys())}
@@ -208,7 +203,7 @@ class Run:
         try:
             if name not in self._tables:
                 table = pd.read_parquet(self.path / name)
-                if places in self.manifest["files"]:
+                if places in self.manifest.files:
                     found = pd.read_parquet(self.path / places)
                     if len(found) != len(table):
                         raise ValueError(f"{places} has {len(found):,} rows for {len(table):,}")
@@ -233,11 +228,20 @@ def runs_in(root: str | os.PathLike[str]) -> list[tuple[Path, Run | RunError]]:
     return found
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """run.json of `folder`, with its format and own checksum verified.
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the run in `folder`, verified.
 
     Raises:
-        RunError: missing, unfinished, not JSON, changed, or from another format.
+        RunError: missing, unfinished, not JSON, changed, from another format, or without a field that it must have.
+    """
+    return manifest_of(read_json(folder), folder)
+
+
+def read_json(folder: Path) -> dict[str, Any]:
+    """run.json of `folder` as it stands, with its format verified.
+
+    Raises:
+        RunError: missing, unfinished, not JSON, or from another format.
     """
     if not os.path.isdir(folder):  # as Path.is_dir, but a name too long for the file system is only a missing folder
         if os.path.isdir(folder.with_name(draft_name(folder.name))):
@@ -264,26 +268,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"Run {folder} has format {manifest['format']}; this version of upstream reads format {FORMAT}. "
             + ("Update upstream." if manifest["format"] > FORMAT else "Compute the run again.")
         )
-    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
-    wrong += [f for f in _written_files(manifest) if f not in manifest["files"]] if not wrong else []
-    if wrong:
-        raise RunError(f"run.json in {folder} lacks {', '.join(wrong)}. Delete the folder and compute it again.")
-    if manifest.get("checksum") != manifest_checksum(manifest):
-        raise RunError(
-            f"run.json in {folder} was changed after it was written. Delete the folder and compute it again."
-        )
     return manifest
-
-
-def _written_files(manifest: Mapping[str, Any]) -> list[str]:
-    """Files that readers will ask for by the manifest's own word."""
-    stages = [stage["name"] for stage in manifest["stages"]]
-    tables = ["queries.parquet", *(f"examples/{stage}.parquet" for stage in stages)]
-    return [
-        *tables,
-        *(f"stages/{stage}.safetensors" for stage in stages),
-        *(f"{r['file']}/zarr.json" for r in manifest["scores"]),
-    ]
 
 
 def read_curvature(folder: Path, stage: str, method: str) -> dict[str, Any]:

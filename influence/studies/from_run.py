@@ -44,7 +44,7 @@ def asked_of(run: Run, function: str | None = None) -> dict[str, Any]:
     Raises:
         RunError: the run does not say it, or names code and `function` is not given.
     """
-    asked = dict(run.manifest.get("asked") or {})
+    asked = dict(run.manifest.asked)
     if function is not None:
         asked |= {"study": function, "images": None, "texts": None, "options": {}}
     elif is_reference(asked.get("study") or ""):
@@ -69,16 +69,16 @@ def _of_variant(run: Run, asked: Mapping[str, Any]) -> Exhibit:
         asked.get("solving") or {},
     )
     for exhibit in made:
-        if exhibit.variant == run.manifest.get("variant"):
+        if exhibit.variant == run.manifest.variant:
             return exhibit
     raise StudyError(
-        f"The study has no variant {run.manifest.get('variant')!r}, which run {run.name} is of; it has "
+        f"The study has no variant {run.manifest.variant!r}, which run {run.name} is of; it has "
         f"{', '.join(repr(exhibit.variant) for exhibit in made)}."
     )
 
 
 def _refuse_other_settings(run: Run, exhibit: Exhibit) -> None:
-    there, now = run.manifest["settings"], json.loads(json.dumps(exhibit.all_settings))
+    there, now = run.manifest.settings, json.loads(json.dumps(exhibit.all_settings))
     for key in {**there, **now}:
         if there.get(key) != now.get(key):
             raise RunError(

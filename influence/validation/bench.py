@@ -70,10 +70,9 @@ class Bench:
     @cached_property
     def truth(self) -> np.ndarray | None:
         """Number of every query's true class, (Q,); None where the last stage is no classifier."""
-        classes = self.run.manifest["stages"][-1].get("classes") or []
-        if not classes:
+        if not self.run.classes:
             return None
-        return self.run.queries()["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
+        return self.run.queries()["label"].map({name: i for i, name in enumerate(self.run.classes)}).to_numpy()
 
     def generator(self, *what: int | str) -> np.random.Generator:
         """Draws of one purpose: the same whatever else is drawn."""
@@ -119,7 +118,7 @@ class Bench:
             expected: seconds that the first of its kind is expected to take.
             cost: pieces of one kind may cost differently; those of one `cost` do not.
         """
-        models = {n: d for n, d in self.run.manifest["files"].items() if n.startswith(("stages/", "scores/"))}
+        models = {n: d for n, d in self.run.manifest.files.items() if n.startswith(("stages/", "scores/"))}
         key = [models, self.stage, {"kind": kind, **of}]
         found = self.pieces.get(key)
         if found is not None:
@@ -163,12 +162,12 @@ class Bench:
 
     def expected_scores(self) -> float:
         """Seconds of solving and scoring, as the run's own took."""
-        timings = self.run.manifest.get("timings") or {}
+        timings = self.run.manifest.timings
         return sum(float(seconds) for step, seconds in timings.items() if not step.startswith(("training", "map")))
 
     def expected(self, start: Start) -> float:
         """Seconds of a retraining before one was measured: as the run's own training took, from scratch."""
-        own = sum(float((s.get("training") or {}).get("seconds") or 0) for s in self.run.manifest["stages"])
+        own = sum(stage.training.seconds or 0 for stage in self.run.manifest.stages)
         return own if start == "scratch" else 0.0
 
     def change_without(self, examples: Sequence[int], start: Start, seed: int | None = None) -> np.ndarray | None:

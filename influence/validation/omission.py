@@ -48,7 +48,7 @@ def leave_out(
         RunError: no examples, all of them, or some that there are not; or a run that cannot be made again.
         StudyError, TrainingError: with what was given and what to do.
     """
-    name = run.stage(stage or run.stages[0])["name"]
+    name = run.stage(stage or run.stages[0]).name
     rows = _checked(examples, name, len(run.examples(name)))
     if row_of(run.validation(NAME), name, start, rows) is not None:
         return run
@@ -91,7 +91,7 @@ def rows_of(run: Run, ids: Sequence[int], stage: str | None = None) -> list[int]
     Raises:
         RunError: an id that there is not.
     """
-    table = run.examples(run.stage(stage or run.stages[0])["name"])
+    table = run.examples(run.stage(stage or run.stages[0]).name)
     places = {int(name): row for row, name in enumerate(table["id"])}
     unknown = [name for name in ids if name not in places]
     if unknown:

@@ -60,7 +60,7 @@ def validate(
         raise RunError(f"There is no check {unknown[0]!r}; choose of {', '.join(CHECKS)}.")
     if not 0 < budget < float("inf"):
         raise RunError(f"The budget is {budget!r} seconds, expected more than 0.")
-    name = run.stage(stage or run.stages[0])["name"]
+    name = run.stage(stage or run.stages[0]).name
     chosen = [check for check in CHECKS.values() if not checks or check.name in checks]
     with locked(run.path.with_name(f"{run.path.name}.retrainings")), Progress(visible=progress) as bars:
         bench = Bench(run, exhibit_of(run, function), retrainer_of(run, function, device=device), name, seed)

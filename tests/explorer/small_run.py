@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+import zarr
 from PIL import Image
 
 from influence.run.draft import Draft
 from influence.run.reading import Run
+from influence.run.records import (
+    Manifest,
+    MapRecord,
+    Parameters,
+    ScoreRecord,
+    StageRecord,
+    Training,
+    json_of,
+    manifest_of,
+)
 
 PRETRAIN, FINETUNE, QUERIES = 60, 20, 40
 MISTAKE = 1007
@@ -73,20 +87,35 @@ def write_run(
         _scored(draft, scorer, stage, len(table), method) for stage, table in stages.items() for method in methods
     ]
     if text:
-        tokens, scores = _tokens(pretrain["text"]), Run(draft.folder, {"name": name})._array(records[0]["file"])
+        tokens, scores = _tokens(pretrain["text"]), zarr.open_array(draft.path(records[0].file), mode="r")
         draft.write_table("tokens/pretrain", tokens)
         draft.write_table("tokens/queries", _tokens(queries["text"]))
         draft.write_shares("pretrain", "exact", _shares(rng, scores[:], tokens))
     draft.mark("everything")
-    shares = {"shares": {"pretrain-exact": SPLIT}} if text else {}
-    return draft.finish(_manifest([] if text else old, new, records, mapped) | shares)
+    shares = {"pretrain-exact": SPLIT} if text else {}
+    return draft.finish(_manifest([] if text else old, new, records, mapped, shares))
 
 
-def _scored(draft: Draft, rng: np.random.Generator, stage: str, count: int, method: str) -> dict:
+def restated(run: Run, **fields: Any) -> Run:
+    """The run with other fields in its manifest, on the disk too, where they have their checksum."""
+    told = json_of(dataclasses.replace(run.manifest, **fields))
+    (run.path / "run.json").write_text(json.dumps(told))
+    run.manifest = manifest_of(told, run.path)
+    return run
+
+
+def restaged(run: Run, place: int, **fields: Any) -> Run:
+    """The run with other fields in the record of its stage number `place`."""
+    stages = list(run.manifest.stages)
+    stages[place] = dataclasses.replace(stages[place], **fields)
+    return restated(run, stages=tuple(stages))
+
+
+def _scored(draft: Draft, rng: np.random.Generator, stage: str, count: int, method: str) -> ScoreRecord:
     file, scores = draft.create_scores(stage, method, (QUERIES, count))
     scores[:] = rng.normal(scale=1e-3, size=(QUERIES, count)).astype("float32")
     report = {"curvature": "ggn", "damping": 0.001, "seconds": 0.1}
-    return {"stage": stage, "method": method, "file": file, "report": report}
+    return ScoreRecord(stage, method, file, report)
 
 
 def _of_a_language_model(table: pd.DataFrame, hostile: str) -> pd.DataFrame:
@@ -167,22 +196,22 @@ def _queries(rng: np.random.Generator, classes: list[str], text: bool, hostile: 
     return table.assign(probabilities=probabilities)
 
 
-def _manifest(old: list[str], new: list[str], records: list[dict], mapped: bool) -> dict:
-    def stage(name: str, count: int, classes: list[str]) -> dict:
-        groups = {"frozen": [], "proximity": [], "new": ["weight"], "constant": []}
-        training = {"gradient_norm": 1e-6, "iterations": 10, "converged": True, "seconds": 0.1}
-        return {
-            "name": name, "examples": count, "classes": classes, "parameters": groups, "l2": 0.01, "proximity": 0.0,
-            "loss": 0.1, "accuracy": 0.95 if classes else None, "test_accuracy": None, "training": training,
-            "smallest_curvature": 0.01,
-        }  # fmt: skip
+def _manifest(
+    old: list[str], new: list[str], records: list[ScoreRecord], mapped: bool, shares: dict[str, int]
+) -> Manifest:
+    def stage(name: str, count: int, classes: list[str]) -> StageRecord:
+        return StageRecord(
+            name, count, tuple(classes), Parameters(new=("weight",)), l2=0.01, proximity=0.0, loss=0.1,
+            accuracy=0.95 if classes else None, smallest_curvature=0.01,
+            training=Training(gradient_norm=1e-6, iterations=10, converged=True, seconds=0.1),
+        )  # fmt: skip
 
-    return {
-        "study": "small", "variant": "frozen", "title": "A small run", "summary": "Made for tests.",
-        "created": "2026-11-23T18:00:00Z", "seed": 0, "measure": "loss of the true class",
-        "stages": [stage("pretrain", PRETRAIN, old), stage("finetune", FINETUNE, new)],
-        "scores": records, "default_method": "exact",
-        "map": {"stage": "pretrain", "algorithm": "UMAP", "of": "embeddings"} if mapped else {},
-        "timings": {"score": 0.1}, "peak_memory": 10**8, "versions": {"python": "3.11"},
-        "warnings": ["One direction has nearly zero curvature."],
-    }  # fmt: skip
+    return Manifest(
+        study="small", variant="frozen", title="A small run", summary="Made for tests.",
+        created="2026-11-23T18:00:00Z", seed=0, measure="loss of the true class",
+        stages=(stage("pretrain", PRETRAIN, old), stage("finetune", FINETUNE, new)),
+        scores=tuple(records), default_method="exact", shares=shares,
+        map=MapRecord("pretrain", "UMAP", "embeddings") if mapped else MapRecord(),
+        timings={"score": 0.1}, peak_memory=10**8, versions={"python": "3.11"},
+        warnings=("One direction has nearly zero curvature.",),
+    )  # fmt: skip

@@ -97,8 +97,8 @@ def of_runs(device: str) -> np.ndarray:
     """Trained there, too."""
     with tempfile.TemporaryDirectory() as folder:
         runs = precompute(two_exhibits(), ["a", "b"], folder, device=device, progress=False)
-        records = [(run, record) for run in runs for record in run.manifest["scores"]]
-        return np.concatenate([run.scores(of["stage"], of["method"])[:].ravel() for run, of in records])
+        records = [(run, record) for run in runs for record in run.manifest.scores]
+        return np.concatenate([run.scores(of.stage, of.method)[:].ravel() for run, of in records])
 
 
 METHODS: dict[str, dict] = {"identity": {}, "cg": {}, "ekfac": {"small": 0}}

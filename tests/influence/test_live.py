@@ -72,7 +72,7 @@ def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch
     monkeypatch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
     monkeypatch.setattr(ekfac, "MAX_EXACT_STAGE", 0)
     (run,) = precompute([exhibit], ["t"], tmp_path, progress=False)
-    assert {f"curvature/{stage}-ekfac.safetensors" for stage in run.stages} <= set(run.manifest["files"])
+    assert {f"curvature/{stage}-ekfac.safetensors" for stage in run.stages} <= set(run.manifest.files)
     monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: exhibit)
     monkeypatch.setattr(ekfac, "Fisher", None)
     live = Live(run)

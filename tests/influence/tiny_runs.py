@@ -23,16 +23,16 @@ def assert_equal_runs(one: Run, other: Run):
     for stage, tensors in one.models().items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, other.models()[stage][name]), (stage, name)
-    for record in one.manifest["scores"]:
-        which = record["stage"], record["method"]
+    for record in one.manifest.scores:
+        which = record.stage, record.method
         np.testing.assert_array_equal(one.scores(*which)[:], other.scores(*which)[:])
     for stage in one.stages:
         pd.testing.assert_frame_equal(one.examples(stage), other.examples(stage))
     pd.testing.assert_frame_equal(one.queries(), other.queries())
-    assert one.manifest["files"].keys() == other.manifest["files"].keys()
+    assert one.manifest.files.keys() == other.manifest.files.keys()
     passing = ("created", "timings", "peak_memory", "files", "checksum", "stages", "scores")
-    assert {k: v for k, v in one.manifest.items() if k not in passing} == {
-        k: v for k, v in other.manifest.items() if k not in passing
+    assert {k: v for k, v in vars(one.manifest).items() if k not in passing} == {
+        k: v for k, v in vars(other.manifest).items() if k not in passing
     }
 
 

@@ -27,7 +27,7 @@ def begin(run: Run) -> None:
 
 def draw(view: View) -> None:
     table = neighbours.mapped(view.run)
-    stage = escape.for_markdown(theme.stage_word((view.run.manifest.get("map") or {}).get("stage", "")))
+    stage = escape.for_markdown(theme.stage_word(view.run.manifest.map.stage))
     st.html(
         '<h2 class="up-title">Map</h2>' if table is None else f'<h2 class="up-title">Map of the {stage} examples</h2>'
     )
@@ -75,7 +75,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
     classes, _ = static_files.labels(view.run)
     own = _colours(view, table)
     values, limit = _values(view, table, mode)
-    stage = view.run.manifest["map"]["stage"]
+    stage = view.run.manifest.map.stage
     lists_on_map = view.on_map
     return {
         "plotly": source,
@@ -96,7 +96,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
         "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
         "query": _star(view),
         "preview": static_files.previews(view.run, stage),
-        "revision": view.run.manifest["checksum"],
+        "revision": view.run.manifest.checksum,
         "height": HEIGHT,
         "file": f"{view.run.name}-{view.query.row['id']}-map",
         "caption": _caption(view, stage, mode),

@@ -60,7 +60,7 @@ def draw(choice: sides.Choice) -> None:
     read = None if text is None else tokens.read(choice.position, text)
     for problem in tokens.problems:
         state.notice(splits.problem_text(problem))
-    classes = [str(name) for name in choice.run.stage(choice.run.stages[-1])["classes"]]
+    classes = list(choice.run.classes)
     st.html(prediction.prediction_html(choice.row, classes, read, LIKELIEST))
     asked = sides.target_of(choice)
     if asked is not None:

@@ -16,26 +16,27 @@ from influence.run.reading import Run
 def line(run: Run) -> str:
     """The run in one line of plain text."""
     manifest = run.manifest
-    sizes = " + ".join(f"{stage['examples']:,} {theme.stage_word(stage['name'])}" for stage in manifest["stages"])
-    reports = [record["report"] for record in manifest["scores"] if record["method"] == manifest["default_method"]]
+    sizes = " + ".join(f"{stage.examples:,} {theme.stage_word(stage.name)}" for stage in manifest.stages)
+    reports = [record.report for record in manifest.scores if record.method == manifest.default_method]
     damping = reports[0].get("damping") if reports else None
     parts = [
-        " ".join(part for part in (manifest["study"], manifest["variant"], f"({case(run)})" * bool(case(run))) if part),
-        manifest["default_method"] + (f", damping {damping:.2g}" if isinstance(damping, (int, float)) else ""),
+        " ".join(part for part in (manifest.study, manifest.variant, f"({case(run)})" * bool(case(run))) if part),
+        manifest.default_method + (f", damping {damping:.2g}" if isinstance(damping, (int, float)) else ""),
         f"{sizes} examples, {len(run.queries()):,} predictions",
-        f"seed {manifest['seed']}",
-        _date(manifest["created"]),
+        "" if manifest.seed is None else f"seed {manifest.seed}",
+        _date(manifest.created),
     ]
     return " · ".join(part for part in parts if part)
 
 
 def case(run: Run) -> str:
     """Which of the paper's cases the last stage is: what it inherited stayed fixed, or was trained; "" if neither."""
-    groups = run.manifest["stages"][-1].get("parameters", {}) if run.stages else {}
-    frozen, trained = groups.get("frozen"), groups.get("proximity")
-    if frozen and trained:
+    if not run.stages:
+        return ""
+    groups = run.manifest.stages[-1].parameters
+    if groups.frozen and groups.proximity:
         return "partly frozen"
-    return "the paper's case 1" if frozen else "the paper's case 2" if trained else ""
+    return "the paper's case 1" if groups.frozen else "the paper's case 2" if groups.proximity else ""
 
 
 def _date(created: str) -> str:
@@ -47,16 +48,15 @@ def _date(created: str) -> str:
 
 def draw(run: Run) -> None:
     """The line, and the card behind it."""
-    count = len(run.manifest.get("warnings", []))
     card = st.popover("Run details", icon=":material/info:", on_change="rerun", key="identity")
     if not card.open:
         return
     with card:
-        st.markdown(f"**{for_markdown(run.manifest.get('title') or run.name)}**")
-        st.markdown(for_markdown(run.manifest.get("summary", "")))
-        for warning in run.manifest.get("warnings", []):
+        st.markdown(f"**{for_markdown(run.manifest.title or run.name)}**")
+        st.markdown(for_markdown(run.manifest.summary))
+        for warning in run.manifest.warnings:
             st.warning(for_markdown(warning), icon=":material/warning:")
-        if not count:
+        if not run.manifest.warnings:
             st.caption("No warnings were raised while computing.")
         st.markdown("**Stages**")
         st.dataframe(stages(run), hide_index=False, alt="What is known of each stage")
@@ -71,23 +71,23 @@ def draw(run: Run) -> None:
 def stages(run: Run) -> pd.DataFrame:
     """One column a stage: sizes, parameter groups, fit."""
     columns = {}
-    for stage in run.manifest["stages"]:
-        groups, training = stage.get("parameters", {}), stage.get("training", {})
-        columns[stage["name"]] = {
-            "examples": f"{stage['examples']:,}",
-            "classes": ", ".join(stage["classes"]) or "none, no classifier",
-            "inherited, frozen": ", ".join(groups.get("frozen", [])) or "none",
-            "inherited, trained": ", ".join(groups.get("proximity", [])) or "none",
-            "new": ", ".join(groups.get("new", [])) or "none",
-            "l2": _plain(stage.get("l2")),
-            "proximity": _plain(stage.get("proximity")),
-            "training loss, nat": _plain(stage.get("loss")),
-            "training accuracy": _plain(stage.get("accuracy")) if stage["classes"] else "none, no classifier",
-            "test accuracy": _plain(stage.get("test_accuracy")),
-            "gradient norm": _plain(training.get("gradient_norm")),
-            "iterations": _plain(training.get("iterations")),
-            "converged": _plain(training.get("converged")),
-            "smallest curvature": _plain(stage.get("smallest_curvature")),
+    for stage in run.manifest.stages:
+        groups, training = stage.parameters, stage.training
+        columns[stage.name] = {
+            "examples": f"{stage.examples:,}",
+            "classes": ", ".join(stage.classes) or "none, no classifier",
+            "inherited, frozen": ", ".join(groups.frozen) or "none",
+            "inherited, trained": ", ".join(groups.proximity) or "none",
+            "new": ", ".join(groups.new) or "none",
+            "l2": _plain(stage.l2),
+            "proximity": _plain(stage.proximity),
+            "training loss, nat": _plain(stage.loss),
+            "training accuracy": _plain(stage.accuracy) if stage.classes else "none, no classifier",
+            "test accuracy": _plain(stage.test_accuracy),
+            "gradient norm": _plain(training.gradient_norm),
+            "iterations": _plain(training.iterations),
+            "converged": _plain(training.converged),
+            "smallest curvature": _plain(stage.smallest_curvature),
         }
     return pd.DataFrame(columns)
 
@@ -100,20 +100,19 @@ def layers(run: Run) -> pd.DataFrame:
     """
     words = {"frozen": "inherited, kept fixed", "proximity": "inherited, trained", "new": "new", "constant": "constant"}
     rows = []
-    for stage in run.manifest["stages"]:
-        groups = stage.get("parameters", {})
-        became = {name: words[group] for group in words for name in groups.get(group, [])}
-        for name, shape in run.shapes(stage["name"]).items():
-            rows.append((stage["name"], name, " x ".join(map(str, shape)) or "1", became.get(name, "")))
+    for stage in run.manifest.stages:
+        became = {name: words[group] for group, names in vars(stage.parameters).items() for name in names}
+        for name, shape in run.shapes(stage.name).items():
+            rows.append((stage.name, name, " x ".join(map(str, shape)) or "1", became.get(name, "")))
     return pd.DataFrame(rows, columns=["stage", "parameter", "shape", "what became of it"])
 
 
 def scores(run: Run) -> pd.DataFrame:
     """One row a score array and thing that its solver reports."""
     rows = [
-        {"stage": record["stage"], "method": record["method"], "what": what, "value": _plain(value)}
-        for record in run.manifest["scores"]
-        for what, value in record.get("report", {}).items()
+        {"stage": record.stage, "method": record.method, "what": what, "value": _plain(value)}
+        for record in run.manifest.scores
+        for what, value in record.report.items()
     ]
     return pd.DataFrame(rows, columns=["stage", "method", "what", "value"])
 
@@ -121,17 +120,15 @@ def scores(run: Run) -> pd.DataFrame:
 def details(run: Run) -> pd.DataFrame:
     """One row a fact of the manifest."""
     manifest = run.manifest
-    rows = [("created", manifest["created"]), ("explained", manifest.get("measure", "")), ("folder", str(run.path))]
-    if manifest.get("map"):
-        rows.append(("map", f"{manifest['map'].get('algorithm', '')} of {manifest['map'].get('of', '')}"))
-    rows += [(f"seconds: {step}", _plain(seconds)) for step, seconds in manifest.get("timings", {}).items()]
-    if manifest.get("peak_memory"):
-        rows.append(("peak memory", f"{manifest['peak_memory'] / 1e6:,.0f} MB"))
-    rows += [(f"version: {name}", str(version)) for name, version in manifest.get("versions", {}).items()]
-    rows += [("checksum: run.json", manifest["checksum"])]
-    rows += [
-        (f"checksum: {name}", value) for name, value in manifest["files"].items() if not name.startswith("scores/")
-    ]
+    rows = [("created", manifest.created), ("explained", manifest.measure), ("folder", str(run.path))]
+    if manifest.map.stage:
+        rows.append(("map", f"{manifest.map.algorithm} of {manifest.map.of}"))
+    rows += [(f"seconds: {step}", _plain(seconds)) for step, seconds in manifest.timings.items()]
+    if manifest.peak_memory:
+        rows.append(("peak memory", f"{manifest.peak_memory / 1e6:,.0f} MB"))
+    rows += [(f"version: {name}", str(version)) for name, version in manifest.versions.items()]
+    rows += [("checksum: run.json", manifest.checksum)]
+    rows += [(f"checksum: {name}", value) for name, value in manifest.files.items() if not name.startswith("scores/")]
     return pd.DataFrame(rows, columns=["what", "value"])
 
 

@@ -30,7 +30,7 @@ def draw(run: Run) -> None:
 
 def titles(family: list[Run]) -> dict[str, str]:
     """Name of each run -> what it is called beside the others: its variant, where that tells it apart."""
-    variants = [str(run.manifest.get("variant") or "") for run in family]
+    variants = [run.manifest.variant for run in family]
     telling = all(variants) and len(set(variants)) == len(variants)
     return {
         run.name: escape.for_markdown(variant.capitalize() if telling else run.name)

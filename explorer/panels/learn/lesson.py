@@ -59,7 +59,7 @@ def unteachable(run: Run) -> str:
     """Why the lesson cannot be taught from this run, as a sentence; empty if it can."""
     if not Scene(run).stages:
         return "This run holds no scores to teach from yet. Compute them with `upstream precompute`."
-    if not run.stage(run.stages[-1]).get("classes"):
+    if not run.classes:
         return "The lesson is about right and wrong answers, and this run's model has no classes to be wrong about."
     return ""
 

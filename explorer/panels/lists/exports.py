@@ -105,7 +105,7 @@ def contents(
         run=view.run.name,
         identity=identity.line(view.run),
         facts=_facts(view),
-        warnings=[str(warning) for warning in view.run.manifest.get("warnings", [])],
+        warnings=list(view.run.manifest.warnings),
         link=link or "Asked on Try it: no link leads to it.",
         written=f"{now:%Y-%m-%d %H:%M} UTC",
     )
@@ -137,7 +137,7 @@ def _noted(view: View, written: notes.Notes) -> list[tuple[str, str]]:
 def _facts(view: View) -> list[tuple[str, str]]:
     """The run's identity, without the checksum of every single file."""
     manifest, details = view.run.manifest, identity.details(view.run)
-    rows = [("title", manifest.get("title") or view.run.name), ("summary", manifest.get("summary", ""))]
+    rows = [("title", manifest.title or view.run.name), ("summary", manifest.summary)]
     rows += [
         (str(what), str(value))
         for what, value in zip(details["what"], details["value"], strict=True)

@@ -40,7 +40,7 @@ def choose(run: Run, query: pd.Series) -> Target | None:
 
 def classes(run: Run) -> tuple[str, ...]:
     """What the finetuned model tells apart; empty where it has no classes."""
-    return tuple(run.stage(run.stages[-1])["classes"])
+    return run.classes
 
 
 def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.ndarray | None:

@@ -65,7 +65,7 @@ def expected(run: Run, start: str) -> float:
     """Seconds that it will take, as the first training took; 0: not known."""
     if start != evidence.SCRATCH:
         return 0.0
-    return 2 * sum(float((stage.get("training") or {}).get("seconds") or 0) for stage in run.manifest["stages"])
+    return 2 * sum(stage.training.seconds or 0 for stage in run.manifest.stages)
 
 
 def name_of(stage: str, rows: Sequence[int]) -> str:

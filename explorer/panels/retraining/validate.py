@@ -63,8 +63,8 @@ def begin(run: Run) -> None:
 
 def expected(run: Run) -> float:
     """Seconds that a short check takes: its budget, and before that the curvature, as long as it took the run."""
-    timings = run.manifest.get("timings") or {}
-    return SECONDS + PREPARING + float(timings.get(f"curvature ({run.manifest['default_method']})", 0.0))
+    manifest = run.manifest
+    return SECONDS + PREPARING + manifest.timings.get(f"curvature ({manifest.default_method})", 0.0)
 
 
 def command(run: Run, budget: str = "10m") -> str:

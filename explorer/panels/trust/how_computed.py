@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ import streamlit as st
 from explorer.trust import evidence
 from explorer.ui import escape, theme
 from influence.run.reading import Run
+from influence.run.records import StageRecord
 
 
 def draw(run: Run) -> None:
@@ -36,38 +37,37 @@ def html(facts: pd.DataFrame) -> str:
 
 def table(run: Run) -> pd.DataFrame:
     """One column a stage, one row a fact; of the default method."""
-    return pd.DataFrame({theme.stage_word(stage["name"]): facts(run, stage) for stage in run.manifest["stages"]})
+    return pd.DataFrame({theme.stage_word(stage.name): facts(run, stage) for stage in run.manifest.stages})
 
 
-def facts(run: Run, stage: Mapping[str, Any]) -> dict[str, str]:
+def facts(run: Run, stage: StageRecord) -> dict[str, str]:
     """What is known of one stage."""
-    report, groups = report_of(run, stage["name"]), stage.get("parameters") or {}
-    residuals, training = report.get("residuals") or [], stage.get("training") or {}
-    trained = [*groups.get("new", []), *groups.get("proximity", [])]
+    report, groups = report_of(run, stage.name), stage.parameters
+    residuals = report.get("residuals") or []
     return {
-        "covered: trained here": listed(trained),
-        "inherited, frozen: covered before": listed(groups.get("frozen", [])),
-        "skipped: neither trained nor inherited": listed(groups.get("constant", [])),
-        "method, curvature": ", ".join(filter(None, [run.manifest["default_method"], report.get("curvature")])),
+        "covered: trained here": listed([*groups.new, *groups.proximity]),
+        "inherited, frozen: covered before": listed(groups.frozen),
+        "skipped: neither trained nor inherited": listed(groups.constant),
+        "method, curvature": ", ".join(filter(None, [run.manifest.default_method, report.get("curvature")])),
         "damping": _number(report.get("damping")),
         "worst residual of a solve": _number(max(residuals)) if residuals else _unsolved(run),
-        "smallest curvature": _number(stage.get("smallest_curvature")),
-        "gradient norm after training": _number(training.get("gradient_norm")),
-        "converged": {"True": "yes", "False": "no"}.get(str(training.get("converged")), "not known"),
+        "smallest curvature": _number(stage.smallest_curvature),
+        "gradient norm after training": _number(stage.training.gradient_norm),
+        "converged": {True: "yes", False: "no", None: "not known"}[stage.training.converged],
         "error of compressed vectors": _number((report.get("compression") or {}).get("error"), "none, not compressed"),
     }
 
 
 def _unsolved(run: Run) -> str:
     """Why there is no residual."""
-    return "none: solved directly" if run.manifest["default_method"] == "exact" else "not measured: an approximation"
+    return "none: solved directly" if run.manifest.default_method == "exact" else "not measured: an approximation"
 
 
-def report_of(run: Run, stage: str) -> dict[str, Any]:
+def report_of(run: Run, stage: str) -> Mapping[str, Any]:
     """What the default method reports of a stage; empty if it has no scores of it."""
-    for record in run.manifest["scores"]:
-        if record["stage"] == stage and record["method"] == run.manifest["default_method"]:
-            return record.get("report") or {}
+    for record in run.manifest.scores:
+        if record.stage == stage and record.method == run.manifest.default_method:
+            return record.report
     return {}
 
 
@@ -75,22 +75,22 @@ def notes(run: Run) -> list[str]:
     """What of it limits trust, as markdown; and the run's own warnings."""
     found = []
     unsettled = evidence.unsettled(run)
-    for stage in run.manifest["stages"]:
-        name = theme.stage_word(stage["name"])
-        if stage["name"] in unsettled:
-            norm = unsettled[stage["name"]]
+    for stage in run.manifest.stages:
+        name = theme.stage_word(stage.name)
+        if stage.name in unsettled:
+            norm = unsettled[stage.name]
             found.append(
                 f"{theme.WRONG} {name.capitalize()} ended at a gradient norm of {norm:.2g}: not a minimum, where alone "
                 "scores are derivatives of retraining."
             )
-        skipped = (stage.get("parameters") or {}).get("constant", [])
-        if skipped:
-            found.append(f"{theme.WRONG} {len(skipped)} parameters of {name} are skipped: their part is in no score.")
-    found += [str(warning) for warning in run.manifest.get("warnings", [])]
+        if stage.parameters.constant:
+            skipped = len(stage.parameters.constant)
+            found.append(f"{theme.WRONG} {skipped} parameters of {name} are skipped: their part is in no score.")
+    found += run.manifest.warnings
     return [escape.for_markdown(note) for note in found] or ["Nothing met while computing speaks against the scores."]
 
 
-def listed(names: list[str], most: int = 6) -> str:
+def listed(names: Sequence[str], most: int = 6) -> str:
     """Parameters' names, the first few."""
     if not names:
         return "none"

@@ -168,7 +168,7 @@ def singles(run: Run, position: int | None, start: str) -> pd.DataFrame:
 def unit_of(run: Run, table: pd.DataFrame) -> theme.Unit:
     """The unit in which the strongest predicted and measured values read well."""
     values = [table[name].to_numpy() for name in ("predicted", "measured") if name in table]
-    method = run.manifest["default_method"]
+    method = run.manifest.default_method
     return theme.unit_of(np.concatenate(values) if values else np.zeros(1), method)
 
 

@@ -64,7 +64,7 @@ def labels_of(stage: Stage) -> np.ndarray | None:
 
 def measure(bench: Bench) -> pd.DataFrame:
     stage = bench.study.stages[bench.study.position(bench.stage)]
-    classes = next(s.get("classes") or [] for s in bench.run.manifest["stages"] if s["name"] == bench.stage)
+    classes = bench.run.stage(bench.stage).classes
     labels = labels_of(stage)
     if labels is None or len(classes) < 2:
         return pd.DataFrame()

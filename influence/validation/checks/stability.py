@@ -91,7 +91,7 @@ def _variants(bench: Bench) -> Iterator[tuple[str, str, Callable[[], np.ndarray]
         yield "curvature", curvature, partial(solve, study, curvature=curvature)
     yield "damping", f"{OTHER_DAMPINGS[2]:g}", partial(solve, study, damping=OTHER_DAMPINGS[2])
     for method in bench.run.methods(bench.stage):
-        if method != bench.run.manifest["default_method"]:
+        if method != bench.run.manifest.default_method:
             yield "method", method, partial(_stored, bench, method)
     if own.method == "exact":
         yield "method", "ekfac", partial(solve, study, method="ekfac", curvature="ggn")

@@ -186,9 +186,9 @@ def test_text_from_data_stays_text(open_app, roots, place):
 def test_a_run_that_cannot_be_taught_from_is_told(small, tmp_path):
     run = small.write_run(tmp_path, "bare")
     assert lesson.unteachable(run) == ""
-    run.manifest["stages"][-1]["classes"] = []
+    small.restaged(run, -1, classes=())
     assert "no classes" in lesson.unteachable(run)
-    run.manifest["scores"] = []
+    small.restated(run, scores=())
     assert "no scores" in lesson.unteachable(run)
 
 

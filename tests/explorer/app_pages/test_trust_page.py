@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import shutil
 import sys
 
@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_checks
-from small_run import write_run
+from small_run import restaged, restated, write_run
 
 from explorer.jobs import process
 from explorer.panels.retraining import retrain, validate
 from explorer.trust import left_out as leaving_out
 from influence.run.additions import add_tables
-from influence.run.files import manifest_checksum
 from influence.run.reading import Run
 
 PAGE = "trust"
@@ -38,10 +37,7 @@ def askable(tmp_path):
 
 
 def as_asked(run: Run) -> Run:
-    manifest = run.manifest | {"asked": {"study": "digits"}}
-    manifest["checksum"] = manifest_checksum(manifest)
-    (run.path / "run.json").write_text(json.dumps(manifest))
-    return Run.open(run.path)
+    return restated(run, asked={"study": "digits"})
 
 
 @pytest.fixture(autouse=True)
@@ -105,10 +101,8 @@ def test_a_run_with_one_check_shows_what_there_is(open_app, tmp_path, check):
 
 def test_scores_without_a_unit(open_app, tmp_path):
     run = small_checks.checked(write_run(tmp_path, "small"))
-    manifest = run.manifest | {"default_method": "identity"}
-    manifest["scores"] = [record | {"method": "identity"} for record in manifest["scores"]]
-    manifest["checksum"] = manifest_checksum(manifest)
-    (run.path / "run.json").write_text(json.dumps(manifest))
+    scores = [dataclasses.replace(record, method="identity") for record in run.manifest.scores]
+    restated(run, default_method="identity", scores=tuple(scores))
     app = open_app(tmp_path, page=PAGE)
     assert not app.exception
     assert "The method has no unit" in says(app)
@@ -230,7 +224,7 @@ def test_effects_add_up_over_a_slice(root, tmp_path):
 
 def test_without_classes_nothing_becomes_right(tmp_path):
     run = left_out(write_run(tmp_path, "small"), [2])
-    run.manifest["stages"][-1]["classes"] = []
+    restaged(run, -1, classes=())
     (effect,) = leaving_out.effects(run, "pretrain", [2], np.arange(5))
     assert (effect.mended, effect.broken) == (None, None)
     assert "became" not in retrain.effect_html(effect, 1, "exact")

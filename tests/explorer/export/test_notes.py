@@ -6,6 +6,7 @@ import json
 import threading
 
 import pytest
+from small_run import restated
 
 from explorer.export import notes
 from influence import Run
@@ -94,6 +95,6 @@ def test_notes_about_an_earlier_run_of_the_name_are_told_apart(run):
     notes.write(run, notes.Note("pretrain", 1, (), "x"))
     note = notes.read(run).latest["pretrain", 1]
     assert notes.current(run, note)
-    run.manifest["created"] = "2030-01-01T00:00:00Z"
+    restated(run, created="2030-01-01T00:00:00Z")
     assert not notes.current(run, note)
     assert notes.rows(run, notes.read(run))["of_this_run"].tolist() == [False]

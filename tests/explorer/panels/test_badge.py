@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import small_checks
@@ -10,6 +12,7 @@ from small_run import write_run
 from explorer.panels.lists import badge
 from explorer.trust import evidence
 from explorer.ui import theme
+from influence.run.records import Training
 
 UNIT = theme.Unit("mnat", 1e3)
 
@@ -31,9 +34,11 @@ def test_it_tells_how_many_stay_at_the_fewest(run):
 
 def test_a_training_that_did_not_end_at_a_minimum_is_told(monkeypatch, run):
     assert "minimum" not in badge.of(run, "pretrain", 7, np.array([], int), UNIT).words
-    first, second = run.manifest["stages"]
-    norms = [{**first, "training": {"gradient_norm": 0.08}}, {**second, "training": {"gradient_norm": 1e-9}}]
-    monkeypatch.setitem(run.manifest, "stages", norms)
+    stages = [
+        dataclasses.replace(stage, training=Training(gradient_norm=norm))
+        for stage, norm in zip(run.manifest.stages, (0.08, 1e-9), strict=True)
+    ]
+    monkeypatch.setattr(run, "manifest", dataclasses.replace(run.manifest, stages=tuple(stages)))
     assert evidence.unsettled(run) == {"pretrain": 0.08}
     assert badge.of(run, "pretrain", 7, np.array([], int), UNIT).words.endswith("; not trained to a minimum")
 

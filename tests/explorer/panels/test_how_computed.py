@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from explorer.panels.trust import how_computed
+from influence.run.records import Parameters, ScoreRecord
 
 
 @pytest.mark.parametrize(
@@ -17,9 +18,8 @@ from explorer.panels.trust import how_computed
 )
 def test_the_residual_or_why_there_is_none(small, tmp_path, method, residuals, said):
     run = small.write_run(tmp_path, "small")
-    run.manifest["default_method"] = method
-    for record in run.manifest["scores"]:
-        record |= {"method": method, "report": {"residuals": residuals}}
+    solved = [ScoreRecord(each.stage, method, each.file, {"residuals": residuals}) for each in run.manifest.scores]
+    small.restated(run, default_method=method, scores=tuple(solved))
     table = how_computed.table(run)
     assert table.columns.tolist() == ["pretraining", "finetuning"]
     assert table.loc["worst residual of a solve"].tolist() == [said, said]
@@ -27,5 +27,5 @@ def test_the_residual_or_why_there_is_none(small, tmp_path, method, residuals, s
 
 def test_names_are_text_and_may_be_broken_at_their_dots(small, tmp_path):
     run = small.write_run(tmp_path, "small")
-    run.manifest["stages"][0]["parameters"]["new"] = ["body.<b>0</b>.weight"]
+    small.restaged(run, 0, parameters=Parameters(new=("body.<b>0</b>.weight",)))
     assert "body.<wbr>&lt;b&gt;0&lt;/b&gt;.<wbr>weight" in how_computed.html(how_computed.table(run))

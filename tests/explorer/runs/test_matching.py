@@ -45,18 +45,18 @@ def test_refusals_say_what_is_wrong(small, tmp_path):
     assert "no scores of extra examples" in matching.refusal(a, a, "extra")
     fewer = small.write_run(tmp_path, "fewer")
     fewer._tables["examples/pretrain.parquet"] = a.examples("pretrain").head(50)
-    fewer.manifest["checksum"] = "fewer"
+    small.restated(fewer, summary="fewer")
     assert "of A's 60 pretraining examples 50 are among B's 50" in matching.refusal(a, fewer, "pretrain").replace(
         "\\", ""
     )
     apart = small.write_run(tmp_path, "apart")
     apart._tables["examples/pretrain.parquet"] = a.examples("pretrain").assign(id=np.arange(900, 960))
-    apart.manifest["checksum"] = "apart"
+    small.restated(apart, summary="apart")
     assert "no id in common" in matching.refusal(a, apart, "pretrain")
 
 
 def test_siblings_are_models_of_one_study(small, tmp_path):
     a, b = (small.write_run(tmp_path, name) for name in "ab")
-    b.manifest["study"] = "another"
+    small.restated(b, study="another")
     c = small.write_run(tmp_path, "c", scored=1)
     assert matching.siblings([a, b, c], a) == [a, c]

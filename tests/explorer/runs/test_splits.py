@@ -1,13 +1,13 @@
 """Tokens and shares of a run: what is stored, and what is said when it does not fit."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from explorer.runs import splits
-from influence.run.reading import Run, read_manifest
+from influence.run.files import manifest_checksum
+from influence.run.reading import Run, read_json, read_manifest
+from influence.run.records import manifest_of
 
 
 @pytest.fixture
@@ -83,7 +83,8 @@ def test_tables_that_are_no_tables_are_named(run):
 
 
 def test_manifest_may_leave_out_how_many_are_stored(run):
-    path = run.path / "run.json"
-    manifest = json.loads(path.read_text())
+    told = read_json(run.path)
     for value in (None, [], {"pretrain-exact": "many"}):
-        assert splits.strongest(Run(run.path, manifest | {"shares": value}), "pretrain", "exact") is None
+        changed = told | {"shares": value}
+        manifest = manifest_of(changed | {"checksum": manifest_checksum(changed)}, run.path)
+        assert splits.strongest(Run(run.path, manifest), "pretrain", "exact") is None

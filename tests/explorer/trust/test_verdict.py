@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import small_checks
-from small_run import write_run
+from small_run import restaged, restated, write_run
 
 from explorer.panels.trust import verdict as panel
 from explorer.trust import verdict
 from explorer.trust.verdict import NO, PARTLY, UNKNOWN, YES
 from influence.run.additions import add_tables
+from influence.run.records import Training
 from influence.validation.suite import COLUMNS
 
 
@@ -95,7 +96,7 @@ def test_a_wrong_size_is_only_an_order(tmp_path):
 
 def test_scores_without_a_unit_have_no_size(tmp_path):
     run = run_with(tmp_path, ["leave-one-out"], noise=0.05)
-    run.manifest["default_method"] = "identity"
+    restated(run, default_method="identity")
     answer = verdict.single_examples(run, "solution")
     assert answer.mark == YES
     assert "no unit" in answer.words
@@ -104,7 +105,7 @@ def test_scores_without_a_unit_have_no_size(tmp_path):
 def test_models_short_of_a_minimum_are_judged_from_scratch(tmp_path):
     run = run_with(tmp_path, ["leave-one-out"], noise=0.05)
     assert "trained on from the solution" in verdict.single_examples(run, verdict.judged(run)).words
-    run.manifest["stages"][0]["training"]["converged"] = False
+    restaged(run, 0, training=Training(converged=False))
     found = verdict.of(run)
     assert "trained from scratch" in found.findings[0].words
     assert found.findings[-1].words == "No other seed was tried."
@@ -113,7 +114,7 @@ def test_models_short_of_a_minimum_are_judged_from_scratch(tmp_path):
 def test_training_on_from_no_minimum_speaks_for_scores_but_not_against_them(tmp_path):
     run = run_with(tmp_path, ["leave-one-out", "subsets"], noise=30.0)
     assert verdict.single_examples(run, "solution").mark == verdict.whole_sets(run, "solution").mark == NO
-    run.manifest["stages"][0]["training"]["converged"] = False
+    restaged(run, 0, training=Training(converged=False))
     for answer in (verdict.single_examples(run, "solution"), verdict.whole_sets(run, "solution")):
         assert answer.mark == UNKNOWN
         assert "only training from scratch can tell" in answer.words

@@ -75,7 +75,7 @@ def test_runs_lists_good_and_bad(upstream, runs_folder):
     (runs_folder / "[red]bad").mkdir()
     code, out, _ = upstream("runs", "--runs", runs_folder)
     assert code == 0
-    accuracy = Run.open(runs_folder / "tiny-frozen").stage("finetune")["test_accuracy"]
+    accuracy = Run.open(runs_folder / "tiny-frozen").stage("finetune").test_accuracy
     assert f"tiny-frozen Tiny, frozen {accuracy:.1%}" in out
     assert "[red]bad" in out
     assert "is not a run: it holds no run.json" in out
@@ -90,7 +90,7 @@ def test_runs_folder_from_the_environment(upstream, runs_folder, monkeypatch):
 
 
 def test_check_of_a_good_run_by_name_by_path_and_from_inside(upstream, runs_folder, monkeypatch):
-    count = len(Run.open(runs_folder / "tiny-frozen").manifest["files"])
+    count = len(Run.open(runs_folder / "tiny-frozen").manifest.files)
     for arguments in (["tiny-frozen", "--runs", runs_folder], [runs_folder / "tiny-frozen"], ["runs/tiny-frozen"]):
         code, out, _ = upstream("check", *arguments)
         assert (code, f"{count} files, all as they were written" in out) == (0, True)

@@ -26,7 +26,7 @@ def test_precompute_writes_runs_and_says_where(upstream, tmp_path):
     )
     for variant in TinyBuilt.variants:
         run = Run.open(tmp_path / "data/runs" / f"mine-{variant}")
-        assert (run.manifest["seed"], run.manifest["variant"], len(run.queries())) == (3, variant, QUERIES)
+        assert (run.manifest.seed, run.manifest.variant, len(run.queries())) == (3, variant, QUERIES)
     code, _, errors = upstream("precompute", "tiny", "--name", "mine", "--seed", "4", "--quiet")
     assert code == 2
     assert "mine-frozen exists with other settings: seed is 3, asked for 4. Choose another --name" in errors
@@ -45,9 +45,9 @@ def test_a_function_in_a_file_with_a_method_of_ones_own(upstream, tmp_path):
     code, out, _ = upstream("precompute", "mine.py:f", "--quiet", "--method", "cg", "--damping", "0.5", "--seed", "3")
     assert (code, out) == (0, "Finished: data/runs/tiny Look at them with `upstream explore`.")
     run = Run.open(tmp_path / "data/runs/tiny")
-    record = run.manifest["scores"][0]
-    assert (record["method"], record["report"]["damping"], run.manifest["seed"]) == ("cg", 0.5, 3)
-    assert run.manifest["versions"]["device"] == "cpu"
+    record = run.manifest.scores[0]
+    assert (record.method, record.report["damping"], run.manifest.seed) == ("cg", 0.5, 3)
+    assert run.manifest.versions["device"] == "cpu"
     assert {"label", "prediction", "confidence"} <= set(run.queries().columns)
 
 
@@ -60,14 +60,14 @@ def test_folders_of_pictures(upstream, tmp_path):
     arguments = ["precompute", "--images", "pre", "fine", "test", "--epochs", "1", "--image-size", "8", "--quiet"]
     assert upstream(*arguments, "--method", "identity")[0] == 0
     frozen, updated = (Run.open(tmp_path / "data/runs" / f"images-{v}") for v in ("frozen", "updated"))
-    assert frozen.stage("finetune")["classes"] == ["<b>dog", "cat"]
+    assert frozen.stage("finetune").classes == ("<b>dog", "cat")
     assert list(frozen.queries()["label"]) == ["cat"] * 3
-    assert frozen.stage("finetune")["training"]["gradient_norm"] < 1e-4  # a last layer goes to its minimum
+    assert frozen.stage("finetune").training.gradient_norm < 1e-4  # a last layer goes to its minimum
     body = frozen.models()["pretrain"]["features.0.weight"]
     assert torch.equal(frozen.models()["finetune"]["features.0.weight"], body)
     assert torch.equal(updated.models()["pretrain"]["features.0.weight"], body)
     assert not torch.equal(updated.models()["finetune"]["features.0.weight"], body)
-    assert any("gradient norm" in warning for warning in updated.manifest["warnings"])
+    assert any("gradient norm" in warning for warning in updated.manifest.warnings)
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ def test_files_of_texts(upstream, untrained_texts, texts, tmp_path):
     assert (parts["finetune"].ids, parts["finetune"].titles) == ((0, 2), ("A", "B"))
     assert parts["queries"].sources == ("[bold]",)
     run = Run.open(tmp_path / "data/runs/mine-frozen")
-    assert (run.manifest["scores"][0]["method"], run.manifest["scores"][0]["report"]["damping"]) == ("cg", 0.5)
-    assert run.manifest["warnings"][:2] == [
+    assert (run.manifest.scores[0].method, run.manifest.scores[0].report["damping"]) == ("cg", 0.5)
+    assert run.manifest.warnings[:2] == (
         "20 of the 60 texts of old.txt were taken, drawn by the seed.",
         "Empty texts left out of new.csv: 1, the first at line 3.",
-    ]
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from influence.precompute import embedding, scoring
 from influence.precompute import steps as package
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
+from influence.run.reading import read_json
+from influence.run.records import MapRecord
 from influence.training.minimum import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_map")
@@ -168,7 +170,8 @@ def first(tmp_path, monkeypatch):
 
 def test_a_run_is_read_as_soon_as_its_lists_stand(runs, first):
     assert first.pending == ["map", "identity"]
-    assert first.manifest["map"] == {}
+    assert first.manifest.map == MapRecord()
+    assert read_json(first.path)["map"] == {}
     assert first.embedding() is None
     assert first.methods("pretrain") == ["exact"]
     np.testing.assert_array_equal(first.scores()[:], runs[0].scores()[:])
@@ -188,11 +191,11 @@ def test_parts_are_added_one_by_one_and_no_file_is_written_twice(runs, tmp_path,
 
     monkeypatch.setattr(Draft, "_as_read", watching)
     run = compute(tmp_path, [tiny_exhibit()], ["one"])[0]
-    assert [manifest["pending"] for manifest in seen] == [["map", "identity"], ["identity"], []]
-    assert seen[0]["files"].items() < seen[1]["files"].items() < seen[2]["files"].items()
-    assert len({manifest["created"] for manifest in seen}) == 1
+    assert [manifest.pending for manifest in seen] == [("map", "identity"), ("identity",), ()]
+    assert seen[0].files.items() < seen[1].files.items() < seen[2].files.items()
+    assert len({manifest.created for manifest in seen}) == 1
     assert run.pending == []
-    assert run.manifest["timings"].keys() >= {"training pretrain", "map of the embedding", "curvature (identity)"}
+    assert run.manifest.timings.keys() >= {"training pretrain", "map of the embedding", "curvature (identity)"}
 
 
 def test_a_half_written_part_is_no_part_of_the_run(first, monkeypatch):
@@ -206,7 +209,7 @@ def test_a_half_written_part_is_no_part_of_the_run(first, monkeypatch):
             compute(first.path.parent)
     again = Run.open(first.path)
     assert again.pending == ["identity"]
-    assert not [name for name in again.manifest["files"] if "identity" in name]
+    assert not [name for name in again.manifest.files if "identity" in name]
     assert again.embedding() is not None
 
 

@@ -124,9 +124,9 @@ def test_queries_in_parts_are_the_queries_at_once(tmp_path, monkeypatch):
     for stage in ("pretrain", "finetune"):
         np.testing.assert_allclose(parts.scores(stage)[:], whole.scores(stage)[:], rtol=1e-5, atol=1e-9)
     iterated = precompute([tiny_exhibit(method="cg")], ["two"], tmp_path / "parts", progress=False)[0]
-    for before, after in zip(cg.manifest["scores"][:2], iterated.manifest["scores"][:2], strict=True):
-        assert len(before["report"]["residuals"]) == len(after["report"]["residuals"]) == 6
-        assert len(after["report"]["iterations"]) == 6
+    for before, after in zip(cg.manifest.scores[:2], iterated.manifest.scores[:2], strict=True):
+        assert len(before.report["residuals"]) == len(after.report["residuals"]) == 6
+        assert len(after.report["iterations"]) == 6
 
 
 # What a run needs

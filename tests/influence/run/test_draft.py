@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 import pytest
 from test_run import contents, write
@@ -11,8 +9,9 @@ from test_run import contents, write
 from influence.errors import RunError
 from influence.run import additions, draft, files
 from influence.run.additions import add_tables
-from influence.run.files import locked
-from influence.run.reading import Run
+from influence.run.files import locked, manifest_checksum
+from influence.run.reading import Run, read_json
+from influence.run.records import manifest_of
 
 TABLE = pd.DataFrame({"query": [0, 1], "measured": [0.5, -0.5]})
 
@@ -83,7 +82,8 @@ def test_names_that_are_no_file_names(run, name):
 @pytest.mark.parametrize("found", [[], 5, {"noise": "examples/../../x"}, {"noise": "gone.parquet"}])
 def test_a_manifest_that_names_other_than_its_tables(run, found):
     """What is no file of the run is no table, so that nothing outside is ever read."""
-    opened = Run(run.path, json.loads(json.dumps(run.manifest)) | {"validation": found})
+    told = read_json(run.path) | {"validation": found}
+    opened = Run(run.path, manifest_of(told | {"checksum": manifest_checksum(told)}, run.path))
     assert opened.validation("noise") is None
 
 

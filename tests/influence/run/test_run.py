@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import hashlib
 import json
@@ -15,8 +16,10 @@ import pytest
 import torch
 
 from influence.errors import RunError
+from influence.run.additions import add_tables
 from influence.run.draft import Draft
-from influence.run.reading import Run, runs_in
+from influence.run.reading import Run, read_json, runs_in
+from influence.run.records import Manifest, MapRecord, ScoreRecord, StageRecord
 
 SETTINGS = {"seed": 3, "grid": [1, 2]}
 QUERIES, OLD, NEW = 70, 1500, 30  # more than a chunk of each
@@ -43,10 +46,15 @@ def finish(draft):
     for (stage, method), values in VALUES.items():
         file, array = draft.create_scores(stage, method, values.shape)
         array[:] = values
-        records.insert(0, {"stage": stage, "method": method, "file": file, "report": {}})
-    stages = [{"name": "pretrain"}, {"name": "finetune"}]
-    named = {"study": "s", "variant": "", "title": "t", "created": "2026-11-23T18:00:00Z", "map": {}}
-    return draft.finish({"stages": stages, "scores": records, "default_method": "exact", **named})
+        records.insert(0, ScoreRecord(stage, method, file))
+    return draft.finish(manifest(*records))
+
+
+def manifest(*scores):
+    return Manifest(
+        study="s", variant="", title="t", created="2026-11-23T18:00:00Z", default_method="exact",
+        stages=(StageRecord("pretrain", OLD), StageRecord("finetune", NEW)), scores=scores, map=MapRecord(),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -71,8 +79,8 @@ def rewrite(folder, **changes):
 
 def test_what_was_written_is_read_back(folder):
     run = Run.open(folder)
-    assert (run.name, run.stages, run.manifest["format"]) == ("r", ["pretrain", "finetune"], 1)
-    assert run.manifest["settings"] == SETTINGS
+    assert (run.name, run.stages, run.manifest.format) == ("r", ["pretrain", "finetune"], 1)
+    assert run.manifest.settings == SETTINGS
     for (stage, method), values in VALUES.items():
         np.testing.assert_array_equal(run.scores(stage, method)[:], values)
     assert list(run.examples("finetune")["id"]) == list(range(NEW))
@@ -125,7 +133,7 @@ def test_unknown_stage_and_method_are_answered_with_the_known_ones(folder):
 
 
 def every_file(root):
-    return sorted(Run.open(write(root, "probe").path).manifest["files"])
+    return sorted(Run.open(write(root, "probe").path).manifest.files)
 
 
 def test_every_file_is_listed_and_its_damage_named(tmp_path, folder):
@@ -217,7 +225,8 @@ def test_damaged_manifest(folder, text, message):
 def test_unknown_fields_and_files_are_ignored(folder):
     rewrite(folder, later={"more": 1})
     (folder / "notes.txt").write_text("mine")
-    assert Run.open(folder).manifest["later"] == {"more": 1}
+    assert Run.open(folder).name == "r"
+    assert read_json(add_tables(Run.open(folder), {}).path)["later"] == {"more": 1}
 
 
 def test_list_of_runs_tells_good_from_bad(tmp_path):
@@ -285,7 +294,7 @@ def test_killed_while_the_manifest_was_written(tmp_path):
     for leftover in ("run.json.tmp", "run.json", "journal.json.tmp"):
         draft.path(leftover).write_text('{"form')
     run = finish(Draft(tmp_path, "r", SETTINGS))
-    assert not [name for name in run.manifest["files"] if "json" in name and "zarr" not in name]
+    assert not [name for name in run.manifest.files if "json" in name and "zarr" not in name]
     Run.open(run.path)
 
 
@@ -310,7 +319,7 @@ def test_tied_and_sliced_weights_are_stored_whole(tmp_path):
     draft = Draft(tmp_path, "r", {})
     weight = torch.arange(6.0)
     draft.write_model("s", {"a": weight, "b": weight, "c": weight[2:]})
-    run = Run(draft.folder, {"name": "r", "stages": [{"name": "s"}]})
+    run = Run(draft.folder, dataclasses.replace(manifest(), stages=(StageRecord("s"),)))
     assert {n: t.tolist() for n, t in run.models()["s"].items()} == {
         "a": weight.tolist(),
         "b": weight.tolist(),
@@ -327,6 +336,7 @@ def test_folder_that_cannot_be_written(tmp_path):
 
 HOLD = """
 import sys
+from influence.run.additions import add_tables
 from influence.run.draft import Draft
 with Draft(sys.argv[1], "r", {"seed": 1}).locked():
     print("held", flush=True)

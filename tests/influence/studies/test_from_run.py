@@ -43,7 +43,7 @@ def test_study_and_models_come_back_from_anywhere(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     for run in runs:
         exhibit = exhibit_of(run)
-        assert exhibit.variant == run.manifest["variant"]
+        assert exhibit.variant == run.manifest.variant
         for stage in exhibit.study.stages:
             for name, value in stage.model.state_dict().items():
                 assert torch.equal(value, run.models()[stage.name][name])

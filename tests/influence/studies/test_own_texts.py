@@ -233,7 +233,7 @@ def test_a_sentence_model_makes_the_embedding(files, own_model, tmp_path):
     vectors, others = (np.asarray(array[:]) for array in run.embedding())
     for table, found in ((run.examples("pretrain"), vectors), (run.queries(), others)):
         np.testing.assert_array_equal(found, Counting(own_model, **KWARGS).encode(table["text"]))
-    assert run.manifest["map"]["of"] == "a sentence model's embedding"
+    assert run.manifest.map.of == "a sentence model's embedding"
     live = Live(run)
     assert live.predict(live.stored(0)).embedding.shape == (0,)
 

@@ -51,10 +51,10 @@ def runs(parts, tmp_path_factory):
 def test_a_language_model_has_no_classes(runs):
     for run in runs:
         record, table = run.stage("pretrain"), run.examples("pretrain")
-        assert (record["classes"], record["accuracy"]) == ([], None)
+        assert (record.classes, record.accuracy) == ((), None)
         assert not {"prediction", "confidence", "label_probability"} & set(table)
         assert {"text", "source", "loss", "x", "y", "gradient_norm", "self_influence"} <= set(table)
-        assert run.stage("finetune")["classes"] == ["pet", "tool"]
+        assert run.stage("finetune").classes == ("pet", "tool")
         assert set(run.queries().prediction) <= {"pet", "tool"}
         assert np.isfinite(run.scores()[:]).all()
         assert (run.scores()[:] != 0).any(axis=1).all()
@@ -74,8 +74,8 @@ def test_texts_are_shown_as_they_are_in_the_order_of_their_lengths(runs, parts):
 
 def test_shares_add_up_to_the_scores(runs):
     for run in runs:
-        method, scores = run.manifest["default_method"], run.scores()[:]
-        assert run.manifest["shares"] == {f"pretrain-{method}": 20}
+        method, scores = run.manifest.default_method, run.scores()[:]
+        assert run.manifest.shares == {f"pretrain-{method}": 20}
         for query in range(len(scores)):
             shares = run.shares("pretrain", method, query)
             strongest = {*np.argsort(-scores[query])[:20], *np.argsort(scores[query])[:20]}
@@ -98,7 +98,7 @@ def test_the_run_holds_tokenizer_and_embedding(runs):
 
 
 def test_what_a_careful_reader_should_know(runs):
-    warnings = "\n".join(runs[0].manifest["warnings"])
+    warnings = "\n".join(runs[0].manifest.warnings)
     assert "texts of 'pretrain' are longer than the model's context and were cut after 5 tokens." in warnings
     assert "of 'finetune' stand nearly word for word in 'pretrain' too." in warnings
 

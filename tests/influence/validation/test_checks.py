@@ -136,9 +136,9 @@ def test_nothing_is_computed_twice(checked, monkeypatch):
         raise AssertionError("retrained again")
 
     monkeypatch.setattr(Retrainer, "retrain", never)
-    before = checked.manifest["validation"]
+    before = checked.manifest.validation
     again = validate(checked, budget=600, progress=False)
-    assert again.manifest["validation"] == before
+    assert again.manifest.validation == before
 
 
 def test_a_killed_check_goes_on_where_it_was(run, monkeypatch):

@@ -1,0 +1,186 @@
+"""run.json as typed records, field by field as CONTRACT.md states them; parsed and checked here when a run is opened.
+
+A field without a default has to be there. A field with one may be left out, be null or be of another kind: the default
+then stands for it. Keys that no record knows are ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from influence.errors import RunError
+from influence.run.files import manifest_checksum
+
+FORMAT = 1
+SIGN = (
+    "score[t, z] is the predicted change of query t's loss, in nats, if training example z had been left out. "
+    "Positive = leaving it out hurts = helpful. Negative = harmful."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """Names of a stage's parameters: the groups F (frozen), P (proximity), N (new), and what is in no score."""
+
+    frozen: tuple[str, ...] = ()
+    proximity: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a stage's training ended; None: not known."""
+
+    gradient_norm: float | None = None
+    objective: float | None = None
+    iterations: int | None = None
+    converged: bool | None = None
+    seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """One stage; losses in nats, accuracies from 0 to 1, None: not known. Without `classes` it is no classifier."""
+
+    name: str
+    examples: int = 0
+    classes: tuple[str, ...] = ()
+    parameters: Parameters = Parameters()
+    l2: float | None = None
+    proximity: float | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    test_accuracy: float | None = None
+    training: Training = Training()
+    smallest_curvature: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreRecord:
+    """One score array: the path of its file in the run, and what its method reports."""
+
+    stage: str
+    method: str
+    file: str
+    report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class MapRecord:
+    """Which stage's examples have a place on the map, how it was computed and of what; all "": there is no map."""
+
+    stage: str = ""
+    algorithm: str = ""
+    of: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """All of run.json. Whoever writes a run leaves out `FILLED` and `checksum`: `Draft.finish` knows them."""
+
+    study: str
+    variant: str
+    title: str
+    created: str
+    default_method: str
+    stages: tuple[StageRecord, ...]
+    scores: tuple[ScoreRecord, ...]
+    map: MapRecord
+    name: str = ""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    checksum: str = ""
+    format: int = FORMAT
+    summary: str = ""
+    asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int | None = None
+    sign: str = SIGN
+    unit: str = "nat"
+    measure: str = ""
+    shares: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    validation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    peak_memory: int = 0
+    versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+
+
+FILLED = ("name", "settings", "files")
+"""Fields of the manifest that `Draft.finish` fills in, and that have to be there in run.json."""
+JSON_KINDS: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool, Mapping: dict}
+"""Kind of a field -> kinds of the JSON values that it takes."""
+FIELDS: dict[Any, dict[str, Any]] = {
+    record: get_type_hints(record) for record in (Parameters, Training, StageRecord, ScoreRecord, MapRecord, Manifest)
+}
+"""Record -> field -> its kind."""
+ABSENT: Any = object()
+
+
+def manifest_of(told: Mapping[str, Any], folder: Path) -> Manifest:
+    """The manifest of the run in `folder` from run.json, already read as `told`.
+
+    Raises:
+        RunError: a field or a file that has to be there is not, or the checksum does not hold.
+    """
+    lacking = [name for name in FILLED if _value(FIELDS[Manifest][name], told.get(name), name, []) is ABSENT]
+    manifest = _record(Manifest, told, "", lacking)
+    if manifest is not None and not lacking:
+        lacking = [name for name in _needed_files(manifest) if name not in manifest.files]
+    if manifest is None or lacking:
+        raise RunError(f"run.json in {folder} lacks {', '.join(lacking)}. Delete the folder and compute it again.")
+    if manifest.checksum != manifest_checksum(told):
+        raise RunError(
+            f"run.json in {folder} was changed after it was written. Delete the folder and compute it again."
+        )
+    return manifest
+
+
+def json_of(manifest: Manifest) -> dict[str, Any]:
+    """The object that run.json holds, with its checksum."""
+    told = json.loads(json.dumps(dataclasses.asdict(manifest)))
+    if manifest.map == MapRecord():
+        told["map"] = {}
+    return told | {"checksum": manifest_checksum(told)}
+
+
+def _needed_files(manifest: Manifest) -> list[str]:
+    """Files that readers will ask for by the manifest's own word."""
+    return [
+        "queries.parquet",
+        *(f"examples/{stage.name}.parquet" for stage in manifest.stages),
+        *(f"stages/{stage.name}.safetensors" for stage in manifest.stages),
+        *(f"{record.file}/zarr.json" for record in manifest.scores),
+    ]
+
+
+def _record(kind: type[Any], told: Any, where: str, lacking: list[str]) -> Any:
+    """The record that a JSON object states; None, with what is missing put into `lacking`, if it states too little."""
+    values, found = {}, told if isinstance(told, Mapping) else {}
+    for field in dataclasses.fields(kind):
+        name = f"{where}.{field.name}" if where else field.name
+        value = _value(FIELDS[kind][field.name], found.get(field.name), name, lacking)
+        if value is not ABSENT:
+            values[field.name] = value
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            lacking.append(name)
+    return None if lacking else kind(**values)
+
+
+def _value(kind: Any, told: Any, where: str, lacking: list[str]) -> Any:
+    """A field's value from JSON; `ABSENT` if that is null or of another kind."""
+    if dataclasses.is_dataclass(kind):
+        return _record(kind, told, where, lacking) if isinstance(told, dict) else ABSENT  # type: ignore[arg-type]
+    if get_origin(kind) is tuple:
+        item, given = get_args(kind)[0], isinstance(told, list)
+        if item is str or not given:
+            return tuple(map(str, told)) if given else ABSENT
+        return tuple(_record(item, each, f"{where}[{number}]", lacking) for number, each in enumerate(told))
+    kind = get_origin(kind) if get_origin(kind) in JSON_KINDS else next(iter(get_args(kind)), kind)
+    fits = isinstance(told, JSON_KINDS[kind]) and (kind is bool or not isinstance(told, bool))
+    return told if fits else ABSENT

@@ -1,0 +1,80 @@
+"""run.json as typed records: what has to be there is asked for by name, the rest may be missing, null or more."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from test_run import write
+
+from influence.errors import RunError
+from influence.run import records
+from influence.run.files import manifest_checksum
+from influence.run.reading import read_json
+from influence.run.records import MapRecord, Parameters, ScoreRecord, StageRecord, Training, manifest_of
+
+CONTRACT = (Path(records.__file__).parents[1] / "CONTRACT.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def told(tmp_path):
+    return read_json(write(tmp_path).path)
+
+
+def stated(fields):
+    """Without those that are left out."""
+    return {name: value for name, value in fields.items() if value is not Ellipsis}
+
+
+def parsed(told, **changes):
+    changed = stated(told | changes)
+    return manifest_of(changed | {"checksum": manifest_checksum(changed)}, Path("runs/r"))
+
+
+def test_what_was_written_is_parsed_field_by_field(told):
+    manifest = parsed(told)
+    assert manifest.stages == (StageRecord("pretrain", 1500), StageRecord("finetune", 30))
+    assert manifest.scores[0] == ScoreRecord("finetune", "exact", "scores/finetune-exact.zarr", {})
+    assert (manifest.map, manifest.seed, manifest.warnings) == (MapRecord(), None, ())
+    assert dataclasses.asdict(manifest).keys() == told.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacking"),
+    [
+        ({"title": ...}, "title"),
+        ({"files": 5, "map": None}, "files, map"),
+        ({"default_method": 3}, "default_method"),
+        ({"stages": {}}, "stages"),
+        ({"stages": [{"examples": 1}, 5]}, "stages[0].name, stages[1].name"),
+        ({"scores": [{"stage": "pretrain", "file": "x"}]}, "scores[0].method"),
+        ({"stages": [{"name": "other"}]}, "examples/other.parquet, stages/other.safetensors"),
+    ],
+)
+def test_what_has_to_be_there_is_asked_for_by_name(told, changes, lacking):
+    with pytest.raises(RunError, match=f"run.json in runs/r lacks {re.escape(lacking)}. Delete the folder"):
+        parsed(told, **changes)
+
+
+@pytest.mark.parametrize("nothing", [..., None, "of another kind", []])
+def test_other_fields_may_be_missing_or_of_another_kind(told, nothing):
+    manifest = parsed(told, seed=nothing, timings=nothing, validation=nothing, peak_memory=nothing)
+    assert (manifest.seed, manifest.timings, manifest.validation, manifest.peak_memory) == (None, {}, {}, 0)
+    stage = {"name": "pretrain", "training": nothing, "parameters": nothing, "accuracy": nothing}
+    assert parsed(told, stages=[stated(stage)]).stages == (StageRecord("pretrain"),)
+
+
+def test_numbers_are_told_from_truth_values_and_unknown_keys_are_passed_over(told):
+    training = {"gradient_norm": True, "iterations": 3, "converged": 1, "seconds": 2, "epochs": 7}
+    stage = {"name": "pretrain", "training": training, "parameters": {"new": ["w"], "kept": ["v"]}, "later": 1}
+    (found,) = parsed(told, stages=[stage]).stages
+    assert found.training == Training(iterations=3, seconds=2)
+    assert found.parameters == Parameters(new=("w",))
+
+
+def test_every_field_of_a_record_is_in_the_contract():
+    for record in (records.Manifest, StageRecord, ScoreRecord, Parameters, Training):
+        for field in dataclasses.fields(record):
+            assert f"`{field.name}`" in CONTRACT or f'"{field.name}"' in CONTRACT, (record, field.name)
