@@ -8,7 +8,7 @@ from torch import Tensor
 from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
 from influence.curvature.method import Method
 from influence.derivatives.second.gauss_newton import ggn
-from influence.derivatives.second.products import hessian
+from influence.derivatives.second.hessian import hessian
 from influence.derivatives.second.rows import batch_rows
 from influence.errors import CurvatureError
 

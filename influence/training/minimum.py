@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective, plain_kernels
+from influence.derivatives.kernels.convolution import FastConvolution
 from influence.derivatives.second.gauss_newton import ggn
-from influence.derivatives.second.products import hessian
+from influence.derivatives.second.hessian import hessian
 from influence.errors import TrainingError
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
@@ -194,7 +195,7 @@ class _Descent:
         ridge = stage.l2 / 2 * point.square().sum() + (self.held * (point - self.anchor).square()).sum()
         ridge.backward()
         total = ridge.detach()
-        with plain_kernels():
+        with plain_kernels(), FastConvolution():
             for positions, batch in self.batches:
                 losses = self.objective.losses(
                     batch, positions.stop - positions.start, {**self.fixed, **self.layout.unflatten(point)}

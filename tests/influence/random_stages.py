@@ -10,7 +10,7 @@ from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.gauss_newton import ggn
-from influence.derivatives.second.products import hessian
+from influence.derivatives.second.hessian import hessian
 
 
 def study_of(width: int = 3, l2: float = 0.05, **finetuning) -> Study:

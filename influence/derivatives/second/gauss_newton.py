@@ -103,11 +103,17 @@ def _anywhere(sides: list[Tensor]) -> Tensor:
 
 def ggn(objective: Objective) -> Tensor:
     """The dense generalised Gauss-Newton matrix (T, T) of the mean loss, in float64."""
+    found = ggn_of_rows(objective)
+    return ggn_product(objective, basis(objective)).double() if found is None else found
+
+
+def ggn_of_rows(objective: Objective) -> Tensor | None:
+    """The same matrix by a few passes over the data; None where its rows cannot be had example by example."""
     size = objective.trained.size
     total = torch.zeros(size, size, dtype=torch.float64, device=objective.device)
     for block in batch_rows(objective):
         if block is None:
-            return ggn_product(objective, basis(objective)).double()
+            return None
         dense = block.dense(size)
         for part in dense.split(max(1, BUDGET // (8 * size))):
             rows = part.double()

@@ -1,4 +1,4 @@
-"""Second derivatives of a stage's mean loss, by reverse mode only: products with vectors, and the dense Hessian.
+"""Second derivatives of a stage's mean loss, by reverse mode only: products with vectors.
 
 They use `torch.autograd`, not `torch.func`: `vmap` is applied to backward passes only, so the model's forward pass need
 not support it. The l2 and proximity terms are not part of these matrices: solvers add the objective's `ridge`.
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives.autograd_limits import refuse_once_differentiable
+from influence.derivatives.kernels.convolution import FastConvolution
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
 from influence.derivatives.second.outputs import differentiable
 from influence.study.layout import Layout
@@ -20,39 +21,44 @@ from influence.study.layout import Layout
 Product = Callable[[Tensor], Tensor]
 """The product of a batch: (T,) or several vectors (n, T) -> as many products."""
 
+AT_ONCE = 16
+"""Products that a processor takes at once: of more, a small network's are too large for its cache, and half as fast."""
+
 
 def hessian_product(objective: Objective, vectors: Tensor) -> Tensor:
     """H_TT V of the mean loss, by double backprop: (Q, T) -> (Q, T)."""
-    return _second(objective, vectors, objective.trained)
+    return _second(objective, vectors, objective.trained, objective.trained)
 
 
 def mixed_product(objective: Objective, vectors: Tensor) -> Tensor:
     """H_FT V of the mean loss, exact, by double backprop: (Q, T) -> (Q, F)."""
     if not objective.frozen.size:
         return vectors.new_zeros(len(vectors), 0)
-    return _second(objective, vectors, objective.frozen)
+    return _second(objective, vectors, objective.trained, objective.frozen)
 
 
-def _second(objective: Objective, vectors: Tensor, rows: Layout) -> Tensor:
-    """(d / d rows) (d / d trained . v) of the mean loss, for every v of `vectors`: (Q, T) -> (Q, rows.size)."""
-    if len(vectors) > objective.trained.size:
-        # More vectors than dimensions: apply the map to the basis once, then multiply.
-        return vectors @ _second(objective, basis(objective), rows).to(vectors)
+def _second(objective: Objective, vectors: Tensor, columns: Layout, rows: Layout) -> Tensor:
+    """(d / d rows) (d / d columns . v) of the mean loss, for every v of `vectors`: (Q, columns) -> (Q, rows)."""
+    if len(vectors) > min(columns.size, rows.size):
+        # More vectors than dimensions on one side: apply the map to that side's basis once, then multiply.
+        if rows.size < columns.size:
+            return vectors @ _second(objective, _units(objective, rows), rows, columns).to(vectors).T
+        return vectors @ _second(objective, _units(objective, columns), columns, rows).to(vectors)
 
     def product(batch: Any, count: int) -> Product:
-        live = _live(objective, {**objective.trained.shapes, **rows.shapes})
+        live = _live(objective, {**columns.shapes, **rows.shapes})
         total = objective.losses(batch, count, live).sum()
-        slopes = _back([total], [live[n] for n in objective.trained.shapes], create_graph=True)
+        slopes = _back([total], [live[n] for n in columns.shapes], create_graph=True)
         refuse_once_differentiable(objective.stage.name, slopes)
         sides = [live[n] for n in rows.shapes]
 
         def along(vectors: Tensor) -> Tensor:
-            given = list(objective.trained.unflatten(vectors).values())
+            given = list(columns.unflatten(vectors).values())
             return _joined(rows, _back(slopes, sides, given), vectors)
 
         return along
 
-    return _summed(objective, product, vectors, rows) / objective.count
+    return _summed(objective, product, vectors, columns, rows) / objective.count
 
 
 def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
@@ -77,7 +83,7 @@ def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
 
         return along
 
-    return _summed(objective, product, vectors, objective.trained) / objective.count
+    return _summed(objective, product, vectors, objective.trained, objective.trained) / objective.count
 
 
 def _live(objective: Objective, names: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -114,12 +120,14 @@ def _joined(layout: Layout, found: Sequence[Tensor | None], like: Tensor) -> Ten
     return layout.flatten({n: like.new_zeros(*lead, *s) if f is None else f.detach() for (n, s), f in parts})
 
 
-def _summed(objective: Objective, product: Callable[[Any, int], Product], vectors: Tensor, rows: Layout) -> Tensor:
-    """Sum of the batches' products, (Q, T) -> (Q, rows.size), a few vectors at a time to bound memory."""
+def _summed(
+    objective: Objective, product: Callable[[Any, int], Product], vectors: Tensor, columns: Layout, rows: Layout
+) -> Tensor:
+    """Sum of the batches' products, (Q, columns) -> (Q, rows), a few vectors at a time to bound memory."""
     given = vectors.to(objective.dtype)
     total = torch.zeros(len(given), rows.size, dtype=objective.sum_dtype, device=objective.device)
-    step = _vectors_at_once(objective, {**objective.trained.shapes, **rows.shapes})
-    with plain_kernels(), torch.enable_grad():
+    step = _vectors_at_once(objective, {**columns.shapes, **rows.shapes})
+    with plain_kernels(), FastConvolution(), torch.enable_grad():
         for positions, batch in objective.batches(objective.stage.data):
             along = product(batch, positions.stop - positions.start)
             for start in range(0, len(given), step):
@@ -140,7 +148,7 @@ def _vectors_at_once(objective: Objective, names: Mapping[str, Any]) -> int:
     positions, batch = next(objective.batches(objective.stage.data))
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
         objective.losses(batch, positions.stop - positions.start, _live(objective, names))
-    return max(1, min(64, BUDGET // kept))
+    return max(1, min(AT_ONCE if objective.device.type == "cpu" else 4 * AT_ONCE, BUDGET // kept))
 
 
 def _over_vectors(objective: Objective, along: Product, vectors: Tensor) -> Tensor:
@@ -157,11 +165,9 @@ def _over_vectors(objective: Objective, along: Product, vectors: Tensor) -> Tens
 
 
 def basis(objective: Objective) -> Tensor:
-    """All unit vectors: (T, T)."""
-    return torch.eye(objective.trained.size, dtype=objective.dtype, device=objective.device)
+    """All unit vectors over the trained parameters: (T, T)."""
+    return _units(objective, objective.trained)
 
 
-def hessian(objective: Objective) -> Tensor:
-    """The dense Hessian (T, T) of the mean loss, in float64."""
-    matrix = hessian_product(objective, basis(objective)).double()
-    return (matrix + matrix.T) / 2
+def _units(objective: Objective, layout: Layout) -> Tensor:
+    return torch.eye(layout.size, dtype=objective.dtype, device=objective.device)

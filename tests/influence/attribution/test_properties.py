@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from influence import Stage, Study, attribute
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
-from influence.derivatives.second.products import hessian
+from influence.derivatives.second.hessian import hessian
 
 seeds = st.integers(0, 2**31 - 1)
 several = settings(max_examples=8, deadline=None, derandomize=True)  # CI repeats; a search is a matter of a seed

@@ -13,7 +13,7 @@ from influence.curvature.lissa import Lissa
 from influence.derivatives import Objective
 from influence.derivatives.objective import restricted
 from influence.derivatives.second.gauss_newton import ggn
-from influence.derivatives.second.products import hessian
+from influence.derivatives.second.hessian import hessian
 from influence.errors import CurvatureError, MethodError
 
 SETTINGS = [

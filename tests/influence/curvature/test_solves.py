@@ -13,7 +13,7 @@ from influence.curvature.cg import refined
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.gauss_newton import ggn
-from influence.derivatives.second.products import hessian
+from influence.derivatives.second.hessian import hessian
 from influence.errors import CurvatureError, MethodError
 
 

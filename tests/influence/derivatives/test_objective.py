@@ -13,7 +13,8 @@ from influence import Stage, Study, attribute
 from influence.attribution.products.dots import dots
 from influence.derivatives.first.gradients import example_gradients, gradient
 from influence.derivatives.second.gauss_newton import ggn
-from influence.derivatives.second.products import ggn_product, hessian, hessian_product
+from influence.derivatives.second.hessian import hessian
+from influence.derivatives.second.products import ggn_product, hessian_product
 
 
 @pytest.fixture(params=MODELS)
