@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from influence.derivatives import Objective
+from influence.precompute.neighbour_graph import neighbour_graph
 from influence.study.stage import copied
 
 if TYPE_CHECKING:
@@ -89,14 +90,32 @@ def _same_threads() -> Iterator[None]:
 
 
 def _compared(vectors: np.ndarray, others: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """With the neighbours from all pairs: UMAP's own search takes longer to compile than that takes."""
-    import umap  # slow to import, as is the next, and needed here only
+    """With neighbours and graph made here: UMAP's own take longer to compile than these take."""
+    import umap.umap_ as umap  # slow to import, as is the next, and needed here only
     from sklearn.neighbors import NearestNeighbors
 
     nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(vectors)
     distances, rows = nearest.kneighbors(vectors)
-    model = umap.UMAP(n_neighbors=count, random_state=seed, precomputed_knn=(rows, distances))
-    places = model.fit_transform(vectors)
+    usual = umap.UMAP()
+    a, b = umap.find_ab_params(usual.spread, usual.min_dist)
+    places, _ = umap.simplicial_set_embedding(
+        vectors,
+        neighbour_graph(rows, distances),
+        n_components=2,
+        initial_alpha=usual.learning_rate,
+        a=a,
+        b=b,
+        gamma=usual.repulsion_strength,
+        negative_sample_rate=usual.negative_sample_rate,
+        n_epochs=None,
+        init=usual.init,
+        random_state=np.random.RandomState(seed),
+        metric=usual.metric,
+        metric_kwds={},
+        densmap=False,
+        densmap_kwds={},
+        output_dens=False,
+    )
     return places, places[nearest.kneighbors(others, min(NEAREST, count), return_distance=False)].mean(axis=1)
 
 

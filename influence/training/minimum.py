@@ -220,6 +220,7 @@ class _Descent:
         """
         origin = self.point.detach().clone()
         away = torch.zeros_like(origin, requires_grad=True)
+        _leave_compiler_out()
         optimiser = torch.optim.LBFGS(
             [away],
             max_iter=ROUND,
@@ -269,6 +270,16 @@ class _Descent:
         if self.report and self.first > self.tolerance:
             way = math.log(self.first / max(self.norm, self.tolerance)) / math.log(self.first / self.tolerance)
             self.report(min(1.0, max(0.0, way)))
+
+
+def _leave_compiler_out() -> None:
+    """Mark a method of PyTorch's optimisers as kept out of `torch.compile` already.
+
+    At its first call PyTorch would load its whole compiler for that, a second or more, and here nothing is compiled.
+    """
+    method = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if method is not None and not hasattr(method, "__dynamo_disable"):
+        setattr(method, "__dynamo_disable", method)
 
 
 def fit_stage(

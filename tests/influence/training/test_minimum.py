@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from minima import Net, data, loss, minimise_chain
 from torch import nn
 from torch.utils.data import TensorDataset
 
+import influence
 from influence import Stage, Study, attribute
 from influence.errors import TrainingError
 from influence.study.parameters import groups_of
@@ -117,3 +123,20 @@ def test_an_objective_that_is_not_finite_stops_the_fit():
     stage.data.tensors[1][3] = float("nan")
     with pytest.raises(TrainingError, match="'ridge': the objective became nan"):
         Trainer(stage, groups_of(stage, None)).fit()
+
+
+def test_no_compiler_is_loaded_for_a_fit():
+    """In a process of its own; it takes a second or more, and nothing is compiled."""
+    program = (
+        "import sys, torch\n"
+        "from minima import data, loss\n"
+        "from influence import Stage\n"
+        "from influence.training.minimum import fit_stage\n"
+        "model = torch.nn.Linear(3, 2).double()\n"
+        "stage = Stage('one', model, loss, data(9, 3, 2, torch.Generator().manual_seed(0)), l2=0.1)\n"
+        "assert fit_stage(stage, None).converged\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    places = [Path(__file__).parents[1], Path(influence.__file__).parents[1]]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
