@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from explorer.export import notes
 from explorer.panels.charts import histogram, map, totals
 from explorer.panels.header import models
 from explorer.panels.lists import badge, cards, controls, exports, note, ringed, tables
-from explorer.panels.prediction import explain, picker, prediction, target
+from explorer.panels.prediction import explain, picker, prediction
 from explorer.runs import neighbours, queries, score_arrays, splits
 from explorer.ui import escape, state, theme
 from explorer.view import lists, regions
@@ -17,6 +20,19 @@ from explorer.view.query import stored
 from explorer.view.view import View, group_column
 from influence.errors import RunError
 from influence.run.reading import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Areas:
+    """The places of the page, in reading order."""
+
+    prediction: DeltaGenerator
+    title: DeltaGenerator
+    controls: DeltaGenerator
+    lists: DeltaGenerator
+    histogram: DeltaGenerator
+    totals: DeltaGenerator
+    map: DeltaGenerator
 
 
 def draw(run: Run) -> None:
@@ -31,55 +47,58 @@ def draw(run: Run) -> None:
             "This run holds no scores, so there is nothing to explain yet. Compute them with `upstream precompute`."
         )
         return
-    embedding = _embedding(run)
-    with st.container(key="explore"):
-        left, middle, right = st.columns([26, 42, 34], gap="large")
-    with right:
+    embedding, areas = _embedding(run), _areas()
+    with areas.map:
         map.begin(run)
-    with left:
+    with areas.prediction:
         models.draw(run)
         _title("Pick a prediction")
         position = picker.draw(run)
-    with middle:
-        question = st.empty()
+    with areas.controls:
         choices = controls.draw(run, stages, rankings(embedding), run.queries().iloc[position])
-        wanted = choices.wanted
-        listed = st.container(key="listed")
-        with st.container(key="context"):
-            spread, sums = st.columns(2, gap="medium")
-    with sums:
-        # Before the lists, which a class or source may narrow down.
+    with areas.totals:
         by = totals.choose("source" in run.examples(choices.stage))
-    own = current_view(run, position, choices, by, embedding)
-    title = '<h2 class="up-title">{}</h2>'
-    question.html(title.format(explain.question(own.query.row, wanted, escape.isolated)))
-    with listed:
-        live = explain.explained(own, wanted)
-    view, asked = live or own, None if live is None else wanted
-    if asked is not wanted:
-        question.html(title.format(explain.question(own.query.row, asked, escape.isolated)))
-    with listed:
-        st.markdown(explain.rule(view.query.row, asked, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
-        if live is None and view.ranking == state.INFLUENCE:
-            st.html(badge.html(run, view.stage, position, view.lists.shown, view.unit))
+    view = current_view(run, position, choices, by, embedding)
+    with areas.lists:
+        view = explain.explained(view, choices.wanted)
+    _draw_view(view, areas)
+    exports.draw(view, explain.question(view.query.row, view.target), prediction.html(view), state.link())
+    tables.draw(view)
+    st.caption(theme.CARE)
+
+
+def _areas() -> Areas:
+    with st.container(key="explore"):
+        left, middle, right = st.columns([26, 42, 34], gap="large")
+    with middle:
+        title, choices, listed = st.empty(), st.container(), st.container(key="listed")
+        with st.container(key="context"):
+            histogram_area, totals_area = st.columns(2, gap="medium")
+    return Areas(left, title, choices, listed, histogram_area, totals_area, right)
+
+
+def _draw_view(view: View, areas: Areas) -> None:
+    """Draw a prediction and what it came from."""
+    with areas.title:
+        _title(explain.question(view.query.row, view.target, escape.isolated))
+    with areas.lists:
+        st.markdown(explain.rule(view.query.row, view.target, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
+        if view.target is None and view.ranking == state.INFLUENCE:
+            badge.draw(view)
         controls.chips(view)
         cards.draw(view)
-    with spread:
+    with areas.histogram:
         histogram.draw(view)
-    with sums:
+    with areas.totals:
         totals.draw(view)
-    with left, st.container(key="prediction"):
+    with areas.prediction, st.container(key="prediction"):
         prediction.draw(view)
-        note.draw(run, notes.QUERIES, view.query.row, "query")
+        note.draw(view.run, notes.QUERIES, view.query.row, "query")
         _way_to_compare(view)
-    with right:
+    with areas.map:
         map.draw(view)
         # Not below the lists: there it would be off the screen.
         ringed.draw(view)
-    explained = theme.EXPLAINED if asked is None else target.words(asked)
-    exports.draw(view, explain.question(view.query.row, asked), explained, prediction.html(view), state.link())
-    tables.draw(view)
-    st.caption(theme.CARE)
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
@@ -140,6 +159,7 @@ def _way_to_compare(view: View) -> None:
 
 
 def _title(text: str) -> None:
+    """A heading; `text` is HTML with everything from data escaped."""
     st.html(f'<h2 class="up-title">{text}</h2>')
 
 

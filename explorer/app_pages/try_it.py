@@ -32,7 +32,6 @@ UNKNOWN = "unknown"
 
 def draw(run: Run) -> None:
     """Draw the page for one run."""
-    stages = score_arrays.scored_stages(run)
     try:
         opened = live.opened(run)
     except UpstreamError as error:
@@ -42,11 +41,8 @@ def draw(run: Run) -> None:
         left, middle, right = st.columns([26, 42, 34], gap="large")
     with left:
         st.html('<h2 class="up-title">Ask the model</h2>')
-        try:
-            asked = question.draw(run, opened)
-        except StudyError as error:
-            st.error(escape.message(error), icon=":material/error:")
-            asked = None
+        asked = _question(run, opened)
+    stages = score_arrays.scored_stages(run)
     if asked is None or not stages:
         with middle:
             st.html('<h2 class="up-title">The answer</h2>')
@@ -67,18 +63,31 @@ def draw(run: Run) -> None:
         view = new_view(run, opened, asked, query, chosen, choices)
         st.markdown(target.rule(chosen, escape.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
         cards.draw(view)
-        question_text = f"The model says “{said.prediction}”. Why?"
-        exports.draw(view, question_text, target.words(chosen), answer, state.link() if asked.linked else None)
+        link = state.link() if asked.linked else None
+        exports.draw(view, f"The model says “{said.prediction}”. Why?", answer, link)
     with right:
-        map.draw(view)
-        ringed.draw(view)
-        if "x" in view.query.row:
-            st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")
+        _draw_map(view)
     off = opened.error(view.stage)
     if off >= TOLD:
         st.caption(f"These scores come from an index, which is off by {theme.percent(off)} (measured on a test item).")
-    beside.draw(view, chosen)
+    beside.draw(view)
     st.caption(theme.CARE)
+
+
+def _question(run: Run, opened: Live) -> question.Question | None:
+    """Draw the ways to ask; None where nothing is asked, or what is asked cannot be read (said)."""
+    try:
+        return question.draw(run, opened)
+    except StudyError as error:
+        st.error(escape.message(error), icon=":material/error:")
+        return None
+
+
+def _draw_map(view: View) -> None:
+    map.draw(view)
+    ringed.draw(view)
+    if "x" in view.query.row:
+        st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
@@ -101,6 +110,7 @@ def new_view(
     return View(
         run=run,
         query=Query(query),
+        target=chosen,
         stage=stage,
         method=run.methods(stage)[0],
         scores=live.scores(opened, asked.item, chosen)[stage],

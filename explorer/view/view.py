@@ -14,6 +14,7 @@ from explorer.ui import state, theme
 from explorer.view import diverse, lists, regions
 from explorer.view.query import Query
 from influence.errors import RunError
+from influence.live import Target
 from influence.run.reading import Run
 
 
@@ -39,6 +40,8 @@ class View:
     """What the map is made of, if this stage's examples are on it and the run has kept it."""
     shading: str = state.PLAIN
     by: str = state.LABEL
+    target: Target | None = None
+    """What is explained; None: the loss of the prediction's true class, of which the run has the scores."""
     split: Callable[[list[int]], Mapping[int, np.ndarray]] | None = None
     """Where the scores are not the run's own: rows of examples -> their scores over tokens."""
 

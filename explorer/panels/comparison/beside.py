@@ -13,7 +13,6 @@ from explorer.view import comparison
 from explorer.view.comparison import Side
 from explorer.view.query import stored
 from explorer.view.view import View
-from influence.live import Target
 
 KEPT = 5
 """Earlier questions that can be chosen, the latest."""
@@ -21,13 +20,13 @@ BEGINNING = 40
 """Characters of a text that name it."""
 
 
-def draw(view: View, chosen: Target) -> None:
+def draw(view: View) -> None:
     """Draw the choice and, once something is chosen, both answers with their lists; `view` is of a new question.
 
     Raises:
         RunError: the scores of the test prediction cannot be read.
     """
-    own = Side(view.run, view.query, view.stage, view.method, chosen, view.scores)
+    own = Side(view.run, view.query, view.stage, view.method, view.target, view.scores)
     earlier = {f"asked {side.query.row['id']} {side.target}": side for side in _remembered(own)}
     table = view.run.queries()
     ids = table["id"].astype(str).tolist()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import streamlit as st
 
 from explorer.trust import evidence, verdict
 from explorer.ui import escape, state, theme
+from explorer.view.view import View
 from influence.run.reading import Run
 
 STEADY = {verdict.YES: ("●", "Steady"), verdict.PARTLY: ("◐", "Partly steady"), verdict.NO: ("○", "Unsteady")}
@@ -26,10 +28,17 @@ class Badge:
     known: bool
 
 
-def html(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit) -> str:
-    """The badge as a link; `position` is the query's row, `shown` are rows of the listed examples."""
-    badge = of(run, stage, position, shown, unit)
-    link = state.address(state.TRUST_PAGE, query=run.queries()["id"].iloc[position])
+def draw(view: View) -> None:
+    """Draw the badge of a stored prediction."""
+    position = view.query.position
+    assert position is not None
+    badge = of(view.run, view.stage, position, view.lists.shown, view.unit)
+    st.html(html(badge, view.query.row["id"]))
+
+
+def html(badge: Badge, query: object) -> str:
+    """The badge as a link; `query` is the prediction's id."""
+    link = state.address(state.TRUST_PAGE, query=query)
     kind = "" if badge.known else " up-quiet"
     return (
         f'<a class="up-badge{kind}" href="{escape.for_html(link)}" title="{escape.for_html(badge.detail)}">'
@@ -38,7 +47,10 @@ def html(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Uni
 
 
 def of(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.Unit) -> Badge:
-    """What is known of one query's list: how many stay under other settings and seeds, which were really left out."""
+    """How many of a query's list stay under other settings and seeds, and how many were really left out.
+
+    `position` is the query's row, `shown` are rows of the listed examples.
+    """
     own, tried = evidence.stays(run, stage, position), really(run, stage, position, shown, unit)
     where = UNSETTLED if evidence.unsettled(run) else ""
     left_out = f"{len(tried)} of those shown {'was' if len(tried) == 1 else 'were'} really left out" if tried else ""

@@ -13,19 +13,19 @@ from explorer.export.spreadsheet import csv
 from explorer.panels.charts import histogram, totals
 from explorer.panels.header import identity
 from explorer.panels.lists import cards, note, tables
+from explorer.panels.prediction import target
 from explorer.ui import escape, state, theme
 from explorer.view.view import View
 
 CARE = theme.CARE.replace("*", "")
 
 
-def draw(view: View, question: str, explained: str, prediction: str, link: str | None) -> None:
+def draw(view: View, question: str, prediction: str, link: str | None) -> None:
     """Draw the buttons; nothing is made before one is pressed.
 
     Args:
         view: what is shown.
         question: the page's question, as text.
-        explained: what is explained, such as "the loss on this prediction".
         prediction: the prediction as HTML, with everything from data escaped.
         link: where the view opens again; None where no link can lead to it.
     """
@@ -34,7 +34,7 @@ def draw(view: View, question: str, explained: str, prediction: str, link: str |
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
         st.download_button(
             "Lists as CSV",
-            lambda: csv(listed(view, explained)),
+            lambda: csv(listed(view)),
             f"{name}-lists.csv",
             "text/csv",
             key="export_lists",
@@ -44,7 +44,7 @@ def draw(view: View, question: str, explained: str, prediction: str, link: str |
         )
         st.download_button(
             "All scores as CSV",
-            lambda: csv(everything(view, explained)),
+            lambda: csv(everything(view)),
             f"{name}-scores.csv",
             "text/csv",
             key="export_scores",
@@ -54,7 +54,7 @@ def draw(view: View, question: str, explained: str, prediction: str, link: str |
         )
         st.download_button(
             "Report",
-            lambda: report.page(contents(view, question, explained, prediction, link, written)),
+            lambda: report.page(contents(view, question, prediction, link, written)),
             f"{name}.html",
             "text/html",
             key="export_report",
@@ -65,17 +65,17 @@ def draw(view: View, question: str, explained: str, prediction: str, link: str |
         )
 
 
-def listed(view: View, explained: str) -> pd.DataFrame:
+def listed(view: View) -> pd.DataFrame:
     """The cards as a table, helpful ones first, with the query and what is explained."""
     table = tables.listed(view, score_column(view))
-    return table.assign(query=view.query.row["id"], explained=explained)
+    return table.assign(query=view.query.row["id"], explained=_explained(view))
 
 
-def everything(view: View, explained: str) -> pd.DataFrame:
+def everything(view: View) -> pd.DataFrame:
     """Every example with its score, strongest first, and what is explained."""
     known = [name for name in ("id", "label", "title", "source", "text") if name in view.examples]
     table = view.examples[known].copy()
-    table[score_column(view)], table["explained"] = view.scores, explained
+    table[score_column(view)], table["explained"] = view.scores, _explained(view)
     return table.iloc[np.argsort(-np.abs(view.scores), kind="stable")]
 
 
@@ -84,9 +84,7 @@ def score_column(view: View) -> str:
     return "score_nat" if view.unit.name else "score"
 
 
-def contents(
-    view: View, question: str, explained: str, prediction: str, link: str | None, written: notes.Notes
-) -> report.Contents:
+def contents(view: View, question: str, prediction: str, link: str | None, written: notes.Notes) -> report.Contents:
     """What the report of a view says."""
     now = datetime.datetime.now(datetime.UTC)
     overlap = cards.overlap_text(view)
@@ -94,7 +92,7 @@ def contents(
         question=question,
         prediction=prediction,
         stage=theme.stage_word(view.stage),
-        explained=explained,
+        explained=_explained(view),
         cards=cards.data(view),
         spread=histogram.data(view),
         totals=totals.rows(view),
@@ -109,6 +107,11 @@ def contents(
         link=link or "Asked on Try it: no link leads to it.",
         written=f"{now:%Y-%m-%d %H:%M} UTC",
     )
+
+
+def _explained(view: View) -> str:
+    """What is explained, such as "the loss on this prediction"."""
+    return theme.EXPLAINED if view.target is None else target.words(view.target)
 
 
 def narrowed(view: View) -> list[str]:

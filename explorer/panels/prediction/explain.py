@@ -55,16 +55,16 @@ def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.nda
         return None
 
 
-def explained(view: View, wanted: Target | None) -> View | None:
-    """The view with the target's scores and their split over tokens; None where the run's own are to be shown."""
+def explained(view: View, wanted: Target | None) -> View:
+    """The view with the target's scores and their split over tokens; as it is where they cannot be had (said)."""
     position = view.query.position
     assert position is not None
     found = scores(view.run, position, view.stage, wanted)
     if found is None or wanted is None:
-        return None
+        return view
     opened = live.opened(view.run)
     split = live.split(opened, opened.stored(position), wanted, view.stage)
-    return dataclasses.replace(view, scores=found, split=split)
+    return dataclasses.replace(view, scores=found, split=split, target=wanted)
 
 
 def question(query: pd.Series, wanted: Target | None, name: Callable[[object], str] = str) -> str:

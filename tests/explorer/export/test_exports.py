@@ -16,6 +16,7 @@ from explorer.panels.prediction import prediction
 from explorer.ui import state
 from explorer.view.query import stored
 from explorer.view.view import View
+from influence.live import Target
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
@@ -30,9 +31,7 @@ def view_of(run, **choices):
 
 
 def page_of(view, link="http://localhost:8501/?run=small&query=1007", written=None):
-    contents = exports.contents(
-        view, "Why “9”?", "the loss on this prediction", prediction.html(view), link, written or notes.Notes()
-    )
+    contents = exports.contents(view, "Why “9”?", prediction.html(view), link, written or notes.Notes())
     return report.page(contents).decode()
 
 
@@ -50,15 +49,15 @@ def test_no_cell_is_a_formula():
 
 
 def test_the_lists_and_all_scores_are_those_of_the_view(run):
-    view = view_of(run)
-    listed = pd.read_csv(io.BytesIO(csv(exports.listed(view, "the margin"))))
+    view = view_of(run, target=Target("9", "4"))
+    listed = pd.read_csv(io.BytesIO(csv(exports.listed(view))))
     assert listed["list"].tolist() == ["helpful"] * 5 + ["harmful"] * 5
     assert listed["score_nat"].tolist() == pytest.approx(view.scores[view.lists.shown].tolist())
     assert set(listed["query"]) == {1007}
-    everything = pd.read_csv(io.BytesIO(csv(exports.everything(view, "the margin"))))
+    everything = pd.read_csv(io.BytesIO(csv(exports.everything(view))))
     assert len(everything) == 60
     assert np.abs(everything["score_nat"]).is_monotonic_decreasing
-    assert set(everything["explained"]) == {"the margin"}
+    assert set(everything["explained"]) == {"the loss of “9” minus the loss of “4”"}
 
 
 def test_the_report_has_everything_inside_and_fetches_nothing(run):

@@ -62,7 +62,7 @@ def test_shown_examples_that_were_really_left_out_are_told(run):
 
 def test_without_checks_it_is_honest_and_grey(tmp_path):
     run = write_run(tmp_path, "bare")
-    drawn = badge.html(run, "pretrain", 7, np.array([1, 2]), UNIT)
+    drawn = badge.html(badge.of(run, "pretrain", 7, np.array([1, 2]), UNIT), 1007)
     assert badge.UNKNOWN in drawn
     assert "up-quiet" in drawn
     assert "trust?query=1007" in drawn
