@@ -16,7 +16,9 @@ import time
 import webbrowser
 from pathlib import Path
 
+from explorer.jobs import demo, terminal
 from explorer.runs import static_files
+from influence.errors import RunError
 
 HERE = Path(__file__).parent
 HOST = "localhost"
@@ -30,11 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted; 0 after that, 2 if something given is wrong."""
     options = _parser().parse_args(arguments)
     try:
-        runs, first = folder_and_run(Path(options.runs), options.run)
         refuse_taken_port(options.port)
+        if options.compute:
+            runs, first = Path(options.runs).resolve(), options.run
+            demo.start(runs, options.compute)
+        else:
+            runs, first = folder_and_run(Path(options.runs), options.run)
         with tempfile.TemporaryDirectory(prefix="upstream-") as launch:
-            return serve(Path(launch), runs, first, options.port, not options.no_browser)
-    except LaunchError as error:
+            return serve(Path(launch), runs, first, options.port, not options.no_browser, bool(options.compute))
+    except (LaunchError, RunError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2
     except OSError as error:
@@ -46,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m explorer", description="Show runs in the browser.")
     parser.add_argument("--runs", default="data/runs", help="folder of runs (default: data/runs)")
     parser.add_argument("--run", help="the run to open first: its name in that folder, or a path")
+    parser.add_argument(
+        "--compute", metavar="STUDY", help="compute this embedded study, and serve --run as soon as it can be opened"
+    )
     parser.add_argument("--port", type=_port, default=8501, help="port on localhost (default: 8501)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     return parser
@@ -69,7 +78,6 @@ def folder_and_run(runs: Path, run: str | None) -> tuple[Path, str | None]:
     if path.name == run and not (path / "run.json").is_file():
         path = runs / run
     # Only now: the backend brings PyTorch, which this process needs for nothing else.
-    from influence.errors import RunError
     from influence.run.reading import Run
 
     try:
@@ -112,8 +120,21 @@ def prepare(launch: Path) -> Path:
     return entry
 
 
-def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool) -> int:
-    """Run Streamlit's server in a process of its own until it ends or this one is interrupted."""
+def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool, computing: bool = False) -> int:
+    """Run Streamlit's server in a process of its own until it ends or this one is interrupted.
+
+    Args:
+        launch: an empty folder for what the server reads.
+        runs: the folder of runs.
+        first: the run to open first.
+        port: on localhost.
+        browser: whether to open one.
+        computing: `first` is being computed: its address is said when it can be opened, and the computation ends with
+            the server.
+
+    Raises:
+        RunError: the computation ended before `first` could be opened.
+    """
     entry = prepare(launch)
     environment = {
         **os.environ,
@@ -125,21 +146,32 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool)
     command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(port)]
     # Without stdin Streamlit asks nothing; its own start message would only repeat ours.
     server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=launch)
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    threading.Thread(target=_announce, args=(server, port, browser), daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    readable = not computing
     try:
+        if computing and first:
+            terminal.until_readable(runs, first)
+            readable = True
+        threading.Thread(target=_announce, args=(server, runs, port, browser, computing), daemon=True).start()
         return 0 if server.wait() in (0, -signal.SIGTERM, -signal.SIGINT) else 1
     except KeyboardInterrupt:
-        server.terminate()
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-        return 0
+        return 0 if readable else 130
+    finally:
+        if computing:
+            terminal.stop(runs)
+        _end(server)
 
 
-def _announce(server: subprocess.Popen[bytes], port: int, browser: bool) -> None:
-    """Print the address, and open it, once the server answers."""
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+
+def _announce(server: subprocess.Popen[bytes], runs: Path, port: int, browser: bool, computing: bool) -> None:
+    """Print the address, and open it, once the server answers; then what becomes of a computation under way."""
     address = f"http://{HOST}:{port}"
     while server.poll() is None:
         connection = http.client.HTTPConnection(HOST, port, timeout=1)
@@ -157,6 +189,8 @@ def _announce(server: subprocess.Popen[bytes], port: int, browser: bool) -> None
     sys.stdout.flush()
     if browser:
         webbrowser.open(address)
+    if computing:
+        terminal.until_ended(runs)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import streamlit as st
 from explorer import components
 from explorer.app_pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.app_pages.page import Page
-from explorer.panels.header import identity, start
+from explorer.panels.header import computing, identity, start
 from explorer.runs import cache, folder
 from explorer.ui import escape, pictures, state
 from explorer.view import switching
@@ -98,7 +98,7 @@ def header() -> Run | None:
         components.appearance(key="appearance", width="content", data={"pages": list(PAGES)})
     if problem:
         st.error(problem, icon=":material/error:")
-    start.others(root, bad)
+    computing.draw(root, run, bad)
     return run
 
 

@@ -43,14 +43,14 @@ class Bar:
 class _Told:
     """How far a process is, as JSON in a file: step under way, its `fraction` (0..1 or null), what is `done`, `runs`.
 
-    Each of `done` is [what, seconds]; `runs` names those that can be opened by now. The file is replaced in one move,
+    Each of `done` is [what, seconds]; `runs`: name -> whether it can be opened. The file is replaced in one move,
     so a reader finds it whole.
     """
 
     def __init__(self, path: str | None):
         self._path = Path(path) if path else None
         self._done: list[list[Any]] = []
-        self._runs: list[str] = []
+        self._runs: dict[str, bool] = {}
         self._step, self._last = "", 0.0
 
     def begins(self, step: str) -> None:
@@ -65,8 +65,8 @@ class _Told:
         self._done.append([step, round(seconds, 2)])
         self._write(1.0)
 
-    def readable(self, run: str) -> None:
-        self._runs.append(run)
+    def run(self, name: str, readable: bool) -> None:
+        self._runs[name] = readable
         self._write(None)
 
     def _write(self, fraction: float | None) -> None:
@@ -107,9 +107,9 @@ class Progress:
         if not self._progress.disable:
             self._progress.console.print(text, markup=False, highlight=False)
 
-    def readable(self, run: str) -> None:
-        """Tell who waits for this process that the run of that name can be opened."""
-        self._told.readable(run)
+    def run(self, name: str, readable: bool = False) -> None:
+        """Tell who waits for this process that it computes the run of that name, or that it can be opened."""
+        self._told.run(name, readable)
 
     @contextlib.contextmanager
     def step(self, description: str, total: float | None = None) -> Iterator[Bar]:

@@ -17,6 +17,7 @@ from explorer.panels.retraining import retrain
 from explorer.runs import leads, neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme, widgets
 from influence.errors import RunError
+from influence.run.files import MAP
 from influence.run.ranking import top
 from influence.run.reading import Run
 
@@ -189,6 +190,8 @@ def _histogram(run: Run, scores: np.ndarray, unit: theme.Unit, shown: np.ndarray
 def _neighbours(run: Run, stage: str, position: int) -> None:
     table = run.examples(stage)
     if neighbours.mapped(run) is not table:
+        if MAP in run.pending and stage == run.stages[0]:
+            st.caption("Its neighbours are still to be computed, with the map. They appear here by themselves.")
         return
     try:
         embedding = neighbours.embedding(run)

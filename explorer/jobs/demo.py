@@ -1,4 +1,4 @@
-"""The embedded study, computed in a process of its own: started once whoever asks, watched and stopped by anybody.
+"""An embedded study, computed in a process of its own: started once whoever asks, watched and stopped by anybody.
 
 What is known of that process stands in a hidden folder beside the runs, so a page that was closed, another visitor and
 a server that was started again all see the same.
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ from explorer.jobs.process import environment
 from influence.errors import RunError
 
 STUDY = "digits"
-NAMES = ("digits-frozen", "digits-updated")
-"""The runs that it makes."""
+"""The one that the start page offers."""
 NONE, RUNNING, STOPPED, FAILED = "none", "running", "stopped", "failed"
 PATIENCE = 5
 """Seconds that a process has to end by itself when it is stopped, and that a second visitor waits for the first."""
@@ -46,39 +46,52 @@ class Status:
     """Since it was started, while it runs."""
     message: str = ""
     """Why it failed."""
+    study: str = STUDY
+    runs: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    """The runs that it computes; true: it can be opened."""
 
 
 def status(root: Path) -> Status:
     """What the computation for the folder of runs `root` is doing; NONE if there is none, or it has finished."""
     process = _process(root)
+    known = Status(study=str(_json(_folder(root) / "process.json").get("study", STUDY)), runs=_runs(root))
     if process is not None:
-        return Status(RUNNING, *_told(root), seconds=max(0.0, time.time() - process.create_time()))
+        step, fraction, done = _told(root)
+        seconds = max(0.0, time.time() - process.create_time())
+        return dataclasses.replace(
+            known, state=RUNNING, step=step, fraction=fraction, done=done, seconds=seconds
+        )  # fmt: skip
     try:
         log = (_folder(root) / "log.txt").read_text(encoding="utf-8", errors="replace").strip()
         (_folder(root) / "process.json").stat()
     except OSError:
         return Status()
     if "Finished:" in log:
-        return Status()
+        return known
     last = log.splitlines()[-1] if log else ""
     if last in ("", "KeyboardInterrupt", "Aborted.") or last.startswith("Interrupted."):
-        return Status(STOPPED)
+        return dataclasses.replace(known, state=STOPPED)
     said = re.search(r"^Error: (.*)", log, re.MULTILINE | re.DOTALL)
-    return Status(FAILED, message=(said[1] if said else last)[:LONGEST])
+    return dataclasses.replace(known, state=FAILED, message=(said[1] if said else last)[:LONGEST])
 
 
-def start(root: Path) -> None:
-    """Start the computation, or resume it; nothing happens if it is running already.
+def start(root: Path, study: str = STUDY) -> None:
+    """Start the computation of an embedded study, or resume it; nothing happens if it is running already.
 
     Raises:
-        RunError: the folder cannot be written, or no process can be started.
+        RunError: the folder cannot be written, no process can be started, or another study is being computed there.
     """
     folder = _folder(root)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / "lock", timeout=PATIENCE):
             if _process(root) is None:
-                _start(root, folder)
+                _start(root, folder, study)
+            elif (other := status(root).study) != study:
+                raise RunError(
+                    f"The study {other} is being computed into {root} just now. Wait for it, or choose another folder "
+                    "with --runs."
+                )
     except filelock.Timeout:
         raise RunError("Somebody else is starting it just now. Wait a moment and look again.") from None
     except OSError as error:
@@ -104,23 +117,24 @@ def stop(root: Path) -> None:
         pass
 
 
-def command(root: Path) -> list[str]:
+def command(root: Path, study: str) -> list[str]:
     """What is run."""
-    return upstream(["precompute", STUDY, "--runs", str(root), "--quiet"])
+    return upstream(["precompute", study, "--runs", str(root), "--quiet"])
 
 
-def _start(root: Path, folder: Path) -> None:
+def _start(root: Path, folder: Path, study: str) -> None:
     (folder / "progress.json").unlink(missing_ok=True)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            command(root), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
+            command(root, study), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
             env=environment(folder / "progress.json"),
         )  # fmt: skip
     try:
         born = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:
         born = 0.0
-    (folder / "process.json").write_text(json.dumps({"pid": process.pid, "born": born}), encoding="utf-8")
+    known = {"pid": process.pid, "born": born, "study": study}
+    (folder / "process.json").write_text(json.dumps(known), encoding="utf-8")
     # Whoever started a process has to ask how it ended; until then the system keeps it as if it lived.
     threading.Thread(target=process.wait, daemon=True).start()
 
@@ -149,6 +163,11 @@ def _told(root: Path) -> tuple[str, float | None, tuple[tuple[str, float], ...]]
         return str(said.get("step", "")), None if fraction is None else min(max(float(fraction), 0.0), 1.0), done
     except (TypeError, ValueError):
         return "", None, ()
+
+
+def _runs(root: Path) -> dict[str, bool]:
+    found = _json(_folder(root) / "progress.json").get("runs")
+    return {str(name): readable is True for name, readable in found.items()} if isinstance(found, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import streamlit as st
 
+from influence.run.files import MAP, SHARES, belongs_to
 from influence.run.reading import Run
 
 P = ParamSpec("P")
@@ -25,5 +26,7 @@ def per_run(max_entries: int, show_spinner: str | bool = False) -> Callable[[Cal
 
 
 def computed(run: Run) -> int:
-    """A hash of the run's files without those that checks add to it later."""
-    return hash(frozenset(item for item in run.manifest.files.items() if not item[0].startswith("validation/")))
+    """A hash of the run's files without those that are added to it later, by checks or as its pending parts."""
+    methods = {record.method for record in run.manifest.scores} - {run.manifest.default_method}
+    files = {name: digest for name, digest in run.manifest.files.items() if not name.startswith("validation/")}
+    return hash(frozenset(item for item in files.items() if not belongs_to(item[0], (MAP, SHARES, *methods))))

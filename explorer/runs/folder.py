@@ -29,9 +29,15 @@ def open_run(folder: Path) -> Run:
 
 
 def fingerprint(folder: Path) -> int:
-    """A hash of the names, sizes and times of the run's files; none of them is read."""
+    """A hash of the names, sizes and times of the run's files; none of them is read.
+
+    What a computation under way keeps for itself, `journal.json` and `work/`, is left out.
+    """
     seen = []
-    for root, _, names in os.walk(folder):
+    for root, folders, names in os.walk(folder):
+        if root == str(folder):
+            folders[:] = [name for name in folders if name != "work"]
+            names = [name for name in names if not name.startswith("journal.json")]
         for name in names:
             path = os.path.join(root, name)
             try:

@@ -6,10 +6,8 @@ from typing import Annotated
 
 import typer
 
-import influence.studies
 from influence.cli.explore import serve
-from influence.cli.options import DEFAULT_RUNS, NoBrowser, Port, Runs, interruptible
-from influence.cli.precompute import compute
+from influence.cli.options import DEFAULT_RUNS, NoBrowser, Port, Runs
 from influence.errors import StudyError
 from influence.studies.cards import CARDS
 
@@ -22,7 +20,8 @@ def demo(
 ) -> None:
     """Compute an embedded study, and open the explorer on it.
 
-    The study is `digits` or another. Runs that are there are not computed again.
+    The study is `digits` or another. Runs that are there are not computed again. The explorer opens as soon as the
+    first run's lists stand; the rest is computed meanwhile. Ctrl+C ends both, and the same command goes on.
     """
     shipped = [card.name for card in CARDS.values() if card.shipped]
     if study not in shipped:
@@ -30,7 +29,4 @@ def demo(
         raise StudyError(
             f"--study {study!r} {why}; the demo takes {', '.join(shipped)}. For others: `upstream precompute`."
         )
-    with interruptible():
-        exhibits = influence.studies.exhibits_for(study, None, None, 0, {}, {})
-        finished = compute(exhibits, runs, None, "cpu", quiet=False)
-    serve(runs, str(finished[0].path), port, no_browser)
+    serve(runs, f"{study}-{CARDS[study].variants[0]}", port, no_browser, study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -22,16 +23,18 @@ def explore(
     serve(runs, str(run_path(run, runs)) if run else None, port, no_browser)
 
 
-def serve(runs: Path, run: str | None, port: int, no_browser: bool) -> None:
+def serve(runs: Path, run: str | None, port: int, no_browser: bool, study: str | None = None) -> None:
     """Serve the explorer until it is stopped, then end with its exit code.
 
-    It is a process of its own: the backend never imports the explorer.
+    It is a process of its own: the backend never imports the explorer. An embedded `study` is computed meanwhile; `run`
+    is then the first of its runs.
     """
     arguments = ["--runs", str(runs), "--port", str(port)]
     arguments += ["--run", run] if run else []
+    arguments += ["--compute", study] if study else []
     arguments += ["--no-browser"] if no_browser else []
-    try:
-        code = subprocess.run([sys.executable, "-m", "explorer", *arguments], check=False).returncode
-    except KeyboardInterrupt:
-        code = 0
-    raise typer.Exit(code)
+    with subprocess.Popen([sys.executable, "-m", "explorer", *arguments]) as explorer:
+        while explorer.poll() is None:
+            with contextlib.suppress(KeyboardInterrupt):  # it reaches the explorer too, which ends by itself
+                explorer.wait()
+    raise typer.Exit(explorer.returncode)

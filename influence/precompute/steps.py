@@ -68,9 +68,9 @@ def precompute(
     shared = _Shared()
     runs = []
     with Progress(visible=progress) as bars:
+        for name, there in zip(names, found, strict=True):
+            bars.run(name, readable=there is not None)
         for exhibit, name, there in zip(exhibits, names, found, strict=True):
-            if there is not None:
-                bars.readable(name)
             run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared)
             shared.runs.append((exhibit.study.stages[0], run))
             runs.append(run)
@@ -170,7 +170,7 @@ class _Precompute:
             scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step)
             with derivatives_named(self.study):
                 run = Run.open(self.draft.final) if self.draft.finished else self._first(trained, scorer)
-                self.bars.readable(self.name)
+                self.bars.run(self.name, readable=True)
                 for part in run.pending:
                     changes = self._part(part, run, scorer)
                     run = self.draft.add(part, changes | self._spent(run.manifest.timings, run.manifest.peak_memory))

@@ -36,6 +36,7 @@ CONTEXT, SPLIT = 40, 20
 """Of a run of texts: tokens that the model reads, and examples of each sign and query whose scores are split."""
 GROUPS = [f"noun.group{i:02d}" for i in range(14)]
 """Labels of its pretraining texts, which have no classes."""
+MAP = MapRecord("pretrain", "UMAP", "embeddings")
 WORDS = ("river", "delta", "meadow", "harbour", "lantern", "granite", "orchard", "compass")
 
 
@@ -50,8 +51,11 @@ def write_run(
     seed: int = 0,
     scored: int | None = None,
     methods: Sequence[str] = ("exact",),
+    pending: Sequence[str] = (),
 ) -> Run:
     """Write a finished run of made-up numbers; `hostile` becomes a label (and a text) that must stay text.
+
+    Parts named in `pending` are still to be computed; `add_map` adds the map.
 
     Runs of one `seed` have the same examples and queries; with another number in `scored` their scores differ.
 
@@ -70,10 +74,9 @@ def write_run(
         pretrain = _of_a_language_model(pretrain, hostile)
     queries = _queries(rng, new, text, hostile)
     draft = Draft(root, name, {"seed": seed})
+    mapped = mapped and "map" not in pending
     if mapped:
-        for table, count in (("pretrain", PRETRAIN), ("queries", QUERIES)):
-            places = rng.normal(size=(2, count)).astype("float32")
-            draft.write_table(f"map/{table}", pd.DataFrame({"x": places[0], "y": places[1]}))
+        _write_places(draft, rng)
     stages = {"pretrain": pretrain, "finetune": finetune}
     if mapped and embedded:
         for table, count in (("examples", PRETRAIN), ("queries", QUERIES)):
@@ -93,7 +96,20 @@ def write_run(
         draft.write_shares("pretrain", "exact", _shares(rng, scores[:], tokens))
     draft.mark("everything")
     shares = {"pretrain-exact": SPLIT} if text else {}
-    return draft.finish(_manifest([] if text else old, new, records, mapped, shares))
+    return draft.finish(_manifest([] if text else old, new, records, mapped, shares), pending)
+
+
+def add_map(root: Path, name: str = "small", seed: int = 0) -> Run:
+    """Put the pending map into a run, as the process that computes it would."""
+    draft = Draft(root, name, {"seed": seed})
+    _write_places(draft, np.random.default_rng(seed))
+    return draft.add("map", {"map": MAP})
+
+
+def _write_places(draft: Draft, rng: np.random.Generator) -> None:
+    for table, count in (("pretrain", PRETRAIN), ("queries", QUERIES)):
+        places = rng.normal(size=(2, count)).astype("float32")
+        draft.write_table(f"map/{table}", pd.DataFrame({"x": places[0], "y": places[1]}))
 
 
 def restated(run: Run, **fields: Any) -> Run:
@@ -211,7 +227,7 @@ def _manifest(
         created="2026-11-23T18:00:00Z", seed=0, measure="loss of the true class",
         stages=(stage("pretrain", PRETRAIN, old), stage("finetune", FINETUNE, new)),
         scores=tuple(records), default_method="exact", shares=shares,
-        map=MapRecord("pretrain", "UMAP", "embeddings") if mapped else MapRecord(),
+        map=MAP if mapped else MapRecord(),
         timings={"score": 0.1}, peak_memory=10**8, versions={"python": "3.11"},
         warnings=("One direction has nearly zero curvature.",),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -56,6 +57,37 @@ def upstream(monkeypatch, capsys, tmp_path, quick_map):
         return stop.value.code or 0, " ".join(out.split()), " ".join(errors.replace("│", " ").split())
 
     return call
+
+
+class Explorer:
+    """In place of its process: `calls` that began it; it is interrupted once, then ends with `returncode`."""
+
+    def __init__(self):
+        self.calls, self.returncode, self.interrupted = [], 0, False
+
+    def __call__(self, command):
+        self.calls.append(command)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def poll(self):
+        return self.returncode if self.interrupted else None
+
+    def wait(self):
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def explorer(monkeypatch):
+    explorer = Explorer()
+    monkeypatch.setattr(subprocess, "Popen", explorer)
+    return explorer
 
 
 @pytest.fixture(scope="session")

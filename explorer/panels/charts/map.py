@@ -14,6 +14,7 @@ from explorer.runs import neighbours, static_files
 from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view import label_colours, lists, regions
 from explorer.view.view import View
+from influence.run.files import MAP
 from influence.run.reading import Run
 
 HEIGHT = 520
@@ -32,7 +33,11 @@ def draw(view: View) -> None:
         '<h2 class="up-title">Map</h2>' if table is None else f'<h2 class="up-title">Map of the {stage} examples</h2>'
     )
     if table is None:
-        st.caption("This run has no map: its examples have no places (x, y).")
+        st.caption(
+            "The map is still to be computed. It appears here by itself."
+            if MAP in view.run.pending
+            else "This run has no map: its examples have no places (x, y)."
+        )
         return
     source, points = static_files.plotly_js(), static_files.places(view.run)
     if source is None or points is None:

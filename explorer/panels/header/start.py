@@ -7,13 +7,11 @@ from pathlib import Path
 import streamlit as st
 
 from explorer.jobs import demo
-from explorer.runs import folder
+from explorer.panels.header import computing
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run.reading import read_manifest
 
-EVERY = 1.0
-"""Seconds between two looks at a computation."""
 CHAIN = (
     ("Pretraining", "2,000 handwritten digits, 0 to 3"),
     ("Finetuning", "400 digits, 4 to 9"),
@@ -27,7 +25,7 @@ def draw(root: Path, bad: dict[str, str]) -> None:
     now = demo.status(root)
     if now.state != demo.NONE:
         # What the button goes on with is no mistake.
-        bad = {name: message for name, message in bad.items() if name not in demo.NAMES}
+        bad = computing.without(bad, now)
     with st.container(width=760, key="start"):
         st.title("No run can be shown" if bad else "No run to show yet")
         st.markdown(
@@ -54,48 +52,17 @@ def chain_html() -> str:
 def _compute(root: Path, now: demo.Status) -> None:
     """Draw the button, or how far the computation is."""
     if now.state == demo.RUNNING:
-        watch(root)
+        computing.watch(root, steps=True)
         return
     if now.state == demo.FAILED:
         st.error(f"The example could not be computed. {escape.message(now.message)}", icon=":material/error:")
     elif now.state == demo.STOPPED:
         st.info("The computation was stopped. Its finished steps are kept.", icon=":material/info:")
-    begun = now.state != demo.NONE
-    st.button(
-        "Resume computing the example" if begun else "Compute the example", type="primary", key="compute",
-        icon=":material/play_arrow:", on_click=_start, args=(root,),
-    )  # fmt: skip
+    computing.button(root, now, "the example")
     st.caption(
         "It takes a minute or two, goes on if you close this page, and sends nothing anywhere. The same in a terminal:"
     )
     st.code("upstream demo", language=None, wrap_lines=True)
-
-
-@st.fragment(run_every=EVERY)
-def watch(root: Path, steps: bool = True) -> None:
-    """How far the computation is, looked at every second; the whole page is drawn again when something has ended.
-
-    `steps` lists the finished ones, too.
-    """
-    now = demo.status(root)
-    others = state.changed("runs", folder.names(root)[0])
-    if others or now.state != demo.RUNNING:
-        st.rerun()
-    known = f"{now.fraction:.0%}" if now.fraction is not None else "…"
-    st.progress(now.fraction or 0.0, text=escape.for_markdown(f"{now.step or 'starting'}: {known}"))
-    if steps:
-        done = "".join(f"<li>{theme.RIGHT} {escape.for_html(step)}, {seconds:.0f} s</li>" for step, seconds in now.done)
-        st.html(f'<ul class="up-steps up-quiet">{done}</ul>')
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.button("Cancel", key="cancel", on_click=demo.stop, args=(root,), help="Finished steps are kept.")
-        st.caption(f"{now.seconds:.0f} s so far. You may close this page; it goes on.")
-
-
-def _start(root: Path) -> None:
-    try:
-        demo.start(root)
-    except RunError as error:
-        state.notice(escape.message(error))
 
 
 def _own() -> None:
@@ -135,16 +102,3 @@ def missing(root: Path, wanted: str, bad: dict[str, str]) -> None:
         except RunError as error:
             message = str(error)
     st.error(escape.message(message) + " Another run is shown below.", icon=":material/error:")
-
-
-def others(root: Path, bad: dict[str, str]) -> None:
-    """Runs beside the shown one that cannot be opened, or are being computed."""
-    if demo.status(root).state == demo.RUNNING:
-        with st.expander("Another run is being computed", expanded=True):
-            watch(root, steps=False)
-        bad = {name: message for name, message in bad.items() if name not in demo.NAMES}
-    if not bad:
-        return
-    with st.expander(f"{len(bad)} more {'run' if len(bad) == 1 else 'runs'} in this folder cannot be shown"):
-        for message in bad.values():
-            st.warning(escape.message(message), icon=":material/warning:")

@@ -31,7 +31,11 @@ def draw(run: Run, busy: bool) -> None:
             "again and compares what then happened with what the scores had predicted. Thoroughly, in a terminal:"
         )
     obstacle = why_not(run)
-    st.code(command(run) + (" --study FILE.py:FUNCTION" if obstacle else ""), language=None, wrap_lines=True)
+    st.code(
+        command(run) + (" --study FILE.py:FUNCTION" if obstacle and not run.pending else ""),
+        language=None,
+        wrap_lines=True,
+    )
     if obstacle:
         st.info(obstacle, icon=":material/info:")
         return
@@ -76,6 +80,8 @@ def command(run: Run, budget: str = "10m") -> str:
 
 def why_not(run: Run) -> str:
     """Why the run cannot be trained again from the page, as markdown; "" if nothing is known against it."""
+    if run.pending:
+        return "This run can be trained again when it is complete: some of it is still to be computed."
     try:
         asked_of(run)
     except UpstreamError as error:

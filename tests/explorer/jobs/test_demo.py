@@ -29,7 +29,7 @@ def instead(monkeypatch, tmp_path):
     """Run this program instead of the computation; what is left running is ended."""
 
     def use(program):
-        monkeypatch.setattr(demo, "command", lambda root: [sys.executable, "-c", program])
+        monkeypatch.setattr(demo, "command", lambda root, study: [sys.executable, "-c", program])
 
     yield use
     demo.stop(tmp_path)
@@ -50,7 +50,7 @@ def test_nothing_is_computed_at_first(tmp_path):
 
 
 def test_what_is_run_is_the_command_line_and_nothing_of_the_folder(tmp_path):
-    arguments = demo.command(tmp_path)
+    arguments = demo.command(tmp_path, "digits")
     assert arguments[1:4] == ["-P", "-m", "influence"]
     assert importlib.util.find_spec("influence.__main__") is not None
     assert arguments[-3:] == ["--runs", str(tmp_path), "--quiet"]
@@ -98,6 +98,15 @@ def test_how_it_ended(instead, tmp_path, program, state, says):
     until(lambda: demo.status(tmp_path).state != demo.RUNNING)
     now = demo.status(tmp_path)
     assert (now.state, now.message) == (state, says)
+
+
+def test_another_study_is_not_begun_beside_it(instead, tmp_path):
+    instead(SLEEPS)
+    demo.start(tmp_path, "definitions")
+    assert demo.status(tmp_path).study == "definitions"
+    demo.start(tmp_path, "definitions")
+    with pytest.raises(RunError, match="The study definitions is being computed into .* --runs"):
+        demo.start(tmp_path, "digits")
 
 
 def test_another_process_of_that_number_is_left_alone(instead, tmp_path):

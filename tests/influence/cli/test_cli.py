@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -207,11 +206,10 @@ def test_what_cannot_be_is_answered_with_what_can(upstream, arguments, words):
         (["some/r"], ["--runs", "data/runs", "--port", "8501", "--run", "some/r"]),
     ],
 )  # fmt: skip
-def test_explore_starts_the_explorer_and_passes_its_exit_code_on(upstream, monkeypatch, arguments, expected):
-    calls = []
-    monkeypatch.setattr(subprocess, "run", lambda call, check: calls.append(call) or SimpleNamespace(returncode=2))
+def test_explore_starts_the_explorer_and_passes_its_exit_code_on(upstream, explorer, arguments, expected):
+    explorer.returncode = 2
     assert upstream("explore", *arguments)[0] == 2
-    assert calls == [[sys.executable, "-m", "explorer", *expected]]
+    assert explorer.calls == [[sys.executable, "-m", "explorer", *expected]]
 
 
 def test_a_process_of_its_own_ends_with_code_2_and_no_traceback(tmp_path):

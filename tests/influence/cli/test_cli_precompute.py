@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from types import SimpleNamespace
-
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +11,8 @@ from tiny_runs import TinyBuilt
 from influence import Run
 from influence.errors import StudyError
 from influence.run.draft import Draft
-from influence.studies import STUDIES
+from influence.studies import STUDIES, exhibits_for
+from influence.studies.cards import CARDS
 from influence.studies.texts import TextOptions, TextStudy
 
 
@@ -158,11 +156,15 @@ def test_a_built_in_study_takes_the_options_of_its_constructor(upstream, monkeyp
     assert (code, "--vocabulary means nothing for worded; it is for --texts." in errors) == (2, True)
 
 
-def test_demo_of_another_study(upstream, monkeypatch):
-    calls = []
-    monkeypatch.setattr(subprocess, "run", lambda call, check: calls.append(call) or SimpleNamespace(returncode=0))
+def test_demo_of_another_study_is_computed_by_the_explorer(upstream, explorer):
     assert upstream("demo", "--study", "tiny", "--no-browser")[0] == 0
-    assert calls[0][-3:] == ["--run", "data/runs/tiny-frozen", "--no-browser"]
+    assert explorer.calls[0][-5:] == ["--run", "tiny-frozen", "--compute", "tiny", "--no-browser"]
+
+
+@pytest.mark.parametrize("name", [card.name for card in CARDS.values() if card.shipped])
+def test_the_run_that_the_demo_opens_is_the_first_that_is_computed(name):
+    first = exhibits_for(name, None, None, 0, {}, {})[0]
+    assert first.variant == CARDS[name].variants[0]
 
 
 def test_interrupt_says_that_nothing_finished_is_lost(upstream, tmp_path, monkeypatch):

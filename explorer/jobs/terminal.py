@@ -1,0 +1,56 @@
+"""The computation of an embedded study as a terminal shows it: until its first run can be opened, and to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+from explorer.jobs import demo
+from influence.errors import RunError
+from influence.progress import Progress
+
+EVERY = 0.1
+"""Seconds between two looks."""
+
+
+def until_readable(root: Path, run: str) -> None:
+    """Show how far the computation into `root` is until its run of that name can be opened.
+
+    Raises:
+        RunError: the computation ended before.
+    """
+    with Progress() as bars, contextlib.ExitStack() as under_way:
+        step = None
+        while not (now := demo.status(root)).runs.get(run):
+            if now.state != demo.RUNNING:
+                raise RunError(now.message or "The computation was stopped. Finished steps are kept.")
+            if now.step != step:
+                under_way.close()
+                step = now.step
+                bar = under_way.enter_context(bars.step(step or f"reading the study {now.study}", total=1))
+            bar.at(now.fraction or 0.0)
+            time.sleep(EVERY)
+
+
+def until_ended(root: Path) -> None:
+    """Say that more is coming, and how it ended; nothing if everything is there already."""
+    if demo.status(root).state != demo.RUNNING:
+        return
+    sys.stdout.write("The rest is computed while you look; the page shows it as it comes.\n")
+    sys.stdout.flush()
+    while (now := demo.status(root)).state == demo.RUNNING:
+        time.sleep(EVERY)
+    if now.state == demo.FAILED:
+        sys.stderr.write(f"Error: {now.message}\n")
+    elif now.state == demo.NONE:
+        sys.stdout.write("Everything is computed.\n")
+        sys.stdout.flush()
+
+
+def stop(root: Path) -> None:
+    """End the computation, if it is under way; what it leaves undone is said."""
+    demo.stop(root)
+    if demo.status(root).state == demo.STOPPED:
+        sys.stderr.write("Interrupted. Finished steps are kept: the same command goes on.\n")
