@@ -42,4 +42,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(ENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(ENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build/docs build/pages
