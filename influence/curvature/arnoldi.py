@@ -1,4 +1,4 @@
-"""The curvature's strongest directions, found once: then every query costs a few dot products."""
+"""Leading eigenvectors of the curvature, computed once; a query then costs a few dot products."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ RANDOM_PROBES = 8
 
 
 class Arnoldi(Method):
-    """Eigenpairs from a Krylov basis, and one constant for everything outside it (Schioppa et al., AAAI 2022).
+    """Eigenpairs from a Krylov basis, and one constant for all directions outside of it (Schioppa et al., AAAI 2022).
 
     With Ritz values L and vectors U of the data's curvature, and a the l2 term plus damping:
 
         v = U (L + a)^-1 U'q + (q - U U'q) / (c + a)
 
-    The paper drops the last part (arXiv 2112.03052, section 3). Dropped, what is small in curvature and therefore
-    large in the inverse is missing; with c = 0 it is far too large. Here c = tr(A^2) / tr(A) of the curvature A outside
-    the basis, from random probes: the curvature that a gradient spread like the curvature itself, as gradients of
-    examples are, meets on average. On networks of 438 and 1,482 parameters (700 digits, 100 products, l2 0.003) the
-    relative error of the scores against `exact` is 0.39 and 0.46 dropped, 0.56 and 1.18 with c = 0, 0.12 and 0.26 so.
+    The paper drops the last term (arXiv 2112.03052, section 3), and with it directions of small curvature, which are
+    large in the inverse. With c = 0 the term is far too large. Here c = tr(A^2) / tr(A), estimated by random probes, of
+    the curvature A outside of the basis: the average curvature along a gradient that is distributed like the curvature,
+    as gradients of examples are. On networks of 438 and 1,482 parameters (700 digits, 100 products, l2 0.003) the
+    relative error of the scores against `exact` is 0.39 and 0.46 without the term, 0.56 and 1.18 with c = 0, and 0.12
+    and 0.26 with this c.
 
-    The symmetric case of Arnoldi's iteration is Lanczos's; every new vector is made orthogonal to all before it. An l2
-    term is a multiple of the identity and enters exactly; proximity, which only some parameters have, is part of the
-    matrix whose basis is sought (`ridge_in_basis` in the report).
+    For a symmetric matrix, Arnoldi's iteration is Lanczos's; here every new vector is orthogonalised against all
+    earlier ones. An l2 term is a multiple of the identity and enters exactly. Proximity, which only some parameters
+    have, is part of the matrix that the basis is computed for (`ridge_in_basis` in the report).
 
-    Exact to rounding where `iterations` reaches the number of trained parameters, or the rank of the curvature;
-    else the report's residuals |q - A v| / |q|, measured on all data, say how far it is from it: 0.15 came with errors
-    of scores of 0.1 to 0.25 above. The basis does not depend on the queries, so scores are linear in the query.
+    The result is exact to rounding if `iterations` reaches the number of trained parameters, or the rank of the
+    curvature. Else the report's residuals |q - A v| / |q|, measured on all data, indicate the error: a residual of 0.15
+    came with errors of scores of 0.1 to 0.25 above. The basis does not depend on the queries, so scores are linear in
+    the query.
 
     Args:
-        iterations: products with the curvature, one vector each, and vectors kept.
-        rank: of them, how many eigenpairs are used, largest in size first; default all. Fewer save memory only: the
-            others are of use even before they have converged.
-        seed: of the basis's first vector and of the probes.
+        iterations: products with the curvature, one vector each; as many basis vectors are stored.
+        rank: number of eigenpairs that are used, those of largest absolute value; default all. Fewer only save memory:
+            eigenpairs are useful even before they have converged.
+        seed: of the first basis vector and of the probes.
 
     Raises:
-        CurvatureError: a Ritz value is not positive when damped. They lie within the spectrum, so that a negative
-            eigenvalue which the basis does not reach goes unseen; "exact" sees all.
+        CurvatureError: a damped Ritz value is not positive. Ritz values lie within the spectrum, so a negative
+            eigenvalue outside of the basis stays unnoticed; "exact" sees all.
     """
 
     card = ARNOLDI
@@ -106,7 +108,11 @@ class Arnoldi(Method):
         return product(self.objective, vectors) + self._extra * vectors
 
     def _checked(self, values: Tensor) -> Tensor:
-        """The Ritz values without rounding below zero, once it is certain that they can be inverted."""
+        """The Ritz values, with negative rounding set to 0.
+
+        Raises:
+            CurvatureError: a damped value is not positive.
+        """
         largest = float(values.max())
         rounding = 10 * torch.finfo(self.objective.dtype).eps * largest
         if self.curvature == "ggn" and values.min() > -rounding:
@@ -116,12 +122,12 @@ class Arnoldi(Method):
         return values
 
     def _curvature_outside(self, generator: torch.Generator) -> float:
-        """tr(A^2) / tr(A) of the curvature restricted to what is orthogonal to the basis; 0 if there is nothing."""
+        """tr(A^2) / tr(A) of the curvature A on the orthogonal complement of the basis; 0 if A is 0 there."""
         probes = torch.randn(RANDOM_PROBES, self.vectors.shape[1], generator=generator, dtype=torch.float64)
         probes = self._orthogonal(probes.to(self.vectors.device))
         images = self._orthogonal(self._product(probes))
         trace, squares = float((probes * images).sum()), float(images.square().sum())
-        # Below rounding the basis holds everything, and the ratio would be one of noise.
+        # Below rounding the basis has all of the curvature, and the ratio would be noise.
         rounding = torch.finfo(self.objective.dtype).eps * float(self.values.abs().max()) * probes.numel()
         return squares / trace if trace > rounding else 0.0
 

@@ -20,27 +20,27 @@ from influence.derivatives.second.rows import MAX_ROW_BYTES
 from influence.errors import CurvatureError, MethodError
 
 BLOCK_QUERIES = 256
-"""Queries in a block: more share their directions, but orthogonalising them costs the square."""
+"""Queries in a block. A larger block shares more search directions, but orthogonalising costs its square."""
 MIN_ROWS_PER_QUERY = 100
-"""Rows of a preconditioner to a query from which it pays: many queries together take hardly fewer iterations by it."""
+"""A preconditioner pays if it has this many rows a query: large blocks take hardly fewer iterations with it."""
 
 
 class ConjugateGradients(Method):
     """Block conjugate gradients: every curvature product serves all queries (O'Leary 1980; Dubrulle 2001).
 
-    The Gauss-Newton matrix is kept as factored rows where they fit into `memory`, which makes a product many times
-    cheaper; else, and for the Hessian, each product is differentiated anew. Few queries are preconditioned by the exact
-    inverse for some hundred of the examples.
+    The Gauss-Newton matrix is stored as factored rows if they fit into `memory`, which makes a product many times
+    cheaper. Else, and for the Hessian, each product is a pass over the data. For few queries, the preconditioner is the
+    exact inverse of the curvature of a few hundred examples.
 
     Args:
-        tolerance: stop when every query's residual |q - A v| is this share of |q|.
-        iterations: stop after so many; queries that are not converged are named in the report.
+        tolerance: stop when every query's residual |q - A v| is at most this share of |q|.
+        iterations: stop after this many; the report names queries that have not converged.
         squared: solve (A^2 + damping^2 I) v = A q, the paper's form for indefinite Hessians (Chen et al. 2020,
             eq. 16, with lambda = damping^2 so that damping keeps its unit). Two products an iteration.
-        memory: bytes that the rows may take.
+        memory: bytes for the rows.
 
-    The report has `preconditioned`, the examples of the preconditioner (0: none), `residuals`, measured with the
-    solution, and `iterations`, these two a value a query.
+    The report has `preconditioned`, the number of examples of the preconditioner (0: none), and for every query
+    `residuals`, measured with the solution, and `iterations`.
     """
 
     card = CG
@@ -86,7 +86,7 @@ class ConjugateGradients(Method):
         return torch.cat(blocks)
 
     def _solve_block(self, queries: Tensor) -> Tensor:
-        # Iterates in float64: the products may be float32, but rounding must not add up over iterations.
+        # Iterate in float64: products may be float32, but their rounding must not add up over iterations.
         sides = queries.double()
         if self.squared:
             sides = self._product(sides)
@@ -100,7 +100,7 @@ class ConjugateGradients(Method):
             if self.curvature == "hessian":
                 advice = "or curvature='ggn'."
             elif float(self.objective.ridge.min()) + self.damping <= 0:
-                advice = "since without l2 and damping the curvature is singular where no example looks."
+                advice = "since without l2 and damping the curvature is singular."
             else:
                 advice = "for the loss is not convex in the model's outputs."
             raise CurvatureError(
@@ -115,7 +115,7 @@ class ConjugateGradients(Method):
         return preconditioner(self.objective, self.objective.ridge.double() + self.damping, self.memory)
 
     def _near_inverse(self, count: int) -> Preconditioner | None:
-        """The preconditioner if it pays for so many queries."""
+        """The preconditioner, if it pays for `count` queries."""
         if self.squared or count * MIN_ROWS_PER_QUERY > MAX_ROWS:
             return None
         found = self._preconditioner
@@ -127,7 +127,7 @@ class ConjugateGradients(Method):
         return self._product(vectors) + self.damping * vectors
 
     def _precisely(self, vectors: Tensor) -> Tensor:
-        """As `_operator`, in double precision where the curvature is at hand."""
+        """As `_operator`, with products in float64 if the rows are stored."""
         if self._rows is None:
             return self._operator(vectors)
         if self.squared:
@@ -169,15 +169,16 @@ def refined(
     iterations: int,
     precondition: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve A x = b for every row b of `sides` (Q, P): conjugate gradients, again on what they left.
+    """Solve A x = b for every row b of `sides` (Q, P): conjugate gradients with iterative refinement.
 
-    Products in float32 leave the residual above what the iterations believe; `precise` gives it as it is.
+    With products in float32, the true residual is larger than the one that the iterations update. `precise` gives the
+    true residual, for which the iterations are then repeated.
 
     Returns:
-        solutions (Q, P); the true relative residuals |b - A x| / |b| (Q,); iterations of each row (Q,).
+        Solutions (Q, P); true relative residuals |b - A x| / |b| (Q,); iterations of each row (Q,).
 
     Raises:
-        FloatingPointError: a direction without positive curvature was met.
+        FloatingPointError: a search direction has no positive curvature.
     """
     norms = sides.norm(dim=1)
     scale = norms.clamp(min=torch.finfo(norms.dtype).tiny)
@@ -187,7 +188,7 @@ def refined(
         worst = float(share.max())
         if worst <= tolerance:
             break
-        # Half of what is asked for, since the iterations believe a little less than is left.
+        # Half of the tolerance, since the iterations underestimate the residual a little.
         step, done = conjugate_gradients(
             operator, left, tolerance / 2 * scale, iterations - int(counts.max()), precondition
         )
@@ -196,7 +197,7 @@ def refined(
         improved = after.norm(dim=1) / scale
         if float(improved.max()) < worst or worst == 1:
             solution, left, share = solution + step, after, improved
-        if worst < 1 and float(improved.max()) > worst / 2:  # at the limit of the products' own precision
+        if worst < 1 and float(improved.max()) > worst / 2:  # the products are not precise enough for more
             break
     return solution, share, counts
 
@@ -208,18 +209,18 @@ def conjugate_gradients(
     iterations: int,
     precondition: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Approximate A x = b for every row b of `sides` (Q, P), A symmetric positive definite, in one Krylov space.
+    """Solve A x = b for every row b of `sides` (Q, P), A symmetric positive definite, in one block Krylov space.
 
-    Dubrulle's variant: the residuals are kept as a block, orthonormal in the inner product of the preconditioner (by
-    default the plain one), times a small matrix, so that equal, dependent or converged right-hand sides do no harm.
-    A row is done when its residual's norm is below its one of `bounds` (Q,). `precondition` is a symmetric positive
-    definite map of rows, near the inverse of A.
+    Dubrulle's variant: the residuals are an orthonormal block (in the inner product of the preconditioner) times a
+    small matrix, so that equal, dependent or converged right-hand sides do no harm. A row has converged when the norm
+    of its residual is below its entry of `bounds` (Q,). `precondition` maps rows by a symmetric positive definite
+    matrix close to the inverse of A.
 
     Returns:
-        solutions (Q, P); the iteration at which each was done (Q,).
+        Solutions (Q, P); the iteration at which each row converged (Q,).
 
     Raises:
-        FloatingPointError: a direction without positive curvature was met.
+        FloatingPointError: a search direction has no positive curvature.
     """
     columns = sides.T
     norms = columns.norm(dim=0)
@@ -259,7 +260,11 @@ def _orthonormal(columns: Tensor, precondition: Callable[[Tensor], Tensor] | Non
 
 
 def _inverse(energy: Tensor) -> Tensor:
-    """Of the directions' curvature (Q, Q)."""
+    """Inverse of the directions' curvature (Q, Q).
+
+    Raises:
+        FloatingPointError: it is not positive definite.
+    """
     eigenvalues, vectors = torch.linalg.eigh((energy + energy.T) / 2)
     if eigenvalues[0] <= 0:
         raise FloatingPointError(f"conjugate gradients met a direction of curvature {float(eigenvalues[0]):.3g}.")

@@ -1,8 +1,8 @@
-"""What makes conjugate gradients converge in few products: the exact inverse of some examples' curvature.
+"""Preconditioner of conjugate gradients: the exact inverse of the curvature of a few hundred examples.
 
-The damped Gauss-Newton matrix of a few hundred examples, drawn at random, has most of what is large in that of all of
-them. Its inverse is had by decomposing the matrix of its rows (Woodbury), which costs little beside one product with
-the curvature of all examples.
+The damped Gauss-Newton matrix of a few hundred random examples has most of the large eigenvalues of the matrix of all
+examples. Its inverse comes from a Cholesky decomposition of the matrix of its rows (Woodbury), which costs little
+beside one product with the curvature of all examples.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from influence.derivatives.objective import restricted
 from influence.derivatives.second.rows import BatchRows, batch_rows, same_layout
 
 MAX_ROWS = 4500
-"""Rows, examples times directions of their outputs, that are decomposed at most."""
+"""Largest number of rows (examples times directions of their outputs) that is decomposed."""
 ROUNDING = 0.01
-"""Largest curvature over the smallest of D, times the precision, up to which the inverse is sure to stay positive."""
+"""Condition number times machine epsilon up to which the inverse is sure to stay positive definite."""
 DATA_FRACTION = 10
-"""One of so many examples at most: decomposing more costs more than the products that it saves."""
+"""At most one example in this many is used: decomposing more costs more than the saved products."""
 
 
 class Preconditioner:
-    """(B'B / s + D)^-1, with the rows B of `s` of a stage's examples and D, ridge plus damping, (T,), float64."""
+    """(B'B / s + D)^-1: B are the rows of s of the stage's examples, D = ridge + damping is (T,), float64."""
 
     def __init__(self, parts: list[BatchRows], diagonal: Tensor, factor: Tensor):
         self.parts, self.diagonal, self.factor = parts, diagonal, factor
         self.examples, self.rows = sum(part.count for part in parts), len(factor)
 
     def solve(self, vectors: Tensor) -> Tensor:
-        """The inverse times every row of `vectors`: (Q, T) -> (Q, T), float64; the rows B keep their own precision."""
+        """The inverse times every row of `vectors`, (Q, T) -> (Q, T), float64. The rows B keep their own precision."""
         scaled = vectors / self.diagonal
         lower = scaled.to(self.factor.dtype)
         along = torch.cat([part.times(lower) for part in self.parts])
@@ -42,12 +42,13 @@ class Preconditioner:
 
 
 def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Preconditioner | None:
-    """Of as many examples as have `MAX_ROWS` rows, or half as many as parameters, and at most one of `DATA_FRACTION`.
+    """The preconditioner of a random subset of the examples; None if there is none.
+
+    The subset has at most `MAX_ROWS` rows, at most half as many rows as there are parameters, and at most one example
+    in `DATA_FRACTION`. There is no preconditioner if these are fewer than two examples, if the model has no rows
+    example by example or they need more than `room` bytes, or if D is not positive or too small for the precision.
 
     `diagonal` is D, (T,), float64: l2 and proximity of each parameter, plus damping.
-
-    None where these are less than two, where rows cannot be had example by example or would take more than `room`
-    bytes, where D is not positive, or so small that rounding would leave an inverse that is not.
     """
     count = len(objective.stage.data)
     most = count // DATA_FRACTION
@@ -75,7 +76,7 @@ def preconditioner(objective: Objective, diagonal: Tensor, room: int) -> Precond
 def _kernel(parts: list[BatchRows], diagonal: Tensor) -> Tensor:
     """B D^-1 B' / s + I, (s K, s K), with K rows an example.
 
-    Of a linear layer's rows, d (outer) a, by the products of their two sides.
+    Inner products of a linear layer's rows, d (outer) a, are products of the inner products of their two sides.
     """
     examples, formed = sum(part.count for part in parts), torch.cat([part.formed for part in parts])
     kernel = formed.new_zeros(len(formed), len(formed))

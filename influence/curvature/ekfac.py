@@ -19,19 +19,19 @@ from influence.derivatives.second.fisher import Fisher
 from influence.errors import CurvatureError, MethodError
 
 MAX_EXACT_STAGE = 2048
-"""Trained parameters up to which a stage (a new head, say) is solved exactly instead."""
+"""A stage with at most this many trained parameters (a new head, say) is solved exactly instead."""
 EIGENBASIS_EXAMPLES = 4096
-"""Examples from which the axes are found; the curvature along them is that of all examples."""
+"""Examples that the eigenvectors of the Kronecker factors come from. The eigenvalues use all examples."""
 MAX_FULL_BLOCK = 512
-"""Size of a parameter without Kronecker form up to which its block is full, not diagonal."""
+"""Largest parameter without Kronecker form that gets a full block; larger ones get a diagonal."""
 
 
 class EKFAC(Method):
-    """The Gauss-Newton matrix as one block a layer, each diagonal in the axes of its Kronecker factors.
+    """The Gauss-Newton matrix as one block a layer, each diagonal in the eigenvectors of its Kronecker factors.
 
     After George et al. 2018, with the influence solve of Grosse et al. 2023 (arXiv 2308.03296) and, across stages,
-    Bao et al. 2025 (arXiv 2505.05017); l2 and proximity are added to every layer's curvature. What is neglected is
-    the curvature between layers, and within a layer what is not diagonal in these axes.
+    Bao et al. 2025 (arXiv 2505.05017). l2 and proximity are added to every layer's curvature. Neglected are the
+    curvature between layers, and the off-diagonal entries of a layer's block in this eigenbasis.
 
     Linear layers, convolutions and embeddings have the Kronecker form, attention's projections too, their biases
     included. Any other parameter gets a full block up to `MAX_FULL_BLOCK` numbers, else a diagonal. A stage of at most
@@ -39,9 +39,9 @@ class EKFAC(Method):
 
     Args:
         draws: random gradients an example.
-        seed: of the draws.
-        small: trained parameters up to which a stage is solved exactly; default `MAX_EXACT_STAGE`.
-        state: of an earlier one of the same stage and options, in place of passes over the data.
+        seed: of the random gradients.
+        small: a stage with at most this many trained parameters is solved exactly; default `MAX_EXACT_STAGE`.
+        state: `state()` of an earlier instance for the same stage and options, in place of passes over the data.
     """
 
     card = cards.EKFAC
@@ -159,7 +159,7 @@ class EKFAC(Method):
     def solve(self, queries: Tensor) -> Tensor:
         if self._exact is not None:
             return self._exact.solve(queries)
-        # A parameter that nothing flows through has no curvature but this.
+        # A parameter without gradients has no block: its curvature is ridge and damping alone.
         shift = (self.objective.ridge + self.damping).to(queries)
         solved = queries / shift
         for block in self.blocks.values():
@@ -191,7 +191,7 @@ class EKFAC(Method):
             if left >= set(names):
                 found = block.norms_of([factors[name] for name in names], self.count, _taken(shift[None], block)[0])
                 norms, squares, left = norms + found[0], squares + found[1], left - set(names)
-        if left:  # what no gradient flowed through when the blocks were found, or through only a part of a block
+        if left:  # parameters without a block, or without the other parameter of their block
             rows = formed(objective, objective.trained, {name: factors[name] for name in left}, slice(0, count))
             norms, squares = norms + self.norms(rows), squares + rows.square().sum(1)
         return norms, squares.sqrt()

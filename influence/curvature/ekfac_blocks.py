@@ -1,6 +1,7 @@
-"""Approximate Gauss-Newton blocks of single parameters, gathered batch by batch from random gradients.
+"""Approximate Gauss-Newton blocks of single parameters, accumulated batch by batch from random gradients.
 
-Two passes: the first finds the axes in which a block is nearly diagonal, the second the curvature along them.
+There are two passes over the data. The first accumulates the Kronecker factors, whose eigenvectors are the block's axes
+(eigenbasis). The second accumulates the eigenvalues: the second moments of the gradients along these axes.
 """
 
 from __future__ import annotations
@@ -16,37 +17,37 @@ from torch import Tensor
 from influence.derivatives.first.factors import CHUNK_BYTES, Factor, Outer, TableRows, summed_gradients
 
 MAX_SIDE = 4096
-"""Length of a side, or size of a parameter without sides, up to which its own axes are found."""
+"""Longest side of a weight whose Kronecker factor is decomposed; a longer side keeps its coordinate axes."""
 
 
 SIDES = ("left", "right")
-"""Of a weight seen as (g, L, R)."""
+"""The sides L and R of a weight viewed as (g, L, R)."""
 
 
 class Block(ABC):
-    """Of the parameters at `places`, one after another, in the stage's vector of trained parameters."""
+    """The block of the parameters at `places`, one after another, of the stage's vector of trained parameters."""
 
     form: ClassVar[str]
     curvature: Tensor | float
-    """Of all examples, added up: along each of the axes, or (full) between all pairs."""
+    """Sum over all examples: of the eigenvalues along the axes, or (full) of the matrix."""
 
     def __init__(self, places: list[slice]):
         self.places = places
 
     @abstractmethod
     def see(self, factors: list[list[Factor]]) -> None:
-        """First pass: one batch's random gradients, of each parameter."""
+        """First pass: add a batch to the Kronecker factors. `factors` has a list of factors for each parameter."""
 
     @abstractmethod
     def turn(self) -> None:
-        """Between the passes: find the axes."""
+        """Between the passes: compute the eigenvectors of the Kronecker factors."""
 
     @abstractmethod
     def measure(self, factors: list[list[Factor]]) -> None:
-        """Second pass."""
+        """Second pass: add a batch to the eigenvalues."""
 
     def state(self) -> dict[str, Tensor]:
-        """What was found in both passes."""
+        """The result of both passes."""
         return {"curvature": torch.as_tensor(self.curvature)}
 
     @classmethod
@@ -61,22 +62,22 @@ class Block(ABC):
         """(block of `count` examples + shift)^-1 applied to (Q, size), `shift` (size,) constant in each parameter."""
 
     def norms(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
-        """Of every row q of (Q, size): q . (block + shift)^-1 q, (Q,)."""
+        """Quadratic form q . (block + shift)^-1 q of every row q of (Q, size): (Q,)."""
         return (self.solve(queries, count, shift) * queries).sum(1)
 
     def norms_of(self, factors: list[list[Factor]], count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
-        """Of one batch's gradients q: q . (block + shift)^-1 q, and q . q, (n,) each."""
+        """Quadratic form q . (block + shift)^-1 q, and q . q, of a batch's gradients q: (n,) each."""
         rows = torch.cat([summed_gradients(several) for several in factors], dim=1)
         return self.norms(rows, count, shift), rows.square().sum(1)
 
 
 class Diagonal(Block):
-    """Of a parameter that has no form of its own and is too large for all its pairs."""
+    """The diagonal alone, for a parameter without Kronecker form that is too large for a full block."""
 
     form = "diagonal"
 
     def see(self, factors: list[list[Factor]]) -> None:
-        """The axes are given."""
+        """Nothing to do: the axes are the coordinate axes."""
 
     def turn(self) -> None:
         self.curvature = 0.0
@@ -89,12 +90,12 @@ class Diagonal(Block):
 
 
 class Full(Block):
-    """Of a small parameter: the exact covariance of its random gradients."""
+    """The full matrix of a small parameter: the second moment of its random gradients."""
 
     form = "full"
 
     def see(self, factors: list[list[Factor]]) -> None:
-        """Needs no axes: the second pass gathers the whole matrix."""
+        """Nothing to do: the second pass accumulates the whole matrix."""
 
     def turn(self) -> None:
         self.curvature = 0.0
@@ -104,18 +105,18 @@ class Full(Block):
         self.curvature = self.curvature + rows.T @ rows
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
-        # A full block is one parameter's, so the shift is one number.
+        # A full block has a single parameter, so the shift is one number.
         matrix = torch.as_tensor(self.curvature).to(queries.device) / count
         matrix = matrix + shift[0].double() * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
         return torch.linalg.solve(matrix, queries.double().T).T.to(queries)
 
 
 class Kronecker(Block):
-    """Eigenvalue-corrected Kronecker factors (George et al. 2018) of a weight seen as (g, L, R), bias included.
+    """Eigenvalue-corrected Kronecker factors (George et al. 2018) of a weight viewed as (g, L, R), bias included.
 
-    The bias is one more column: its layer's input there is always 1. An embedding's rows are axes already, also where
-    it is tied to output weights. Of a weight that is used several times the axes neglect what the uses have in common;
-    the curvature along them does not.
+    The bias is one more column, with the layer input 1. For an embedding, the coordinate axes of the table's rows serve
+    as eigenvectors, also if it is tied to output weights. For a weight that is used several times, the eigenvectors
+    neglect the correlation between the uses; the eigenvalues do not.
     """
 
     form = "kronecker"
@@ -141,7 +142,7 @@ class Kronecker(Block):
             self.covariances[side] = product if before is None else before + product
 
     def turn(self) -> None:
-        """Axes of each side, None where the coordinates are."""
+        """Compute the axes of each side; None stands for the coordinate axes."""
         self.axes = [None if c is None else torch.linalg.eigh(c.double())[1].to(c) for c in self.covariances]
         self.curvature = 0.0
 
@@ -157,13 +158,13 @@ class Kronecker(Block):
             self.curvature = self.curvature + turned.square().sum(0)
 
     def _gradients_along(self, factors: list[list[Factor]]) -> Iterator[Tensor]:
-        """One batch's gradients in the axes, (n, g, L, R), some examples at a time."""
+        """One batch's gradients in the eigenbasis, (n, g, L, R), some examples at a time."""
         count, itemsize = factors[0][0].shape[0], torch.float32.itemsize
         step = max(1, CHUNK_BYTES // (itemsize * self.groups * self.sides[0] * self.sides[1]))
         for start in range(0, count, step):
             some = [[factor[start : start + step] for factor in several] for several in factors]
             if all(map(self._sooner_turned, some[0])):
-                # What a weight's gradient is made of is smaller than the gradient.
+                # Rotate the two sides before they are multiplied.
                 turned = summed_gradients([self._turned_factor(factor) for factor in some[0]])
                 yield turned.view(len(turned), self.groups, *self.sides)
             else:
@@ -171,7 +172,7 @@ class Kronecker(Block):
                 yield _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
 
     def _sooner_turned(self, factor: Factor) -> bool:
-        """Whether to turn a factor's sides takes fewer products than to turn what it forms."""
+        """Whether rotating a factor's two sides takes fewer multiplications than rotating the gradient."""
         if isinstance(factor, TableRows):
             return self.axes[0] is None and not self.bias
         turned = [side for side, axes in zip(self.sides, self.axes, strict=True) if axes is not None]
@@ -218,7 +219,7 @@ class Kronecker(Block):
         return rows.flatten(1)
 
     def _along(self, queries: Tensor, count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
-        """The queries in the axes, (Q, g, L, R), and the curvature along them."""
+        """The queries in the eigenbasis, (Q, g, L, R), and the eigenvalues plus shift."""
         curvature = torch.as_tensor(self.curvature).to(queries) / count + shift[0]
         rows = self._joined(list(queries.split([s.stop - s.start for s in self.places], dim=1)))
         return _turned(_turned(rows, self.axes[1]).mT, self.axes[0]).mT, curvature
@@ -238,5 +239,5 @@ FORMS: dict[str, type[Block]] = {block.form: block for block in (Diagonal, Full,
 
 
 def _turned(rows: Tensor, axes: Tensor | None) -> Tensor:
-    """(..., g, m, side) in the coordinates of `axes` (g, side, side)."""
+    """(..., g, m, side), rotated into `axes` (g, side, side)."""
     return rows if axes is None else rows @ axes

@@ -18,8 +18,8 @@ def lanczos(
 ) -> tuple[Tensor, Tensor]:
     """Ritz values (k,), ascending, and orthonormal Ritz vectors (k, size) of a symmetric operator on rows, in float64.
 
-    k = min(iterations, size). Where the Krylov space is exhausted (as many products as there are distinct eigenvalues)
-    it goes on from a new random vector, so that repeated eigenvalues are found as often as they occur.
+    k = min(iterations, size). When the Krylov space is exhausted (after as many products as there are distinct
+    eigenvalues), a new random vector is added, so that repeated eigenvalues are found as often as they occur.
     """
     count = min(iterations, size)
     basis = torch.zeros(count, size, dtype=torch.float64, device=device)
@@ -43,7 +43,7 @@ def lanczos(
 
 
 def _rejected(row: Tensor, basis: Tensor) -> Tensor:
-    """The row without its part in the orthonormal basis; twice, since once leaves rounding behind."""
+    """The row, orthogonalised against the orthonormal basis; twice, against rounding."""
     for _ in range(2):
         row = row - (row @ basis.T) @ basis
     return row

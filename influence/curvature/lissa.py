@@ -1,4 +1,4 @@
-"""A stochastic series on minibatches of the stage's data: for data too large for whole passes."""
+"""LiSSA, a stochastic Neumann series on minibatches: for data too large for whole passes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from influence.derivatives.second.products import ggn_product, hessian_product
 from influence.errors import CurvatureError, MethodError
 
 MAX_DEPTH = 2000
-"""Steps that depth=None picks at most."""
+"""Largest number of steps that depth=None picks."""
 PROBED_BATCHES = 8
-"""Minibatches whose largest eigenvalue is looked at for the scale."""
+"""Minibatches whose largest eigenvalue is estimated, to pick the scale."""
 
 
 class Lissa(Method):
@@ -27,26 +27,25 @@ class Lissa(Method):
 
         v <- v + (q - (C_B + ridge + damping I) v) / scale
 
-    for all queries together, on the same minibatches B, which a seed fixes: scores are linear in the query and the
-    same in every run. Returned is the mean of the second half of the steps, where the papers return the last one: it
-    costs nothing and averages the minibatches' noise away. On a network of 438 parameters (700 digits, l2 0.03, the
-    default options) the relative error of the scores against `exact` is 0.017 so, 0.21 for the last step and 0.09 for
+    All queries use the same minibatches B, which depend on the seed only: scores are linear in the query and the same
+    in every run. The result is the mean of the second half of the steps, where the papers take the last one. This costs
+    nothing and averages the noise of the minibatches. On a network of 438 parameters (700 digits, l2 0.03, the default
+    options) the relative error of the scores against `exact` is 0.017, compared to 0.21 for the last step, and 0.09 for
     the mean of four last steps at four times the cost; with l2 0.003 it is 0.06, and 0.16 for the last step.
 
-    It does not converge to a tolerance; the report's residuals |q - A v| / |q|, measured on all data, say what was
-    reached.
+    The series does not stop at a tolerance; the report's residuals |q - A v| / |q| are measured on all data.
 
     Args:
-        depth: steps; default as many as leave 1/100 of the flattest direction of which is known (l2 term and damping,
-            for "hessian" the smallest eigenvalue), at most 2000.
+        depth: number of steps. By default the error along the direction of smallest known curvature (l2 and damping;
+            for "hessian" the smallest eigenvalue) falls to 1/100, with at most 2000 steps.
         repeats: independent series whose mean is returned.
         batch: examples of a minibatch.
-        scale: what the curvature is divided by; the series needs more than half of every minibatch's largest
-            eigenvalue. Default 1.2 times the largest of 8 minibatches, by power iteration, plus ridge and damping.
+        scale: divisor of the curvature, which must be more than half of every minibatch's largest eigenvalue. Default
+            1.2 times the largest of 8 minibatches, by power iteration, plus ridge and damping.
         seed: of the minibatches.
 
     Raises:
-        CurvatureError: nothing bounds the curvature from below, a negative eigenvalue, or the series diverges.
+        CurvatureError: there is no lower bound on the curvature, it has a negative eigenvalue, or the series diverges.
     """
 
     card = LISSA
@@ -74,7 +73,7 @@ class Lissa(Method):
 
     def fit(self) -> None:
         self._diagonal = self.objective.ridge.double() + self.damping
-        # Where a group is left out, the sum over the others keeps its denominator (`influence/attribution/groups.py`).
+        # Of an objective with examples left out, the denominator is larger than the data (`attribution/groups.py`).
         self._share = len(self.objective.stage.data) / self.objective.count
         largest = self._largest_eigenvalue() + float(self._diagonal.max())
         self._flattest = self._smallest_eigenvalue(largest)
@@ -98,7 +97,7 @@ class Lissa(Method):
     def solve(self, queries: Tensor) -> Tensor:
         sides = queries.double()
         many = len(sides) > sides.shape[1]
-        # The series is one fixed matrix: with more queries than dimensions, form it once.
+        # The series is one fixed matrix: with more queries than dimensions, compute this matrix once.
         start = torch.eye(sides.shape[1], dtype=torch.float64, device=sides.device) if many else sides
         total = torch.zeros_like(start)
         generator = torch.Generator().manual_seed(self.seed)
@@ -117,7 +116,7 @@ class Lissa(Method):
         assert self.scale is not None
         value = sides / self.scale
         mean = torch.zeros_like(sides)
-        # No solution is longer than this; the factor leaves room for a minibatch's noise.
+        # An upper bound of every solution's norm; the factor 100 leaves room for the minibatches' noise.
         limit = 100 * sides.norm(dim=1) / self._flattest
         for step in range(self.depth):
             image = self._share * self._product(next(minibatches), value) + self._diagonal * value
@@ -133,7 +132,7 @@ class Lissa(Method):
         return mean / (self.depth - self.depth // 2)
 
     def _minibatches(self, generator: torch.Generator) -> Iterator[Objective]:
-        """Endless, without replacement within a pass; what is left over at its end waits for another shuffle."""
+        """Minibatches without end: each pass is shuffled anew, and drops the examples that fill no minibatch."""
         while True:
             order = torch.randperm(len(self.objective.stage.data), generator=generator).tolist()
             for start in range(0, len(order) - self.batch + 1, self.batch):
@@ -144,7 +143,7 @@ class Lissa(Method):
         return product(objective, vectors)
 
     def _largest_eigenvalue(self, iterations: int = 10) -> float:
-        """Of the data's curvature on single minibatches, by power iteration: the largest of `PROBED_BATCHES`."""
+        """Largest eigenvalue of the data's curvature on `PROBED_BATCHES` single minibatches, by power iteration."""
         generator = torch.Generator().manual_seed(self.seed)
         minibatches, largest = self._minibatches(generator), 0.0
         start = torch.randn(1, len(self._diagonal), generator=generator, dtype=torch.float64).to(self._diagonal.device)
@@ -156,7 +155,7 @@ class Lissa(Method):
         return largest
 
     def _smallest_eigenvalue(self, largest: float) -> float:
-        """A bound from below of the damped curvature's eigenvalues; for the Hessian an estimate on all data.
+        """Lower bound of the damped curvature's eigenvalues; for the Hessian an estimate on all data.
 
         Raises:
             CurvatureError: it is not positive.

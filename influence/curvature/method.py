@@ -21,14 +21,14 @@ CURVATURES = ("ggn", "hessian")
 AUTOMATIC_DAMPING = 1e-2
 """Share of the mean eigenvalue that damping=None adds where there is no l2 term."""
 EXAMPLES_AT_ONCE = 32
-"""Examples whose gradients are formed at once: more leave the processor's cache."""
+"""Examples whose gradients are multiplied out at once: more do not fit a CPU's cache."""
 
 
 class Method(ABC):
-    """v = (C_TT + ridge + damping I)^-1 q for one stage.
+    """Inverse-curvature products of one stage: v = (C_TT + ridge + damping I)^-1 q.
 
-    C is the curvature of the stage's mean loss over its trained parameters T, `ridge` the diagonal of its l2 and
-    proximity terms.
+    C is the curvature (Gauss-Newton matrix or Hessian) of the stage's mean loss over its trained parameters T; `ridge`
+    is the diagonal of the second derivatives of its l2 and proximity terms.
 
     Args:
         objective: the stage's.
@@ -51,22 +51,22 @@ class Method(ABC):
 
     @abstractmethod
     def fit(self) -> None:
-        """Everything that does not depend on a query."""
+        """Compute everything that does not depend on a query. Called by the constructor."""
 
     def state(self) -> dict[str, Tensor]:
-        """What `fit` found, for a later one to go on from; empty where it is found again as quickly as read."""
+        """The result of `fit` as tensors, to be saved and passed to a later instance; empty if `fit` is fast."""
         return {}
 
     @abstractmethod
     def solve(self, queries: Tensor) -> Tensor:
-        """(Q, T) -> (Q, T), all queries together."""
+        """Solve for all queries together, (Q, T) -> (Q, T)."""
 
     def norms(self, queries: Tensor) -> Tensor:
-        """Of every row q of (Q, T): q . (C_TT + ridge + damping I)^-1 q, (Q,)."""
+        """Quadratic form q . (C_TT + ridge + damping I)^-1 q of every row q of (Q, T): (Q,)."""
         return (self.solve(queries) * queries).sum(1)
 
     def norms_of(self, factors: Factors, count: int) -> tuple[Tensor, Tensor]:
-        """Of `count` examples' gradients q, in factors: q . (C_TT + ridge + damping I)^-1 q, and |q|, (n,) each."""
+        """Quadratic form q . (C_TT + ridge + damping I)^-1 q, and |q|, of `count` examples' gradients q: (n,) each."""
         norms, lengths = [], []
         for start in range(0, count, EXAMPLES_AT_ONCE):
             part = slice(start, min(start + EXAMPLES_AT_ONCE, count))
@@ -76,7 +76,7 @@ class Method(ABC):
         return torch.cat(norms), torch.cat(lengths)
 
     def refuse_negative(self, smallest: float, largest: float = 0.0) -> None:
-        """Raise CurvatureError if the damped curvature has an eigenvalue that is not positive beyond rounding."""
+        """Raise CurvatureError unless the smallest eigenvalue plus damping is positive, beyond rounding."""
         rounding = torch.finfo(torch.float64).eps * self.objective.trained.size * largest
         if smallest + self.damping > rounding:
             return
@@ -92,7 +92,7 @@ class Method(ABC):
 
 
 def pick_damping(objective: Objective) -> float:
-    """0 if the objective has an l2 term, which keeps every direction curved; else a share of the mean eigenvalue."""
+    """0 if the objective has an l2 term, which makes the curvature invertible; else a share of the mean eigenvalue."""
     if objective.stage.l2 > 0:
         return 0.0
     mean = mean_curvature(objective)
@@ -105,7 +105,7 @@ def pick_damping(objective: Objective) -> float:
 
 
 def mean_curvature(objective: Objective, examples: int = 512) -> float:
-    """Mean eigenvalue of the Gauss-Newton matrix: the mean square of random gradients of some examples, seeded."""
+    """Mean eigenvalue of the Gauss-Newton matrix, estimated by the mean square of `Fisher`'s random gradients."""
     some = torch.randperm(objective.count, generator=torch.Generator().manual_seed(0))[:examples].tolist()
     total = 0.0
     for count, factors in Fisher(objective).factors(torch.utils.data.Subset(objective.stage.data, some)):

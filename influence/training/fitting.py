@@ -1,8 +1,8 @@
-"""How precompute trains a stage: to a minimum where that can be had, else by mini-batches for some epochs.
+"""How precompute trains a stage: to a minimum where possible, else by mini-batches.
 
-Three ways. Small models go full batch to a minimum (`minimum.py`). Where all that a stage trains is its last linear
-layer, the rest of the model is run once and the layer fitted to a minimum on what comes out: a convex problem,
-whatever the size of the model. All else is trained by Adam, with the step functions of `recording.py`.
+There are three ways. Small models are trained full batch to a minimum (`minimum.py`). If a stage trains its last linear
+layer only, the rest of the model runs once, and the layer is fitted to a minimum on the outputs (`last_layer.py`).
+Everything else is trained by Adam, with the step functions of `recording.py`.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
 
 CHECKPOINTS = 20
-"""How often a mini-batch training leaves where it stands on disk."""
+"""Number of checkpoints that a mini-batch training writes to disk."""
 
 
 def fit(
     stage: Stage, previous: Stage | None, recipe: Recipe | None, device: torch.device, kept: Path, report: Report
 ) -> dict[str, Any]:
-    """Fit a stage that inherits from `previous` as that stands now, and put the result into the stage's own model.
+    """Train a stage from the parameters that it inherits, and write the result into the stage's own model.
 
     Args:
-        stage: what to fit.
-        previous: what it inherits from.
-        recipe: of the mini-batches; None is full batch to a minimum.
+        stage: what to train.
+        previous: the stage that it inherits from, with its model's present parameters.
+        recipe: of the mini-batches; None trains full batch to a minimum.
         device: where to train.
-        kept: file in which a mini-batch training leaves where it stands, to go on there after an interruption.
-        report: called with the share (0..1) of the way.
+        kept: checkpoint file of a mini-batch training. If it exists, training resumes from it.
+        report: called with the finished share (0..1).
 
     Returns:
-        the record of a run's manifest: gradient norm, objective, iterations, whether it converged, seconds.
+        The stage's entry in a run's manifest: gradient_norm, objective, iterations, converged, seconds.
 
     Raises:
-        TrainingError: the training does not stay finite.
+        TrainingError: the parameters are not finite any more.
     """
     if recipe is None:
         return fit_stage(stage, previous, report=report).record()
@@ -61,7 +61,7 @@ def fit(
 
 
 def standing(stage: Stage, previous: Stage | None, device: torch.device, halvings: int = 0) -> dict[str, Any]:
-    """How far from a minimum of its objective a stage stands, in the form of a training that did nothing."""
+    """Gradient norm and objective at the model's parameters, in the same dict that `fit` returns."""
     began = time.perf_counter()
     objective = Objective(stage, groups_of(stage, previous), device=device, halvings=halvings)
     point = objective.trained.flatten(objective.parameters)
@@ -94,7 +94,7 @@ def _inherit(stage: Stage, previous: Stage | None, groups: ParameterGroups) -> N
 def _by_batches(
     stage: Stage, groups: ParameterGroups, recipe: Recipe, device: torch.device, kept: Path, report: Report
 ) -> int:
-    """Train the stage's model from where it stands; the number of steps."""
+    """Train the stage's model from its present parameters, or from the checkpoint. Returns the number of steps."""
     objective = Objective(stage, groups, device=device)
     trajectory = Trajectory(objective, recipe, objective.parameters)
     state, begun = recipe.begin(trajectory.start), 0

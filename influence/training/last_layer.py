@@ -1,4 +1,4 @@
-"""A last linear layer alone, fitted to a minimum on its inputs: a convex problem, whatever the size of the model."""
+"""Fit a last linear layer alone to a minimum, on its precomputed inputs: a convex problem for any size of model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def put(model: nn.Module, values: dict[str, Tensor]) -> None:
 
 
 def fit_head(stage: Stage, groups: ParameterGroups, device: torch.device, report: Report) -> int:
-    """Fit the stage's last linear layer to a minimum, if that is all it trains; the number of steps, 0 if it is not."""
+    """Fit the stage's last linear layer to a minimum, if the stage trains nothing else.
+
+    Returns:
+        The number of steps; 0 if the stage trains other parameters too.
+    """
     name = lone_head(stage, groups)
     proxy = on_features(stage, name, device) if name else None
     if proxy is None:
@@ -37,7 +41,7 @@ def fit_head(stage: Stage, groups: ParameterGroups, device: torch.device, report
 
 
 def lone_head(stage: Stage, groups: ParameterGroups) -> str:
-    """Name of the linear layer whose parameters are all that the stage trains, or nothing."""
+    """Name of the linear layer whose parameters are all that the stage trains; "" if there is no such layer."""
     for name, module in stage.model.named_modules():
         if isinstance(module, nn.Linear) and {f"{name}.{part}" for part, _ in module.named_parameters()} == set(
             groups.new
@@ -47,10 +51,10 @@ def lone_head(stage: Stage, groups: ParameterGroups) -> str:
 
 
 def on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
-    """The layer called `name` as a stage of its own in float64, on its inputs.
+    """The layer called `name` as a stage of its own in float64; its data are the layer's inputs.
 
-    None where the model's output is not the layer's, or the batches or the loss are not of a form in which the inputs
-    can stand in for the examples.
+    None if the model's output is not the layer's output, or if the loss of a batch changes when the layer's inputs
+    replace the batch's first element.
     """
     model = copied(stage.model).eval().to(device)
     layer, seen = model.get_submodule(name), []

@@ -1,7 +1,7 @@
-"""How a stage is trained by mini-batches: which optimiser, how long, how fast, in which order; all pure functions.
+"""`Recipe`: optimiser, steps, learning rate and order of a mini-batch training, as pure functions.
 
-The state of an optimiser is one tensor (K, T) over the stage's T trained parameters. Row 0 is where training
-stands, the other rows are the optimiser's memory: a velocity (sgd), or the two moments (adam).
+The state of an optimiser is one tensor (K, T) over the stage's T trained parameters. Row 0 has the parameters, the
+other rows the optimiser's memory: a velocity (sgd), or the two moments (adam).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ BATCH = 128
 RATE = 2e-3
 
 STATE_VECTORS = {"sgd": 2, "adam": 3}
-"""Rows of each optimiser's state."""
+"""Rows K of each optimiser's state."""
 WINDOW = 50
-"""Batches among which examples of like length are put together."""
+"""Examples are sorted by length within windows of this many batches."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train a stage. Whoever has the recipe, the start and the data can repeat the training bit by bit.
+    """How to train a stage. Recipe, start and data determine the training bit by bit.
 
     Args:
         steps: optimiser steps.
@@ -33,12 +33,12 @@ class Recipe:
         learning_rate: the highest.
         optimiser: "sgd" or "adam". The stage's l2 term is part of the gradient, not decoupled.
         momentum: of sgd.
-        betas: of adam: how much of the first and of the second moment is kept a step.
+        betas: of adam: decay rates of the first and the second moment.
         eps_root: of adam, *under* the root: the step is m / sqrt(v + eps_root), in the gradient's units squared. The
-            usual sqrt(v) + eps has an infinite derivative at v = 0, where every parameter begins that has had no
-            gradient yet. The larger, the smoother training is as a function of its data.
+            usual sqrt(v) + eps has an infinite derivative at v = 0, where parameters without a gradient so far are. A
+            larger value makes training a smoother function of its data.
         warmup: steps over which the learning rate rises linearly to its highest.
-        decay: whether it then falls linearly towards 0, which it would reach one step after the last.
+        decay: whether the rate then falls linearly towards 0, which it would reach one step after the last.
         seed: of the order of the examples.
 
     Raises:
@@ -85,9 +85,9 @@ class Recipe:
         """Positions of the examples of every step, (steps, batch_size): epochs, each shuffled anew.
 
         Args:
-            count: examples.
-            lengths: of each, (count,), where they are padded to the longest of their batch: then of every `WINDOW`
-                batches those of like length are put together, and the batches shuffled again.
+            count: number of examples.
+            lengths: (count,), for examples that are padded to the longest of their batch. Then examples are sorted by
+                length within every `WINDOW` batches, and these batches are shuffled.
 
         Raises:
             TrainingError: a batch is larger than the `count` examples.
@@ -106,11 +106,12 @@ class Recipe:
         return order.view(self.steps, self.batch_size)
 
     def _batches_by_length(self, window: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+        """The examples of a window, sorted by length and split into batches, in a random order of the batches."""
         batches = window[lengths[window].argsort(stable=True)].view(-1, self.batch_size)
         return batches[torch.randperm(len(batches), generator=generator)].flatten()
 
     def begin(self, point: Tensor) -> Tensor:
-        """The state (K, T) before the first step, at the parameters `point` (T,): the memory is empty."""
+        """The state (K, T) before the first step: the parameters `point` (T,), and zeros for the memory."""
         return torch.cat([point[None], point.new_zeros(STATE_VECTORS[self.optimiser] - 1, len(point))])
 
     def update(self, step: int, state: Tensor, gradient: Tensor) -> Tensor:
@@ -123,13 +124,13 @@ class Recipe:
         (keep, keep_squares) = self.betas
         first = keep * first + (1 - keep) * gradient
         second = keep_squares * second + (1 - keep_squares) * gradient.square()
-        # Both memories begin at 0: the division takes out that bias (Kingma & Ba 2015, section 3).
+        # Both moments begin at 0: the division corrects this bias (Kingma & Ba 2015, section 3).
         mean, square = first / (1 - keep ** (step + 1)), second / (1 - keep_squares ** (step + 1))
         return torch.stack([point - self.rate(step) * mean / (square + self.eps_root).sqrt(), first, second])
 
 
 def usual_recipe(count: int, epochs: int, seed: int) -> Recipe:
-    """So many passes over `count` examples by Adam."""
+    """Adam for a number of epochs over `count` examples: warm-up over 5 % of the steps, then linear decay."""
     batch = min(BATCH, count)
     steps = epochs * math.ceil(count / batch)
     return Recipe(

@@ -1,7 +1,7 @@
-"""Trains a stage by mini-batches so that the very same training can be repeated, and differentiated, step by step.
+"""Trains a stage by mini-batches and records it, so that the training can be repeated and differentiated step by step.
 
-Other than `minimum.py` this asks for no minimum: a stage is trained for as long as its recipe says. `replay.py` runs
-the recording backwards.
+Unlike `minimum.py`, it trains for the number of steps of the recipe, to no minimum. `replay.py` differentiates through
+the recorded steps.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from influence.training.recipe import Recipe
 
 @dataclass(eq=False)
 class Recording:
-    """A training that really happened, with all that it takes to repeat it. Its tensors are on the CPU.
+    """A finished training, with everything that is needed to repeat it. Its tensors are on the CPU.
 
     Attributes:
-        stage: what was trained. Its model is as it was, until `apply`.
-        groups: what the stage inherited, froze and trained.
-        recipe: how.
-        weights: of the examples, (m,).
-        start: all parameters of the model before the first step, by name; inherited ones at their inherited values.
-        checkpoints: optimiser states (K, T) by the number of steps before them: about sqrt(steps), and the end.
-        parameters: all parameters after the last step.
-        device: where it was trained; elsewhere the last bits may differ.
+        stage: the stage that was trained. Its model is unchanged until `apply`.
+        groups: its inherited, frozen and new parameters.
+        recipe: how it was trained.
+        weights: (m,), of the examples.
+        start: name -> value of all parameters before the first step; inherited ones have their inherited values.
+        checkpoints: number of finished steps -> optimiser state (K, T): about sqrt(steps) of them, and the end.
+        parameters: name -> value of all parameters after the last step.
+        device: where it was trained; on other devices the last bits may differ.
         seconds: wall time.
     """
 
@@ -55,9 +55,9 @@ class Recording:
         return f"Recording({self.stage.name!r}, {self.recipe.steps} steps of {self.recipe.optimiser})"
 
     def apply(self) -> None:
-        """Put the trained parameters into the stage's own model.
+        """Write the trained parameters into the stage's own model.
 
-        Another `record` would begin there; `retrain` begins where this training did.
+        A later `record` of the stage begins from them; `retrain` begins from this training's own start.
         """
         with torch.no_grad():
             for name, parameter in self.stage.model.named_parameters():
@@ -65,21 +65,21 @@ class Recording:
 
 
 class Trajectory:
-    """The optimiser steps of one stage as pure functions, the same for whoever records and whoever replays.
+    """The optimiser steps of one stage as pure functions, for recording and for replaying.
 
     Args:
         objective: the stage's.
         recipe: how it is trained.
-        start: all of its parameters before the first step, by name.
+        start: name -> value of all its parameters before the first step.
 
     Attributes:
-        start: those that are trained, (T,), which for inherited ones is also where proximity holds them.
-        frozen: those that are inherited and not trained, (F,).
+        start: (T,), the trained parameters before the first step; also the centre of the proximity term.
+        frozen: (F,), the inherited parameters that are not trained.
     """
 
     def __init__(self, objective: Objective, recipe: Recipe, start: Mapping[str, Tensor]):
         self.objective, self.recipe = objective.at(dict(start)), recipe
-        # Data sets that know how long their examples are say so, as samplers for such data ask for.
+        # Data sets of examples of different length may have `lengths`.
         self.order = recipe.order(objective.count, getattr(objective.stage.data, "lengths", None))
         self.start = objective.trained.flatten(self.objective.parameters)
         self.frozen = objective.frozen.flatten(self.objective.parameters)
@@ -91,16 +91,16 @@ class Trajectory:
         """The examples of a step, on the device."""
         stage, positions = self.objective.stage, self.order[number]
         if type(stage.data) is TensorDataset and stage.collate is None:
-            # What the default collate would stack again example by example.
+            # The default collate would index and stack every example: indexing once is much faster.
             batch = [tensor[positions.to(tensor.device)] for tensor in stage.data.tensors]
         else:
             batch = (stage.collate or default_collate)([stage.data[position] for position in positions.tolist()])
         return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(self.objective.device), batch)
 
     def step(self, number: int, batch: Any, state: Tensor, weights: Tensor, start: Tensor, frozen: Tensor) -> Tensor:
-        """The state (K, T) after a step from `state`, `weights` (B,) being those of the batch's examples.
+        """The state (K, T) after a step from `state`, with `weights` (B,) of the batch's examples.
 
-        The step follows the gradient of the stage's objective with the batch in place of all data:
+        The gradient is that of the stage's objective on the batch,
         sum_z weight_z loss_z / B + l2/2 |theta|^2 + proximity |P - P_inherited|^2. Weight 0 leaves an example out.
         """
         objective = self.objective
@@ -114,7 +114,7 @@ class Trajectory:
         return self.recipe.update(number, state, grad(value)(state[0]))
 
     def states(self, state: Tensor, steps: range, weights: Tensor) -> Iterator[Tensor]:
-        """The states after each of `steps`, the first of which begins at `state`; `weights` are all examples', (m,)."""
+        """The state after each of `steps`, starting at `state`, with `weights` (m,) of all examples."""
         for number in steps:
             with plain_kernels():
                 used = weights[self.order[number].to(weights.device)]
@@ -131,18 +131,19 @@ def record(
     device: torch.device | str | None = None,
     report: Callable[[float], None] | None = None,
 ) -> Recording:
-    """Train a stage from the parameters that it inherits, and its model's own for those that are new.
+    """Train a stage from its inherited parameters, and from its model's own values for new ones.
 
-    Dropout and batch statistics are taken as in evaluation mode, as everywhere. Nothing is put into the stage's model:
-    `Recording.apply` does that.
+    The model is in evaluation mode (no dropout, running statistics), as everywhere. The stage's model is not changed:
+    `Recording.apply` writes the result into it.
 
     Args:
         stage: what to train.
-        previous: the stage that it inherits from, as its model stands now, or that stage's recording; None: the first.
-        recipe: how.
-        weights: (m,), default all 1; 0 leaves an example out, in the same batches and with the same denominators.
+        previous: the stage that it inherits from, with its model's present parameters, or that stage's recording; None
+            for the first stage.
+        recipe: how to train.
+        weights: (m,), default all 1. Weight 0 leaves an example out; batches and denominators stay the same.
         device: where to train; default the device of the stage's model.
-        report: called with the share (0..1) of the steps that are done.
+        report: called with the finished share (0..1) of the steps.
 
     Raises:
         TrainingError: weights of the wrong length, a batch larger than the data, or an objective that is not finite.
@@ -157,14 +158,14 @@ def record(
 
 
 def retrain(recordings: Sequence[Recording], weights: Mapping[str, Tensor]) -> list[Recording]:
-    """Repeat the trainings of stages that follow each other with other weights: the same starts, seeds and order.
+    """Repeat the trainings of consecutive stages with other weights, but the same starts, seeds and order.
 
     Args:
         recordings: first to last, each but the first recorded from the one before it.
-        weights: of a stage's examples, (m,), by the stage's name; stages that are not named keep theirs.
+        weights: stage -> weights (m,) of its examples. Stages that are not named keep their weights.
 
     Raises:
-        TrainingError: as `record`, or weights of a stage of which there is no recording.
+        TrainingError: as `record`, or weights of a stage without a recording.
     """
     unknown = weights.keys() - {each.stage.name for each in recordings}
     if unknown:
@@ -184,7 +185,7 @@ def retrain(recordings: Sequence[Recording], weights: Mapping[str, Tensor]) -> l
 def _inherited(
     groups: ParameterGroups, start: Mapping[str, Tensor], previous: Stage | Recording | None
 ) -> dict[str, Tensor]:
-    """The inherited parameters by name here, as copies in the dtype that they have here."""
+    """Copies of the inherited parameters, by their name and in their dtype in this stage."""
     if previous is None:
         return {}
     there = previous.parameters if isinstance(previous, Recording) else dict(previous.model.named_parameters())

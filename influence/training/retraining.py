@@ -1,4 +1,4 @@
-"""Really training a study again, with a weight for each example: what leaving examples out does."""
+"""`Retrainer`: trains a study again with weights for its examples, to measure the effect of leaving examples out."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
 
 STALL_FACTOR = 1000
-"""Times the tolerance: where curvature is small and much is left out, rounding may stop a descent so far above it."""
+"""A descent that stalls at up to this many times the tolerance still counts as converged.
+
+Where the curvature is small and many examples are left out, rounding may stop it there."""
 Start = Literal["solution", "scratch"]
 Parameters = dict[str, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a retrained study says of its queries.
+    """The queries' losses and predictions after training again.
 
     Attributes:
-        losses: the measure of every query, (Q,), float64, nats.
-        predicted: number of the class that the last stage predicts of every query, (Q,); None if it is no classifier.
-        parameters: of every stage's model, by name.
+        losses: (Q,), the measure of every query, float64, nats.
+        predicted: (Q,), class number that the last stage predicts for every query; None if it is no classifier.
+        parameters: name -> value, for every stage's model.
         seconds: wall time of training.
     """
 
@@ -47,21 +49,25 @@ class Outcome:
 
 
 class Retrainer:
-    """Trains a study's stages again, some examples weighing less or nothing.
+    """Trains a study's stages again, with weights for their examples; weight 0 leaves an example out.
 
-    Two ways, which answer different questions. From the solution each stage goes on from where it stands: to the
-    minimum next to it, which is what scores are a derivative of, or, if it was trained by a recipe, by the recipe's
-    steps again. From scratch each begins at its random start with the same seeds and the same order of examples, and
-    may end in another minimum. What was left out is at weight 0: it keeps its place in its batches, means keep their
-    denominators. Compare with `retrain()` of the same `start`, in which nothing is left out.
+    There are two ways, which answer different questions:
+
+    - From the solution ("solution"), each stage continues from its trained parameters: to the nearest minimum, whose
+      derivative the scores are; or, if it was trained by a recipe, by the recipe's steps once more.
+    - From scratch ("scratch"), each stage begins at its random start, with the same seeds and order of examples. It may
+      end in another minimum.
+
+    An example with weight 0 stays in its batches, and means keep their denominators. Compare with `retrain()` of the
+    same `start`, in which all weights are 1.
 
     Args:
-        study: its stages stand where training left them. Their models are never changed.
+        study: stages with trained models, which are not changed.
         device: where to train.
-        tolerance: gradient norm to which a stage without a recipe is optimised; default by dtype (1e-8 for float64);
-            one that stalls within `STALL_FACTOR` times of it counts.
-        recipes: stage -> how it is trained by mini-batches; the others are trained full batch, to a minimum.
-        starts: stage -> its parameters before training, by name, for training from scratch.
+        tolerance: gradient norm to which a stage without a recipe is optimised; default by dtype (1e-8 for float64).
+            Up to `STALL_FACTOR` times of it are accepted.
+        recipes: stage -> its mini-batch recipe; stages without one are trained full batch to a minimum.
+        starts: stage -> name -> parameter before training, for training from scratch.
     """
 
     def __init__(
@@ -114,7 +120,7 @@ class Retrainer:
             seed: of another random start and order, from scratch; None: those of the study.
 
         Raises:
-            StudyError: a stage that there is not, or a start from scratch that is not known.
+            StudyError: there is no such stage, or the stage's start is unknown.
             TrainingError: weights of the wrong length, or a stage did not converge or stay finite.
         """
         weights, began = dict(weights or {}), time.perf_counter()
@@ -138,7 +144,7 @@ class Retrainer:
         return Outcome(losses, _classes(last, self.study.queries), trained, seconds)
 
     def finetuned(self, seed: int) -> Outcome:
-        """The first stage as it stands, all later ones trained from another random start and in another order.
+        """Keep the first stage, and train all later ones from another random start and in another order.
 
         Raises:
             StudyError, TrainingError: as `retrain`.
@@ -150,7 +156,7 @@ class Retrainer:
         return self._outcome(trained, time.perf_counter() - began)
 
     def study_at(self, parameters: Sequence[Parameters]) -> Study:
-        """The study with copies of its models at such parameters, as an `Outcome` has them."""
+        """The study with copies of its models at the given parameters, one dict a stage (see `Outcome.parameters`)."""
         stages = []
         for stage, values in zip(self.study.stages, parameters, strict=True):
             model = copied(stage.model)
@@ -173,7 +179,7 @@ class Retrainer:
             )
 
     def _train(self, i: int, before: Parameters, weights: Tensor | None, start: Start, seed: int | None) -> Parameters:
-        """The stage's parameters after training on top of the previous stage's, `before`."""
+        """Stage i's parameters after training; it inherits from `before`, the previous stage's."""
         objective = self.objectives[i]
         stage = objective.stage
         if weights is not None and weights.shape != (objective.count,):
@@ -244,7 +250,7 @@ def leave_one_out(
 
 
 def shuffled_start(start: Mapping[str, Tensor], seed: int) -> Parameters:
-    """Another random start like `start`: every tensor's numbers, which were drawn independently, in another order."""
+    """Another random start: the entries of every tensor of `start`, which are independent draws, in a random order."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].view(tensor.shape)
@@ -260,7 +266,7 @@ def _by_recipe(
     weights: Tensor | None,
     start: Start,
 ) -> Parameters:
-    """After the recipe's steps. Proximity holds to what is inherited, wherever the steps begin."""
+    """The parameters after the recipe's steps. The proximity term is centred at the inherited values for any start."""
     trajectory = Trajectory(objective, recipe, values | inherited)
     begin = trajectory.start if start == "scratch" else objective.trained.flatten(objective.parameters)
     weights = torch.ones(objective.count) if weights is None else weights
@@ -276,7 +282,7 @@ def _by_recipe(
 
 
 def _head(objective: Objective, values: Parameters, weights: Tensor | None) -> Parameters | None:
-    """Where precompute fits the last linear layer alone to its minimum, so does this; None elsewhere."""
+    """The parameters with the last linear layer fitted to its minimum; None if the stage trains other parameters."""
     stage, groups = objective.stage, objective.groups
     name = lone_head(stage, groups)
     if not name:
@@ -299,7 +305,7 @@ def _head(objective: Objective, values: Parameters, weights: Tensor | None) -> P
 
 
 def _classes(last: Objective, queries: object) -> np.ndarray | None:
-    """Number of the class with the largest output, of every query; None if the outputs are not (B, classes)."""
+    """Class number with the largest output, for every query, (Q,); None if the outputs are not (B, classes)."""
     found = []
     with torch.no_grad():
         for positions, batch in last.batches(queries):

@@ -1,9 +1,8 @@
 """The reverse pass through one recorded training.
 
 A training is a composition of optimiser steps, state' = step(state, weights of the batch, start, frozen parameters).
-Reverse-mode differentiation runs through them backwards and collects the adjoint of the weight of every example in
-every step that used it. Only every sqrt(steps)-th state is kept of a training; those between are computed again, bit by
-bit, as they are needed.
+Reverse-mode differentiation passes through them backwards, and sums the adjoint of each example's weight over the steps
+that used the example. A recording has every sqrt(steps)-th state; those in between are computed again, bit by bit.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ class Reverse:
         objective: the stage's.
         recording: of its training.
         adjoints: the queries' gradients at the end of the training, over all parameters of the stage, (Q, P).
-        carry: whether the adjoints of what the stage inherited are wanted.
+        carry: whether to compute the adjoints of the inherited values.
 
     Attributes:
-        state: adjoint of the state before the step that was undone last, (Q, K, T).
-        weights: adjoint of the examples' weights, (Q, m).
-        start, frozen: adjoints of the inherited values, (Q, T) and (Q, F); kept only if `carry`.
+        state: (Q, K, T), adjoint of the state before the step that was passed last.
+        weights: (Q, m), adjoint of the examples' weights.
+        start, frozen: (Q, T) and (Q, F), adjoints of the inherited values; complete only with `carry`.
     """
 
     def __init__(self, objective: Objective, recording: Recording, adjoints: Tensor, *, carry: bool):
@@ -54,7 +53,7 @@ class Reverse:
         self._rows: int | None = None
 
     def run(self, advance: Callable[[], None]) -> None:
-        """Undo all steps, the last first."""
+        """Pass through all steps, the last first. `advance` is called after every step."""
         marks = sorted(self.recording.checkpoints)
         for begin, end in reversed(list(itertools.pairwise(marks))):
             states = self._again(begin, end)
@@ -65,7 +64,11 @@ class Reverse:
         self.start += self.state[:, 0]
 
     def _again(self, begin: int, end: int) -> list[Tensor]:
-        """The states before each step of a segment, computed anew from its checkpoint."""
+        """The states before each step of a segment, recomputed from its checkpoint.
+
+        Raises:
+            TrainingError: the recomputed state at the end differs from the recorded one by more than rounding.
+        """
         states = [self.recording.checkpoints[begin].to(self.objective.device)]
         states += self.trajectory.states(states[0], range(begin, end), self._weights)
         if not equal_to_rounding(states.pop().cpu(), self.recording.checkpoints[end]).all():
@@ -79,7 +82,7 @@ class Reverse:
         return states
 
     def _undo(self, number: int, state: Tensor) -> None:
-        """From the adjoint of the state after a step to that of the state before it, `state` (K, T)."""
+        """Pass through one step: replace the adjoint of the state after it by that of `state` (K, T), before it."""
         trajectory, positions = self.trajectory, self.trajectory.order[number].to(self.objective.device)
         batch, weights = trajectory.batch(number), self._weights[positions]
         kept = (trajectory.start, trajectory.frozen)
@@ -93,7 +96,7 @@ class Reverse:
             for part in range(0, len(self.state), self._rows):
                 rows = slice(part, part + self._rows)
                 self.state[rows], shares, *inherited = self._over_rows(pull, self.state[rows])
-                # Added, not set: the last batch of one epoch may hold an example of the next one too.
+                # Added, not set: a batch at the end of an epoch may hold an example twice.
                 self.weights[rows] = self.weights[rows].index_add(1, positions, shares)
                 for total, share in zip((self.start, self.frozen), inherited, strict=False):
                     total[rows] += share
@@ -110,7 +113,7 @@ class Reverse:
             return tuple(torch.stack(parts) for parts in zip(*(pull(row) for row in rows), strict=True))
 
     def _rows_at_once(self, batch: Any, count: int) -> int:
-        """How many adjoints fit the budget, by the state's size and by what autograd keeps of one forward pass."""
+        """Number of adjoints that fit `BUDGET`, by the state's size and the bytes autograd saves in a forward pass."""
         kept = self.state[0].nbytes
 
         def counted(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Does the score predict what really happens? Checks of a finished run, one a file, by `validate`."""
+"""Compare scores with real retraining: `validate` runs the checks of a finished run, one a file."""
 
 import lazy_loader
 

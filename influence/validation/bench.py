@@ -1,4 +1,4 @@
-"""What checks work with: the run, its study, retrainings that are never done twice, and the time that is left."""
+"""`Bench`: what a check works with. The run, its study, cached retrainings, and the time that is left."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ QUERIES_AT_ONCE = 64
 
 
 class Bench:
-    """One run on the bench.
+    """A run under test: its study, its retrainings, and a time budget.
 
-    Whatever takes time is a *piece*: a small table in a hidden folder beside the run, under a name made of everything
-    that it depends on. A piece that is there is read; one that is not is computed only if it fits the time left.
+    Each expensive result (one retraining, say) is a *piece*: a small table, cached in a hidden folder beside the run.
+    Its file name is a hash of all its inputs. A cached piece is read; others are computed if the time left suffices.
 
     Args:
-        run, exhibit, retrainer: the run, its study with trained models, and what trains that again.
-        stage: whose examples are left out.
-        seed: of everything that is drawn.
+        run: the finished run.
+        exhibit: its study, with trained models.
+        retrainer: trains the study again.
+        stage: name of the stage whose examples are left out.
+        seed: of all random choices.
 
     Attributes:
-        costs: kind of piece, or its `cost` -> seconds, on average so far: strong examples take longer than others.
-        computed: how many pieces were computed here, not read.
+        costs: cost class of pieces -> mean seconds of those computed so far.
+        computed: number of pieces that were computed, not read.
     """
 
     def __init__(self, run: Run, exhibit: Exhibit, retrainer: Retrainer, stage: str, seed: int = 0):
@@ -59,7 +61,7 @@ class Bench:
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """The run's scores of the stage, (Q, m), nats, by the default method."""
+        """(Q, m), the run's scores of the stage by the default method, in nats."""
         stored = self.run.scores(self.stage)
         return np.concatenate([stored[i : i + QUERIES_AT_ONCE] for i in range(0, stored.shape[0], QUERIES_AT_ONCE)])
 
@@ -69,13 +71,13 @@ class Bench:
 
     @cached_property
     def truth(self) -> np.ndarray | None:
-        """Number of every query's true class, (Q,); None where the last stage is no classifier."""
+        """(Q,), class number of every query's label; None if the last stage is no classifier."""
         if not self.run.classes:
             return None
         return self.run.queries()["label"].map({name: i for i, name in enumerate(self.run.classes)}).to_numpy()
 
     def generator(self, *what: int | str) -> np.random.Generator:
-        """Draws of one purpose: the same whatever else is drawn."""
+        """A random generator for one purpose; its draws do not depend on other draws."""
         digest = hashlib.sha256(json.dumps([self.seed, *what]).encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
@@ -83,7 +85,7 @@ class Bench:
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Pieces that would not be ready in so many seconds are not begun."""
+        """Limit the time within this context: pieces that would end later are not begun."""
         before, self._until = self._until, min(self._until, time.monotonic() + seconds)
         try:
             yield
@@ -92,13 +94,13 @@ class Bench:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds until the limit."""
         return self._until - time.monotonic()
 
     def time_for(self, start: Start, share: float) -> float:
-        """Seconds for one way of training: a `share` of what is left, or all of it where no other could be paid for."""
+        """Seconds for one way of training: a `share` of the time left, or all of it if the other way would not fit."""
         last = self.starts[-1]
-        other = 2 * self.costs.get(last, self.expected(last))  # with nothing left out, and with something
+        other = 2 * self.costs.get(last, self.expected(last))  # the baseline and one retraining
         return self.left if start == last or other > self.left * (1 - share) else self.left * share
 
     def piece(
@@ -109,14 +111,14 @@ class Bench:
         expected: float = 0.0,
         cost: str = "",
     ) -> pd.DataFrame | None:
-        """The table that `compute` gives; None if it is not there and there is no time for it.
+        """A piece, from the cache or from `compute`; None if it is not cached and there is no time for it.
 
         Args:
-            kind: of piece, whose cost is remembered.
-            of: all that it depends on besides the run's models, as JSON.
-            compute: makes it.
-            expected: seconds that the first of its kind is expected to take.
-            cost: pieces of one kind may cost differently; those of one `cost` do not.
+            kind: of piece, part of the cache key.
+            of: everything else that it depends on, besides the run's models, as JSON.
+            compute: gives the table.
+            expected: seconds that the first piece of its cost class is expected to take.
+            cost: cost class, default `kind`: the time of a piece is predicted by the mean of its class.
         """
         models = {n: d for n, d in self.run.manifest.files.items() if n.startswith(("stages/", "scores/"))}
         key = [models, self.stage, {"kind": kind, **of}]
@@ -137,18 +139,20 @@ class Bench:
     # Retrainings
 
     def outcome(self, weights: Tensor | None, start: Start, seed: int | None = None) -> pd.DataFrame | None:
-        """`loss` (nats) and `predicted` (class number, -1 without) of every query after training again, or None.
+        """Columns `loss` (nats) and `predicted` (class number or -1) of every query after training again.
 
         Args:
-            weights: of the stage's examples, (m,); None: all 1.
+            weights: (m,), of the stage's examples; None: all 1.
             start: as of `Retrainer.retrain`.
-            seed: the same.
+            seed: as of `Retrainer.retrain`.
+
+        Returns:
+            A row for each query, in their order; None if there is no time for the retraining.
         """
         given = {} if weights is None else {self.stage: weights}
         digest = "" if weights is None else hashlib.sha256(weights.double().numpy().tobytes()).hexdigest()
-        many = (
-            "" if weights is None else f"{float((weights == 0).double().mean()):.0%} "
-        )  # of which the way back is long
+        # The more examples are left out, the longer a retraining takes.
+        many = "" if weights is None else f"{float((weights == 0).double().mean()):.0%} "
         found = self.piece(
             start,
             {"weights": digest, "seed": seed},
@@ -161,17 +165,17 @@ class Bench:
         return found
 
     def expected_scores(self) -> float:
-        """Seconds of solving and scoring, as the run's own took."""
+        """Expected seconds of solving and scoring: as long as the run's own took."""
         timings = self.run.manifest.timings
         return sum(float(seconds) for step, seconds in timings.items() if not step.startswith(("training", "map")))
 
     def expected(self, start: Start) -> float:
-        """Seconds of a retraining before one was measured: as the run's own training took, from scratch."""
+        """Expected seconds of a retraining before one was measured: from scratch, as long as the run's own training."""
         own = sum(stage.training.seconds or 0 for stage in self.run.manifest.stages)
         return own if start == "scratch" else 0.0
 
     def change_without(self, examples: Sequence[int], start: Start, seed: int | None = None) -> np.ndarray | None:
-        """Measured change of every query's loss, (Q,), nats, with `examples` left out; None if there is no time."""
+        """(Q,), measured change of every query's loss with `examples` left out, in nats; None if there is no time."""
         base = self.outcome(None, start, seed)
         if base is None:
             return None
@@ -184,7 +188,7 @@ class Bench:
         return ["solution", "scratch"] if self.retrainer.starts else ["solution"]
 
     def scores_of(self, study: Study, **options: Any) -> np.ndarray:
-        """Scores (Q, m) of the stage's examples in another study, solved as the run's are unless `options` say else."""
+        """Scores (Q, m) of the stage's examples in another study, with the run's solver except for `options`."""
         solving = {
             "method": self.exhibit.method,
             "damping": self.exhibit.damping,

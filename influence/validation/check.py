@@ -1,4 +1,4 @@
-"""What a check is."""
+"""`Check`: a test of a run's scores, and `Finding`: a figure that it gives."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from influence.validation.bench import Bench
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure of a check, for people.
+    """One figure of a check.
 
     Attributes:
         what: the figure's name.
-        value, low, high: it and its 95 % interval; NaN where there is no interval.
-        count: of retrainings or queries that it is over.
-        words: what it says, one plain sentence.
-        start: "solution", "scratch", or "" where that means nothing.
+        value, low, high: the figure and its 95 % interval; NaN if there is no interval.
+        count: number of retrainings or queries behind it.
+        words: the figure in one plain sentence.
+        start: "solution", "scratch", or "" if the figure does not depend on it.
     """
 
     what: str
@@ -36,12 +36,12 @@ class Check:
     """One way to test the scores of a run.
 
     Attributes:
-        name: also of its table.
+        name: of the check and of its table.
         asks: the question that it answers.
-        share: of the time, relative to the other checks.
-        measure: the bench -> the check's table (CONTRACT.md), of as much as fits the bench's time; empty if nothing
-            does or the check means nothing for this run.
-        findings: table -> what it says.
+        share: its share of the time budget, relative to the other checks.
+        measure: bench -> the check's table (CONTRACT.md), with as many rows as fit the bench's time; empty if none do,
+            or if the check does not apply to this run.
+        findings: table -> its figures.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A set of examples that somebody chose, really left out: what it did, beside what was predicted, into the run."""
+"""`leave_out`: train again without chosen examples, and add predicted and measured effect to the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from influence.training.retraining import Start
 from influence.validation.bench import Bench, retrainer_of
 
 NAME = "left-out"
-"""Of the table."""
+"""Name of the table in the run."""
 
 
 def leave_out(
@@ -31,21 +31,24 @@ def leave_out(
     device: str = "cpu",
     progress: bool = True,
 ) -> Run:
-    """Train again without `examples`, and put a row into the run's table `left-out`; the run, read anew.
+    """Train again without `examples`, and add a row to the run's table `left-out`.
 
-    A set that is in the table is not left out again, and a retraining that `validate` made is not repeated.
+    A set that the table already has is not computed again, and retrainings of `validate` are reused.
 
     Args:
         run: a finished run.
         examples: rows of the stage's examples.
-        stage: theirs; default the first (pretraining).
+        stage: the stage's name; default the first (pretraining).
         start: as of `Retrainer.retrain`.
         function: FILE.py:FUNCTION, of a run that was computed from one.
         device: where to train.
         progress: show bars with time left.
 
+    Returns:
+        The run, read again.
+
     Raises:
-        RunError: no examples, all of them, or some that there are not; or a run that cannot be made again.
+        RunError: no examples, all of them, or unknown ones; or the run's study cannot be made again.
         StudyError, TrainingError: with what was given and what to do.
     """
     name = run.stage(stage or run.stages[0]).name
@@ -89,7 +92,7 @@ def rows_of(run: Run, ids: Sequence[int], stage: str | None = None) -> list[int]
     """Rows of a stage's examples by their ids.
 
     Raises:
-        RunError: an id that there is not.
+        RunError: an unknown id.
     """
     table = run.examples(run.stage(stage or run.stages[0]).name)
     places = {int(name): row for row, name in enumerate(table["id"])}
@@ -100,7 +103,7 @@ def rows_of(run: Run, ids: Sequence[int], stage: str | None = None) -> list[int]
 
 
 def result_sentence(run: Run, examples: Sequence[int], stage: str | None = None, start: str = "solution") -> str:
-    """What leaving them out did, one sentence."""
+    """Predicted and measured effect of leaving `examples` out, in one sentence."""
     name = stage or run.stages[0]
     row = row_of(run.validation(NAME), name, start, np.asarray(examples))
     assert row is not None

@@ -1,4 +1,4 @@
-"""Small tables that took time to make, in a folder, each under a name made of everything that it depends on."""
+"""A cache of small tables in a folder. A table's file name is a hash of its key: everything that it depends on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pandas as pd
 
 
 class Pieces:
-    """Tables by key; a key is JSON. The folder is made when the first is put into it."""
+    """Tables by key; a key is JSON. The folder is created with the first table."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def get(self, key: Any) -> pd.DataFrame | None:
-        """The table under `key`; None if there is none that can be read: a damaged one is made again."""
+        """The table under `key`; None if it is missing or damaged."""
         path = self._path(key)
         if path.is_file():
             with contextlib.suppress(OSError, ValueError):
@@ -27,7 +27,7 @@ class Pieces:
         return None
 
     def put(self, key: Any, table: pd.DataFrame) -> None:
-        """Whoever reads meanwhile finds the whole table or none."""
+        """Write a table atomically: a concurrent reader gets the whole table or none."""
         path = self._path(key)
         self.folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")

@@ -16,7 +16,7 @@ def pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     first, second = (np.asarray(each, dtype=np.float64) for each in (first, second))
     a, b = (each - each.mean(1, keepdims=True) for each in (first, second))
     size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    # A constant row leaves rounding, not zero.
+    # The deviations of a constant row are rounding, not exactly zero.
     floor = 1e-12 * np.sqrt((first**2).sum(1) * (second**2).sum(1))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(size > floor, (a * b).sum(1) / size, np.nan)
@@ -28,7 +28,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def slope(predicted: np.ndarray, measured: np.ndarray) -> float:
-    """Of the straight line of `measured` on `predicted`, over all their entries; 1 = the size is right too."""
+    """Slope of the regression line of `measured` on `predicted`, over all entries; 1 if the sizes agree."""
     x, y = (np.asarray(each, dtype=np.float64).ravel() for each in (predicted, measured))
     x = x - x.mean()
     return float(x @ y / (x @ x)) if x.any() else float("nan")
@@ -37,9 +37,16 @@ def slope(predicted: np.ndarray, measured: np.ndarray) -> float:
 def interval(
     statistic: Callable[[np.ndarray], float], count: int, generator: np.random.Generator, draws: int = BOOTSTRAP_DRAWS
 ) -> tuple[float, float]:
-    """Bootstrap interval, 95 % by percentiles, of a statistic of positions drawn with replacement out of `count`.
+    """Bootstrap interval (95 %, percentiles) of a statistic.
 
-    NaN where there are fewer than three, or the statistic is often undefined.
+    Args:
+        statistic: positions, drawn with replacement from `count` -> value.
+        count: size of the sample.
+        generator: of the draws.
+        draws: resamplings.
+
+    Returns:
+        Lower and upper end; NaN if there are fewer than three positions, or the statistic is NaN for over half of them.
     """
     if count < 3:
         return float("nan"), float("nan")
@@ -52,7 +59,7 @@ def interval(
 
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """The mean of the finite ones of `values` (n,), and its bootstrap interval."""
+    """Mean of the finite entries of `values` (n,), and its bootstrap interval: (mean, low, high)."""
     values = values[np.isfinite(values)]
     mean = float(values.mean()) if len(values) else float("nan")
     low, high = interval(lambda rows: float(values[rows].mean()), len(values), np.random.default_rng(seed))
@@ -60,7 +67,7 @@ def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, floa
 
 
 def overlap(first: np.ndarray, second: np.ndarray, k: int) -> np.ndarray:
-    """Share, 0..1, of the k largest and the k smallest of each row that are the same in both, (R, n) -> (R,)."""
+    """Share (0..1) of the k largest and k smallest entries of each row that both matrices share, (R, n) -> (R,)."""
     shared = np.zeros(len(first))
     for side in (1, -1):
         a, b = (np.argpartition(-side * each, k - 1, axis=1)[:, :k] for each in (first, second))
@@ -69,11 +76,11 @@ def overlap(first: np.ndarray, second: np.ndarray, k: int) -> np.ndarray:
 
 
 def found_by(order: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """How soon the `wanted` are found when examples are looked at in `order`.
+    """The detection curve of `wanted` examples when all are checked in `order`.
 
     Returns:
-        share of the examples looked at and share of the wanted then found, both (m + 1,) from 0 to 1, and the area
-        under that curve: 0.5 is chance, 1 - len(wanted)/(2 m) the best there is.
+        Share of the examples that are checked, and share of the wanted ones found by then, both (m + 1,) from 0 to 1;
+        and the area under the curve: 0.5 is chance, 1 - len(wanted) / (2 m) the best possible.
     """
     hits = np.isin(order, wanted)
     checked = np.arange(len(order) + 1) / len(order)

@@ -1,4 +1,4 @@
-"""`validate`: the checks in turn, as much of each as fits, into the run."""
+"""`validate`: run the checks one after the other within a time budget, and add their tables to the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from influence.validation.checks import leave_one_out, noise, planted, removal, 
 CHECKS: dict[str, Check] = {
     module.CHECK.name: module.CHECK for module in (noise, leave_one_out, subsets, removal, stability, planted, sanity)
 }
-"""In this order; sanity uses what was measured before it."""
+"""Name -> check, in the order in which they run; sanity uses retrainings of the earlier ones."""
 COLUMNS = ("check", "start", "what", "value", "low", "high", "count", "words")
 
 
@@ -37,22 +37,25 @@ def validate(
     device: str = "cpu",
     progress: bool = True,
 ) -> Run:
-    """Check a run's scores against real retraining, and put what was found into the run; the run, read anew.
+    """Check a run's scores against real retraining, and add the tables to the run.
 
-    What an earlier call finished is not computed again, so that a second call with the same budget goes further.
+    Retrainings of an earlier call are reused, so a second call with the same budget measures more.
 
     Args:
         run: a finished run.
         checks: names of `CHECKS`; default all.
         budget: seconds. No retraining is begun that would end later.
-        stage: whose examples are left out; default the first (pretraining).
-        seed: of what is drawn.
+        stage: name of the stage whose examples are left out; default the first (pretraining).
+        seed: of all random choices.
         function: FILE.py:FUNCTION, of a run that was computed from one.
         device: where to train.
         progress: show bars with time left.
 
+    Returns:
+        The run, read again.
+
     Raises:
-        RunError: a check that there is not, a run that cannot be made again or is being written.
+        RunError: an unknown check, a run whose study cannot be made again, or one that is being written.
         StudyError, TrainingError: with what was given and what to do.
     """
     unknown = [name for name in checks if name not in CHECKS]
@@ -74,7 +77,7 @@ def validate(
                 try:
                     with bench.within(bench.left * share), bars.step(check.asks):
                         table = check.measure(bench)
-                except TrainingError as error:  # of one check; the others may do without what failed
+                except TrainingError as error:  # the other checks may still succeed
                     bars.say(f"{check.name}: {error}")
                     continue
                 if len(table):
@@ -87,7 +90,7 @@ def validate(
 
 
 def findings_table(run: Run) -> Table:
-    """What the checks of a run found, in words."""
+    """The findings of a run's checks as a table for the terminal."""
     table = Table("check", "trained", "what was found", "value", "95 % interval", box=None, header_style="bold")
     summary = run.validation("summary")
     rows = [] if summary is None else summary.drop_duplicates(["check", "start", "words"]).to_dict("records")
@@ -99,7 +102,7 @@ def findings_table(run: Run) -> Table:
 
 
 def _cost(bench: Bench, budget: float) -> str:
-    """What a retraining costs, for people, before many are made."""
+    """The cost of a retraining in words, before many of them."""
     once = bench.costs.get("solution", 0.0)
     said = (
         f"Retraining once from the solution takes about {once:.1f} s" if once else "Retrained before: no need to again"
@@ -110,7 +113,7 @@ def _cost(bench: Bench, budget: float) -> str:
 
 
 def _summary(run: Run, check: Check, table: pd.DataFrame) -> pd.DataFrame:
-    """The run's summary with what a check found in place of what it found before."""
+    """The run's summary, with the findings of one check replaced."""
     rows = [{"check": check.name, **_as_row(finding)} for finding in check.findings(table)]
     new = pd.DataFrame(rows, columns=COLUMNS).astype(
         {"value": np.float32, "low": np.float32, "high": np.float32, "count": np.int32}

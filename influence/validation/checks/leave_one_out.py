@@ -1,9 +1,10 @@
-"""Single examples left out: predicted beside measured, for every query."""
+"""Leave single examples out: predicted and measured change of every query's loss."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,16 +19,24 @@ EXAMPLES_LEFT_OUT = 60
 STRONG = {True: "those that lead a list", False: "random ones"}
 
 
+class Choice(NamedTuple):
+    """An example to leave out, and why: it leads the helpful or harmful list of a query, or is random (query -1)."""
+
+    example: int
+    kind: str
+    query: int
+
+
 def measure(bench: Bench) -> pd.DataFrame:
     chosen, rows = list(_chosen(bench)), []
     for start in bench.starts:
-        # The first way must leave time for the second.
+        # Training from the solution must leave time for training from scratch.
         with bench.within(bench.time_for(start, 0.6)):
-            for example, kind, query in chosen:
-                measured = bench.change_without([example], start)
+            for choice in chosen:
+                measured = bench.change_without([choice.example], start)
                 if measured is None:
                     break
-                rows.append(_rows(bench, start, example, kind, query, measured))
+                rows.append(_rows(bench, start, choice, measured))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
@@ -52,12 +61,12 @@ def findings(table: pd.DataFrame) -> list[Finding]:
 
 
 def chosen_examples(bench: Bench) -> list[int]:
-    """All examples that the check leaves out, time permitting, in that order."""
-    return [example for example, _, _ in _chosen(bench)]
+    """The examples that the check leaves out, time permitting, in that order."""
+    return [choice.example for choice in _chosen(bench)]
 
 
-def _chosen(bench: Bench) -> Iterator[tuple[int, str, int]]:
-    """(example, kind, query whose list it leads): any first part holds all kinds."""
+def _chosen(bench: Bench) -> Iterator[Choice]:
+    """The choices, with all kinds in turn, so that a check that is cut short has all of them."""
     seen: set[int] = set()
     generator = bench.generator("leave-one-out")
     queries = iter(generator.permutation(len(bench.scores)))
@@ -67,18 +76,20 @@ def _chosen(bench: Bench) -> Iterator[tuple[int, str, int]]:
         picks = []
         if query is not None:
             for kind, helpful in (("helpful", True), ("harmful", False)):
-                picks += [(int(example), kind, int(query)) for example in top(bench.scores[query], 1, helpful)]
-        picks += [(int(example), "random", -1) for example in [next(others, None)] if example is not None]
+                picks += [Choice(int(example), kind, int(query)) for example in top(bench.scores[query], 1, helpful)]
+        random = next(others, None)
+        if random is not None:
+            picks.append(Choice(int(random), "random", -1))
         if not picks:
             return
-        for example, kind, of in picks:
-            if example not in seen and len(seen) < EXAMPLES_LEFT_OUT:
-                seen.add(example)
-                yield example, kind, of
+        for choice in picks:
+            if choice.example not in seen and len(seen) < EXAMPLES_LEFT_OUT:
+                seen.add(choice.example)
+                yield choice
 
 
 def _moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Means over queries, example by example, (n, 5), from which any choice of examples has its correlation."""
+    """(n, 5), means over queries of x, y, xx, yy, xy for each example: they determine `_pooled` for any examples."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     return np.stack([x.mean(1), y.mean(1), (x * x).mean(1), (y * y).mean(1), (x * y).mean(1)], axis=1)
 
@@ -90,16 +101,16 @@ def _pooled(moments: np.ndarray, rows: np.ndarray) -> float:
     return float((xy - x * y) / np.sqrt(spread)) if spread > 0 else float("nan")
 
 
-def _rows(bench: Bench, start: str, example: int, kind: str, query: int, measured: np.ndarray) -> pd.DataFrame:
+def _rows(bench: Bench, start: str, choice: Choice, measured: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "stage": bench.stage,
             "start": start,
-            "example": np.int32(example),
-            "kind": kind,
-            "chosen_for": np.int32(query),
+            "example": np.int32(choice.example),
+            "kind": choice.kind,
+            "chosen_for": np.int32(choice.query),
             "query": np.arange(len(measured), dtype=np.int32),
-            "predicted": bench.scores[:, example].astype(np.float32),
+            "predicted": bench.scores[:, choice.example].astype(np.float32),
             "measured": measured.astype(np.float32),
         }
     )

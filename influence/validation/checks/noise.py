@@ -1,4 +1,4 @@
-"""The noise floor: how much retraining changes losses when nothing was left out."""
+"""The noise floor: how much retraining changes losses when no example is left out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from influence.validation.check import Check, Finding
 from influence.validation.statistics import mean_interval
 
 NUDGE = 1e-6
-"""Change of one example's weight: what a training that is a smooth function of its data hardly notices."""
+"""Change of one example's weight. If training is a smooth function of its data, losses hardly change."""
 NUDGES, RANDOM_STARTS = 3, 5
+"""Retrainings with one weight changed, and from other random starts."""
 
 
 def measure(bench: Bench) -> pd.DataFrame:

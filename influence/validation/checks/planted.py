@@ -1,4 +1,4 @@
-"""Errors planted on purpose: labels are flipped, the study trained again, and one looks how soon they are found."""
+"""Flip labels on purpose, train the study again, and measure how soon scores find the flipped ones."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ from influence.validation.check import Check, Finding
 from influence.validation.statistics import found_by, mean_interval
 
 SHARES = (0.1, 0.05)
+"""Shares of the labels that are flipped."""
 PLANTINGS = 3
+"""Repetitions of each share, with other labels."""
 NEIGHBOURS = 10
+"""Nearest neighbours in the embedding that an example's label is compared with."""
 CURVE_POINTS = 101
-"""Of a curve."""
+"""Points of a stored detection curve."""
 
 
 class Relabelled:
@@ -49,7 +52,7 @@ class Relabelled:
 
 
 def labels_of(stage: Stage) -> np.ndarray | None:
-    """Class number of every example, (m,); None if the examples are not (input, class number)."""
+    """(m,), class number of every example; None if the examples are not (input, class number)."""
     found = []
     for position in range(len(stage.data)):
         example = stage.data[position]
@@ -125,7 +128,7 @@ def _planted(bench: Bench, labels: np.ndarray, classes: int, share: float, seed:
 
 
 def trained_on(bench: Bench, given: np.ndarray) -> Study:
-    """The study with its stage trained on other labels, (m,), and all that follow; from scratch if that can be."""
+    """The study with this and all later stages trained on the labels `given` (m,); from scratch if possible."""
     old, stages = bench.retrainer, list(bench.study.stages)
     position = bench.study.position(bench.stage)
     stages[position] = dataclasses.replace(stages[position], data=Relabelled(stages[position].data, given))
@@ -135,7 +138,7 @@ def trained_on(bench: Bench, given: np.ndarray) -> Study:
 
 
 def _orders(bench: Bench, study: Study, given: np.ndarray) -> dict[str, np.ndarray]:
-    """Finder -> the examples, the most suspect first."""
+    """Finder (score, self-influence, loss, neighbours) -> order of the examples, the most suspect first."""
     objective = objectives_of(study)[study.position(bench.stage)]
     found = {"harm": bench.scores_of(study, curvature="ggn").mean(0)}
     own = _self_influence(bench, objective)
@@ -156,7 +159,7 @@ def _self_influence(bench: Bench, objective: Objective) -> np.ndarray | None:
 
 
 def _strangers(vectors: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Share of every example's nearest neighbours that have another label."""
+    """(m,), share of every example's nearest neighbours that have another label."""
     rows = torch.from_numpy(vectors).double()
     k = min(NEIGHBOURS, len(rows) - 1)
     near = torch.cat([torch.cdist(part, rows).topk(k + 1, largest=False).indices for part in rows.split(256)])

@@ -1,6 +1,6 @@
-"""Many examples left out at once, the most harmful, the most helpful or random ones: loss and accuracy.
+"""Leave many examples out at once (the most harmful, the most helpful, random ones): change of loss and accuracy.
 
-They are chosen by one half of the queries and judged by the other, so that no query profits from having chosen.
+Examples are chosen by the scores of one half of the queries; loss and accuracy are those of the other half.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from influence.validation.check import Check, Finding
 from influence.validation.statistics import mean_interval
 
 SHARES = (0.1, 0.01, 0.05)
-"""Of the examples, the most telling first."""
+"""Shares of the examples that are left out, the most informative first."""
 RANDOM_STARTS = 5
-"""Random choices, and random starts from scratch."""
+"""Repetitions, with other random choices and, from scratch, other random starts."""
 
 
 def measure(bench: Bench) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def measure(bench: Bench) -> pd.DataFrame:
             for seed in range(RANDOM_STARTS):
                 for share, kind in ((s, k) for s in SHARES for k in ("harmful", "random", "helpful")):
                     if start == "solution" and seed and kind != "random":
-                        continue  # nothing is drawn: it would be the same again
+                        continue  # nothing is random: the result would be the same again
                     row = _removed(bench, totals, judging, start, kind, share, seed)
                     if row is not None:
                         rows.append(row)

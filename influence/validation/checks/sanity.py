@@ -1,4 +1,4 @@
-"""What scores must beat: simpler ones, and those of models that learned nothing, all against what was measured."""
+"""Compare the scores with baselines (simpler scores, models that learned nothing) by agreement with retraining."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from influence.validation.checks.planted import labels_of, trained_on
 from influence.validation.statistics import mean_interval, spearman
 
 DAMPING = 1e-2
-"""Of models that stand at no minimum, whose curvature may vanish."""
+"""Damping for untrained models, whose curvature may be 0."""
 
 
 def measure(bench: Bench) -> pd.DataFrame:
@@ -54,8 +54,12 @@ def findings(table: pd.DataFrame) -> list[Finding]:
 
 
 def _measured(bench: Bench) -> tuple[str, list[np.ndarray], np.ndarray]:
-    """What was left out, set by set, and the measured changes (Q, sets), from the solution; "" if there is little."""
-    with bench.within(0):  # only what there is
+    """(kind of sets, examples of each set, measured changes (Q, sets) from the solution).
+
+    Only cached retrainings are used: subsets, or single examples if there are fewer than five subsets. With fewer than
+    five of either the kind is "".
+    """
+    with bench.within(0):  # cached pieces only
         out = [subsets.left_out(bench, i, k) for k in subsets.KEPT_SHARES for i in range(subsets.SUBSETS_PER_SHARE)]
         found = [(each, bench.change_without(each.tolist(), "solution")) for each in out]
         kind = "subsets"
@@ -100,7 +104,7 @@ def _compared(
 
 
 def _nearness(bench: Bench) -> np.ndarray:
-    """Cosine of the embeddings of every query and every example, (Q, m)."""
+    """(Q, m), cosine of the embeddings of every query and every example."""
     examples, queries = (np.asarray(array[:], np.float64) for array in bench.run.embedding() or ())
     examples, queries = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(1e-12) for each in (examples, queries))
     return queries @ examples.T
@@ -117,7 +121,7 @@ def _untrained(bench: Bench) -> np.ndarray:
 
 
 def _shuffled(bench: Bench) -> np.ndarray:
-    """Scores of models that were trained on the stage's examples with each other's labels."""
+    """Scores of models that were trained on the stage's examples with permuted labels."""
     labels = labels_of(bench.study.stages[bench.study.position(bench.stage)])
     assert labels is not None
     at = trained_on(bench, bench.generator("shuffled").permutation(labels))

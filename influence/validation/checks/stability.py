@@ -1,4 +1,4 @@
-"""Do the lists stay the same under other choices: damping, curvature, method, seeds of training and of finetuning?"""
+"""Compare the lists with those under other choices: damping, curvature, method, seeds of training and of finetuning."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from influence.validation.check import Check, Finding
 from influence.validation.statistics import mean_interval, overlap, spearman
 
 LIST_LENGTH = 10
-"""Examples of a list that are compared, of either sign."""
+"""Examples of either sign that are compared."""
 OTHER_DAMPINGS = (1e-3, 1e-2, 1e-1)
-"""Tried in place of the run's own."""
+"""Dampings in place of the run's own."""
 OTHER_SEEDS = (1, 2)
+"""Seeds of training, and of finetuning, in place of the run's own."""
 QUERIES_AT_ONCE = 200
-"""Queries at a time, to bound the memory of ranks."""
+"""Queries that are ranked at a time, to bound memory."""
 
 
 def measure(bench: Bench) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def findings(table: pd.DataFrame) -> list[Finding]:
 
 
 def compared(changed: str, value: str, own: np.ndarray, other: np.ndarray) -> pd.DataFrame:
-    """Rows of the table: a query's list by `own` scores beside that by `other` ones, both (Q, m)."""
+    """Rows of the table: agreement of every query's lists by the scores `own` and `other`, both (Q, m)."""
     k = min(LIST_LENGTH, own.shape[1] // 2)
     ranks = [
         spearman(own[i : i + QUERIES_AT_ONCE], other[i : i + QUERIES_AT_ONCE])
@@ -77,12 +78,12 @@ def compared(changed: str, value: str, own: np.ndarray, other: np.ndarray) -> pd
 def _compared(bench: Bench, changed: str, value: str, scores: Callable[[], np.ndarray]) -> pd.DataFrame:
     try:
         return compared(changed, value, bench.scores, scores())
-    except CurvatureError:  # what cannot be solved in this way says nothing of the list
+    except CurvatureError:  # no scores under this choice, so no rows
         return compared(changed, value, bench.scores[:0], bench.scores[:0])
 
 
 def _variants(bench: Bench) -> Iterator[tuple[str, str, Callable[[], np.ndarray]]]:
-    """What is changed, to what, and what gives the scores then; the most telling first."""
+    """(what is changed, its new value, function that gives the scores), the most informative first."""
     own, study = bench.exhibit, bench.study
     solve = bench.scores_of
     curvature = "ggn" if own.curvature == "hessian" else "hessian"
@@ -112,7 +113,7 @@ def _trained(bench: Bench, seed: int) -> Study:
 
 
 def _finetuned(bench: Bench, seed: int) -> Study:
-    """All stages after the first trained again from another start."""
+    """The study with all stages after the first trained again from another start."""
     return bench.retrainer.study_at(bench.retrainer.finetuned(seed).parameters)
 
 

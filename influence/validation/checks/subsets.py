@@ -1,4 +1,4 @@
-"""Random subsets of a stage's examples: the linear datamodeling score (Park et al. 2023, section 4)."""
+"""Train on random subsets of a stage's examples: the linear datamodeling score (Park et al. 2023, section 4)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from influence.validation.check import Check, Finding
 from influence.validation.statistics import interval, spearman
 
 KEPT_SHARES = (0.5, 0.9)
-"""Shares of the examples that are kept."""
+"""Shares of the examples that a subset keeps."""
 SUBSETS_PER_SHARE = 50
-"""Subsets of each share."""
 MIN_SUBSETS = 8
-"""Subsets below which their order says nothing."""
+"""With fewer subsets than this, no rank correlation is given."""
 STARTS_PER_SUBSET = 3
 """Random starts of each subset, from scratch."""
 RESAMPLED_QUERIES = 500
-"""Queries that an interval is resampled with."""
+"""Largest number of queries in the bootstrap."""
 
 
 def measure(bench: Bench) -> pd.DataFrame:
@@ -36,7 +35,7 @@ def measure(bench: Bench) -> pd.DataFrame:
 
 
 def left_out(bench: Bench, subset: int, kept: float) -> np.ndarray:
-    """Rows of the examples that a subset lacks."""
+    """Positions of the examples that a subset leaves out."""
     number = max(1, round((1 - kept) * bench.count))
     return np.sort(bench.generator("subsets", subset, str(kept)).choice(bench.count, number, replace=False))
 
