@@ -14,9 +14,9 @@ from torch import Tensor
 from influence import Study, attribute
 from influence.derivatives import objectives_of
 from influence.derivatives.losses import checked_losses
-from influence.together import retrain_together
 from influence.training import Recording, Retrainer, fit_stage, record
 from trust.settings import Setting
+from trust.together import retrain_together
 
 FIRST = "pretrain"
 TOGETHER = 32

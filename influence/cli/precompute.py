@@ -15,6 +15,7 @@ from influence.studies.texts.options import TextOptions
 
 if TYPE_CHECKING:
     from influence import Exhibit, Run
+    from influence.precompute import Need
 
 Name = Annotated[str | None, typer.Option("--name", help="Beginning of the runs' names; default the study's name.")]
 
@@ -132,7 +133,14 @@ def compute(
 ) -> list[Run]:
     """Say what the runs of the exhibits will need, and compute them unless it is only said."""
     names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
-    for run, need in influence.precompute.examine(exhibits, names, runs, device).items():
-        if dry_run or not quiet:
-            typer.echo("\n".join(need.lines(run)), err=not dry_run)
-    return [] if dry_run else influence.precompute.precompute(exhibits, names, runs, device=device, progress=not quiet)
+    if dry_run:
+        for run, need in influence.precompute.examine(exhibits, names, runs, device).items():
+            typer.echo("\n".join(need.lines(run)))
+        return []
+    return influence.precompute.precompute(
+        exhibits, names, runs, device=device, progress=not quiet, announce=None if quiet else _announce
+    )
+
+
+def _announce(run: str, need: Need) -> None:
+    typer.echo("\n".join(need.lines(run)), err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -51,6 +51,7 @@ def precompute(
     *,
     device: torch.device | str = "cpu",
     progress: bool = True,
+    announce: Callable[[str, Need], None] | None = None,
 ) -> list[Run]:
     """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
 
@@ -58,11 +59,21 @@ def precompute(
     resumed after its last finished step, scores after their last finished chunk. A run can be opened as soon as its
     models, tables and scores are there; its other parts are added to it one by one.
 
+    Args:
+        exhibits: what to compute.
+        names: of their runs, as many.
+        root: folder of the runs.
+        device: where to compute.
+        progress: show bars with time left.
+        announce: called with the name of each run that is not there yet and what it needs, before any is computed.
+
     Raises:
         RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
         MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
     """
-    examine(exhibits, names, root, device)
+    for name, need in examine(exhibits, names, root, device).items():
+        if announce:
+            announce(name, need)
     # All are looked for before any is computed: what would be refused is refused at once.
     found = [existing(Path(root) / name, exhibit) for exhibit, name in zip(exhibits, names, strict=True)]
     shared = _Shared()

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from influence.errors import RunError, StudyError
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
@@ -25,17 +27,18 @@ def exhibit_of(run: Run, function: str | None = None) -> Exhibit:
         RunError: the run does not say what it was computed from, or its data or code are no longer the same.
         StudyError: the data is not where it was.
     """
-    exhibit = untrained_exhibit_of(run, function)
-    for stage in exhibit.study.stages:
-        stage.model.load_state_dict(run.models()[stage.name])
-    return exhibit
+    return exhibit_and_starts_of(run, function)[0]
 
 
-def untrained_exhibit_of(run: Run, function: str | None = None) -> Exhibit:
-    """As `exhibit_of`, with the models as they were before training."""
+def exhibit_and_starts_of(run: Run, function: str | None = None) -> tuple[Exhibit, dict[str, dict[str, Tensor]]]:
+    """The exhibit as `exhibit_of` gives it, and stage -> its parameters before training, by name; built once."""
     exhibit = _of_variant(run, asked_of(run, function))
     _refuse_other_settings(run, exhibit)
-    return exhibit
+    stages, models = exhibit.study.stages, run.models()
+    starts = {s.name: {n: p.detach().clone() for n, p in s.model.named_parameters()} for s in stages}
+    for stage in stages:
+        stage.model.load_state_dict(models[stage.name])
+    return exhibit, starts
 
 
 def asked_of(run: Run, function: str | None = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -225,28 +225,6 @@ class Retrainer:
                 "to the examples alone. Raise its l2, or the tolerance."
             )
         return fit.parameters
-
-
-def leave_one_out(
-    study: Study,
-    stage: str,
-    examples: Sequence[int],
-    *,
-    tolerance: float | None = None,
-    advance: Callable[[], None] | None = None,
-) -> Tensor:
-    """Measured change of every query's loss, nats, (len(examples), Q): each example left out alone.
-
-    From the solution; the unperturbed losses are those of training again without leaving anything out.
-    """
-    retrainer = Retrainer(study, tolerance=tolerance)
-    base = retrainer.losses_without(stage, [])
-    changes = []
-    for example in examples:
-        changes.append(retrainer.losses_without(stage, [example]) - base)
-        if advance:
-            advance()
-    return torch.stack(changes)
 
 
 def shuffled_start(start: Mapping[str, Tensor], seed: int) -> Parameters:

@@ -19,7 +19,7 @@ from influence.attribution.scores import attribute
 from influence.progress import Bar
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit, recipe_of
-from influence.studies.from_run import exhibit_of, untrained_exhibit_of
+from influence.studies.from_run import exhibit_and_starts_of
 from influence.study.study import Study
 from influence.training.retraining import Outcome, Retrainer, Start
 from influence.validation.pieces import Pieces
@@ -204,23 +204,27 @@ def _table(outcome: Outcome) -> pd.DataFrame:
     return pd.DataFrame({"loss": outcome.losses, "predicted": predicted})
 
 
-def retrainer_of(run: Run, function: str | None = None, *, device: torch.device | str = "cpu") -> Retrainer:
-    """Trains a run's stages again as they were trained.
+def bench_of(
+    run: Run, stage: str, *, seed: int = 0, function: str | None = None, device: torch.device | str = "cpu"
+) -> Bench:
+    """A run on the bench, with what trains its stages again as they were trained; its study is built once.
 
     Args:
         run: a finished run.
+        stage: whose examples are left out.
+        seed: of everything that is drawn.
         function: FILE.py:FUNCTION, of a run that was computed from one.
         device: where to train.
 
     Raises:
         RunError, StudyError: the run's study cannot be made again, see `influence.studies.from_run.exhibit_of`.
     """
-    exhibit, begun = exhibit_of(run, function), untrained_exhibit_of(run, function)
+    exhibit, starts = exhibit_and_starts_of(run, function)
     recipes = {stage.name: recipe_of(exhibit, stage) for stage in exhibit.study.stages}
-    starts = {s.name: {n: p.detach() for n, p in s.model.named_parameters()} for s in begun.study.stages}
-    return Retrainer(
+    retrainer = Retrainer(
         exhibit.study,
         device=device,
         recipes={name: recipe for name, recipe in recipes.items() if recipe is not None},
         starts=starts if exhibit.train else {},
     )
+    return Bench(run, exhibit, retrainer, stage, seed)

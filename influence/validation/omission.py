@@ -13,9 +13,8 @@ from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import locked
 from influence.run.reading import Run
-from influence.studies.from_run import exhibit_of
 from influence.training.retraining import Start
-from influence.validation.bench import Bench, retrainer_of
+from influence.validation.bench import bench_of
 
 NAME = "left-out"
 """Name of the table in the run."""
@@ -57,7 +56,7 @@ def leave_out(
         return run
     with locked(run.path.with_name(f"{run.path.name}.retrainings")), Progress(visible=progress) as bars:
         with bars.step("Reading the study"):
-            bench = Bench(run, exhibit_of(run, function), retrainer_of(run, function, device=device), name)
+            bench = bench_of(run, name, function=function, device=device)
         with bars.step("Training again, with all examples and without these", total=2) as bench.bar:
             before = bench.outcome(None, start)
             after = bench.outcome(bench.retrainer.weights_without(name, rows.tolist()), start)

@@ -14,8 +14,7 @@ from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import locked
 from influence.run.reading import Run
-from influence.studies.from_run import exhibit_of
-from influence.validation.bench import Bench, retrainer_of
+from influence.validation.bench import Bench, bench_of
 from influence.validation.check import Check, Finding
 from influence.validation.checks import leave_one_out, noise, planted, removal, sanity, stability, subsets
 
@@ -66,7 +65,7 @@ def validate(
     name = run.stage(stage or run.stages[0]).name
     chosen = [check for check in CHECKS.values() if not checks or check.name in checks]
     with locked(run.path.with_name(f"{run.path.name}.retrainings")), Progress(visible=progress) as bars:
-        bench = Bench(run, exhibit_of(run, function), retrainer_of(run, function, device=device), name, seed)
+        bench = bench_of(run, name, seed=seed, function=function, device=device)
         with bench.within(budget):
             with bars.step("one retraining, to know the cost"):
                 bench.outcome(None, "solution")

@@ -16,11 +16,10 @@ from influence.errors import RunError, StudyError, TrainingError
 from influence.precompute.steps import precompute
 from influence.run.reading import Run
 from influence.studies.built_in import STUDIES
-from influence.studies.from_run import exhibit_of
 from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 from influence.validation import CHECKS, validate
-from influence.validation.bench import Bench, retrainer_of
+from influence.validation.bench import Bench, bench_of
 from influence.validation.checks import leave_one_out, planted, removal, stability, subsets
 from influence.validation.checks.planted import Relabelled
 
@@ -83,7 +82,7 @@ def test_every_check_is_in_the_run_and_verified(checked):
 
 
 def test_what_was_measured_is_what_retraining_gives(checked):
-    table, retrainer = checked.validation("leave-one-out"), retrainer_of(checked)
+    table, retrainer = checked.validation("leave-one-out"), bench_of(checked, "pretrain").retrainer
     assert set(table["start"]) == {"solution", "scratch"}
     assert set(table["kind"]) == {"helpful", "harmful", "random"}
     scores = np.asarray(checked.scores()[:])
@@ -169,7 +168,7 @@ def test_a_budget_bounds_what_is_begun(run):
 
 
 def test_time_is_kept_for_another_way_of_training_only_if_it_could_be_paid(run):
-    bench = Bench(run, exhibit_of(run), retrainer_of(run), "pretrain")
+    bench = bench_of(run, "pretrain")
     with bench.within(100):
         bench.costs["scratch"] = 1.0
         assert bench.time_for("solution", 0.6) == pytest.approx(60, abs=1)
@@ -179,7 +178,7 @@ def test_time_is_kept_for_another_way_of_training_only_if_it_could_be_paid(run):
 
 
 def test_costs_are_means(run, monkeypatch):
-    bench = Bench(run, exhibit_of(run), retrainer_of(run), "pretrain")
+    bench = bench_of(run, "pretrain")
     times = iter([0.0, 0.0, 1.0, 1.0, 1.0, 4.0])  # what is left, begun, ended
     monkeypatch.setattr("influence.validation.bench.time.monotonic", lambda: next(times))
     for name in ("a", "b"):

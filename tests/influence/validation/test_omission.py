@@ -11,12 +11,14 @@ from tiny_runs import TinyBuilt
 from influence.errors import RunError
 from influence.precompute.steps import precompute
 from influence.run.reading import Run
+from influence.studies import from_run
 from influence.studies.built_in import STUDIES
 from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 from influence.validation import omission
-from influence.validation.bench import retrainer_of
+from influence.validation.bench import bench_of
 from influence.validation.omission import NAME, leave_out, row_of
+from influence.validation.suite import validate
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,12 +48,22 @@ def test_it_is_what_retraining_gives(run):
     row = row_of(found.validation(NAME), "pretrain", "solution", np.array([3, 7]))
     assert row["examples"].tolist() == [3, 7]
     np.testing.assert_allclose(row["predicted"], np.asarray(run.scores()[:])[:, [3, 7]].sum(1), rtol=1e-5)
-    retrainer = retrainer_of(run)
+    retrainer = bench_of(run, "pretrain").retrainer
     change = retrainer.losses_without("pretrain", [3, 7]) - retrainer.losses_without("pretrain", [])
     np.testing.assert_allclose(row["measured"], change.numpy(), atol=1e-6)
     assert np.corrcoef(row["predicted"], row["measured"])[0, 1] > 0.9
     np.testing.assert_array_equal(row["class_before"], retrainer.retrain().predicted)
     assert f"{row['measured'].mean():+.3g} nats" in omission.result_sentence(found, [7, 3])
+
+
+def test_the_study_is_built_once(run, monkeypatch):
+    """Of a folder of pictures, building it decodes them all."""
+    built = []
+    monkeypatch.setattr(from_run, "exhibits_for", lambda *asked: built.append(asked) or exhibits_for(*asked))
+    leave_out(run, [5], start="scratch", progress=False)
+    assert len(built) == 1
+    validate(run, checks=["noise"], budget=600, progress=False)
+    assert len(built) == 2
 
 
 def test_nothing_is_left_out_twice(run, monkeypatch):

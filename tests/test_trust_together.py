@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
-from tiny import tiny_stages
 from torch.utils.data import default_collate
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parent / "influence"))
+
+from tiny import tiny_stages
+from trust.together import retrain_together
+
 from influence.errors import TrainingError
-from influence.together import retrain_together
 from influence.training.recipe import Recipe
 from influence.training.recording import record, retrain
 
