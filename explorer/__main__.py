@@ -16,8 +16,9 @@ import time
 import webbrowser
 from pathlib import Path
 
+import influence.run
+from explorer import vendor
 from explorer.jobs import demo, terminal
-from explorer.runs import static_files
 from influence.errors import RunError
 
 HERE = Path(__file__).parent
@@ -77,11 +78,8 @@ def folder_and_run(runs: Path, run: str | None) -> tuple[Path, str | None]:
     path = Path(run)
     if path.name == run and not (path / "run.json").is_file():
         path = runs / run
-    # Only now: the backend brings PyTorch, which this process needs for nothing else.
-    from influence.run.reading import Run
-
     try:
-        Run.open(path)
+        influence.run.Run.open(path)
     except RunError as error:
         raise LaunchError(str(error)) from error
     path = path.resolve()
@@ -114,7 +112,7 @@ def prepare(launch: Path) -> Path:
     shutil.copyfile(HERE / ".streamlit" / "config.toml", launch / ".streamlit" / "config.toml")
     static = launch / "static"
     static.mkdir()
-    (static / static_files.PLOTLY).write_bytes(static_files.plotly_source())
+    (static / vendor.PLOTLY).write_bytes(vendor.plotly_source())
     entry = launch / "upstream.py"
     entry.write_text(f"import runpy\nrunpy.run_path({str(HERE / 'app.py')!r})\n", encoding="utf-8")
     return entry

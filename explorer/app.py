@@ -15,7 +15,7 @@ from explorer.runs import cache, folder
 from explorer.ui import escape, pictures, state
 from explorer.view import switching
 from influence.errors import UpstreamError
-from influence.run.reading import Run
+from influence.run import Run
 
 LOGO = Path(__file__).parent / "logo.svg"
 

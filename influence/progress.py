@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-FILE = "UPSTREAM_PROGRESS"
-"""Environment variable: the file that says how far this process is, for whoever started it."""
+from influence.run.files import PROGRESS
+
 OFTEN = 0.2
 """Seconds between two writings of it."""
 
@@ -85,7 +85,7 @@ class Progress:
 
     def __init__(self, visible: bool = True):
         self.seconds: dict[str, float] = {}
-        self._told = _Told(os.environ.get(FILE))
+        self._told = _Told(os.environ.get(PROGRESS))
         self._progress = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -86,3 +87,14 @@ def test_the_backend_never_imports_the_explorer():
 def test_pins_name_no_address():
     for name in ("constraints.txt", "pyproject.toml", "zensical.toml", "Makefile", ".ci/run"):
         assert not re.search(r"https?://|index-url|find-links", (ROOT / name).read_text(encoding="utf-8")), name
+
+
+def test_the_explorer_enters_the_backend_by_three_doors():
+    doors = {"influence.run", "influence.live", "influence.errors"}
+    for path in (ROOT / "explorer").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            entered = {name for name in names if name.split(".")[0] == "influence"}
+            assert entered <= doors, f"{path} enters by {entered - doors}"

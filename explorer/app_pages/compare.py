@@ -10,7 +10,7 @@ from explorer.runs import folder, matching, score_arrays
 from explorer.ui import escape, state, theme
 from explorer.view import comparison, sides
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run import Run
 
 
 def draw(run: Run) -> None:

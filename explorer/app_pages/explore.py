@@ -19,7 +19,7 @@ from explorer.view import lists, regions
 from explorer.view.query import stored
 from explorer.view.view import View, group_column
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run import Run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,9 +17,7 @@ from explorer.panels.retraining import retrain
 from explorer.runs import leads, neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme, widgets
 from influence.errors import RunError
-from influence.run.files import MAP
-from influence.run.ranking import top
-from influence.run.reading import Run
+from influence.run import MAP, Run, top
 
 PREDICTIONS = "item_predictions"
 NEIGHBOURS = "item_neighbours"

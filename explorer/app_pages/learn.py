@@ -9,7 +9,7 @@ from explorer.app_pages.page import Page
 from explorer.lesson.steps import STEPS
 from explorer.panels.learn import lesson, plane
 from explorer.ui import state
-from influence.run.reading import Run
+from influence.run import Run
 
 PAGES: dict[str, Page] = {state.EXPLORE_PAGE: explore, state.SUSPECTS_PAGE: suspects}
 """The pages that steps are taught on; a step whose page is this one is taught on the plane."""

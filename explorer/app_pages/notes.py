@@ -8,7 +8,7 @@ import streamlit as st
 from explorer.export import notes, spreadsheet
 from explorer.panels.lists import controls, note
 from explorer.ui import escape, pictures, state, theme
-from influence.run.reading import Run
+from influence.run import Run
 
 ALL = "All"
 MOST = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from influence.run.reading import Run
+from influence.run import Run
 
 
 class Page(Protocol):

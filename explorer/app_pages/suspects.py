@@ -12,8 +12,7 @@ from explorer.runs import queries, score_arrays, slices
 from explorer.trust import left_out
 from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view import basket
-from influence.run.ranking import top
-from influence.run.reading import Run
+from influence.run import Run, top
 
 COUNT = 50
 """Examples that the table lists."""

@@ -10,7 +10,7 @@ from explorer.panels.trust import verdict as verdict_panel
 from explorer.runs import queries
 from explorer.trust import charts, evidence, verdict
 from explorer.ui import escape, state, widgets
-from influence.run.reading import Run
+from influence.run import Run
 
 
 def draw(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,11 @@ from explorer.ui import escape, pictures, state, theme
 from explorer.view.query import Query
 from explorer.view.view import View
 from influence.errors import RunError, StudyError, UpstreamError
-from influence.live import Live, Reading, Target
-from influence.run.reading import Run
+from influence.live import Reading, Target
+from influence.run import Run
+
+if TYPE_CHECKING:
+    from influence.live import Live
 
 NEAREST = 5
 """Nearest examples in the embedding, whose middle is the question's place on the map."""

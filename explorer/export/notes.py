@@ -19,7 +19,7 @@ import pandas as pd
 import streamlit as st
 
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run import Run
 
 TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
 QUERIES = "queries"

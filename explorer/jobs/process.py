@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from influence.progress import FILE
+from influence.run import PROGRESS
 
 RUNNING, FINISHED, FAILED, CANCELLED = "running", "finished", "failed", "cancelled"
 PATIENCE = 5.0
@@ -152,7 +152,7 @@ def environment(told: Path) -> dict[str, str]:
     threads = str(max(1, (os.cpu_count() or 2) - 1))
     here = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    return {"OMP_NUM_THREADS": threads, **os.environ, FILE: str(told), "PYTHONPATH": path}
+    return {"OMP_NUM_THREADS": threads, **os.environ, PROGRESS: str(told), "PYTHONPATH": path}
 
 
 def _ended_by(code: int) -> str:

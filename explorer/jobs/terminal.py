@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import influence.live
 from explorer.jobs import demo
 from influence.errors import RunError
-from influence.progress import Progress
 
 EVERY = 0.1
 """Seconds between two looks."""
@@ -21,7 +21,7 @@ def until_readable(root: Path, run: str) -> None:
     Raises:
         RunError: the computation ended before.
     """
-    with Progress() as bars, contextlib.ExitStack() as under_way:
+    with influence.live.Progress() as bars, contextlib.ExitStack() as under_way:
         step = None
         while not (now := demo.status(root)).runs.get(run):
             if now.state != demo.RUNNING:

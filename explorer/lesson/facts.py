@@ -16,7 +16,7 @@ from explorer.runs import neighbours, queries, score_arrays, slices
 from explorer.ui import escape, theme
 from explorer.view import lists
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run import Run
 
 MANY = 8
 """Classes that are named one by one; of more, only the first few are."""

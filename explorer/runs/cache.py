@@ -7,8 +7,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import streamlit as st
 
-from influence.run.files import MAP, SHARES, belongs_to
-from influence.run.reading import Run
+from influence.run import MAP, SHARES, Run, belongs_to
 
 P = ParamSpec("P")
 R = TypeVar("R")

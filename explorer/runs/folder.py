@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from influence.errors import RunError
-from influence.run.reading import Run, runs_in
+from influence.run import Run, runs_in
 
 
 def open_run(folder: Path) -> Run:

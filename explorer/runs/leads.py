@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import zarr
-from scipy import stats
 
 from explorer.runs import score_arrays
 from explorer.runs.cache import per_run
-from influence.run.reading import Run
+from influence.run import Run
 
 LEADING = 10
 """An example leads a prediction if it is among this many of its most helpful or most harmful ones."""
@@ -34,7 +34,7 @@ def everywhere(leads: Leads) -> np.ndarray:
     counts = leads.counts
     if len(counts) < 2:
         return np.zeros(len(counts), dtype=bool)
-    places = (stats.rankdata(counts) - 1) / (len(counts) - 1)
+    places = (pd.Series(counts).rank().to_numpy() - 1) / (len(counts) - 1)
     return (places >= EVERYWHERE) & (counts >= LEAST * leads.queries)
 
 

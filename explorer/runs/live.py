@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
+import influence.live
 from explorer.runs import cache
-from influence.live import Live, Target
-from influence.run.reading import Run
+from influence.live import Target
+from influence.run import Run
+
+if TYPE_CHECKING:
+    from influence.live import Live
 
 
 def opened(run: Run) -> Live:
@@ -26,7 +30,7 @@ def opened(run: Run) -> Live:
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the run's models …")
 def _opened(_run: Run, computed: int) -> Live:
-    found = Live(_run)
+    found = influence.live.Live(_run)
     # While the visitor still thinks of a question; what goes wrong is told by the first question, which tries again.
     threading.Thread(target=_warm_up, args=(found,), daemon=True).start()
     return found

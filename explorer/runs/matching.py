@@ -10,7 +10,7 @@ import pandas as pd
 
 from explorer.runs.cache import per_run
 from explorer.ui import escape, theme
-from influence.run.reading import Run
+from influence.run import Run
 
 QUERIES = "queries"
 """Names the table of queries where others are named by their stage."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from explorer.runs.cache import per_run
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run import Run
 
 
 @dataclasses.dataclass(frozen=True)

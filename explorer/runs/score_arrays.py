@@ -10,7 +10,7 @@ import zarr
 
 from explorer.runs.cache import per_run
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run import Run
 
 
 def scored_stages(run: Run) -> list[str]:

@@ -10,7 +10,7 @@ import zarr
 
 from explorer.runs import queries, score_arrays
 from explorer.runs.cache import per_run
-from influence.run.reading import Run
+from influence.run import Run
 
 ALL, WRONG, CLASS, CELL, QUERY = "all", "wrong", "class", "cell", "query"
 

@@ -13,7 +13,7 @@ from explorer.runs import texts
 from explorer.runs.cache import per_run
 from explorer.ui import escape
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run import Run
 
 
 def stored(run: Run, stage: str, method: str) -> bool:

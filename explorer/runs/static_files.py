@@ -20,17 +20,16 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from explorer import vendor
 from explorer.runs import queries
 from explorer.runs.cache import per_run
 from explorer.ui import escape
 
 if TYPE_CHECKING:
-    from influence.run.reading import Run
+    from influence.run import Run
 
 TILE = 28
 """Side of a thumbnail in the sheet, pixels."""
-PLOTLY = "plotly-gl2d-3.7.0.min.js"
-"""The part of plotly.js that maps and scatters need; the whole is three times as large."""
 PAGE = 500
 """Texts in one file; the browser fetches the file of the point that it rests on."""
 SHEET = 2500
@@ -51,7 +50,7 @@ def folder() -> Path | None:
 
 def plotly_js() -> str | None:
     """Address of plotly.js, or None if it cannot be served."""
-    return _published(PLOTLY, plotly_source)
+    return _published(vendor.PLOTLY, vendor.plotly_source)
 
 
 @per_run(max_entries=16)
@@ -154,11 +153,6 @@ def texts(table: pd.DataFrame) -> bytes:
     return json.dumps(
         [[escape.beginning(part, _PREVIEW) for part in pair] for pair in pairs], ensure_ascii=False
     ).encode()
-
-
-def plotly_source() -> bytes:
-    """plotly.js as its makers publish it."""
-    return (Path(__file__).parents[1] / "vendor" / PLOTLY).read_bytes()
 
 
 def _published(name: str, content: Callable[[], bytes]) -> str | None:

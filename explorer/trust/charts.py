@@ -13,7 +13,7 @@ from explorer.trust import axis as scales
 from explorer.trust import evidence
 from explorer.trust.evidence import Figure
 from explorer.ui import theme
-from influence.run.reading import Run
+from influence.run import Run
 
 MOST = 900
 """Points that are drawn: half of them the largest predictions, the others at random."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.ui import state
-from influence.run.reading import Run
+from influence.run import Run
 
 SETTLED = 1e-3
 """A gradient norm after training from which on it did not end at a minimum."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from explorer.trust import evidence
-from influence.run.reading import Run
+from influence.run import Run
 
 TABLE = "left-out"
 

@@ -8,7 +8,7 @@ import math
 from explorer.trust import evidence
 from explorer.trust.evidence import SCRATCH, SEEDS, SOLUTION, Figure
 from explorer.ui import theme
-from influence.run.reading import Run
+from influence.run import Run
 
 YES, PARTLY, NO, UNKNOWN = "yes", "partly", "no", "unknown"
 MARKS = {YES: theme.RIGHT, PARTLY: "◐", NO: theme.WRONG, UNKNOWN: "?"}

@@ -7,13 +7,12 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from explorer.ui import theme
 from explorer.view import lists
 from explorer.view.query import Query
 from influence.live import Target
-from influence.run.reading import Run
+from influence.run import Run
 
 DEPTHS = (5, 10, 20, 50, 100)
 """Lengths of the lists whose overlap is tabled."""
@@ -88,7 +87,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's: 1 the same order, 0 none in common, -1 the opposite; NaN where all scores of a side are equal."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+    return float(np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1])
 
 
 def order_words(correlation: float) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from explorer.runs import neighbours
 from explorer.runs.cache import per_run
-from influence.run.reading import Run
+from influence.run import Run
 
 NEARER_THAN = 0.95
 """Two examples are of one neighbourhood if they are nearer to each other than this share of all pairs."""

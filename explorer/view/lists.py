@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from influence.run.ranking import top
+from influence.run import top
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pandas as pd
 
-from influence.run.reading import Run
+from influence.run import Run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from explorer.runs import folder, matching, queries
 from explorer.ui import escape, state
 from influence.errors import RunError
 from influence.live import Target
-from influence.run.reading import Run
+from influence.run import Run
 
 TRUE, PREDICTED, MARGIN = "true", "predicted", "margin"
 EXPLAINED = (TRUE, PREDICTED, MARGIN)

@@ -11,7 +11,7 @@ import streamlit as st
 from explorer.runs import folder, matching, neighbours, queries
 from explorer.ui import state
 from influence.errors import UpstreamError
-from influence.run.reading import Run
+from influence.run import Run
 
 SHOWN_ELSEWHERE = (state.QUERY, state.EXAMPLE, state.CELL, state.GROUP, state.REGION, state.BAR, state.WORDS)
 """What is clicked, and what it means depends on the run."""

@@ -15,7 +15,7 @@ from explorer.view import diverse, lists, regions
 from explorer.view.query import Query
 from influence.errors import RunError
 from influence.live import Target
-from influence.run.reading import Run
+from influence.run import Run
 
 
 @dataclasses.dataclass(frozen=True)

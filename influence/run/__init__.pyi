@@ -1,7 +1,13 @@
 from .additions import add_tables as add_tables
+from .asked import asked_of as asked_of
 from .draft import Draft as Draft
+from .files import MAP as MAP
+from .files import PROGRESS as PROGRESS
+from .files import SHARES as SHARES
+from .files import belongs_to as belongs_to
 from .ranking import top as top
 from .reading import Run as Run
+from .reading import read_manifest as read_manifest
 from .reading import runs_in as runs_in
 from .records import Manifest as Manifest
 from .records import MapRecord as MapRecord

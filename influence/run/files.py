@@ -15,6 +15,9 @@ import filelock
 
 from influence.errors import RunError
 
+PROGRESS = "UPSTREAM_PROGRESS"
+"""Environment variable: the file that says how far a process is that computes a run, for whoever started it."""
+
 MAP, SHARES = "map", "shares"
 """Parts of a run that may be added when it is finished; the scores of a further method are one too, by its name."""
 

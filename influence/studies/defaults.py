@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from influence.errors import StudyError
-from influence.studies.images.pictures import png, upright_rgb
+from influence.studies.images.picture_files import png, upright_rgb
 from influence.study.stage import Stage
 
 LABELS = ("label", "labels", "target", "targets", "y", "class")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,15 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from influence.errors import StudyError, UpstreamError
+from influence.run.asked import REFERENCE
 from influence.studies.exhibit import Exhibit
 from influence.study.study import Study
-
-_REFERENCE = re.compile(r"(?P<path>.+\.py)(?::(?P<function>.*))?", re.DOTALL)
-
-
-def is_reference(text: str) -> bool:
-    """Whether `text` means a Python file, and not a built-in study."""
-    return _REFERENCE.fullmatch(text) is not None
 
 
 def from_file(reference: str, **changes: Any) -> Exhibit:
@@ -34,7 +27,7 @@ def from_file(reference: str, **changes: Any) -> Exhibit:
     Raises:
         StudyError: the file or the function is missing, it fails, or it returns something else.
     """
-    match = _REFERENCE.fullmatch(reference)
+    match = REFERENCE.fullmatch(reference)
     assert match is not None
     path, name = Path(match["path"]), match["function"]
     if not path.is_file():

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from influence.errors import RunError, StudyError
+from influence.run.asked import asked_of
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
-from influence.studies.from_file import is_reference
 from influence.studies.request import exhibits_for
 
 
@@ -39,27 +39,6 @@ def exhibit_and_starts_of(run: Run, function: str | None = None) -> tuple[Exhibi
     for stage in stages:
         stage.model.load_state_dict(models[stage.name])
     return exhibit, starts
-
-
-def asked_of(run: Run, function: str | None = None) -> dict[str, Any]:
-    """What the run's study is made from, as CONTRACT.md says of `asked`; nothing is read but run.json.
-
-    Raises:
-        RunError: the run does not say it, or names code and `function` is not given.
-    """
-    asked = dict(run.manifest.asked)
-    if function is not None:
-        asked |= {"study": function, "images": None, "texts": None, "options": {}}
-    elif is_reference(asked.get("study") or ""):
-        raise RunError(
-            f"Run {run.name} was computed from the function {asked['study']}. Code that a run names is not executed by "
-            "itself: give that function, if you trust it."
-        )
-    elif not asked:
-        raise RunError(
-            f"Run {run.name} was computed from Python and does not say how its study is made. Give FILE.py:FUNCTION."
-        )
-    return asked
 
 
 def _of_variant(run: Run, asked: Mapping[str, Any]) -> Exhibit:

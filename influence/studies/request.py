@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from influence.errors import StudyError
+from influence.run.asked import is_reference
 from influence.studies.built_in import STUDIES, study_named
 from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit
-from influence.studies.from_file import from_file, is_reference
+from influence.studies.from_file import from_file
 from influence.studies.images.study import ImageStudy, Options, from_folders
 from influence.studies.own_texts import from_files
 from influence.studies.text_files.columns import Columns

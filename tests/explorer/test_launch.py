@@ -52,7 +52,7 @@ def test_launch_folder_that_cannot_be_made_is_refused(monkeypatch, capsys, small
 def test_launch_folder_holds_everything(tmp_path):
     entry = launch.prepare(tmp_path)
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert names == {"upstream.py", ".streamlit/config.toml", f"static/{launch.static_files.PLOTLY}"}
+    assert names == {"upstream.py", ".streamlit/config.toml", f"static/{launch.vendor.PLOTLY}"}
     assert len(entry.read_text().splitlines()) == 2
     assert "gatherUsageStats = false" in (tmp_path / ".streamlit/config.toml").read_text()
 

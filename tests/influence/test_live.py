@@ -8,10 +8,10 @@ import torch
 from PIL import Image, ImageDraw
 from tiny_texts import sentences
 
-from influence import live as module
 from influence.curvature import ekfac
 from influence.errors import RunError, StudyError
 from influence.live import Live, Target
+from influence.live import live as module
 from influence.precompute.steps import precompute
 from influence.studies.images.digit_drawing import BOX, centred, digit, ink_of
 from influence.studies.images.digits import Digits

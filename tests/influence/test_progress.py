@@ -11,7 +11,7 @@ from influence import progress
 
 @pytest.fixture
 def told(tmp_path, monkeypatch):
-    monkeypatch.setenv(progress.FILE, str(tmp_path / "progress.json"))
+    monkeypatch.setenv(progress.PROGRESS, str(tmp_path / "progress.json"))
     monkeypatch.setattr(progress, "OFTEN", 0.0)
     return lambda: json.loads((tmp_path / "progress.json").read_text())
 
@@ -37,7 +37,7 @@ def test_nothing_is_written_unless_asked_and_a_bad_place_stops_nothing(tmp_path,
     with progress.Progress(visible=False) as bars, bars.step("a", total=1):
         pass
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setenv(progress.FILE, str(tmp_path / "nowhere" / "progress.json"))
+    monkeypatch.setenv(progress.PROGRESS, str(tmp_path / "nowhere" / "progress.json"))
     with progress.Progress(visible=False) as bars, bars.step("a", total=1) as bar:
         bar.at(1)
     assert "a" in bars.seconds

@@ -14,8 +14,7 @@ from explorer.runs import neighbours, static_files
 from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view import label_colours, lists, regions
 from explorer.view.view import View
-from influence.run.files import MAP
-from influence.run.reading import Run
+from influence.run import MAP, Run
 
 HEIGHT = 520
 

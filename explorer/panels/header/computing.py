@@ -10,8 +10,7 @@ from explorer.jobs import demo
 from explorer.runs import folder
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
-from influence.run.files import MAP, SHARES
-from influence.run.reading import Run, read_manifest
+from influence.run import MAP, SHARES, Run, read_manifest
 
 EVERY = 1.0
 """Seconds between two looks at a computation."""

@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer.ui import theme
 from explorer.ui.escape import for_markdown
-from influence.run.reading import Run
+from influence.run import Run
 
 
 def line(run: Run) -> str:

@@ -7,7 +7,7 @@ import streamlit as st
 from explorer.runs import folder, matching
 from explorer.ui import escape, state
 from explorer.view import switching
-from influence.run.reading import Run
+from influence.run import Run
 
 
 def draw(run: Run) -> None:

@@ -10,7 +10,7 @@ from explorer.jobs import demo
 from explorer.panels.header import computing
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
-from influence.run.reading import read_manifest
+from influence.run import read_manifest
 
 CHAIN = (
     ("Pretraining", "2,000 handwritten digits, 0 to 3"),

@@ -13,7 +13,7 @@ from explorer.lesson.steps import STEPS, Step
 from explorer.panels.prediction import explain
 from explorer.runs import queries
 from explorer.ui import escape, state, theme
-from influence.run.reading import Run
+from influence.run import Run
 
 DEFAULTS: dict[str, object] = {
     state.SHOW: queries.ALL,

@@ -10,7 +10,7 @@ import streamlit as st
 from explorer.trust import evidence, verdict
 from explorer.ui import escape, state, theme
 from explorer.view.view import View
-from influence.run.reading import Run
+from influence.run import Run
 
 STEADY = {verdict.YES: ("●", "Steady"), verdict.PARTLY: ("◐", "Partly steady"), verdict.NO: ("○", "Unsteady")}
 """How many of a list stay, at the fewest -> symbol and word."""

@@ -14,7 +14,7 @@ from explorer.ui import escape, state, theme, widgets
 from explorer.view import diverse, lists
 from explorer.view.view import View
 from influence.live import Target
-from influence.run.reading import Run
+from influence.run import Run
 
 STAGE_HELP = "Whose training examples are listed: those of which stage."
 STRONGEST_HELP = "Strongest: by score."

@@ -12,7 +12,7 @@ from explorer.export import notes
 from explorer.panels.lists.card import Card
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run import Run
 
 HOVER_CHARACTERS = 200
 """Characters of a note that are shown on hover."""

@@ -14,7 +14,7 @@ from explorer.ui import escape, state, theme, widgets
 from explorer.view.view import View
 from influence.errors import UpstreamError
 from influence.live import Target
-from influence.run.reading import Run
+from influence.run import Run
 
 TRUE, PREDICTED, MARGIN = TARGETS = ("True class", "Predicted class", "Margin")
 

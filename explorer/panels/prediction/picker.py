@@ -8,7 +8,7 @@ import streamlit as st
 from explorer import components
 from explorer.runs import queries
 from explorer.ui import escape, pictures, state, theme, widgets
-from influence.run.reading import Run
+from influence.run import Run
 
 PAGE = 16
 """Thumbnails on the strip at a time; it turns like a page, so that nothing moves under the pointer."""

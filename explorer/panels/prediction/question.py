@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -13,9 +13,11 @@ from explorer.panels.prediction import uploads
 from explorer.runs import queries
 from explorer.ui import pictures, state, widgets
 from influence.errors import StudyError
-from influence.live import Live
-from influence.run.reading import Run
-from influence.studies.question import DRAWING, PICTURE, TEXT, Input
+from influence.live import DRAWING, PICTURE, TEXT, Input
+from influence.run import Run
+
+if TYPE_CHECKING:
+    from influence.live import Live
 
 DRAW, UPLOAD, WRITE, TEST = "Draw", "Upload", "Write", "Test item"
 WAYS = {DRAWING: (DRAW, UPLOAD, TEST), PICTURE: (UPLOAD, TEST), TEXT: (WRITE, TEST), "": (TEST,)}

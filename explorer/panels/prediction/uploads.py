@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies.images.pictures import read_picture
+from influence.live import read_picture
 
 LARGEST = 10 * 2**20
 """Bytes of the largest file that is looked at."""

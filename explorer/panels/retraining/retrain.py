@@ -13,7 +13,7 @@ from explorer.panels.retraining import job, validate
 from explorer.trust import evidence, left_out
 from explorer.trust.left_out import Effect
 from explorer.ui import escape, theme
-from influence.run.reading import Run
+from influence.run import Run
 
 HELP = (
     "From the solution: the models train on from where they stand, without these examples, to the minimum next to it; "

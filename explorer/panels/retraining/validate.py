@@ -9,8 +9,7 @@ import streamlit as st
 from explorer.jobs import process
 from explorer.ui import escape
 from influence.errors import UpstreamError
-from influence.run.reading import Run
-from influence.studies.from_run import asked_of
+from influence.run import Run, asked_of
 
 WHAT = "validation"
 SECONDS = 60

@@ -8,7 +8,7 @@ import streamlit as st
 from explorer.export import spreadsheet
 from explorer.trust import evidence
 from explorer.ui import widgets
-from influence.run.reading import Run
+from influence.run import Run
 
 SHOWN = 2000
 """Rows of a table that are sent to the browser; the file has all."""

@@ -11,8 +11,7 @@ import streamlit as st
 
 from explorer.trust import evidence
 from explorer.ui import escape, theme
-from influence.run.reading import Run
-from influence.run.records import StageRecord
+from influence.run import Run, StageRecord
 
 
 def draw(run: Run) -> None:

@@ -13,7 +13,7 @@ from explorer import components
 from explorer.panels.lists import controls
 from explorer.trust import charts, evidence
 from explorer.ui import escape, state, theme
-from influence.run.reading import Run
+from influence.run import Run
 
 WORDS = {
     "leave-one-out": "single examples", "subsets": "random subsets", "stability": "other choices",

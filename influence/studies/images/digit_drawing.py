@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies.images.pictures import upright_rgb
+from influence.studies.images.picture_files import upright_rgb
 from influence.studies.question import Input
 
 SIDE, BOX = 28, 20

@@ -15,7 +15,7 @@ from PIL import Image
 
 from influence.errors import StudyError
 from influence.studies.cards import FASHION
-from influence.studies.images.pictures import printable
+from influence.studies.images.picture_files import printable
 from influence.studies.images.study import ImageStudy, Options, Part
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

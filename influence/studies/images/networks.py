@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from influence.errors import StudyError
-from influence.studies.images.pictures import printable
+from influence.studies.images.picture_files import printable
 
 BUILT_IN = "cnn"
 CALIBRATION = 2048

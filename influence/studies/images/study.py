@@ -18,7 +18,8 @@ from influence.errors import StudyError
 from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit, fingerprint
 from influence.studies.images.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
-from influence.studies.images.pictures import Pictures, class_folders, picture, printable, read_picture
+from influence.studies.images.picture_files import class_folders, printable, read_picture
+from influence.studies.images.pictures import Pictures, picture
 from influence.studies.question import PICTURE
 from influence.study.stage import Stage
 from influence.study.study import Study

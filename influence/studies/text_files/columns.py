@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from influence.errors import StudyError
-from influence.studies.images.pictures import printable
+from influence.studies.images.picture_files import printable
 from influence.studies.text_files.formats import Lines, Texts, name_list, open_texts, short_repr
 from influence.studies.text_files.sampling import reservoir
 from influence.studies.texts.corpus import Corpus

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from influence.errors import StudyError
-from influence.studies.images.pictures import printable
+from influence.studies.images.picture_files import printable
 
 Row = tuple[int, list[Any]]
 """Number of a row, from 0, and its values of the columns asked for."""

@@ -13,12 +13,12 @@ import pytest
 
 from explorer.jobs import demo
 from influence.errors import RunError
-from influence.progress import FILE
+from influence.run import PROGRESS
 
 SLEEPS = "import time; time.sleep(60)"
 TELLS = f"""
 import json, os, time
-with open(os.environ[{FILE!r}], "w") as file:
+with open(os.environ[{PROGRESS!r}], "w") as file:
     json.dump({{"step": "digits-frozen: training pretrain", "fraction": 0.4, "done": [["reading", 2.0]]}}, file)
 time.sleep(60)
 """

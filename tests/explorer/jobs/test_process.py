@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from explorer.jobs import process
-from influence.progress import FILE
+from influence.run import PROGRESS
 
 RUN = Path("/nowhere/run")
 
@@ -39,7 +39,7 @@ def test_progress_is_heard_and_the_end_noticed(monkeypatch, tmp_path):
     go = tmp_path / "go"
     script(
         monkeypatch,
-        f'import os, time\nopen(os.environ[{FILE!r}], \'w\').write(\'{{"step": "half way", "fraction": 0.5}}\')\n'
+        f'import os, time\nopen(os.environ[{PROGRESS!r}], \'w\').write(\'{{"step": "half way", "fraction": 0.5}}\')\n'
         f"while not os.path.exists({str(go)!r}): time.sleep(0.01)",
     )
     job = process.begin(RUN, "a", [])

@@ -11,9 +11,10 @@ from torch.utils.data import Dataset, Subset
 
 from influence import Exhibit, Stage, Study
 from influence.errors import StudyError
+from influence.run.asked import is_reference
 from influence.studies.defaults import class_names, class_of, penultimate, picture_of
 from influence.studies.exhibit import default_method
-from influence.studies.from_file import from_file, is_reference
+from influence.studies.from_file import from_file
 
 
 def written(folder, text):

@@ -32,6 +32,7 @@ from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError
+from influence.live.question import Reading, Target
 from influence.precompute.embedding import embed
 from influence.run.reading import Run, read_curvature
 from influence.studies.from_run import exhibit_of
@@ -42,29 +43,6 @@ CACHED_ANSWERS = 128
 MAX_GRADIENT_BYTES = 2**33
 """Bytes of a stage's gradients in float32 up to which they are packed, into less than half; beyond, every question
 passes over the data."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is explained: the loss of class `of`, or (with `against`) that loss minus the loss of class `against`.
-
-    A positive score means that the example helps the model to say `of`, or to prefer it to `against`.
-    """
-
-    of: str
-    against: str | None = None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the finetuned model makes of one item: probabilities (classes,), and its place in the embedding (d,).
-
-    The place is empty, (0,), where the run's embedding is not its own model's.
-    """
-
-    prediction: str
-    probabilities: np.ndarray
-    embedding: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,13 @@
+"""Scripts of others, as their makers publish them; README.md says which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PLOTLY = "plotly-gl2d-3.7.0.min.js"
+"""The part of plotly.js that maps and scatters need; the whole is three times as large."""
+
+
+def plotly_source() -> bytes:
+    """plotly.js, as bytes."""
+    return (Path(__file__).parent / PLOTLY).read_bytes()

@@ -1,0 +1,9 @@
+from .computing import Progress as Progress
+from .live import Live as Live
+from .question import DRAWING as DRAWING
+from .question import PICTURE as PICTURE
+from .question import TEXT as TEXT
+from .question import Input as Input
+from .question import Reading as Reading
+from .question import Target as Target
+from .question import read_picture as read_picture
