@@ -1,4 +1,4 @@
-"""Progress bars with time left, on standard error; and as a file, for a program that waits for this one."""
+"""Progress bars with time left, on standard error, and a progress file for a parent process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rich.progress import Progress as RichProgress
 
 from influence.run.files import PROGRESS
 
-OFTEN = 0.2
-"""Seconds between two writings of it."""
+WRITE_INTERVAL = 0.2
+"""Shortest time in seconds between two writes of the progress file."""
 
 
 class Bar:
     """One step's bar."""
 
-    def __init__(self, progress: RichProgress, task: TaskID, told: _Told):
+    def __init__(self, progress: RichProgress, task: TaskID, told: _ProgressFile):
         self._progress, self._task, self._told = progress, task, told
 
     def advance(self, amount: float = 1) -> None:
@@ -40,7 +40,7 @@ class Bar:
         self._told.at(task.completed / task.total if task.total else None)
 
 
-class _Told:
+class _ProgressFile:
     """How far a process is, as JSON in a file: step under way, its `fraction` (0..1 or null), what is `done`, `runs`.
 
     Each of `done` is [what, seconds]; `runs`: name -> whether it can be opened. The file is replaced in one move,
@@ -58,7 +58,7 @@ class _Told:
         self._write(None)
 
     def at(self, fraction: float | None) -> None:
-        if time.monotonic() - self._last >= OFTEN:
+        if time.monotonic() - self._last >= WRITE_INTERVAL:
             self._write(fraction)
 
     def ended(self, step: str, seconds: float) -> None:
@@ -85,7 +85,7 @@ class Progress:
 
     def __init__(self, visible: bool = True):
         self.seconds: dict[str, float] = {}
-        self._told = _Told(os.environ.get(PROGRESS))
+        self._told = _ProgressFile(os.environ.get(PROGRESS))
         self._progress = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),

@@ -1,7 +1,8 @@
-"""Live answers: a finished run's study and models, open for new questions and for other things to explain.
+"""`Live`: scores for new queries and for other classes, from a finished run's study and models.
 
-Before the first answer the curvature is read from the run, or fitted, and the gradients of all training examples are
-packed into files (`gradients.py`). A question is then pulled back through the stages and multiplied with those.
+Before the first answer, the curvature is read from the run, or fitted, and the gradients of all training examples are
+written into files (`attribution/index/gradients.py`). A query is then pulled back through the stages, solved, and
+multiplied with these gradients.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ from influence.studies.from_run import exhibit_of
 from influence.studies.question import Input
 
 CACHED_ANSWERS = 128
-"""Answers that are kept, the latest ones."""
+"""Size of the cache of answers; the oldest are dropped."""
 MAX_GRADIENT_BYTES = 2**33
-"""Bytes of a stage's gradients in float32 up to which they are packed, into less than half; beyond, every question
-passes over the data."""
+"""Gradients of a stage up to this size in float32 are stored (in less than half of it); else every query is a pass over
+the data."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one question and class, at one stage: scores, float32 (m,), and the solved query that gives them, (T,)."""
+    """Scores, float32 (m,), of a stage's examples for one query and class, and the solved query (T,) behind them."""
 
     scores: np.ndarray
     solved: Tensor

@@ -1,4 +1,4 @@
-"""An exhibit becomes a run, step by step, resumable."""
+"""`precompute`: compute a run from an exhibit, in steps that can be resumed."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Embeddings and their two-dimensional map."""
+"""Embeddings of examples and queries, and their two-dimensional map."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from influence.studies.exhibit import Exhibit
 
 NEIGHBOURS = 15
-NEAREST = 5
-"""Vectors in whose middle another one is placed."""
-COMPARED = 100_000
-"""Vectors up to which all pairs are compared."""
+PLACING_NEIGHBOURS = 5
+"""A new point is placed on the map at the mean of this many nearest neighbours."""
+MAX_COMPARED = 100_000
+"""Number of vectors up to which all pairs are compared, for exact neighbours."""
 
 
 def embed(
@@ -62,9 +62,9 @@ def embedded(exhibit: Exhibit, objectives: Sequence[Objective]) -> tuple[np.ndar
 def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Places of `vectors` (n, d) on a map, and of `others` projected into it: (n, 2), (k, 2), the algorithm's name.
 
-    UMAP, seeded, so the same vectors give the same map; others stand in the middle of their nearest vectors (of more
-    than `COMPARED` vectors, where UMAP puts them). With fewer than 10 vectors, which have no neighbourhoods to keep,
-    the two main directions.
+    The map is a seeded UMAP, so the same vectors give the same map. Other vectors are placed at the mean of their
+    nearest ones (with more than `MAX_COMPARED` vectors, where UMAP places them). Fewer than 10 vectors are projected
+    onto their two main directions.
     """
     if len(vectors) < 10:
         mean = vectors.mean(0)
@@ -75,7 +75,7 @@ def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarr
     count = min(NEIGHBOURS, len(vectors) - 1)
     with warnings.catch_warnings(), _same_threads():
         warnings.simplefilter("ignore")  # that a seed means one thread, and numba's own deprecations
-        places, projected = (_compared if len(vectors) <= COMPARED else _searched)(vectors, others, count, seed)
+        places, projected = (_compared if len(vectors) <= MAX_COMPARED else _searched)(vectors, others, count, seed)
     return places.astype(np.float32), projected.astype(np.float32), f"UMAP, {count} neighbours"
 
 
@@ -116,7 +116,9 @@ def _compared(vectors: np.ndarray, others: np.ndarray, count: int, seed: int) ->
         densmap_kwds={},
         output_dens=False,
     )
-    return places, places[nearest.kneighbors(others, min(NEAREST, count), return_distance=False)].mean(axis=1)
+    return places, places[nearest.kneighbors(others, min(PLACING_NEIGHBOURS, count), return_distance=False)].mean(
+        axis=1
+    )
 
 
 def _searched(vectors: np.ndarray, others: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The parts of run.json that tell of stages and of what a run depends on."""
+"""Parts of run.json: the records of the stages, and the settings that a run depends on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will need, told before it is begun; what cannot fit is refused."""
+"""Estimate the memory, disk and time of a run before it begins, and refuse what cannot fit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from influence.run.draft import chunk_of
 from influence.studies.exhibit import Exhibit
 from influence.study.parameters import groups_of
 
-VECTORS = 2**30
-"""Bytes of memory that query vectors may take while they are pulled back; those of one query always may."""
-ABLATION = 2e12
-"""Products up to which a run has the scores without curvature too, for comparison."""
+VECTOR_BYTES = 2**30
+"""Bytes of memory for query vectors while they are pulled back; one query is always allowed."""
+MAX_ABLATION_PRODUCTS = 2e12
+"""Multiplications up to which a run also gets the scores without curvature, for comparison."""
 
-STATES = 4
-"""Vectors of trained parameters that a mini-batch training leaves on disk: the optimiser's three, and the start."""
+STORED_VECTORS = 4
+"""Vectors of trained parameters in a checkpoint of a mini-batch training: the optimiser's three, and the start."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def need_of(exhibit: Exhibit) -> Need:
         passes += [stage.name] if groups.frozen else []
         models += sum(t.numel() * t.element_size() for t in stage.model.state_dict().values())
         by_batches = exhibit.epochs or stage.name in exhibit.recipes
-        training = max(training, STATES * trained * each if by_batches else 0)
+        training = max(training, STORED_VECTORS * trained * each if by_batches else 0)
         single = VECTOR_COPIES * whole * each
-        vectors = max(vectors, single, min(VECTORS, single * queries))
+        vectors = max(vectors, single, min(VECTOR_BYTES, single * queries))
         solved += queries * trained * each
     tables = [*exhibit.examples.values(), exhibit.queries]
     shown = sum(int(t.memory_usage(index=False, deep=True).sum()) + 100 * len(t) for t in tables)
@@ -111,7 +111,7 @@ def methods_of(exhibit: Exhibit) -> list[str]:
     """What a run's scores are solved by: its method and, where it costs little, none ("identity")."""
     study = exhibit.study
     products = sum(len(s.data) * sum(p.numel() for p in s.model.parameters()) for s in study.stages)
-    cheap = len(study.queries) * products <= ABLATION
+    cheap = len(study.queries) * products <= MAX_ABLATION_PRODUCTS
     return list(dict.fromkeys((exhibit.method, "identity") if cheap else (exhibit.method,)))
 
 

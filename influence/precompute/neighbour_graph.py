@@ -1,6 +1,6 @@
 """UMAP's graph of neighbours, as its package makes it (McInnes et al. 2018, algorithms 2 and 3), in plain numpy.
 
-The package compiles the same for several seconds at its first call.
+The package's own function is compiled at its first call, which takes several seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run tells of each example besides its scores: prediction, probabilities, loss, self-influence."""
+"""The columns of each example besides its scores: prediction, probabilities, loss, self-influence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The solved queries of a run under way, on disk: larger than memory if need be, and mapped where they are read."""
+"""The solved queries of an unfinished run, as memory-mapped files: they may be larger than memory."""
 
 from __future__ import annotations
 

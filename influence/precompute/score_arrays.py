@@ -1,4 +1,4 @@
-"""Score arrays, filled a chunk's width of examples at a time; a killed process goes on at the first missing chunk."""
+"""Score arrays, filled one column of chunks at a time; an interrupted computation resumes at the first missing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scores of one run: by its method or by another, and what each training example does to itself."""
+"""The scores of a run, by its own method and by others, and the self-influence of its training examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
-from influence.precompute.needs import VECTORS
+from influence.precompute.needs import VECTOR_BYTES
 from influence.precompute.query_vectors import QueryVectors
 from influence.precompute.score_arrays import compressed, fill, filled
 from influence.precompute.self_influence import self_influence
@@ -31,7 +31,7 @@ from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
 
 PER_QUERY = ("residuals", "iterations")
-"""What methods report for each query."""
+"""Keys of a method's report that have a value for each query."""
 
 Step = Callable[..., AbstractContextManager[Bar]]
 
@@ -137,7 +137,7 @@ class Scorer:
             file.create()
         reports: dict[str, Any] = {}
         widest = max(o.all.size * o.sum_dtype.itemsize for o in chain.objectives)
-        rows = max(1, VECTORS // (VECTOR_COPIES * widest))
+        rows = max(1, VECTOR_BYTES // (VECTOR_COPIES * widest))
         for start in range(0, len(queries), rows):
             part = slice(start, min(start + rows, len(queries)))
             some = torch.utils.data.Subset(queries, range(part.start, part.stop))

@@ -1,4 +1,4 @@
-"""What each training example does to its own loss."""
+"""Self-influence: the score of each training example for its own loss."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.first.watch import Watch
 
-SOLVES = 50
-"""Examples of a stage up to which an iterative method solves for each one's self-influence."""
+MAX_SOLVES = 50
+"""Largest stage whose self-influence an iterative method computes: it takes a solve for every example."""
 
 
 def self_influence(
     objective: Objective, solver: Method, advance: Callable[[float], None]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Per training example the norm of its loss's gradient, and its self-influence; and what was left out.
+    """(table, notes): gradient norm and self-influence of every training example, and a note if the latter is left out.
 
     Self-influence is the predicted change of an example's own loss if it had been left out, in nats. It takes a solve
     for each example, so an iterative method does it for small stages only.
     """
     # Methods that iterate say how often they did; for the others a solve is a product or two.
-    whole = "iterations" not in solver.report or objective.count <= SOLVES
+    whole = "iterations" not in solver.report or objective.count <= MAX_SOLVES
     columns = dict(_norms(objective, solver if whole else None, advance))
     left_out = (
         f"Stage {objective.stage.name!r}: no self-influence, which by method {solver.card.name!r} would take "
-        f"{objective.count:,} solves (at most {SOLVES:,} are made)."
+        f"{objective.count:,} solves (at most {MAX_SOLVES:,} are made)."
     )
     table = pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})
     return table, [] if whole else [left_out]

@@ -1,4 +1,4 @@
-"""The strongest scores of texts, split over their tokens."""
+"""The strongest scores of texts, split over their tokens (token shares)."""
 
 from __future__ import annotations
 

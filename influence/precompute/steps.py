@@ -1,4 +1,4 @@
-"""Study -> run, step by step: resumable, with progress."""
+"""The steps from an exhibit to a finished run: train, solve, score, map; resumable, with progress."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class _Shared:
 
     def __init__(self) -> None:
         self.solvers: dict[tuple[Any, ...], Method] = {}
-        self.to_itself: dict[tuple[Any, ...], tuple[pd.DataFrame, list[str]]] = {}
+        self.self_influence_tables: dict[tuple[Any, ...], tuple[pd.DataFrame, list[str]]] = {}
         self.runs: list[tuple[Stage, Run]] = []
 
 
@@ -192,7 +192,7 @@ class _Precompute:
         self._describe()
         scores, warnings = scorer.score(self.exhibit.method)
         for stage in self.study.stages:
-            extra, left_out = scorer.self_influence(stage, self.shared.to_itself)
+            extra, left_out = scorer.self_influence(stage, self.shared.self_influence_tables)
             self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
             warnings = warnings + left_out
         return self._finish(trained, scores, warnings)

@@ -1,4 +1,4 @@
-"""The run on disk: a folder of open formats, read and written."""
+"""The run on disk, a folder of files in open formats: reading it, writing it, adding to it."""
 
 import lazy_loader
 

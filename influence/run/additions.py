@@ -1,4 +1,4 @@
-"""Tables that are added to a finished run."""
+"""Add tables of checks to a finished run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from influence.run.records import manifest_of
 
 
 def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
-    """Put tables of checks into a finished run, each in place of an older one of its name; the run, read anew.
+    """Add tables of checks to a finished run, replacing older tables of the same checks. Returns the run, read again.
 
-    The new files have names of their own (by their contents) until run.json, replaced in one move, names them: an
-    interruption leaves the run as it was, or as it shall be.
+    File names contain a hash of the contents. The new files count once run.json, which is replaced atomically, names
+    them. So an interruption leaves either the old or the new run.
 
     Args:
         run: a finished run.

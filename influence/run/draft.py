@@ -1,4 +1,4 @@
-"""The run on disk, written step by step: as a draft, then, when it can be read, with what is added to it."""
+"""`Draft`: writes a run step by step, first as an unfinished folder; later parts are added to the finished run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 CHUNK_SHAPE = (64, 1024)
 """Rows (queries) and columns (examples) of a score chunk: 256 kB, so that a row and a column are both cheap."""
 CHUNKS_PER_ROW = 128
-"""Chunks that a row may lie in; of more examples, chunks are wider and as much lower."""
+"""Largest number of chunks in a row. With more examples, chunks are wider and less high."""
 CHUNK_SCORES = 2**24
-"""Scores of all queries in a chunk's columns, which are held while they are computed: wider chunks are not made."""
+"""Largest number of scores in one column of chunks, which is held in memory while it is computed."""
 ARRAY_CHUNK = 2**22
 """Bytes of a chunk of other arrays, which are read whole."""
 SHARE_ROWS = 1000
-"""Rows that are read together of a table of shares."""
+"""Rows of a table of shares that are read together (row group of the Parquet file)."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

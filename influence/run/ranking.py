@@ -1,4 +1,4 @@
-"""Orders of one query's scores: which examples to show first."""
+"""Rank the examples of one query by score."""
 
 from __future__ import annotations
 

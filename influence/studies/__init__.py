@@ -1,4 +1,4 @@
-"""Studies: what is pretrained, finetuned and shown; built in, of one's own files, and from a function."""
+"""Studies that runs are computed from: built-in ones, pictures and texts in one's own files, a function in a file."""
 
 import lazy_loader
 

@@ -1,11 +1,11 @@
-"""What is said of the built-in studies to people who choose one; read without the libraries that compute them."""
+"""Names and summaries of the built-in studies, importable without torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 VARIANTS = ("frozen", "updated")
-"""Of a study: the pretrained body is held while finetuning, or trained on."""
+"""Variants of a study: the pretrained body is frozen while finetuning, or updated."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What can be shown of a user's data set without being told: labels, pictures, texts, class names."""
+"""Labels, pictures, texts and class names of a user's data set, inferred from its examples."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from influence.study.stage import Stage
 
 LABELS = ("label", "labels", "target", "targets", "y", "class")
 """Keys under which examples that are dicts hold their class."""
-SMALLEST = 4
-"""Pixels a side from which a tensor (C, H, W) is taken for a picture."""
+MIN_PIXELS = 4
+"""Shortest side, in pixels, of a tensor (C, H, W) that counts as a picture."""
 
 
 def table_of(data: Any, classes: Sequence[str], what: str) -> pd.DataFrame:
@@ -86,7 +86,12 @@ def picture_of(example: Any) -> bytes | None:
     for value in _parts(example):
         if isinstance(value, Image.Image):
             return png(upright_rgb(value))
-        if isinstance(value, Tensor) and value.dim() == 3 and len(value) in (1, 3) and min(value.shape[1:]) >= SMALLEST:
+        if (
+            isinstance(value, Tensor)
+            and value.dim() == 3
+            and len(value) in (1, 3)
+            and min(value.shape[1:]) >= MIN_PIXELS
+        ):
             return png(_image_of(value))
     return None
 

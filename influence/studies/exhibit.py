@@ -1,4 +1,4 @@
-"""What a run shows of a study, beside its numbers: pictures or texts, labels, places on the map."""
+"""`Exhibit`: a study with everything that a run shows of it: pictures or texts, labels, embedding, titles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from influence.training.recipe import Recipe, usual_recipe
 from influence.version import VERSION
 
 EXACT_BY_DEFAULT = 2000
-"""Trained parameters up to which a run's scores are solved exactly unless the exhibit says otherwise."""
+"""By default, stages with at most this many trained parameters are solved exactly."""
 
 
 @dataclass

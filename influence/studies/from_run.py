@@ -1,4 +1,4 @@
-"""From a run back to the study that it was computed from, its models at the run's parameters."""
+"""Rebuild the study that a run was computed from, with its models at the run's parameters."""
 
 from __future__ import annotations
 

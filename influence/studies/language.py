@@ -12,7 +12,7 @@ from influence.studies.texts.tokenizing import PADDING, START
 
 HEADS = 4
 SPREAD = 0.02
-"""Standard deviation of the weights at the start. With torch's own for embeddings, 1, far less is learned."""
+"""Standard deviation of the initial weights. With torch's default for embeddings, 1, the model learns far less."""
 COMMON = 3e-3
 
 

@@ -1,4 +1,4 @@
-"""What a model makes of a new question: a picture, a drawing or a text, as an item like those of its queries."""
+"""A new query as the user gives it (picture, drawing or text), converted to an item like the study's queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what the command line was given to the exhibits that are to be computed."""
+"""Turn command-line arguments into `Exhibit`s."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def exhibits_for(
         solving: fields of Exhibit that say how to solve; None leaves the study's own.
 
     Raises:
-        StudyError: something that cannot be, or options that do not go together.
+        StudyError: an unknown study, a missing file or folder, or options that exclude each other.
     """
     asked = [study] if study is not None else []
     asked += [option for option, paths in (("--images", images), ("--texts", texts)) if paths is not None]
@@ -55,7 +55,7 @@ def exhibits_for(
             "FINETUNE TEST, or --texts PRETRAIN FINETUNE TEST."
         )
     if study is not None and not is_reference(study):
-        study_named(study)  # that there is none of that name is said first
+        study_named(study)  # an unknown name is reported before unsuitable options
     given = {name: value for name, value in options.items() if value is not None}
     _refuse(asked[0], given)
     if study is not None and is_reference(study):

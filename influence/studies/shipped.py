@@ -1,4 +1,4 @@
-"""Where the data sets that come with the package are."""
+"""Paths of the data sets that are shipped with the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was trained on what: stages, studies, and which parameters each stage inherits, freezes and trains."""
+"""The description of a multi-stage training: stages, studies, and the parameters that a stage inherits and trains."""
 
 import lazy_loader
 

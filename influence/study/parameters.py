@@ -1,4 +1,4 @@
-"""Which parameters a stage inherits, freezes and trains; flat vectors of them and back."""
+"""Sort a stage's parameters into groups: inherited, frozen, new, constant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParameterGroups:
-    """A stage's parameters by what becomes of them; each parameter is in exactly one of the four tuples.
+    """A stage's parameters by role; each parameter is in exactly one of the four tuples.
 
     Names are those of `model.named_parameters()`: a tied weight appears once, under its first name.
     """
@@ -29,7 +29,7 @@ class ParameterGroups:
     new: tuple[str, ...]
     """N: exists in this stage only, trained."""
     constant: tuple[str, ...]
-    """Neither inherited nor trained: nothing flows through it."""
+    """Neither inherited nor trained: no influence flows through it."""
     inherited: Mapping[str, str] = field(default_factory=dict)
     """Name here -> name in the previous stage, for F and P."""
 

@@ -114,10 +114,10 @@ def check_dataset(data: Any, what: str) -> None:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A copy of a model; what it keeps of its last call, as activations, comes without its history.
+    """Deep-copy a model. Non-leaf tensors stored on it (activations) are detached, since PyTorch cannot copy them.
 
     Raises:
-        StudyError: it cannot be copied.
+        StudyError: the model cannot be copied.
     """
     kept = [leaf for module in model.modules() for leaf in pytree.tree_leaves(vars(module)) if isinstance(leaf, Tensor)]
     memo = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}

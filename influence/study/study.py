@@ -1,4 +1,4 @@
-"""What was trained on what: the user's description of his models."""
+"""`Study`: the user's description of his stages and of the queries to explain."""
 
 from __future__ import annotations
 

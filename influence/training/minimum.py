@@ -1,8 +1,8 @@
 """Fits a stage to a small gradient norm: full batch, deterministic, with a weight per example.
 
-The theory speaks of minima, so a stage is optimised until its gradient is small, not for a number of epochs:
-L-BFGS, and where the curvature can be formed, L-BFGS in the coordinates in which the objective is nearly round, then
-Newton steps, which take the gradient to rounding.
+The theory assumes minima, so a stage is optimised until its gradient is small, not for a number of epochs. The
+optimiser is L-BFGS. Where the curvature matrix fits, L-BFGS continues in coordinates whitened by it, and Newton steps
+then reduce the gradient to rounding.
 "Left out" is weight 0; the mean keeps its denominator m, as in the scores' definition.
 """
 
@@ -26,23 +26,23 @@ from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
 
 TOLERANCE = {torch.float64: 1e-8}
-"""Gradient norm at which a stage counts as at its minimum, for dtypes that can tell."""
+"""Gradient norm at which a stage has converged, for dtypes with enough digits."""
 
-ROUND = 10
-"""L-BFGS steps between two looks at the gradient."""
-COARSE = 1e-2
-"""Gradient norm at which the curvature is formed."""
-DENSE = 3000
-"""Trained parameters up to which it is."""
+STEPS_PER_ROUND = 10
+"""L-BFGS steps between two evaluations of the gradient norm."""
+NEWTON_START_NORM = 1e-2
+"""Gradient norm at which the curvature matrix is computed."""
+MAX_DENSE = 3000
+"""Largest number of trained parameters for which it is computed."""
 CURVATURES = (*[ggn] * 5, hessian, hessian)
 """Matrices that one fit may form, one after the other, until it is at its minimum. A Hessian costs some passes over the
 data for every parameter, a Gauss-Newton matrix a few in all, and its coordinates are nearly as good."""
-PATIENCE = 4
-"""Rounds without a smaller gradient after which a descent is at its end."""
+STALLED_ROUNDS = 4
+"""A descent ends after this many rounds without a smaller gradient."""
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
-    """Gradient norm at which a stage of this precision counts as at its minimum: larger where rounding is."""
+    """Gradient norm at which a stage has converged, by the precision of its dtype."""
     return TOLERANCE.get(dtype, 1e-5)
 
 
@@ -87,7 +87,7 @@ class Trainer:
         self.stage, self.groups = stage, groups
         self._objective = Objective(stage, groups, device=device)
         self.layout = self._objective.trained
-        self.dense = self.layout.size <= DENSE
+        self.dense = self.layout.size <= MAX_DENSE
         self._batches = list(self._objective.batches(stage.data))
 
     def fit(
@@ -120,7 +120,7 @@ class Trainer:
             self._objective, self._batches, inherited or {}, start or {}, weights, tolerance, iterations, report
         )
         if whitening is None:
-            descent.lbfgs(max(COARSE, tolerance) if self.dense else tolerance)
+            descent.lbfgs(max(NEWTON_START_NORM, tolerance) if self.dense else tolerance)
         for curvature in CURVATURES if self.dense else ():
             if descent.norm <= tolerance or descent.steps >= iterations:
                 break
@@ -223,8 +223,8 @@ class _Descent:
         _leave_compiler_out()
         optimiser = torch.optim.LBFGS(
             [away],
-            max_iter=ROUND,
-            max_eval=2 * ROUND,
+            max_iter=STEPS_PER_ROUND,
+            max_eval=2 * STEPS_PER_ROUND,
             history_size=50,
             tolerance_grad=0,
             tolerance_change=0,
@@ -240,12 +240,12 @@ class _Descent:
             return value
 
         lowest, patience = self.norm, 0
-        while self.norm > tolerance and self.steps < self.iterations and patience < PATIENCE:
+        while self.norm > tolerance and self.steps < self.iterations and patience < STALLED_ROUNDS:
             optimiser.step(closure)
             closure()
             patience = 0 if self.norm < 0.9 * lowest else patience + 1
             lowest = min(lowest, self.norm)
-            self.steps += ROUND
+            self.steps += STEPS_PER_ROUND
             self._tell()
 
     def newton(self, whitening: Tensor) -> bool:

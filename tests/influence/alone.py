@@ -1,4 +1,4 @@
-"""What every rule is compared with: gradients of one example after another, by plain autograd on the user's model."""
+"""Reference gradients that layer rules are compared with: plain autograd on the user's model, one example at a time."""
 
 from __future__ import annotations
 

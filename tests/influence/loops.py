@@ -1,4 +1,4 @@
-"""Mini-batch training as anyone would write it in PyTorch: in-place parameters, `backward()`, an optimiser object."""
+"""Reference mini-batch training, as usual in PyTorch: in-place updates, `backward()`, an optimiser object."""
 
 from __future__ import annotations
 

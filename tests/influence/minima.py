@@ -1,4 +1,4 @@
-"""Small smooth networks, and an optimiser that shares no code with the library's."""
+"""Small smooth networks, and a reference optimiser to their minima that shares no code with the library's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small models of many kinds with data for them, and their gradients by plain autograd."""
+"""Small models with all kinds of layers, data for them, and reference gradients by plain autograd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `test_device.py` runs in a process of its own: every method on the processor and on a pretend device."""
+"""The script that `test_device.py` runs in a separate process: every method on the CPU and on a pretend device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two stages at random parameters, whose curvature is solved densely."""
+"""A two-stage study at random parameters (no minimum), with reference solves by dense matrices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small network on scikit-learn's 8x8 digits, in two stages that stand at their minima."""
+"""A small network on scikit-learn's 8x8 digits, trained in two stages to their minima."""
 
 from __future__ import annotations
 

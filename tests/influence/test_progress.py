@@ -12,7 +12,7 @@ from influence import progress
 @pytest.fixture
 def told(tmp_path, monkeypatch):
     monkeypatch.setenv(progress.PROGRESS, str(tmp_path / "progress.json"))
-    monkeypatch.setattr(progress, "OFTEN", 0.0)
+    monkeypatch.setattr(progress, "WRITE_INTERVAL", 0.0)
     return lambda: json.loads((tmp_path / "progress.json").read_text())
 
 

@@ -1,4 +1,4 @@
-"""A tiny study that trains in a moment, made anew for every run so that each starts at the same place."""
+"""A tiny two-stage study that trains in a moment; every call builds it anew, from the same random start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of the tiny study, computed and compared; the study as a built-in one."""
+"""Compute and compare runs of the tiny study, and register it as a built-in study."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from influence.studies.question import Input
 SIDE, BOX = 28, 20
 """Of a digit's picture, and of the box that its ink fills, in pixels (as MNIST's were made)."""
 MIDDLE = 14.5
-"""Where the centre of mass goes, in pixels from the edge: where it is in MNIST's pictures, measured."""
+"""Position of the centre of mass, in pixels from the edge, as measured on MNIST's pictures."""
 FAINT = 10
-"""Ink (0 to 255) that counts as paper."""
+"""Ink (0 to 255) up to which a pixel counts as background."""
 
 
 def digit(image: Image.Image) -> Input:

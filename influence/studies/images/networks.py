@@ -17,8 +17,8 @@ from influence.errors import StudyError
 from influence.studies.images.picture_files import printable
 
 BUILT_IN = "cnn"
-CALIBRATION = 2048
-"""Examples from which batch normalisation takes its statistics before training."""
+CALIBRATION_EXAMPLES = 2048
+"""Examples that the statistics of batch normalisation are computed from before training."""
 
 
 class SmallCnn(nn.Module):
@@ -100,7 +100,7 @@ def calibrate(model: nn.Module, data: Any) -> None:
     for layer in layers:
         layer.train()
     with torch.no_grad():
-        for start in range(0, min(len(data), CALIBRATION), 64):
+        for start in range(0, min(len(data), CALIBRATION_EXAMPLES), 64):
             chosen = range(start, min(start + 64, len(data)))
             if len(chosen) > 1:
                 model(next(iter(DataLoader(torch.utils.data.Subset(data, chosen), batch_size=64)))[0])

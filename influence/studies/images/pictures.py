@@ -1,4 +1,4 @@
-"""Pictures as a data set: decoded when asked for, kept only where they fit."""
+"""Pictures as a data set: decoded on access, and cached in memory where they fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from influence.studies.images.picture_files import png, upright_rgb
 from influence.studies.question import Input
 
 CACHE_BYTES = 2**30
-"""Bytes of decoded pictures that a data set keeps; beyond them it decodes anew each time."""
+"""A data set caches its decoded pictures if they need at most this many bytes; else it decodes on every access."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the colours of photographs (ImageNet's), which torchvision's weights expect."""
 

@@ -25,7 +25,7 @@ from influence.study.stage import Stage
 from influence.study.study import Study
 
 PROXIMITY = 0.01
-"""Holds an updated backbone near the pretrained one."""
+"""Proximity (alpha) of an updated backbone to the pretrained one."""
 
 
 @dataclass(frozen=True)

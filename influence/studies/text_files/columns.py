@@ -1,4 +1,4 @@
-"""Three files of texts become three corpora: which columns, which rows, and whether the files fit together."""
+"""Read three files of texts into three corpora: choose columns, sample rows, check that the files fit together."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from influence.studies.text_files.sampling import reservoir
 from influence.studies.texts.corpus import Corpus
 
 MAX_TEXTS = 200_000
-"""Texts of a file that are taken without a sample."""
+"""A file with more texts needs --sample."""
 MAX_CHARACTERS = 2**28
-"""Characters that these may have together."""
-CLASSES = 1000
-"""Of finetuning at most: where there are more, the labels are in another column."""
+"""A file with more characters needs --sample."""
+MAX_CLASSES = 1000
+"""Most classes to finetune on. With more, the column most likely holds something else than labels."""
 NO_CLASS = ("", "nan", "null", "<na>")
-"""Labels, in small letters, that say that there is none; pandas and Arrow write these."""
+"""Labels (lower case) that stand for a missing one; pandas and Arrow write these."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ def corpora(
             raise StudyError(f"--{kind}-column: no file has a column {named!r}; {finetune.described}.")
     parts = {"pretrain": pretrain.corpus(2), "finetune": finetune.corpus(2)}
     classes = sorted(set(parts["finetune"].labels))
-    if not 2 <= len(classes) <= CLASSES:
+    if not 2 <= len(classes) <= MAX_CLASSES:
         drawn = "" if sample is None else f" in the {sample:,} texts drawn by --sample"
         few = name_list(classes[:3]) + (" ..." if len(classes) > 3 else "")
         raise StudyError(
             f"{printable(finetune.file.path)}: column {finetune.names['label']!r} has the classes {few}, that is "
-            f"{len(classes):,}{drawn}; a classifier takes 2 to {CLASSES:,}. {finetune.described}; say which with "
+            f"{len(classes):,}{drawn}; a classifier takes 2 to {MAX_CLASSES:,}. {finetune.described}; say which with "
             "--label-column NAME."
         )
     parts["queries"] = test.corpus(1, classes)

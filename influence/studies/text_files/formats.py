@@ -19,10 +19,10 @@ from influence.errors import StudyError
 from influence.studies.images.picture_files import printable
 
 Row = tuple[int, list[Any]]
-"""Number of a row, from 0, and its values of the columns asked for."""
+"""Number of a row, from 0, and its values in the requested columns."""
 
 MAX_LINE = 2**24
-"""Characters of the longest line or field: beyond it a quote was never closed, or the file is of another kind."""
+"""Longest line or field in characters. A longer one means an unclosed quote, or a file of another kind."""
 BATCH = 4096
 """Rows of Parquet that are decoded together."""
 

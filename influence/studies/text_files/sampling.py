@@ -1,4 +1,4 @@
-"""A few of very many, uniformly, in one pass and without knowing how many there are."""
+"""Reservoir sampling: a uniform sample of a stream of unknown length, in one pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def reservoir(items: Iterable[T], count: int, seed: int | list[int]) -> tuple[list[T], int]:
-    """At most `count` of the items, in order, each set of so many as likely as any other; and how many there were.
+    """A uniform sample of at most `count` items, in their order, and the number of all items.
 
     Li's algorithm L (1994): draws how many items to skip until the next one that displaces a kept one, so that the
     randomness costs some count * log(items / count) draws. Only `count` items are held.

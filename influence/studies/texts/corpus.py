@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts with what is known of each; all sequences are as long as `texts`, or empty where nothing is known.
+    """Texts with labels, ids, titles and sources. Each sequence is as long as `texts`, or empty if unknown.
 
     Attributes:
         texts: never empty ones.

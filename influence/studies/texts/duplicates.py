@@ -1,4 +1,4 @@
-"""Texts that are nearly the same: those of one set that another set holds too."""
+"""Near duplicates: texts of one set that another set holds in nearly the same words."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tokenizers import Tokenizer
 
 from influence.studies.texts.tokenizing import fit_tokenizer
 
-ALIKE = 0.8
-"""Share of the words of either that two texts must have in common (Jaccard's index of their sets of words)."""
+MIN_SIMILARITY = 0.8
+"""Smallest Jaccard index of two texts' sets of words that makes them near duplicates."""
 TEXTS_AT_ONCE = 256
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
-    """For each of `texts` the position in `others` of the text most like it, or -1 where none is alike: (n,).
+    """For each of `texts`, the position in `others` of its nearest duplicate, or -1 if it has none: (n,).
 
     Case, order and repetition of words do not count; signs do not either, unless a text has nothing else.
     """
@@ -28,7 +28,7 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         common = _in_common(mine[start : start + TEXTS_AT_ONCE], theirs)
         best = common.argmax(1)
-        blocks.append(np.where(common[np.arange(len(best)), best] >= ALIKE, best, -1))
+        blocks.append(np.where(common[np.arange(len(best)), best] >= MIN_SIMILARITY, best, -1))
     return np.concatenate(blocks)
 
 
@@ -38,7 +38,7 @@ def repeated(texts: Sequence[str]) -> np.ndarray:
     blocks: list[np.ndarray] = [np.zeros(0, bool)]
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         stop = min(start + TEXTS_AT_ONCE, len(texts))
-        alike = _in_common(sets[start:stop], sets[:stop]) >= ALIKE
+        alike = _in_common(sets[start:stop], sets[:stop]) >= MIN_SIMILARITY
         earlier = np.arange(stop) < np.arange(start, stop)[:, None]
         blocks.append(np.any(alike & earlier, axis=1))
     return np.concatenate(blocks)

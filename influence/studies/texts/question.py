@@ -1,4 +1,4 @@
-"""A sentence as a question: its words as tokens, those that the model does not know told."""
+"""A text as a new query: its tokens, and notes about words that the model does not know."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from influence.studies.question import Input
 from influence.studies.texts.tokenizing import UNKNOWN, tokenize
 
 CHARACTERS_READ = 20_000
-"""Characters of a text that are looked at."""
+"""Characters of a text that are read."""
 NAMED, LONGEST_NAMED = 8, 40
-"""Words that are named where the model does not know them, and characters of each."""
+"""Number of unknown words that are named, and characters of each."""
 
 
 def text(written: str, tokenizer: Tokenizer, context: int) -> Input:

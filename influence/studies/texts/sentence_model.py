@@ -1,4 +1,4 @@
-"""Texts by a sentence model of the user's own, where map and nearest neighbours are to be made of that."""
+"""Embed texts with a sentence model of the user's own, for the map and the nearest neighbours."""
 
 from __future__ import annotations
 

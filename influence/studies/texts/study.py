@@ -37,16 +37,16 @@ from influence.study.study import Study
 from influence.training.recipe import Recipe
 
 PROXIMITY = 0.01
-"""Holds an updated body near the pretrained one."""
+"""Proximity (alpha) of an updated body to the pretrained one."""
 HEAD_L2 = 2e-2
 """Of finetuning, which has few texts."""
 BATCH, RATE, TUNING_RATE = 32, 2e-3, 1e-3
 TUNING_EPOCHS = 10
 WARMUP = 100
 DAMPING = 1e-5
-"""In place of an l2 term: Adam would take one for the only gradient that rare words have, and forget them."""
+"""Replaces an l2 term: Adam would scale up its gradient for rare words, which have no other, and erase them."""
 ERROR = 0.03
-"""Of a query's scores: vocabularies make vectors long, and EK-FAC is coarser than that."""
+"""Allowed relative error of a query's scores: vocabularies make vectors long, and EK-FAC's own error is larger."""
 
 
 class TextStudy:

@@ -1,4 +1,4 @@
-"""Texts as numbers: a vocabulary of words and signs, learned from the texts to pretrain on."""
+"""A tokenizer of whole words and signs; its vocabulary comes from the texts to pretrain on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from influence.errors import StudyError
 
 PADDING, START, UNKNOWN = 0, 1, 2
-"""Ids of the tokens that no text has: padding, what the first word is predicted from, a word beyond the vocabulary."""
+"""Ids of the special tokens: padding, start of text, unknown word."""
 
 
 def fit_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:

@@ -16,7 +16,7 @@ from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
 from influence.precompute.embedding import embed
-from influence.precompute.self_influence import SOLVES, self_influence
+from influence.precompute.self_influence import MAX_SOLVES, self_influence
 from influence.study.stage import Stage
 from influence.study.study import Study
 from influence.training.retraining import Retrainer
@@ -152,7 +152,7 @@ def _orders(bench: Bench, study: Study, given: np.ndarray) -> dict[str, np.ndarr
 
 def _self_influence(bench: Bench, objective: Objective) -> np.ndarray | None:
     solver = method_named(bench.exhibit.method)(objective, curvature="ggn", damping=bench.exhibit.damping)
-    if "iterations" in solver.report and objective.count > SOLVES:
+    if "iterations" in solver.report and objective.count > MAX_SOLVES:
         return None
     table, _ = self_influence(objective, solver, lambda _: None)
     return table["self_influence"].to_numpy()

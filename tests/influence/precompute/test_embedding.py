@@ -23,9 +23,9 @@ def clouds(each: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (20 * np.eye(8)[which] + rng.normal(size=(3 * each, 8))).astype("float32"), which
 
 
-@pytest.mark.parametrize("compared", [embedding.COMPARED, 0])
+@pytest.mark.parametrize("compared", [embedding.MAX_COMPARED, 0])
 def test_clouds_stay_apart_and_queries_lie_in_their_own(compared, monkeypatch):
-    monkeypatch.setattr(embedding, "COMPARED", compared)
+    monkeypatch.setattr(embedding, "MAX_COMPARED", compared)
     vectors, which = clouds(40)
     others, whose = clouds(5, seed=1)
     places, projected, algorithm = map_of(vectors, others, seed=0)

@@ -119,7 +119,9 @@ def test_a_run_of_several_chunks_killed_between_two_is_the_same_run(tmp_path, sm
 def test_queries_in_parts_are_the_queries_at_once(tmp_path, monkeypatch):
     whole = precompute([tiny_exhibit()], ["one"], tmp_path / "whole", progress=False)[0]
     cg = precompute([tiny_exhibit(method="cg")], ["two"], tmp_path / "whole", progress=False)[0]
-    monkeypatch.setattr("influence.precompute.scoring.VECTORS", 4 * 3 * 27 * 8)  # four of the six queries at a time
+    monkeypatch.setattr(
+        "influence.precompute.scoring.VECTOR_BYTES", 4 * 3 * 27 * 8
+    )  # four of the six queries at a time
     parts = precompute([tiny_exhibit()], ["one"], tmp_path / "parts", progress=False)[0]
     for stage in ("pretrain", "finetune"):
         np.testing.assert_allclose(parts.scores(stage)[:], whole.scores(stage)[:], rtol=1e-5, atol=1e-9)

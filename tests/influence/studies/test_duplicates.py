@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from influence.studies.texts.duplicates import ALIKE, near_duplicates, repeated
+from influence.studies.texts.duplicates import MIN_SIMILARITY, near_duplicates, repeated
 
 TEXTS = [
     "a small dog of some breed",
@@ -28,10 +28,10 @@ def test_as_by_plain_sets():
     mine, others = texts[:300], texts[300:]
     for text, found in zip(mine, near_duplicates(mine, others), strict=True):
         best = max(shared(text, other) for other in others)
-        assert (found >= 0) == (best >= ALIKE)
+        assert (found >= 0) == (best >= MIN_SIMILARITY)
         assert found < 0 or shared(text, others[found]) == best
     for place, found in enumerate(repeated(texts)):
-        assert found == any(shared(texts[place], before) >= ALIKE for before in texts[:place])
+        assert found == any(shared(texts[place], before) >= MIN_SIMILARITY for before in texts[:place])
 
 
 def shared(one: str, other: str) -> float:

@@ -57,7 +57,7 @@ def test_an_example_that_does_not_exist_is_named(study):
 
 def test_a_stage_too_large_for_its_hessian_is_retrained_all_the_same(study, monkeypatch):
     whitened = Retrainer(study).losses_without("pretrain", [3])
-    monkeypatch.setattr(minimum, "DENSE", 10)
+    monkeypatch.setattr(minimum, "MAX_DENSE", 10)
     monkeypatch.setattr(minimum.Trainer, "whitening_at", None)  # it must not even be tried
     plain = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [3])
     base = Retrainer(study, tolerance=1e-6).losses_without("pretrain", [])
