@@ -1,1 +1,1 @@
-"""The pages: each only draws."""
+"""The pages of the app, a module each, with the two functions of `page.Page`."""

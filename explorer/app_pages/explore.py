@@ -200,7 +200,7 @@ def _bar(run: Run, position: int) -> int | None:
         state.click(state.BAR, None)
     return state.parsed(
         state.BAR,
-        lambda _: int(place) if known and len(place) < 4 and int(place) < lists.BARS else None,
+        lambda _: int(place) if known and len(place) < 4 and int(place) < lists.BAR_COUNT else None,
         lambda text: f"The link's bar “{text}” is not one of the histogram; all scores are listed.",
     )
 

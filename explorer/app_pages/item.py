@@ -1,4 +1,4 @@
-"""Item: one training example the other way round, and the test predictions that it helps and hurts most."""
+"""Item: one training example, and the test predictions that it helps and hurts most."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from influence.run import MAP, Run, top
 
 PREDICTIONS = "item_predictions"
 NEIGHBOURS = "item_neighbours"
-NEAR = 6
+NEAREST_EXAMPLES = 6
 """Neighbours that are listed."""
-COPY = 0.98
-"""From this cosine on a neighbour may be a near-duplicate."""
+DUPLICATE_COSINE = 0.98
+"""A neighbour with at least this cosine may be a near-duplicate."""
 
 
 def draw(run: Run) -> None:
@@ -81,7 +81,7 @@ def example_html(example: pd.Series) -> str:
 
 
 def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, str]]:
-    """What is known of an example: names and values, unescaped."""
+    """The facts of an example: names and values, unescaped."""
     table = run.examples(stage)
     example = table.iloc[position]
     known = [("Label", theme.group_name(example["label"]))]
@@ -100,7 +100,7 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
             known.append((title, f"{value} (larger than {_part(table[name].to_numpy(), position)})"))
     counted = leads.counted(run, stage, method)
     of = f"{counted.queries:,} {'sampled ' if counted.sampled else ''}predictions"
-    lists = f"{counted.counts[position]:,} of {of}' top {leads.LEADING}"
+    lists = f"{counted.counts[position]:,} of {of}' top {leads.LEADING_RANK}"
     often = f"{lists} (more often than {_part(counted.counts, position)})"
     known.append(("Shows up everywhere" if leads.everywhere(counted)[position] else "Shows up in", often))
     return known
@@ -114,7 +114,7 @@ def percentile(values: np.ndarray, position: int) -> float:
 
 
 def _part(values: np.ndarray, position: int) -> str:
-    """Of all examples, those whose value is smaller than that at `position`, in words."""
+    """The share of examples with a smaller value than the one at `position`, in words."""
     if (values >= values[position]).sum() == 1:
         return "all others"
     return f"{theme.percent(percentile(values, position))} of all examples"
@@ -198,7 +198,7 @@ def _neighbours(run: Run, stage: str, position: int) -> None:
         return
     if embedding is None:
         return
-    nearest, cosines = neighbours.around(embedding.examples, position, NEAR)
+    nearest, cosines = neighbours.around(embedding.examples, position, NEAREST_EXAMPLES)
 
     def open_example() -> None:
         state.click(state.EXAMPLE, single_cards.picked(NEIGHBOURS))
@@ -206,7 +206,7 @@ def _neighbours(run: Run, stage: str, position: int) -> None:
     nearest_cards = [
         single_cards.card(
             table.iloc[place],
-            "near-duplicate?" if cosine >= COPY else "open",
+            "near-duplicate?" if cosine >= DUPLICATE_COSINE else "open",
             f"{cosine:.3f}",
             full=f"cosine {cosine:.6f}",
             width=max(0.0, float(cosine)),

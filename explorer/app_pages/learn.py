@@ -40,7 +40,7 @@ def draw(run: Run) -> None:
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
-    """What the URL may say for each widget that offers a fixed choice: those of the page that the step is taught on."""
+    """What the URL may say for the widgets of the page that the step is taught on."""
     wanted = state.clicked(state.LESSON)
     known = {state.LESSON: lesson.numbers()}
     if wanted not in lesson.numbers() or lesson.unteachable(run):

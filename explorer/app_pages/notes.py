@@ -10,10 +10,10 @@ from explorer.panels.lists import controls, note
 from explorer.ui import escape, pictures, state, theme
 from influence.run import Run
 
-ALL = "All"
-MOST = 200
+ALL_TAGS = "All"
+LISTED_NOTES = 200
 """Notes that are listed at once; the CSV has all of them."""
-PREVIEW = 120
+PREVIEW_CHARACTERS = 120
 
 
 def draw(run: Run) -> None:
@@ -29,8 +29,8 @@ def draw(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         tag = st.pills(
             "Show notes with the tag",
-            (ALL, *notes.TAGS),
-            default=ALL,
+            (ALL_TAGS, *notes.TAGS),
+            default=ALL_TAGS,
             required=True,
             key=state.TAG,
             bind="query-params",
@@ -38,16 +38,16 @@ def draw(run: Run) -> None:
             wrap=True,
         )
         spreadsheet.button(notes.rows(run, found), f"{run.name}-notes", "export_notes")
-    listed = [n for n in reversed(found.latest.values()) if tag in (ALL, None) or tag in n.tags]
-    st.html(table_html(run, listed[:MOST]) if listed else '<p class="up-quiet">No note has this tag.</p>')
-    if len(listed) > MOST:
-        st.caption(f"The newest {MOST} of {len(listed):,} are listed; the CSV has all of them.")
+    listed = [n for n in reversed(found.latest.values()) if tag in (ALL_TAGS, None) or tag in n.tags]
+    st.html(table_html(run, listed[:LISTED_NOTES]) if listed else '<p class="up-quiet">No note has this tag.</p>')
+    if len(listed) > LISTED_NOTES:
+        st.caption(f"The newest {LISTED_NOTES} of {len(listed):,} are listed; the CSV has all of them.")
     st.caption(f"Kept in {escape.for_markdown(notes.file(run))}, one line a note; nothing is ever deleted from it.")
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for the page's widgets."""
-    return state.NOTHING_OF_EXPLORE | {state.TAG: (ALL, *notes.TAGS)}
+    return state.NOTHING_OF_EXPLORE | {state.TAG: (ALL_TAGS, *notes.TAGS)}
 
 
 def table_html(run: Run, listed: list[notes.Note]) -> str:
@@ -60,7 +60,7 @@ def table_html(run: Run, listed: list[notes.Note]) -> str:
 def _row(run: Run, each: notes.Note) -> str:
     what = "prediction" if each.table == notes.QUERIES else f"{theme.stage_word(each.table)} example"
     row = notes.item(run, each)
-    shown = "" if row is None else _shown(row)
+    shown = "" if row is None else _preview(row)
     tags = " ".join(f'<span class="up-note">{escape.for_html(tag)}</span>' for tag in each.tags)
     earlier = "" if notes.current(run, each) else '<p class="up-quiet">about an earlier run of this name</p>'
     text = f'<p dir="auto">{escape.for_html(each.text)}</p>' if each.text else ""
@@ -71,12 +71,12 @@ def _row(run: Run, each: notes.Note) -> str:
     )
 
 
-def _shown(row: pd.Series) -> str:
+def _preview(row: pd.Series) -> str:
     label = escape.for_html(theme.group_name(row["label"]))
     if url := pictures.data_url(row):
         return f'<img src="{url}" alt="label {label}">'
     text = pictures.words(row, "title") or pictures.text(row) or ""
-    return f'<bdi class="up-preview">{escape.for_html(escape.beginning(text, PREVIEW))}</bdi>'
+    return f'<bdi class="up-preview">{escape.for_html(escape.beginning(text, PREVIEW_CHARACTERS))}</bdi>'
 
 
 def links(run: Run, each: notes.Note, there: bool) -> str:

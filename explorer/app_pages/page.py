@@ -1,4 +1,4 @@
-"""What every page is: a module of this package with two functions."""
+"""The contract of a page: a module of this package with two functions."""
 
 from __future__ import annotations
 

@@ -14,18 +14,18 @@ from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view import basket
 from influence.run import Run, top
 
-COUNT = 50
+LISTED_EXAMPLES = 50
 """Examples that the table lists."""
-DIGITS = "%.3g"
-"""Of numbers in the table."""
+NUMBER_FORMAT = "%.3g"
+"""Format of the table's numbers."""
 SELF_INFLUENCE = "self-influence, nat"
-LOOKS = {
+COLUMN_LOOKS = {
     "picture": st.column_config.ImageColumn(width="small"),
-    SELF_INFLUENCE: st.column_config.NumberColumn(format=DIGITS),
+    SELF_INFLUENCE: st.column_config.NumberColumn(format=NUMBER_FORMAT),
     "text": st.column_config.TextColumn(width="large"),
     "reasons": st.column_config.TextColumn(width="large"),
 }
-KNOWN = 8
+KNOWN_SETS = 8
 """Sets that were left out before and are offered, the latest."""
 
 
@@ -51,7 +51,7 @@ def draw(run: Run) -> None:
     rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "these predictions, summed up")
     st.markdown(rule, help=theme.SIGN_HELP)
     st.caption(f"Scores are summed over {len(positions):,} {'prediction' if len(positions) == 1 else 'predictions'}.")
-    listed = top(sums, COUNT, helpful=helpful)
+    listed = top(sums, LISTED_EXAMPLES, helpful=helpful)
     chosen = _basket(examples)
     picked = _table(listed, examples, sums, unit, chosen)
     ready = [row for row in picked or listed[:10].tolist() if row not in chosen]
@@ -146,7 +146,7 @@ def _table(
         key="ranking_table",
         selection_mode="multi-row",
         alt="Training examples ranked by their summed scores",
-        column_config=LOOKS | {summed(unit): st.column_config.NumberColumn(format=DIGITS)},
+        column_config=COLUMN_LOOKS | {summed(unit): st.column_config.NumberColumn(format=NUMBER_FORMAT)},
     )
     return [int(listed[place]) for place in event["selection"]["rows"] if place < len(listed)]
 
@@ -204,7 +204,7 @@ def _draw_basket(
 
 
 def effect_text(effect: float, count: int, unit: theme.Unit, losses: np.ndarray) -> str:
-    """What leaving the basket out is predicted to do to predictions of these losses, as Streamlit markdown."""
+    """The predicted effect of leaving the basket out on predictions with these losses, as Streamlit markdown."""
     direction = "rise" if effect > 0 else "fall"
     total, size = float(losses.sum()), f"{theme.number(abs(effect) * unit.factor)} {unit.name}".strip()
     part = f", {theme.percent(abs(effect) / total)} of its {theme.number(total)} nat" if total > 0 else ""
@@ -237,7 +237,7 @@ def _items(chosen: list[int], examples: pd.DataFrame) -> None:
 
 def _known(run: Run, stage: str, examples: pd.DataFrame, chosen: list[int]) -> None:
     """Sets that somebody really left out, each a button that puts it into the basket."""
-    others = [rows for rows in left_out.known(run, stage) if sorted(rows) != sorted(chosen)][:KNOWN]
+    others = [rows for rows in left_out.known(run, stage) if sorted(rows) != sorted(chosen)][:KNOWN_SETS]
     if not others:
         return
     st.caption("Really left out before; put a set into the basket to see what it did:")

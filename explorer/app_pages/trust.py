@@ -25,7 +25,7 @@ def draw(run: Run) -> None:
             _checked(run)
         else:
             with st.container(width=760):
-                validate.draw(run, job.draw(run.path, validate.WHAT))
+                validate.draw(run, job.draw(run.path, validate.JOB))
         left, right = st.columns(2, gap="large")
         with left:
             how_computed.draw(run)
@@ -55,7 +55,7 @@ def _checked(run: Run) -> None:
     position = _position(run)
     if position is not None:
         st.html(f'<p class="up-this">{escape.for_html(this_prediction(run, position))}</p>')
-    busy = job.draw(run.path, validate.WHAT)
+    busy = job.draw(run.path, validate.JOB)
     with st.expander(
         "How the verdict is reached; check further", key="further", expanded=found.level == verdict.UNKNOWN
     ):
@@ -93,7 +93,7 @@ def _position(run: Run) -> int | None:
 
 
 def this_prediction(run: Run, position: int) -> str:
-    """What is known of one prediction's list, as it is."""
+    """The results of the checks for one prediction's list, unescaped."""
     stage, number = evidence.stage_of(run), run.queries()["id"].iloc[position]
     own, singles = evidence.stays(run, stage, position), evidence.left_out_singly(run, stage, position)
     parts = [f"Prediction #{number}, with which you came:"]

@@ -24,14 +24,14 @@ from influence.run import Run
 if TYPE_CHECKING:
     from influence.live import Live
 
-NEAREST = 5
-"""Nearest examples in the embedding, whose middle is the question's place on the map."""
+NEAREST_EXAMPLES = 5
+"""The question is put at the mean place of this many nearest examples in the embedding."""
 
 
-TOLD = 0.001
-"""Relative error of scores from which it is told."""
-UNKNOWN = "unknown"
-"""Stands for the true label, which a new question does not have."""
+TOLD_ERROR = 0.001
+"""A relative error of scores of at least this is told."""
+UNKNOWN_LABEL = "unknown"
+"""Written in place of the true label, which a new question does not have."""
 
 
 def draw(run: Run) -> None:
@@ -72,7 +72,7 @@ def draw(run: Run) -> None:
     with right:
         _draw_map(view)
     off = opened.error(view.stage)
-    if off >= TOLD:
+    if off >= TOLD_ERROR:
         st.caption(f"These scores come from an index, which is off by {theme.percent(off)} (measured on a test item).")
     beside.draw(view)
     st.caption(theme.CARE)
@@ -91,7 +91,7 @@ def _draw_map(view: View) -> None:
     map.draw(view)
     ringed.draw(view)
     if "x" in view.query.row:
-        st.caption(f"★ stands in the middle of its {NEAREST} nearest examples in the embedding.")
+        st.caption(f"★ stands in the middle of its {NEAREST_EXAMPLES} nearest examples in the embedding.")
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
@@ -132,7 +132,7 @@ def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen:
     probability = float(said.probabilities[number])
     values = {
         "id": hashlib.sha256(str(asked.shown).encode()).hexdigest()[:8],
-        "label": UNKNOWN,
+        "label": UNKNOWN_LABEL,
         "prediction": said.prediction,
         "confidence": float(said.probabilities.max()),
         "loss": -float(np.log(max(probability, 1e-300))),
@@ -144,7 +144,7 @@ def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen:
 
 
 def answer_html(opened: Live, query: pd.Series, asked: question.Question, chosen: Target) -> str:
-    """What the model read and said, as HTML with everything from data escaped."""
+    """The question as the model reads it, and its prediction, as HTML with everything from data escaped."""
     url, text = pictures.data_url(query), pictures.text(query)
     shown = f'<img class="up-item" src="{url}" alt="The question as the model reads it">' if url else ""
     if text is not None:
@@ -168,6 +168,6 @@ def placed(run: Run, vector: np.ndarray) -> tuple[float, float] | None:
         return None
     if table is None or embedding is None or len(vector) != embedding.examples.shape[1]:
         return None
-    near = np.argsort(-(embedding.examples @ neighbours.unit(vector[None])[0]), kind="stable")[:NEAREST]
+    near = np.argsort(-(embedding.examples @ neighbours.unit(vector[None])[0]), kind="stable")[:NEAREST_EXAMPLES]
     x, y = table[["x", "y"]].to_numpy()[near].mean(axis=0)
     return float(x), float(y)

@@ -66,5 +66,5 @@ def packed(values: ArrayLike, kind: str) -> str:
 
 
 def event(key: str, name: str) -> Any:
-    """What the component `key` just reported as `name`; to be called in its callback."""
+    """The value that the component `key` just reported as `name`; to be called in its callback."""
     return getattr(st.session_state.get(key), name, None)

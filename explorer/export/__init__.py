@@ -1,1 +1,1 @@
-"""What is taken along: reports, tables, notes."""
+"""Reports, tables and notes: files that a visitor keeps."""

@@ -23,12 +23,12 @@ from influence.run import Run
 
 TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
 QUERIES = "queries"
-"""Stands for the table of predictions, where others are named by their stage."""
-LONGEST = 2000
+"""Name of the table of predictions; other tables are named by their stage."""
+LONGEST_NOTE = 2000
 """Characters of a note."""
-LARGEST = 8 * 2**20
+LARGEST_FILE = 8 * 2**20
 """Bytes of a file of notes that is read or added to."""
-PATIENCE = 5
+LOCK_SECONDS = 5
 """Seconds to wait for another visitor's writing."""
 
 _VIEW = re.compile(r"\./[a-z-]*\?[A-Za-z0-9=&%._~+,-]{1,4000}")
@@ -37,7 +37,7 @@ _VIEW = re.compile(r"\./[a-z-]*\?[A-Za-z0-9=&%._~+,-]{1,4000}")
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """What somebody noted about one item."""
+    """Tags and a text about one item."""
 
     table: str
     """A stage, or QUERIES."""
@@ -72,7 +72,7 @@ class Notes:
 
 
 def file(run: Run) -> Path:
-    """Where a run's notes are: beside its folder, which is verified and never written."""
+    """The file of a run's notes. It lies beside the run's folder, which is verified and never written."""
     return run.path.with_name(f"{run.path.name}.notes.jsonl")
 
 
@@ -85,7 +85,7 @@ def read(run: Run) -> Notes:
     path = file(run)
     try:
         stat = path.stat()
-        if stat.st_size > LARGEST:
+        if stat.st_size > LARGEST_FILE:
             raise _too_large(path)
         return _read(str(path), stat.st_size, stat.st_mtime_ns)
     except FileNotFoundError:
@@ -127,7 +127,9 @@ def parse(line: bytes) -> Note | None:
         return None
     text, view, created, time = words
     known = tuple(tag for tag in TAGS if tag in tags)
-    return Note(said["table"], said["id"], known, text[:LONGEST], view if _VIEW.fullmatch(view) else "", created, time)
+    return Note(
+        said["table"], said["id"], known, text[:LONGEST_NOTE], view if _VIEW.fullmatch(view) else "", created, time
+    )
 
 
 def write(run: Run, note: Note) -> None:
@@ -136,17 +138,17 @@ def write(run: Run, note: Note) -> None:
     Raises:
         RunError: it is too long, or the file cannot be written; the note is not kept then.
     """
-    if len(note.text) > LONGEST:
-        raise RunError(f"A note has at most {LONGEST:,} characters, this one has {len(note.text):,}. Shorten it.")
+    if len(note.text) > LONGEST_NOTE:
+        raise RunError(f"A note has at most {LONGEST_NOTE:,} characters, this one has {len(note.text):,}. Shorten it.")
     path = file(run)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     said = dataclasses.asdict(note) | {"created": run.manifest.created, "time": now}
     line = json.dumps(said, ensure_ascii=True).encode() + b"\n"
     try:
-        with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
+        with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
             _append(path, line)
     except filelock.Timeout:
-        raise RunError(f"Somebody else has been writing {path} for {PATIENCE} s. Save the note again.") from None
+        raise RunError(f"Somebody else has been writing {path} for {LOCK_SECONDS} s. Save the note again.") from None
     except OSError as error:
         raise RunError(
             f"The note cannot be kept in {path}: {error.strerror or error}. Mend that and save it again."
@@ -156,7 +158,7 @@ def write(run: Run, note: Note) -> None:
 def _append(path: Path, line: bytes) -> None:
     with path.open("ab+") as kept:
         size = kept.seek(0, os.SEEK_END)
-        if size + len(line) > LARGEST:
+        if size + len(line) > LARGEST_FILE:
             raise _too_large(path)
         if size:
             # What was cut off in the middle of a line must not take the next note with it.
@@ -169,8 +171,8 @@ def _append(path: Path, line: bytes) -> None:
 
 def _too_large(path: Path) -> RunError:
     return RunError(
-        f"The notes in {path} have more than {LARGEST // 2**20} MB, which is not read or added to. Move the file away "
-        "to begin another; nothing in it is lost."
+        f"The notes in {path} have more than {LARGEST_FILE // 2**20} MB, which is not read or added to. "
+        "Move the file away to begin another; nothing in it is lost."
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from influence.run import PROGRESS
 
 RUNNING, FINISHED, FAILED, CANCELLED = "running", "finished", "failed", "cancelled"
-PATIENCE = 5.0
+STOP_SECONDS = 5.0
 """Seconds that a cancelled command has to end by itself."""
 _ERROR = "Error: "
 
@@ -45,7 +45,7 @@ class Job:
         self._place = tempfile.TemporaryDirectory(prefix="upstream-job-")
         self._process = subprocess.Popen(
             command,
-            env=environment(self._told),
+            env=environment(self._progress_file),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -67,7 +67,7 @@ class Job:
 
     @property
     def step(self) -> str:
-        """What it is doing, in words."""
+        """The step under way, in words."""
         return str(self._progress().get("step") or "Starting")
 
     @property
@@ -79,12 +79,12 @@ class Job:
         return min(max(float(fraction), 0.0), 1.0) if isinstance(fraction, (int, float)) else 0.0
 
     @property
-    def _told(self) -> Path:
+    def _progress_file(self) -> Path:
         return Path(self._place.name) / "progress.json"
 
     def _progress(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._told.read_text(encoding="utf-8"))
+            found = json.loads(self._progress_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -95,10 +95,10 @@ class Job:
             self.state = CANCELLED
             self._process.terminate()
             try:
-                self._process.wait(PATIENCE)
+                self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-            self._watcher.join(PATIENCE)
+            self._watcher.join(STOP_SECONDS)
 
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended, at most so long; whether it has."""
@@ -143,7 +143,7 @@ def forget(run: Path) -> None:
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """What runs `upstream ARGUMENTS` with this Python; nothing is imported from the folder where it runs (-P)."""
+    """The command line of `upstream ARGUMENTS` with this Python; nothing is imported from the current folder (-P)."""
     return [sys.executable, "-P", "-m", "influence", *arguments]
 
 

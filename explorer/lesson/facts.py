@@ -1,6 +1,6 @@
-"""What the lesson knows of a run: the prediction that it teaches from, picked by rule, and the facts that it states.
+"""Facts that the lesson states of a run, first of all the prediction that it teaches from.
 
-Properties without a note are text, escaped for Streamlit's markdown; they are read only by the steps that need them.
+Properties without a docstring are sentences, escaped for markdown. Only the steps that need them read them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from explorer.view import lists
 from influence.errors import RunError
 from influence.run import Run
 
-MANY = 8
-"""Classes that are named one by one; of more, only the first few are."""
+MOST_NAMED_CLASSES = 8
+"""At most so many classes are all named; of more, only the first three are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Scene:
 
     @property
     def in_cell(self) -> str:
-        return f"{len(queries.shown(self.run.queries(), cell=self.cell)):,}"
+        return f"{len(queries.positions_in_list(self.run.queries(), cell=self.cell)):,}"
 
     @property
     def m(self) -> str:
@@ -113,7 +113,7 @@ class Scene:
 
     @property
     def first_learnt(self) -> str:
-        """What the first stage taught."""
+        """The task of the first stage."""
         classes = self.run.stage(self.stages[0]).classes
         return f"to tell {named(classes)} apart" if classes else "to predict them word by word"
 
@@ -145,7 +145,7 @@ class Scene:
 
     def share(self, count: int) -> str:
         """Part of all influence that the cards of a `count` a list carry."""
-        shown = lists.ranked(self.own, count, np.ones(len(self.own), dtype=bool)).shown
+        shown = lists.ranked(self.own, count, np.ones(len(self.own), dtype=bool)).positions
         return f"The {len(shown)} shown carry {theme.percent(lists.share(self.own, shown))}"
 
     @property
@@ -181,7 +181,7 @@ class Scene:
     @property
     def overlap(self) -> str:
         assert self.nearest is not None
-        shown = lists.ranked(self.own, 5, np.ones(len(self.own), dtype=bool)).shown
+        shown = lists.ranked(self.own, 5, np.ones(len(self.own), dtype=bool)).positions
         return f"{len(np.intersect1d(shown, self.nearest))} of the {len(self.nearest)} nearest"
 
     @cached_property
@@ -215,7 +215,7 @@ class Scene:
 
     @property
     def measured(self) -> str:
-        """What a retraining of this run without its most harmful examples did, if there was one."""
+        """The measured effect of retraining without the most harmful examples, if there was such a retraining."""
         table = self.run.validation("removal")
         if table is not None:
             table = table[(table["kind"] == "harmful") & (table["left_out"] > 0)]
@@ -230,7 +230,7 @@ class Scene:
 
     @property
     def _measured_alone(self) -> str:
-        """The same where at most single examples were left out."""
+        """The measured effect of leaving out single examples, if any was."""
         table = self.run.validation("summary")
         words = [] if table is None else table.loc[table["check"] == "leave-one-out", "words"].tolist()
         if words:
@@ -247,7 +247,9 @@ class Scene:
 
 def named(classes: Sequence[str]) -> str:
     """Classes in a sentence, escaped."""
-    shown = [escape.for_markdown(name) for name in classes[: MANY if len(classes) <= MANY else 3]]
+    shown = [
+        escape.for_markdown(name) for name in classes[: MOST_NAMED_CLASSES if len(classes) <= MOST_NAMED_CLASSES else 3]
+    ]
     if len(shown) < len(classes):
         return f"{', '.join(shown)} and {len(classes) - len(shown)} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else "nothing"

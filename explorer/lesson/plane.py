@@ -1,4 +1,4 @@
-"""The small model in the plane: its points as they are at first, and what a visitor changed, as the URL keeps it.
+"""The small model in the plane: its first points, and a visitor's changes as the URL keeps them.
 
 All numbers of the model are computed in the browser (components/two_stages.js); nothing is trained or scored here.
 """
@@ -57,7 +57,7 @@ class Plane:
     """Places of the pretraining points that are left out."""
 
     def data(self) -> dict[str, object]:
-        """As the component takes it."""
+        """The plane as the component reads it."""
         return {
             "points": [dataclasses.asdict(point) for point in self.points],
             "finetune": [dataclasses.asdict(point) for point in self.finetune],

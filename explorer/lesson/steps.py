@@ -1,7 +1,6 @@
-"""The lesson as data: nine steps, each a text, the state to set, what to outline, and a question checked from state.
+"""The lesson as data: nine steps, each with a text, the state to set, regions to outline, and a question.
 
-Texts are Streamlit markdown with names of facts, which `Scene` states of the run; what it cannot state of a run is
-asked for in `needs` first.
+Texts are Streamlit markdown. Names in braces are facts of `Scene`; `needs` says which of them a run lacks.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Step:
     text: str
     question: str
     answer: str
-    """What is to be seen once the answer is right."""
+    """The text that is shown once the answer is right."""
     check: Callable[[Scene], Reply]
     page: str = state.EXPLORE_PAGE
     set: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -45,7 +44,7 @@ class Step:
     regions: tuple[str, ...] = ()
     """Keys of the containers that are outlined."""
     needs: Callable[[Scene], str] = lambda scene: ""
-    """What the run lacks, as a sentence; empty if the step can be taught from it."""
+    """The reason why a run cannot teach the step, as a sentence; empty if it can."""
 
 
 def cell_pressed(scene: Scene) -> Reply:
@@ -57,7 +56,7 @@ def cell_pressed(scene: Scene) -> Reply:
 
 
 def _held(key: str) -> str:
-    """What a widget holds, as text; where it was not drawn yet, what the URL will give it."""
+    """The value of a widget, as text; before the widget is drawn, its value in the URL."""
     return str(st.session_state.get(key, st.query_params.get(key)))
 
 
@@ -108,7 +107,7 @@ def basket_filled(scene: Scene) -> Reply:
     return Reply(bool(scene.slice_sums[rows].sum() < 0), "These help more than they harm: the loss would rise.")
 
 
-OFF = 0.25
+LEAST_MISS = 0.25
 """Part of the measured change that a prediction is to miss by."""
 
 
@@ -119,7 +118,7 @@ def prediction_missed(_: Scene) -> Reply:
     count, predicted, measured = found
     off = abs(predicted - measured) / abs(measured) if measured else 0.0
     words = f"{count} left out: {theme.signed(predicted)} nat predicted, {theme.signed(measured)} measured"
-    return Reply(off >= OFF, f"{words}, off by {theme.percent(off)}. Try others, or one more.")
+    return Reply(off >= LEAST_MISS, f"{words}, off by {theme.percent(off)}. Try others, or one more.")
 
 
 def own_mistake(scene: Scene) -> Reply:

@@ -1,4 +1,4 @@
-"""For how many predictions a training example is at the head of a list, and which examples are so everywhere."""
+"""How often each training example leads a prediction's list, and the examples that lead nearly everywhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from explorer.runs import score_arrays
 from explorer.runs.cache import per_run
 from influence.run import Run
 
-LEADING = 10
+LEADING_RANK = 10
 """An example leads a prediction if it is among this many of its most helpful or most harmful ones."""
-EVERYWHERE, LEAST = 0.99, 0.1
+EVERYWHERE_QUANTILE, LEAST_SHARE = 0.99, 0.1
 """An example shows up everywhere if it leads more predictions than this share of the others, and this share of all."""
-MOST_READ = 20_000_000
-"""Scores that are read to count leads; of a larger array, whole rows are sampled evenly."""
+MOST_SCORES = 20_000_000
+"""At most so many scores are read to count leads; of a larger array, whole rows are sampled evenly."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Leads:
 
 
 def everywhere(leads: Leads) -> np.ndarray:
-    """Which examples show up in so many lists that being in one says little about it, bool (n_examples,)."""
+    """Mask of the examples that lead so many lists that one more means little, bool (n_examples,)."""
     counts = leads.counts
     if len(counts) < 2:
         return np.zeros(len(counts), dtype=bool)
     places = (pd.Series(counts).rank().to_numpy() - 1) / (len(counts) - 1)
-    return (places >= EVERYWHERE) & (counts >= LEAST * leads.queries)
+    return (places >= EVERYWHERE_QUANTILE) & (counts >= LEAST_SHARE * leads.queries)
 
 
 @per_run(max_entries=16, show_spinner="Counting where each example leads …")
@@ -48,10 +48,10 @@ def counted(run: Run, stage: str, method: str) -> Leads:
     array = score_arrays.array(run, stage, method)
     counts, seen = np.zeros(array.shape[1], dtype=np.int64), 0
     with score_arrays.reading(run, stage, method):
-        for rows in blocks(array, MOST_READ):
+        for rows in blocks(array, MOST_SCORES):
             scores = np.asarray(array[rows])
             score_arrays.refuse_not_finite(run, stage, method, scores)
-            counts += led(scores, LEADING)
+            counts += led(scores, LEADING_RANK)
             seen += len(scores)
     counts.flags.writeable = False
     return Leads(counts, seen, seen < array.shape[0])

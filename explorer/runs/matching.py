@@ -1,4 +1,4 @@
-"""Whether two runs list the same things: ids are the join, and what stands under an id must be the same in both."""
+"""Examples or queries of two runs, matched by id. Two rows match only if they show the same picture or text."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> Match:
 
 
 def _content(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
-    """The columns that tell what an example is: its label only where there is nothing to look at."""
+    """Columns that hold an example's content: picture or text; its label where it has neither."""
     return [name for name in ("image", "text") if name in a or name in b] or ["label"]
 
 
@@ -89,7 +89,7 @@ def refusal(a: Run, b: Run, stage: str) -> str | None:
 
 
 def siblings(names: list[Run], run: Run) -> list[Run]:
-    """Those of the runs that one study made from the same pretraining: the run's other finetuned models, and itself."""
+    """The runs of one study and pretraining: the run's other finetuned models, and itself."""
     return [other for other in names if _pretraining(other) == _pretraining(run)]
 
 

@@ -1,4 +1,4 @@
-"""Which prediction to look at: the rules behind the query picker."""
+"""The table of queries: the one to open on, filters and their order, search, the confusion matrix."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import pandas as pd
 ALL, WRONG, CONFIDENT, BARELY = "All", "Wrong", "Confidently wrong", "Barely right"
 SHOWS = (ALL, WRONG, CONFIDENT, BARELY)
 
-SURE = 0.8
+SURE_PROBABILITY = 0.8
 """A wrong prediction with at least this probability is confidently wrong."""
-UNSURE = 0.6
+UNSURE_PROBABILITY = 0.6
 """A right prediction with less than this probability is barely right."""
-
-SHOWS_HELP = (
-    f"Confidently wrong: wrong with a probability of at least {SURE:.0%}. "
-    f"Barely right: right with less than {UNSURE:.0%}. Mistakes come most confident first."
-)
 
 
 def opening(queries: pd.DataFrame) -> int:
@@ -27,10 +22,10 @@ def opening(queries: pd.DataFrame) -> int:
     return int(queries["confidence"].to_numpy().argmin())
 
 
-def shown(
+def positions_in_list(
     queries: pd.DataFrame, show: str = ALL, cell: tuple[str, str] | None = None, words: str | None = None
 ) -> list[int]:
-    """Positions of the queries in a pill's list, in its order.
+    """Positions of the queries that a pill lists, in its order.
 
     `cell` (true, predicted) keeps those of one cell of the confusion matrix, `words` those whose text holds them.
     """
@@ -39,8 +34,8 @@ def shown(
     keep = {
         ALL: right | ~right,
         WRONG: ~right,
-        CONFIDENT: ~right & (confidence >= SURE),
-        BARELY: right & (confidence < UNSURE),
+        CONFIDENT: ~right & (confidence >= SURE_PROBABILITY),
+        BARELY: right & (confidence < UNSURE_PROBABILITY),
     }[show]
     if cell is not None:
         keep &= (queries["label"] == cell[0]) & (queries["prediction"] == cell[1])
@@ -88,7 +83,7 @@ def position_by_id(table: pd.DataFrame, wanted: str) -> int | None:
 
 
 def holding(queries: pd.DataFrame, words: str) -> pd.Series:
-    """Which queries hold every one of the `words` (parts of words count) in text or title, whatever the case."""
+    """Mask of the queries with every one of the `words` in text or title; parts of words count, case does not."""
     keep = pd.Series(True, index=queries.index)
     columns = [queries[name].fillna("").astype(str) for name in ("title", "text") if name in queries]
     for word in words.split():

@@ -1,4 +1,4 @@
-"""Training examples by what they do to a whole slice of the test set: the numbers behind the Suspects page."""
+"""Slices of the test set, and scores summed over one: the numbers behind the Suspects page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from influence.run import Run
 
 ALL, WRONG, CLASS, CELL, QUERY = "all", "wrong", "class", "cell", "query"
 
-BLOCK = 4_000_000
+BLOCK_SCORES = 4_000_000
 """Scores read at once, about: 16 MB."""
-LOUD = 0.01
-"""Self-influence among this share of the largest is a reason to look at an example."""
+LARGEST_SHARE = 0.01
+"""A self-influence among this share of the largest is a reason to look at an example."""
 
 
 def slices(table: pd.DataFrame) -> list[str]:
@@ -69,7 +69,7 @@ def summed(scores: zarr.Array, positions: np.ndarray | Sequence[int]) -> np.ndar
     """Sum of the rows at `positions` (ascending), float64 (n_examples,), read-only; never holds the whole array."""
     wanted, (height, width) = np.asarray(positions, dtype=np.int64), scores.chunks
     result = np.zeros(scores.shape[1])
-    span = max(BLOCK // (height * width), 1) * width
+    span = max(BLOCK_SCORES // (height * width), 1) * width
     for top in np.unique(wanted // height) * height:
         chosen = wanted[(wanted >= top) & (wanted < top + height)]
         first, last = int(chosen[0]), int(chosen[-1]) + 1
@@ -81,7 +81,7 @@ def summed(scores: zarr.Array, positions: np.ndarray | Sequence[int]) -> np.ndar
 
 
 def reasons(examples: pd.DataFrame, positions: np.ndarray) -> list[str]:
-    """Why each example at `positions` deserves a look, in words; empty where nothing but its scores says so."""
+    """Reasons to look at each example at `positions`, in words; empty where there is none but its score."""
     table = examples.iloc[positions]
     found: list[list[str]] = [[] for _ in positions]
     if "prediction" in table:
@@ -89,8 +89,8 @@ def reasons(examples: pd.DataFrame, positions: np.ndarray) -> list[str]:
             if said != label:
                 found[place].append("its own model disagrees with its label")
     if "self_influence" in table and examples["self_influence"].notna().any():
-        limit = examples["self_influence"].quantile(1 - LOUD)
+        limit = examples["self_influence"].quantile(1 - LARGEST_SHARE)
         for place, value in enumerate(table["self_influence"]):
             if value > limit:
-                found[place].append(f"self-influence among the largest {100 * LOUD:.0f} %")
+                found[place].append(f"self-influence among the largest {100 * LARGEST_SHARE:.0f} %")
     return ["; ".join(words) for words in found]

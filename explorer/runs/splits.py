@@ -1,4 +1,4 @@
-"""Tokens of texts and their shares of a score, as a run stores them; what does not fit is said, never raised."""
+"""Tokens of texts and their shares of a score, as a run stores them. Damaged tables are reported, never raised."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def stored(run: Run, stage: str, method: str) -> bool:
 
 
 def strongest(run: Run, stage: str, method: str) -> int | None:
-    """Of how many examples of each sign and query the split is stored; None if the run does not say."""
+    """Number of examples of each sign and query with a stored split; None if the run does not say."""
     count = run.manifest.shares.get(f"{stage}-{method}")
     return count if isinstance(count, int) else None
 
 
 def problem_text(problem: str) -> str:
-    """What is wrong with the tokens or their shares, as markdown."""
+    """A problem with the tokens or their shares, as markdown."""
     return f"{escape.for_markdown(problem.rstrip('.'))}. The texts are shown without it."
 
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """What one view needs of the tables `tokens/` and `shares/`: those of a stage's texts, or of the queries."""
+    """The part of the tables `tokens/` and `shares/` that one view needs, of a stage's texts or of the queries."""
 
     run: Run
     table: str
@@ -44,9 +44,9 @@ class Splits:
     position: int | None = None
     """Row of the query whose score is split; None if none is."""
     live: Mapping[int, np.ndarray] | None = None
-    """Shares of scores that are not the run's own, by example; None: those that are stored."""
+    """Shares of scores computed live, by example; None: the stored ones are read."""
     problems: list[str] = dataclasses.field(default_factory=list)
-    """What was found wrong on the way, each once."""
+    """Problems met so far, each once."""
 
     @cached_property
     def _tokens(self) -> pd.DataFrame | None:
@@ -82,7 +82,7 @@ class Splits:
         return self._tokens is not None and row in self._shares
 
     def read(self, row: int, text: str) -> int | None:
-        """Where in the text at `row` the model stopped reading; None if that is not known."""
+        """Number of characters of the text at `row` that the model read; None if it is not known."""
         bounds = self._bounds(row, text)
         return None if bounds is None else int(bounds[1].max(initial=0))
 

@@ -1,4 +1,4 @@
-"""Files that the browser fetches by itself: plotly.js and, by content hash, what the map shows on hover."""
+"""Files that the browser fetches by itself: plotly.js, and by content hash the map's points, thumbnails and texts."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from explorer.ui import escape
 if TYPE_CHECKING:
     from influence.run import Run
 
-TILE = 28
+TILE_PIXELS = 28
 """Side of a thumbnail in the sheet, pixels."""
-PAGE = 500
+TEXTS_A_FILE = 500
 """Texts in one file; the browser fetches the file of the point that it rests on."""
-SHEET = 2500
+TILES_A_SHEET = 2500
 """Thumbnails in one sheet, fetched in the same way."""
-REST = 3
-"""How many times as long as a page took to make the next one waits."""
+REST_FACTOR = 3
+"""A page waits this many times as long as the one before took to make."""
 _PREVIEW = 140
 """Characters of a text that are shown on hover."""
 
 
 def folder() -> Path | None:
-    """Where served files go, or None if this server serves none."""
+    """The folder of served files, or None if this server serves none."""
     launched = os.environ.get("UPSTREAM_STATIC")
     if launched:
         return Path(launched)
@@ -83,16 +83,16 @@ def labels(run: Run) -> tuple[list[str], np.ndarray]:
 def previews(run: Run, stage: str) -> dict[str, object] | None:
     """Where the browser finds a stage's thumbnails or texts: `{"kind", "url", ...}`, None if it cannot be served.
 
-    Of thumbnails there is a sheet for every `SHEET` examples, of texts a file for every `PAGE`, at the address with the
-    page's number and ".png" or ".json", so that no visitor downloads them all. Later pages are made in the background:
-    one that is not there yet is asked for again at the next point.
+    There is a sheet for every `TILES_A_SHEET` thumbnails or a file for every `TEXTS_A_FILE` texts, at the address with
+    the page's number and ".png" or ".json", so that no visitor downloads them all. Later pages are made in the
+    background: one that is not there yet is asked for again at the next point.
     """
     table, name = run.examples(stage), _name(run, stage)
     if "image" in table:
-        pages = _pages(f"{name}-{{}}.png", lambda part: sprite_sheet(part["image"]), table, SHEET)
-        found = {"kind": "image", "page": SHEET, "columns": columns(SHEET)}
+        pages = _pages(f"{name}-{{}}.png", lambda part: sprite_sheet(part["image"]), table, TILES_A_SHEET)
+        found = {"kind": "image", "page": TILES_A_SHEET, "columns": columns(TILES_A_SHEET)}
     elif "text" in table:
-        pages, found = _pages(f"{name}-{{}}.json", texts, table, PAGE), {"kind": "text", "page": PAGE}
+        pages, found = _pages(f"{name}-{{}}.json", texts, table, TEXTS_A_FILE), {"kind": "text", "page": TEXTS_A_FILE}
     else:
         return None
     first = next(pages, None)
@@ -107,7 +107,7 @@ def _unhurried(pages: Iterator[str]) -> None:
     """Make all pages, and leave the processor to visitors for most of the time."""
     began = time.monotonic()
     for _ in pages:
-        time.sleep(REST * (time.monotonic() - began))
+        time.sleep(REST_FACTOR * (time.monotonic() - began))
         began = time.monotonic()
 
 
@@ -130,17 +130,17 @@ def columns(count: int) -> int:
 
 
 def sprite_sheet(images: pd.Series) -> bytes:
-    """Up to `SHEET` thumbnails in one PNG, row by row; one that cannot be read is left blank."""
-    wide = columns(SHEET)
-    sheet = Image.new("RGB", (wide * TILE, math.ceil(len(images) / wide) * TILE), "#888888")
+    """Up to `TILES_A_SHEET` thumbnails in one PNG, row by row; one that cannot be read is left blank."""
+    wide = columns(TILES_A_SHEET)
+    sheet = Image.new("RGB", (wide * TILE_PIXELS, math.ceil(len(images) / wide) * TILE_PIXELS), "#888888")
     for place, png in enumerate(images):
         try:
             tile = Image.open(io.BytesIO(png)).convert("RGB")
         except (OSError, TypeError, ValueError):
             continue
-        if tile.size != (TILE, TILE):
-            tile = tile.resize((TILE, TILE), Image.Resampling.LANCZOS)
-        sheet.paste(tile, (place % wide * TILE, place // wide * TILE))
+        if tile.size != (TILE_PIXELS, TILE_PIXELS):
+            tile = tile.resize((TILE_PIXELS, TILE_PIXELS), Image.Resampling.LANCZOS)
+        sheet.paste(tile, (place % wide * TILE_PIXELS, place // wide * TILE_PIXELS))
     out = io.BytesIO()
     sheet.save(out, "PNG")
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""A text cut into pieces: what the model read of it, each token's share of a score, words that another text has too."""
+"""A text cut into pieces that look the same: read or not, by share of a score, shared with another text or not."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-SHORTEST = 4
+SHORTEST_WORD = 4
 """Words of fewer characters are never marked as shared: in most languages the little words are short."""
-COMMON = 0.02
+COMMON_SHARE = 0.02
 """Words that more than this part of the texts hold are not marked either."""
-SAMPLE = 2000
+SAMPLE_TEXTS = 2000
 """Texts, evenly spread over the table, in which common words are counted."""
-FEW = 200
+FEWEST_TEXTS = 200
 """In fewer texts than this nothing can be said about how common a word is."""
 MARK = "\N{WHITE VERTICAL RECTANGLE}"
-"""Stands for a token that covers no characters, such as the mark of a text's end."""
+"""Shown for a token without characters, such as the end of a text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +48,11 @@ def words(text: str) -> frozenset[str]:
 
 def common(texts: Sequence[str]) -> frozenset[str]:
     """Words that so many of the texts hold that sharing them says nothing: a rule that knows no language."""
-    if len(texts) < FEW:
+    if len(texts) < FEWEST_TEXTS:
         return frozenset()
-    sample = texts[:: -(-len(texts) // SAMPLE)]
+    sample = texts[:: -(-len(texts) // SAMPLE_TEXTS)]
     counts = Counter(word for text in sample for word in words(text))
-    return frozenset(word for word, count in counts.items() if count > COMMON * len(sample))
+    return frozenset(word for word, count in counts.items() if count > COMMON_SHARE * len(sample))
 
 
 def _words(text: str) -> Iterator[tuple[int, int, str]]:
@@ -63,7 +63,7 @@ def _words(text: str) -> Iterator[tuple[int, int, str]]:
         if inside and start is None:
             start = at
         elif not inside and start is not None:
-            if at - start >= SHORTEST:
+            if at - start >= SHORTEST_WORD:
                 yield start, at, unicodedata.normalize("NFC", text[start:at]).casefold()
             start = None
 

@@ -1,4 +1,4 @@
-"""What the checks of a run say, for the run and for one prediction: plain functions of its validation tables."""
+"""Results of a run's checks, for the whole run and for one prediction, read from its validation tables."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pandas as pd
 from explorer.ui import state
 from influence.run import Run
 
-SETTLED = 1e-3
-"""A gradient norm after training from which on it did not end at a minimum."""
+SETTLED_NORM = 1e-3
+"""A training that ended with a larger gradient norm did not end at a minimum."""
 SOLUTION, SCRATCH = "solution", "scratch"
 STARTS = {state.FROM_SOLUTION: SOLUTION, state.FROM_SCRATCH: SCRATCH}
 """How a page calls each start of a retraining -> how tables call it."""
-SEEDS = ("training seed", "finetuning seed")
-"""What is changed to see another training; the other changes are of how scores are computed."""
+SEED_CHANGES = ("training seed", "finetuning seed")
+"""Changes that give another training; all others change how scores are computed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def starts(run: Run) -> list[str]:
 def unsettled(run: Run) -> dict[str, float]:
     """Stages whose training did not end at a minimum, where alone scores are derivatives of retraining: their norms."""
     norms = {stage.name: stage.training.gradient_norm for stage in run.manifest.stages}
-    return {name: norm for name, norm in norms.items() if norm is not None and norm > SETTLED}
+    return {name: norm for name, norm in norms.items() if norm is not None and norm > SETTLED_NORM}
 
 
 def stage_of(run: Run) -> str:
@@ -103,7 +103,7 @@ class Stays:
 
 
 def stays(run: Run, stage: str, position: int) -> Stays | None:
-    """Of the query at `position`; None if it was not checked for this stage."""
+    """How many examples stay in the list of the query at `position`; None if it was not checked for this stage."""
     table = run.validation("stability")
     if table is None or stage_of(run) != stage:
         return None

@@ -1,4 +1,4 @@
-"""Sets of training examples that were really left out: what the run knows of them, for a slice of the test set."""
+"""Sets of training examples that were really left out, and the measured effects on a slice of the test set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TABLE = "left-out"
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """What training without a set of examples did to some queries, summed: nats, positive = the loss rose.
+    """The effect of training without a set of examples on some queries, summed: nats, positive = the loss rose.
 
     `mended` and `broken`: how many of the queries the model then gets right that it got wrong, and the other way
     round; None where that was not kept.
@@ -30,7 +30,7 @@ class Effect:
 
 
 def effects(run: Run, stage: str, rows: Sequence[int], positions: np.ndarray) -> list[Effect]:
-    """Of leaving out exactly the examples at `rows`, on the queries at `positions`, an effect a start; may be empty."""
+    """Effects of leaving out exactly the examples at `rows` on the queries at `positions`, one for each start."""
     found = {}
     if len(rows) == 1:
         found = {effect.start: effect for effect in _alone(run, stage, rows[0], positions)}
@@ -55,7 +55,7 @@ def known(run: Run, stage: str) -> list[list[int]]:
 
 
 def _alone(run: Run, stage: str, example: int, positions: np.ndarray) -> list[Effect]:
-    """Of an example that the leave-one-out check took: it need not be left out again."""
+    """Effects of leaving out one example, from the leave-one-out check: it need not be left out again."""
     table = run.validation("leave-one-out")
     if table is None:
         return []

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from explorer.trust import evidence
-from explorer.trust.evidence import SCRATCH, SEEDS, SOLUTION, Figure
+from explorer.trust.evidence import SCRATCH, SEED_CHANGES, SOLUTION, Figure
 from explorer.ui import theme
 from influence.run import Run
 
@@ -16,12 +16,12 @@ MARKS = {YES: theme.RIGHT, PARTLY: "◐", NO: theme.WRONG, UNKNOWN: "?"}
 AGREES = (0.7, 0.3)
 """Correlation of single predicted and measured changes, at the low end of its interval: yes from, partly from."""
 ORDERS = (0.5, 0.2)
-"""The same of the rank correlation of sums over random subsets (LDS), which one query's few subsets make smaller."""
+"""Rank correlation of sums over random subsets (LDS): yes from, partly from. Few subsets a query make it smaller."""
 STAYS = (0.7, 0.4)
-"""Share of a list that stays."""
-FEWEST = 5
+"""Share of a list that stays: yes from, partly from."""
+FEWEST_EXAMPLES = 5
 """Examples left out below which nothing is said."""
-LEADING = "Pearson r, those that lead a list"
+LEADING_FIGURE = "Pearson r, those that lead a list"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +132,8 @@ def single_examples(run: Run, start: str) -> Finding:
     """Leave-one-out, of the examples that lead lists."""
     question = "Does leaving out one example do what its score says?"
     found = evidence.figures(run, "leave-one-out", start)
-    r, size = found.get(LEADING), found.get("slope, those that lead a list")
-    if r is None or r.count < FEWEST:
+    r, size = found.get(LEADING_FIGURE), found.get("slope, those that lead a list")
+    if r is None or r.count < FEWEST_EXAMPLES:
         return Finding(question, UNKNOWN, _too_few(r, "that lead a list"))
     way = "the models trained from scratch" if start == SCRATCH else "the models trained on from the solution"
     words = f"{r.count} that lead a list were left out, each alone, {way}: r = {_with_interval(r)}"
@@ -182,16 +182,16 @@ def baselines(run: Run) -> Finding:
 def other_settings(run: Run) -> Finding:
     """Stability under damping, curvature and method."""
     question = "Would other settings of the computation give the same lists?"
-    found = {name: figure for name, figure in _overlaps(run).items() if name not in SEEDS}
+    found = {name: figure for name, figure in _overlaps(run).items() if name not in SEED_CHANGES}
     return _kept(question, found, "No other damping, curvature or method was tried.")
 
 
 def another_training(run: Run) -> Finding:
     """Stability under seeds, and whether single examples do from scratch what was predicted."""
     question = "Would they hold for another training of the same model?"
-    lists = _kept(question, {n: f for n, f in _overlaps(run).items() if n in SEEDS}, "No other seed was tried.")
-    r = evidence.figures(run, "leave-one-out", SCRATCH).get(LEADING)
-    if r is None or r.count < FEWEST or not math.isfinite(r.value) or judged(run) == SCRATCH:
+    lists = _kept(question, {n: f for n, f in _overlaps(run).items() if n in SEED_CHANGES}, "No other seed was tried.")
+    r = evidence.figures(run, "leave-one-out", SCRATCH).get(LEADING_FIGURE)
+    if r is None or r.count < FEWEST_EXAMPLES or not math.isfinite(r.value) or judged(run) == SCRATCH:
         return lists
     words = f"From scratch, by the same seed, without one of {r.count} that lead a list: r = {_with_interval(r)}."
     mark = worst(graded(r.sure, AGREES), lists.mark)
@@ -232,4 +232,4 @@ def _too_few(figure: Figure | None, what: str) -> str:
     if not count:
         return f"No examples {what} were left out."
     few = "1 example" if count == 1 else f"{count} examples"
-    return f"Only {few} {what} {'was' if count == 1 else 'were'} left out; at least {FEWEST} are needed."
+    return f"Only {few} {what} {'was' if count == 1 else 'were'} left out; at least {FEWEST_EXAMPLES} are needed."

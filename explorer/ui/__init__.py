@@ -1,1 +1,1 @@
-"""What every page stands on: session and URL keys, colours and words, escaping, pictures."""
+"""The base of every page: session and URL keys, widgets, colours and words, escaping, pictures."""

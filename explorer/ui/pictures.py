@@ -25,6 +25,6 @@ def text(example: pd.Series) -> str | None:
 
 
 def words(example: pd.Series, column: str) -> str | None:
-    """What stands in one of the optional columns of text, or None if it is missing there."""
+    """The text in an optional column, or None if the example has none."""
     value = example.get(column)
     return value if isinstance(value, str) else None

@@ -96,7 +96,7 @@ KEPT_THERE = {COMPARE_PAGE: (RUN_B, QUERY_B, METHOD, METHOD_B, EXPLAINED, EXPLAI
 
 
 def runs_folder() -> Path:
-    """Where the runs are: the environment variable UPSTREAM_RUNS, by default data/runs."""
+    """The folder of runs: the environment variable UPSTREAM_RUNS, by default data/runs."""
     return Path(os.environ.get("UPSTREAM_RUNS") or "data/runs").resolve()
 
 
@@ -212,7 +212,7 @@ def notice(text: str) -> None:
 
 
 def take_notices() -> list[str]:
-    """What is to be said, once."""
+    """The notices so far, which are then forgotten."""
     return st.session_state.pop(_NOTICES, [])
 
 

@@ -12,11 +12,11 @@ from explorer.ui import escape, state
 HELPFUL, HARMFUL = "▲", "▼"
 RIGHT, WRONG = "✓", "✗"
 NEAR = "≈"
-"""Stands beside an example of the lists by influence that is also a nearest neighbour."""
+"""Marks an example of the lists by influence that is also a nearest neighbour."""
 SINGLE = {state.INFLUENCE: "◆", state.NEAREST: NEAR, state.RANDOM: "⚄"}
-"""Stands above a list that is one of several rankings, and beside an example that another of them lists too."""
+"""Marks a list by its ranking, and an example that another ranking lists, too."""
 EVERYWHERE = "∀"
-"""Stands beside an example that shows up everywhere."""
+"""Marks an example that shows up everywhere."""
 MINUS = "\N{MINUS SIGN}"
 
 STAGE_WORDS = {"pretrain": "pretraining", "finetune": "finetuning"}
@@ -37,9 +37,9 @@ CLASS_COLOURS = (
 
 
 GREYS = ("#8a8d93",)
-"""Colours of a class that could be taken for the grey of those that have none of their own."""
+"""Class colours too close to the grey used for "other"."""
 EMPTY_LABEL = "(none)"
-"""What stands on screen for a label or source that is empty."""
+"""Written for a label or source that is empty."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,7 @@ def stage_word(stage: str) -> str:
 
 
 EXPLAINED = "the loss on this prediction"
-"""What scores are about, where a page asks for nothing else."""
+"""The target of the stored scores, in words."""
 
 
 def sign_rule(stage: str, of: str = "this prediction") -> str:

@@ -1,1 +1,1 @@
-"""One view, or two beside each other: a run, a query, what is asked about it, and what follows from that."""
+"""State of a page without drawing: a view of one query, or two answers side by side, and their numbers."""

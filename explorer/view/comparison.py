@@ -1,4 +1,4 @@
-"""Two answers side by side: how far their scores agree, and where the lists of one stand in the other."""
+"""Two answers side by side: rank correlation, overlap of their lists, ranks of an example on both sides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORDERS = (
     (-0.1, "hardly any common order"),
     (-1.0, "rather the opposite order"),
 )
-"""From which rank correlation on two orders are called how."""
+"""Smallest rank correlation -> words for how much two orders agree."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Side:
 
     @property
     def asked(self) -> tuple[object, ...]:
-        """What was asked; sides that ask the same have the same scores."""
+        """The question of the side; sides with the same question have the same scores."""
         return self.run.name, self.query.row["id"], self.stage, self.method, self.target
 
     def ordered(self, rows: np.ndarray) -> Side:
-        """The same with the scores in another order of the examples."""
+        """The side with its scores in another order of the examples."""
         return dataclasses.replace(self, scores=self.scores[rows])
 
 
@@ -107,7 +107,7 @@ def overlaps(pair: Pair) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["list of", "helpful in both", "harmful in both", "by chance"])
 
 
-def listed(pair: Pair) -> pd.DataFrame:
+def list_table(pair: Pair) -> pd.DataFrame:
     """Every example that a list of either side shows, with its rank and score on both; ranks count within a sign."""
     a, b = pair.lists
     shown = list(dict.fromkeys(np.concatenate([a.helpful, b.helpful, a.harmful, b.harmful]).tolist()))
@@ -119,7 +119,7 @@ def listed(pair: Pair) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def every(pair: Pair) -> pd.DataFrame:
+def score_table(pair: Pair) -> pd.DataFrame:
     """All examples with their scores on both sides, the strongest on either first."""
     unit_a, unit_b = ("nat" if unit.name else "no unit" for unit in pair.units)
     table = pd.DataFrame(
@@ -135,7 +135,7 @@ def every(pair: Pair) -> pd.DataFrame:
 
 
 def place_words(scores: np.ndarray, position: int) -> str:
-    """Where an example stands among those of its sign: "▲ 37"."""
+    """Rank of an example among those of its sign: "▲ 37"."""
     score = float(scores[position])
     if score == 0:
         return "0"

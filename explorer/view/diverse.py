@@ -8,14 +8,14 @@ from explorer.runs import neighbours
 from explorer.runs.cache import per_run
 from influence.run import Run
 
-NEARER_THAN = 0.95
+NEARER_THAN_SHARE = 0.95
 """Two examples are of one neighbourhood if they are nearer to each other than this share of all pairs."""
-SAMPLE = 1000
+SAMPLE_EXAMPLES = 1000
 """Examples whose pairs tell how near pairs are."""
 
 HELP = (
     "Diverse: by score, but an example is passed over where one above it in its list lies in the same neighbourhood: "
-    f"nearer to it in the embedding than {NEARER_THAN:.0%} of all pairs of examples are to each other."
+    f"nearer to it in the embedding than {NEARER_THAN_SHARE:.0%} of all pairs of examples are to each other."
 )
 
 
@@ -34,10 +34,10 @@ def one_a_neighbourhood(order: np.ndarray, vectors: np.ndarray, near: float, cou
 
 
 def radius(vectors: np.ndarray) -> float:
-    """The cosine from which on two examples are of one neighbourhood; of evenly spread examples, unit vectors given."""
-    sample = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).round().astype(int)]
+    """Examples with at least this cosine are of one neighbourhood; from a sample of the unit vectors given."""
+    sample = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE_EXAMPLES, len(vectors))).round().astype(int)]
     pairs = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
-    return float(np.quantile(pairs, NEARER_THAN)) if len(pairs) else 1.0
+    return float(np.quantile(pairs, NEARER_THAN_SHARE)) if len(pairs) else 1.0
 
 
 @per_run(max_entries=16)

@@ -1,4 +1,4 @@
-"""Which labels get a colour of their own on the map: no two that are different look the same."""
+"""Colours of labels on the map. Two labels never share a colour; labels beyond the palette are grey."""
 
 from __future__ import annotations
 

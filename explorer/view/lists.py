@@ -17,10 +17,10 @@ class Lists:
     helpful: np.ndarray
     harmful: np.ndarray
     single: np.ndarray | None = None
-    """All of them as one list, where the order is not by influence."""
+    """Set beside `helpful` and `harmful` where the order is not by score (say, by similarity): all in one list."""
 
     @property
-    def shown(self) -> np.ndarray:
+    def positions(self) -> np.ndarray:
         if self.single is not None:
             return self.single
         return np.concatenate([self.helpful, self.harmful])
@@ -36,7 +36,7 @@ def ranked(scores: np.ndarray, k: int, keep: np.ndarray) -> Lists:
 def relative(scores: np.ndarray, norms: np.ndarray) -> np.ndarray:
     """Scores over `norms`, each example's own gradient norm; as shares of the largest.
 
-    Ordered by them, examples that fit this query well come first, rather than those that are loud for every query.
+    Examples with large gradients score high for every query. By relative scores, those that fit this one come first.
     """
     found = np.divide(scores, norms, out=np.zeros_like(scores), where=norms > 0)
     return found / (float(np.abs(found).max(initial=0.0)) or 1.0)
@@ -75,7 +75,7 @@ def totals(scores: np.ndarray, groups: pd.Series) -> pd.DataFrame:
     return sums.assign(net=sums["helpful"] + sums["harmful"])
 
 
-BARS = 41
+BAR_COUNT = 41
 
 
 def histogram(scores: np.ndarray, limit: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +84,7 @@ def histogram(scores: np.ndarray, limit: float = 0.0) -> tuple[np.ndarray, np.nd
     The outermost edges are the largest score, or `limit` if that is larger.
     """
     limit = max(limit, float(np.abs(scores).max(initial=0.0))) or 1.0
-    return np.histogram(scores, bins=BARS, range=(-limit, limit))
+    return np.histogram(scores, bins=BAR_COUNT, range=(-limit, limit))
 
 
 def bars(scores: np.ndarray) -> np.ndarray:
@@ -95,5 +95,5 @@ def bars(scores: np.ndarray) -> np.ndarray:
 
 
 def clip_limit(scores: np.ndarray) -> float:
-    """Where the map's colours saturate: the 99th percentile of |score|."""
+    """The |score| at which the map's colours saturate: the 99th percentile."""
     return float(np.percentile(np.abs(scores), 99)) or float(np.abs(scores).max(initial=0.0)) or 1.0

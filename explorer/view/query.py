@@ -1,4 +1,4 @@
-"""What a view is about: a prediction of the run, or a new question to its model."""
+"""The subject of a view: a prediction of the run, or a new question to its model."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def parse_region(text: str) -> np.ndarray | None:
 
 
 def inside(region: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which points lie in the polygon, by the even-odd rule: bool (n,)."""
+    """Mask of the points in the polygon, by the even-odd rule: bool (n,)."""
     result = np.zeros(len(x), dtype=bool)
     for (x1, y1), (x2, y2) in zip(region, np.roll(region, -1, axis=0), strict=True):
         if y1 == y2:

@@ -1,4 +1,4 @@
-"""What the two sides of a comparison are set to: by the URL, and for the rest by whatever makes B differ from A."""
+"""Settings of the two sides of a comparison: from the URL, else such that B differs from A in one thing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from influence.run import Run
 
 TRUE, PREDICTED, MARGIN = "true", "predicted", "margin"
 EXPLAINED = (TRUE, PREDICTED, MARGIN)
-"""What of a prediction can be explained, as the URL has it."""
+"""Targets of a side, as the URL has them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Keys:
-    """What a side is called, and where the URL has it."""
+    """Name of a side, and its keys in the URL."""
 
     name: str
     run: str
@@ -36,7 +36,7 @@ B = Keys("B", state.RUN_B, state.QUERY_B, state.METHOD_B, state.EXPLAINED_B)
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What one side is set to."""
+    """Settings of one side."""
 
     run: Run
     position: int
@@ -91,7 +91,7 @@ def opposite(a: Choice, run: Run) -> int:
 
 
 def target_of(choice: Choice) -> Target | None:
-    """What is explained; None where the run's own scores are what is asked for."""
+    """The target that a side asks for; None for the run's stored scores."""
     said, true = str(choice.row["prediction"]), str(choice.row["label"])
     if choice.explained == PREDICTED and said != true:
         return Target(said)

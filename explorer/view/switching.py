@@ -1,4 +1,4 @@
-"""From one run to another without losing what is looked at: what both runs have is kept, what they lack is let go."""
+"""Switching between runs: choices that mean the same in both runs are kept, all others are dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from influence.errors import UpstreamError
 from influence.run import Run
 
 SHOWN_ELSEWHERE = (state.QUERY, state.EXAMPLE, state.CELL, state.GROUP, state.REGION, state.BAR, state.WORDS)
-"""What is clicked, and what it means depends on the run."""
+"""Keys of clicked choices whose meaning depends on the run."""
 
 
 def to(name: str) -> None:
@@ -43,7 +43,7 @@ def follow() -> None:
 
 
 def common(old: Run, new: Run, chosen: Mapping[str, str | None]) -> dict[str, str | None]:
-    """What of the choices made by clicking means the same in both runs; None for what does not."""
+    """The clicked choices that mean the same in both runs; None in place of the others."""
     result: dict[str, str | None] = dict.fromkeys(chosen)
     same = _has(old, new, matching.QUERIES, chosen.get(state.QUERY))
     if same:

@@ -20,7 +20,7 @@ from influence.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What the visitor looks at; the scores are read once, everything else is derived from them."""
+    """A query, its scores and the visitor's choices. Scores are read once; everything else is derived from them."""
 
     run: Run
     query: Query
@@ -37,13 +37,13 @@ class View:
     """Position of the ringed example in `examples`, if it is one of them."""
     ranking: str = state.INFLUENCE
     embedding: neighbours.Embedding | None = None
-    """What the map is made of, if this stage's examples are on it and the run has kept it."""
+    """The map's embedding, if this stage's examples are on the map and the run has kept it."""
     shading: str = state.PLAIN
     by: str = state.LABEL
     target: Target | None = None
-    """What is explained; None: the loss of the prediction's true class, of which the run has the scores."""
+    """The target; None: the loss of the prediction's true class, whose scores the run has stored."""
     split: Callable[[list[int]], Mapping[int, np.ndarray]] | None = None
-    """Where the scores are not the run's own: rows of examples -> their scores over tokens."""
+    """For scores computed live: rows of examples -> their scores split over tokens."""
 
     @property
     def examples(self) -> pd.DataFrame:
@@ -78,7 +78,7 @@ class View:
 
     @cached_property
     def groups(self) -> pd.Series:
-        """What totals are summed by: each example's label or source, "" where it has none."""
+        """Each example's label or source, by which totals are summed; "" where it has none."""
         return self.examples[group_column(self.by)].fillna("")
 
     @cached_property
@@ -107,7 +107,7 @@ class View:
     @cached_property
     def rankings(self) -> dict[str, np.ndarray]:
         """Equally long lists by each ranking: both by influence as one, strongest first; the nearest; a random draw."""
-        strongest = self.strongest.shown
+        strongest = self.strongest.positions
         return {
             state.INFLUENCE: strongest[np.argsort(-np.abs(self.scores[strongest]), kind="stable")],
             state.NEAREST: self.nearest[self.kept[self.nearest]][: len(strongest)],
@@ -119,7 +119,7 @@ class View:
         """Positions of all examples that have a card."""
         if self.ranking == state.ALL_THREE:
             return np.unique(np.concatenate(list(self.rankings.values())))
-        return self.lists.shown
+        return self.lists.positions
 
     @cached_property
     def random(self) -> np.ndarray:
@@ -136,7 +136,7 @@ class View:
 
     @cached_property
     def everywhere(self) -> frozenset[int]:
-        """Which examples show up in so many predictions' lists that it says little about this one."""
+        """The examples that lead so many predictions' lists that one more means little."""
         if isinstance(self.leads, RunError):
             return frozenset()
         return frozenset(np.flatnonzero(leads.everywhere(self.leads)).tolist())
@@ -165,15 +165,15 @@ class View:
 
     @cached_property
     def among_nearest(self) -> frozenset[int]:
-        """Which examples of the lists by influence are also among as many nearest neighbours."""
-        strongest = self.strongest.shown
+        """The examples of the lists by influence that are also among as many nearest neighbours."""
+        strongest = self.strongest.positions
         near = self.nearest[self.kept[self.nearest]][: len(strongest)]
         return frozenset(np.intersect1d(strongest, near).tolist()) if self.comparable else frozenset()
 
     @property
     def comparable(self) -> bool:
         """Whether the lists could have held other examples than the nearest ones."""
-        return self.cosines is not None and 0 < len(self.strongest.shown) < int(self.kept.sum())
+        return self.cosines is not None and 0 < len(self.strongest.positions) < int(self.kept.sum())
 
     @cached_property
     def splits(self) -> splits.Splits:

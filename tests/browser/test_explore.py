@@ -106,7 +106,7 @@ def test_hover_shows_the_picture_of_the_point(page):
     tip.wait_for(state="visible")
     assert f"#{place}" in tip.inner_text()
     style = tip.locator(".picture").evaluate("(e) => [e.style.backgroundImage, e.style.backgroundPosition]")
-    columns = static_files.columns(static_files.SHEET)
+    columns = static_files.columns(static_files.TILES_A_SHEET)
     assert "/app/static/" in style[0]
     assert style[1].replace("-0px", "0px") == f"-{place % columns * 56}px -{place // columns * 56}px".replace(
         "-0px", "0px"

@@ -15,7 +15,7 @@ from explorer.view.view import View
 def draw(view: View) -> None:
     st.html('<h2 class="up-title">All scores <span class="up-quiet up-small">count, log scale</span></h2>')
     components.histogram(key="histogram", data=data(view), on_picked_change=lambda: _pick(view))
-    st.caption(f"{share_text(view.scores, view.lists.shown)} Press a bar to list its examples.")
+    st.caption(f"{share_text(view.scores, view.lists.positions)} Press a bar to list its examples.")
 
 
 def _pick(view: View) -> None:
@@ -37,7 +37,7 @@ def data(view: View) -> dict[str, object]:
         f"Histogram of all {len(view.scores):,} scores of this prediction, symmetric about zero; the shown "
         "examples are ticks below it. A table is at the end of the page."
     )
-    sent = spread(view.scores, view.lists.shown, view.examples["id"], view.unit, "example", alt)
+    sent = spread(view.scores, view.lists.positions, view.examples["id"], view.unit, "example", alt)
     return sent | {"pressable": True, "pressed": view.bar}
 
 

@@ -1,4 +1,4 @@
-"""The map of the pretraining examples, coloured by what they did to this query."""
+"""The map of the pretraining examples, coloured by their influence on this query."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _lasso() -> None:
 
 
 def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -> dict[str, Any]:
-    """What the component draws. Places, labels and ids are fetched once a run; of a view only its values travel.
+    """Data of the component. Places, labels and ids are fetched once a run; a view sends only its values.
 
     They are in half precision, as shares of `limit`: two bytes a point, three digits.
     """
@@ -115,7 +115,7 @@ def _colours(view: View, table: pd.DataFrame) -> dict[str, str]:
 
 
 def _values(view: View, table: pd.DataFrame, mode: str) -> tuple[np.ndarray, float]:
-    """What the colour shows, and where it saturates; labels are known from the points."""
+    """Values that the colour shows, and the value at which it saturates; labels are known from the points."""
     if mode == state.LABEL:
         return np.empty(0), 1.0
     values = view.scores if mode == state.INFLUENCE else table["loss"].to_numpy()
@@ -136,7 +136,7 @@ def _star(view: View) -> dict[str, object] | None:
 
 
 def _caption(view: View, stage: str, mode: str) -> list[str]:
-    """What stands on a saved map: of what it is, and what the signs mean."""
+    """Lines under a saved map: run, colours, meaning of the signs."""
     query = view.query.row
     said, true = escape.beginning(query["prediction"], 40), escape.beginning(query["label"], 40)
     colours = {

@@ -54,7 +54,7 @@ def draw_histograms(pair: comparison.Pair) -> None:
             alt = f"Histogram of all {len(side.scores):,} scores in {name}, symmetric about zero."
             components.histogram(
                 key=f"histogram_{name}",
-                data=histogram.spread(side.scores, shown.shown, pair.examples["id"], unit, "example", alt, limit),
+                data=histogram.spread(side.scores, shown.positions, pair.examples["id"], unit, "example", alt, limit),
             )
 
 
@@ -69,13 +69,13 @@ def _tables(pair: comparison.Pair) -> None:
     st.markdown("**Overlap by length of the lists**")
     st.dataframe(comparison.overlaps(pair), hide_index=True, alt="How many examples both sides list, by length")
     st.markdown("**All scores**")
-    every = comparison.every(pair)
+    every = comparison.score_table(pair)
     st.dataframe(every, hide_index=True, height=250, alt="Scores of all examples on both sides")
     spreadsheet.button(every, f"{pair.a.run.name}-compared", "compare_csv")
 
 
 def question(pair: comparison.Pair) -> str:
-    """What is compared, escaped for HTML."""
+    """The comparison as a question, escaped for HTML."""
     a, b = pair.a, pair.b
     said = [f"“{escape.isolated(side.query.row['prediction'])}”" for side in (a, b)]
     names = [escape.isolated(side.run.name) for side in (a, b)]

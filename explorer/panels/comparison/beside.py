@@ -14,9 +14,9 @@ from explorer.view.comparison import Side
 from explorer.view.query import stored
 from explorer.view.view import View
 
-KEPT = 5
+EARLIER_QUESTIONS = 5
 """Earlier questions that can be chosen, the latest."""
-BEGINNING = 40
+NAME_CHARACTERS = 40
 """Characters of a text that name it."""
 
 
@@ -68,10 +68,10 @@ def _answers(pair: comparison.Pair, classes: list[str]) -> None:
 
 
 def _remembered(own: Side) -> list[Side]:
-    """What this visitor asked of the run before, the latest first, all about the same stage; and keep this one."""
+    """Earlier questions of this visitor about the same run and stage, the latest first; `own` is remembered, too."""
     kept = [side for side in st.session_state.get(state.ASKED, []) if side.asked != own.asked]
-    st.session_state[state.ASKED] = [own, *kept][: KEPT + 1]
-    return [side for side in kept if (side.run.name, side.stage) == (own.run.name, own.stage)][:KEPT]
+    st.session_state[state.ASKED] = [own, *kept][: EARLIER_QUESTIONS + 1]
+    return [side for side in kept if (side.run.name, side.stage) == (own.run.name, own.stage)][:EARLIER_QUESTIONS]
 
 
 def _asked_text(side: Side) -> str:
@@ -84,4 +84,4 @@ def _asked_text(side: Side) -> str:
 def _name(row: pd.Series) -> str:
     text = pictures.text(row)
     said = f"said {escape.visible(row['prediction'])}"
-    return f"a picture that it {said}" if text is None else f"“{escape.beginning(text, BEGINNING)}”, {said}"
+    return f"a picture that it {said}" if text is None else f"“{escape.beginning(text, NAME_CHARACTERS)}”, {said}"

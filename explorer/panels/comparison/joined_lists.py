@@ -22,7 +22,7 @@ def draw(pair: comparison.Pair) -> None:
 
 
 def data(pair: comparison.Pair) -> dict[str, object]:
-    """What the component draws: both sides' cards, and which of them are the same example."""
+    """Data of the component: both sides' cards, and the pairs that are the same example."""
     largest = [float(np.abs(side.scores).max(initial=0.0)) for side in (pair.a, pair.b)]
     if pair.one_unit:
         # Bars of both sides compare with each other.
@@ -55,7 +55,7 @@ def ties(pair: comparison.Pair) -> list[dict[str, object]]:
     """A line for every example that both sides list; crossed where its sign is not the same on both."""
     a, b = pair.lists
     lines = []
-    for place in np.intersect1d(a.shown, b.shown).tolist():
+    for place in np.intersect1d(a.positions, b.positions).tolist():
         helpful = [bool(place in side.helpful) for side in (a, b)]
         name = str(pair.examples["id"].iloc[place])
         words = [comparison.place_words(side.scores, place) for side in (pair.a, pair.b)]
@@ -95,8 +95,8 @@ def href(pair: comparison.Pair, example: int | str) -> str:
 
 
 def table(pair: comparison.Pair) -> pd.DataFrame:
-    """The same as a table, with what texts say."""
-    listed = comparison.listed(pair)
+    """The listed examples as a table, with titles, sources and texts."""
+    listed = comparison.list_table(pair)
     rows = pair.examples.set_index("id").loc[listed["id"]]
     for name in ("title", "source", "text"):
         if name in rows:

@@ -36,8 +36,8 @@ def draw(pair: comparison.Pair) -> None:
 
 
 def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
-    """What the component draws. Arrays travel as base64: 20 bytes a point."""
-    a, b = (lists.shown for lists in pair.lists)
+    """Data of the component. Arrays travel as base64: 20 bytes a point."""
+    a, b = (lists.positions for lists in pair.lists)
     examples, units = pair.examples, pair.units
     codes, names = pd.factorize(examples["label"].fillna("").astype(str))
     return {

@@ -19,7 +19,7 @@ EXPLAINS_HELP = (
     "what it said minus that of the true class, or, where it was right, of the likeliest other one. Both are "
     "computed now, by the run's usual method; the first time takes some seconds."
 )
-LIKELIEST = 3
+LIKELIEST_CLASSES = 3
 """Probabilities that are drawn of either prediction."""
 
 
@@ -61,7 +61,7 @@ def draw(choice: sides.Choice) -> None:
     for problem in tokens.problems:
         state.notice(splits.problem_text(problem))
     classes = list(choice.run.classes)
-    st.html(prediction.prediction_html(choice.row, classes, read, LIKELIEST))
+    st.html(prediction.prediction_html(choice.row, classes, read, LIKELIEST_CLASSES))
     asked = sides.target_of(choice)
     if asked is not None:
         st.caption(f"Explained: {escape.for_markdown(target.words(asked))}.")

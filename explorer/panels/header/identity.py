@@ -30,7 +30,7 @@ def line(run: Run) -> str:
 
 
 def case(run: Run) -> str:
-    """Which of the paper's cases the last stage is: what it inherited stayed fixed, or was trained; "" if neither."""
+    """The paper's case of the last stage: inherited parameters stayed fixed (1) or were trained (2); "" if neither."""
     if not run.stages:
         return ""
     groups = run.manifest.stages[-1].parameters

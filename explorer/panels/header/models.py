@@ -1,4 +1,4 @@
-"""Which of a study's finetuned models is looked at; the prediction and all choices stay."""
+"""The switch between a study's finetuned models; the prediction and all choices stay."""
 
 from __future__ import annotations
 

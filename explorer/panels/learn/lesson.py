@@ -26,7 +26,7 @@ DEFAULTS: dict[str, object] = {
     state.SIDE: state.HARM,
     state.TARGET: explain.TRUE,
 }
-"""What widgets are set to when a step begins, if it says nothing else."""
+"""Values of widgets when a step begins, unless the step sets others."""
 CLICKED = (
     state.QUERY,
     state.CELL,

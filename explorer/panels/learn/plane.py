@@ -1,4 +1,4 @@
-"""The live model in the plane: what the component is sent, and what it reports back."""
+"""The live model in the plane: data of its component, and the changes that it reports."""
 
 from __future__ import annotations
 

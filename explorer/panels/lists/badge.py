@@ -32,7 +32,7 @@ def draw(view: View) -> None:
     """Draw the badge of a stored prediction."""
     position = view.query.position
     assert position is not None
-    badge = of(view.run, view.stage, position, view.lists.shown, view.unit)
+    badge = of(view.run, view.stage, position, view.lists.positions, view.unit)
     st.html(html(badge, view.query.row["id"]))
 
 

@@ -60,10 +60,10 @@ class Card:
     pieces: tuple[Piece, ...] | None = None
     """The text; None for an example without one."""
     spoken: str | None = None
-    """What a screen reader is told of the shading."""
+    """The shading in words, for screen readers."""
 
     def json(self) -> dict[str, Any]:
-        """What the component reads. What is None is left out."""
+        """The card as the components read it, without the fields that are None."""
         sent = _known(self) | {"marks": [_known(mark) for mark in self.marks]}
         return sent if self.pieces is None else sent | {"pieces": [_known(piece) for piece in self.pieces]}
 
@@ -75,13 +75,13 @@ class CardList:
     title: str
     cards: tuple[Card, ...]
     empty: str
-    """What is said where there are no cards."""
+    """The sentence that stands in place of no cards."""
     sign: str = SINGLE
     symbol: str = ""
     unit: str = ""
 
     def json(self) -> dict[str, Any]:
-        """What the component reads."""
+        """The list as the component reads it."""
         return vars(self) | {"cards": [card.json() for card in self.cards]}
 
 

@@ -54,7 +54,7 @@ def overlap_text(view: View) -> str | None:
         return None
     if view.ranking == state.ALL_THREE:
         return three_text(view)
-    count, found = len(view.strongest.shown), len(view.among_nearest)
+    count, found = len(view.strongest.positions), len(view.among_nearest)
     if view.ranking == state.INFLUENCE:
         mark = f" ({theme.NEAR})" if found else ""
         return f"{found} of {count} shown{mark} are also among the {count} nearest neighbours in the embedding."
@@ -75,7 +75,7 @@ def three_text(view: View) -> str:
 
 
 def relative_text(view: View) -> str | None:
-    """What the numbers mean that a list in relative order is sorted by, in a sentence."""
+    """The meaning of a relative score, in two sentences, where the lists are in that order."""
     if not _by_relative(view):
         return None
     return (
@@ -114,15 +114,15 @@ def everywhere_text(view: View) -> str | None:
         return None
     verb = "shows" if found == 1 else "show"
     return (
-        f"{found} shown ({theme.EVERYWHERE}) {verb} up everywhere: in the top {leads.LEADING} of so many predictions "
-        "that it says little about this one."
+        f"{found} shown ({theme.EVERYWHERE}) {verb} up everywhere: in the top {leads.LEADING_RANK} of so many "
+        "predictions that it says little about this one."
     )
 
 
 def data(view: View) -> dict[str, object]:
-    """What the component draws: lists of cards, and the ringed example if no list has it."""
+    """Data of the component: lists of cards, and the ringed example if no list has it."""
     # Whatever is listed, bars compare with the strongest score that could be.
-    listed = np.concatenate([view.on_cards, view.strongest.shown])
+    listed = np.concatenate([view.on_cards, view.strongest.positions])
     largest = float(np.abs(view.scores[listed]).max(initial=0.0))
     noted = note.of(view.run).of(view.stage)
     lists_of_cards = [
@@ -225,14 +225,14 @@ def _arrow(view: View, score: float) -> str:
 
 
 def _said(example: pd.Series) -> str:
-    """What the stage's own model said if it was wrong; nothing where the stage has no classes."""
+    """The prediction of the stage's own model if it is wrong; "" otherwise, and where the stage has no classes."""
     said = pictures.words(example, "prediction")
     wrong = said is not None and said != example["label"]
     return f" said {escape.visible(said)} {theme.WRONG}" if wrong else ""
 
 
 def _by(view: View, place: int) -> str:
-    """What the card's bar does not show: how near it is where that is the order, the score where another order is."""
+    """The number that the card's bar does not show: the cosine in the order by nearness, the score in relative."""
     if view.ranking == state.NEAREST and view.cosines is not None:
         return f"cosine {theme.signed(float(view.cosines[place])).lstrip('+')} · "
     if _by_relative(view):

@@ -1,4 +1,4 @@
-"""What the lists show: whose examples, of what, how many, in which order, how shaded; and what narrows them down."""
+"""Controls above the lists: stage, ranking, count, order, shading, target; and a chip for each filter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RELATIVE_HELP = (
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """What the controls above the lists are set to; `wanted` is None where the run's own scores are explained."""
+    """Values of the controls above the lists; `wanted` is None where the run's stored scores are shown."""
 
     stage: str
     count: int
@@ -61,7 +61,7 @@ def choose_stage(stages: list[str], **more: Any) -> str:
 
 
 def stage_values(run: Run) -> tuple[str, ...]:
-    """What the URL may say for the choice of a stage; () where there is nothing to choose."""
+    """Values of the choice of a stage in the URL; () where there is nothing to choose."""
     stages = score_arrays.scored_stages(run)
     return state.texts(map(stage_title, stages)) if len(stages) > 1 else ()
 
@@ -128,7 +128,7 @@ def stage_title(stage: str) -> str:
 
 
 def chips(view: View) -> None:
-    """What narrows the lists down, each with a button that takes it back."""
+    """A chip for each filter of the lists, which a press removes."""
     if not view.narrowed:
         return
     with st.container(horizontal=True, gap="small", key="chips"):

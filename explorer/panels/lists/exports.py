@@ -1,4 +1,4 @@
-"""What a visitor can take along of a view: its lists, all of its scores, and a report that opens anywhere."""
+"""Downloads of a view: its lists and all its scores as CSV, and a report as one HTML file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def draw(view: View, question: str, prediction: str, link: str | None) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
         st.download_button(
             "Lists as CSV",
-            lambda: csv(listed(view)),
+            lambda: csv(list_table(view)),
             f"{name}-lists.csv",
             "text/csv",
             key="export_lists",
@@ -44,7 +44,7 @@ def draw(view: View, question: str, prediction: str, link: str | None) -> None:
         )
         st.download_button(
             "All scores as CSV",
-            lambda: csv(everything(view)),
+            lambda: csv(score_table(view)),
             f"{name}-scores.csv",
             "text/csv",
             key="export_scores",
@@ -65,13 +65,13 @@ def draw(view: View, question: str, prediction: str, link: str | None) -> None:
         )
 
 
-def listed(view: View) -> pd.DataFrame:
+def list_table(view: View) -> pd.DataFrame:
     """The cards as a table, helpful ones first, with the query and what is explained."""
-    table = tables.listed(view, score_column(view))
+    table = tables.list_table(view, score_column(view))
     return table.assign(query=view.query.row["id"], explained=_explained(view))
 
 
-def everything(view: View) -> pd.DataFrame:
+def score_table(view: View) -> pd.DataFrame:
     """Every example with its score, strongest first, and what is explained."""
     known = [name for name in ("id", "label", "title", "source", "text") if name in view.examples]
     table = view.examples[known].copy()
@@ -85,7 +85,7 @@ def score_column(view: View) -> str:
 
 
 def contents(view: View, question: str, prediction: str, link: str | None, written: notes.Notes) -> report.Contents:
-    """What the report of a view says."""
+    """The contents of a view's report."""
     now = datetime.datetime.now(datetime.UTC)
     overlap = cards.overlap_text(view)
     return report.Contents(
@@ -98,7 +98,7 @@ def contents(view: View, question: str, prediction: str, link: str | None, writt
         totals=totals.rows(view),
         summed_by=totals.noun(view),
         narrowed=narrowed(view),
-        sentences=[*([overlap] if overlap else []), histogram.share_text(view.scores, view.lists.shown), CARE],
+        sentences=[*([overlap] if overlap else []), histogram.share_text(view.scores, view.lists.positions), CARE],
         notes=_noted(view, written),
         run=view.run.name,
         identity=identity.line(view.run),
@@ -110,12 +110,12 @@ def contents(view: View, question: str, prediction: str, link: str | None, writt
 
 
 def _explained(view: View) -> str:
-    """What is explained, such as "the loss on this prediction"."""
+    """The target of the view in words, such as "the loss on this prediction"."""
     return theme.EXPLAINED if view.target is None else target.words(view.target)
 
 
 def narrowed(view: View) -> list[str]:
-    """What the lists are ordered by and narrowed down to, in words."""
+    """Method, order and filters of the lists, in words."""
     found = [f"Method {view.method}."]
     if view.lists.single is None and view.order == state.RELATIVE:
         found.append("In the order of score over the size of the example's own gradient.")
@@ -131,7 +131,7 @@ def _noted(view: View, written: notes.Notes) -> list[tuple[str, str]]:
     query = view.query
     if query.position is not None and (own := written.of(notes.QUERIES).get(int(query.row["id"]))):
         of.append(("This prediction", own.said))
-    for number in view.examples["id"].iloc[view.lists.shown].tolist():
+    for number in view.examples["id"].iloc[view.lists.positions].tolist():
         if number in about:
             of.append((f"Example #{number}", about[number].said))
     return of

@@ -80,7 +80,7 @@ def _form(run: Run, table: str, number: int, note: notes.Note | None, name: str)
         st.text_area(
             "Note",
             note.text if note else "",
-            max_chars=notes.LONGEST,
+            max_chars=notes.LONGEST_NOTE,
             key=f"{own}-text",
             height=110,
             placeholder="What you saw here",

@@ -1,4 +1,4 @@
-"""What can be done with the ringed example: its own page, a note, and training again without it."""
+"""Actions for the ringed example: its own page, a note, and training again without it."""
 
 from __future__ import annotations
 

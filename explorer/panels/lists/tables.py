@@ -21,7 +21,7 @@ def _draw(view: View) -> None:
     unit = f"score, {'nat' if view.unit.name else 'no unit'}"
     left, right = st.columns(2)
     with left:
-        _table("The lists", listed(view, unit), "The listed examples and their scores")
+        _table("The lists", list_table(view, unit), "The listed examples and their scores")
         shares = token_shares(view)
         if len(shares):
             _table("Shares of the tokens", shares, "Share of each token of the listed texts, in nats", height=250)
@@ -41,7 +41,7 @@ def _table(title: str, table: pd.DataFrame, alt: str, **more: Any) -> None:
     st.dataframe(table, hide_index=True, alt=alt, **more)
 
 
-def listed(view: View, unit: str) -> pd.DataFrame:
+def list_table(view: View, unit: str) -> pd.DataFrame:
     """The cards as a table, helpful ones first; with what a text is called and says."""
     shown = view.lists
     parts = {"helpful": shown.helpful, "harmful": shown.harmful}
@@ -69,7 +69,7 @@ def listed(view: View, unit: str) -> pd.DataFrame:
 def token_shares(view: View) -> pd.DataFrame:
     """Every token of the listed texts whose scores are split, in the order of the cards and of the text."""
     rows = []
-    for place in view.lists.shown.tolist() if "text" in view.examples else []:
+    for place in view.lists.positions.tolist() if "text" in view.examples else []:
         text = str(view.examples["text"].iloc[place])
         for span in view.splits.spans(place, text):
             token = escape.visible(text[span.start : span.end])

@@ -1,4 +1,4 @@
-"""A text on a card: tokens shaded by their share of the score, words that the query has too, what was not read."""
+"""A text on a card: tokens shaded by their share of the score, words shared with the query, the part left unread."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from explorer.runs import splits, texts
 from explorer.ui import escape, pictures, state, theme
 from explorer.view.view import View
 
-FAINTEST = 0.04
+FAINTEST_SHARE = 0.04
 """Tokens with a smaller part of the card's largest share are left unshaded; their share is still told on hover."""
-SPOKEN = 3
+SPOKEN_TOKENS = 3
 """Tokens that a screen reader is told of, largest shares first."""
 
 
@@ -43,7 +43,7 @@ def shared_words(view: View) -> frozenset[str]:
 
 
 def legend(view: View) -> dict[str, object]:
-    """What the marks of these cards mean; empty parts are left out."""
+    """The meaning of the marks on these cards; empty parts are left out."""
     listed = view.on_cards
     split = sum(view.splits.has(int(place)) for place in listed) if view.shading == state.TOKENS else 0
     return {
@@ -77,7 +77,7 @@ def _piece(view: View, piece: texts.Piece, largest: float) -> Piece:
     return dataclasses.replace(
         looks,
         sign=HELPFUL if piece.share >= 0 else HARMFUL,
-        weight=round(weight, 3) if weight >= FAINTEST else 0,
+        weight=round(weight, 3) if weight >= FAINTEST_SHARE else 0,
         title=share_title(view, piece.share),
     )
 
@@ -92,6 +92,6 @@ def _spoken(view: View, text: str, spans: list[texts.Span]) -> str:
     """The largest shares in words."""
     if not spans:
         return ""
-    strongest = sorted(spans, key=lambda span: -abs(span.share))[:SPOKEN]
+    strongest = sorted(spans, key=lambda span: -abs(span.share))[:SPOKEN_TOKENS]
     told = (f"“{escape.visible(text[s.start : s.end].strip())}” {view.unit.text(s.share)}" for s in strongest)
     return f"Largest shares of tokens: {', '.join(told)} {view.unit.name}".strip() + "."

@@ -1,4 +1,4 @@
-"""What is explained of a prediction of the run: the stored loss of the true class, or something else, live."""
+"""The target of a stored prediction: the loss of its true class, as stored, or another one, computed live."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choose(run: Run, query: pd.Series) -> Target | None:
 
 
 def classes(run: Run) -> tuple[str, ...]:
-    """What the finetuned model tells apart; empty where it has no classes."""
+    """Classes of the last stage's model; empty where it has none."""
     return run.classes
 
 

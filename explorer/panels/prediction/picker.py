@@ -10,12 +10,12 @@ from explorer.runs import queries
 from explorer.ui import escape, pictures, state, theme, widgets
 from influence.run import Run
 
-PAGE = 16
+PAGE_PICTURES = 16
 """Thumbnails on the strip at a time; it turns like a page, so that nothing moves under the pointer."""
-TEXTS = 5
-PREVIEW = 160
+PAGE_TEXTS = 5
+PREVIEW_CHARACTERS = 160
 """Characters of a text in the list; style sheets cut it to two lines."""
-LONGEST = 100
+SEARCH_CHARACTERS = 100
 """Characters of a search that are taken."""
 
 
@@ -39,7 +39,7 @@ def draw(run: Run) -> int:
     cell = chosen_cell(classes)
     _confusion(run, counts, cell)
     words = chosen_words(table)
-    positions = queries.shown(table, show or queries.ALL, cell, words)
+    positions = queries.positions_in_list(table, show or queries.ALL, cell, words)
     _chips(cell, words, len(positions))
     current = chosen(run)
     _strip(run, positions, current)
@@ -75,11 +75,11 @@ def chosen_words(table: pd.DataFrame) -> str | None:
     """The words that narrow the list down, as searched for; None without any."""
 
     def parse(text: str) -> str | None:
-        words = text[:LONGEST]
+        words = text[:SEARCH_CHARACTERS]
         return words if words.strip() and "text" in table and queries.holding(table, words).any() else None
 
     return state.parsed(
-        state.WORDS, parse, lambda text: f"No prediction holds the words “{text[:LONGEST]}”; all are listed."
+        state.WORDS, parse, lambda text: f"No prediction holds the words “{text[:SEARCH_CHARACTERS]}”; all are listed."
     )
 
 
@@ -135,7 +135,7 @@ def _list_words(run: Run, words: str) -> None:
 
 
 def _chips(cell: tuple[str, str] | None, words: str | None, count: int) -> None:
-    """What narrows the list down, each with a button that takes it back."""
+    """A chip for each filter of the list, which a press removes."""
     if cell:
         st.button(
             f"True {escape.for_markdown(cell[0])}, predicted {escape.for_markdown(cell[1])}",
@@ -160,7 +160,7 @@ def _positions(run: Run) -> list[int]:
     """The list as it is narrowed down now, for use in callbacks."""
     table = run.queries()
     cell = chosen_cell(list(queries.confusion(table).index))
-    return queries.shown(table, st.session_state.get(state.SHOW) or queries.ALL, cell, chosen_words(table))
+    return queries.positions_in_list(table, st.session_state.get(state.SHOW) or queries.ALL, cell, chosen_words(table))
 
 
 def _first_of_list(run: Run) -> None:
@@ -179,7 +179,7 @@ def _strip(run: Run, positions: list[int], current: int) -> None:
     def step() -> None:
         _step(table, positions, current, int(components.event("strip", "stepped") or 0))
 
-    size = PAGE if "image" in table else TEXTS
+    size = PAGE_PICTURES if "image" in table else PAGE_TEXTS
     page = positions.index(current) // size if current in positions else 0
     components.strip(
         key="strip",
@@ -212,8 +212,8 @@ def _item(query: pd.Series, current: bool) -> dict[str, object]:
     if text is None:
         return item
     return item | {
-        "text": escape.beginning(text, PREVIEW),
-        "head": escape.beginning(pictures.words(query, "title") or "", PREVIEW),
+        "text": escape.beginning(text, PREVIEW_CHARACTERS),
+        "head": escape.beginning(pictures.words(query, "title") or "", PREVIEW_CHARACTERS),
         "verdict": f"{said} {theme.RIGHT}" if right else f"{said} {theme.WRONG} · true {true}",
     }
 

@@ -1,4 +1,4 @@
-"""The chosen prediction, large: the item, its true label, what the model said and how sure it was."""
+"""The chosen prediction, large: the item, its true label, the predicted class, confidence and loss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from explorer.ui import pictures, state, theme
 from explorer.ui.escape import for_html
 from explorer.view.view import View
 
-MOST = 10
+MOST_CLASSES = 10
 """Probabilities of at most this many classes are drawn: the likeliest, and always the true one."""
 
 
@@ -29,7 +29,7 @@ def html(view: View) -> str:
     return prediction_html(query.row, view.classes, read)
 
 
-def prediction_html(query: pd.Series, classes: list[str], read: int | None = None, most: int = MOST) -> str:
+def prediction_html(query: pd.Series, classes: list[str], read: int | None = None, most: int = MOST_CLASSES) -> str:
     """The prediction as HTML with everything from data escaped; of a text the model read `read` characters."""
     right = query["prediction"] == query["label"]
     url, text = pictures.data_url(query), pictures.text(query)
@@ -60,7 +60,7 @@ def text_html(text: str, read: int | None) -> str:
     return "".join(parts)
 
 
-def likeliest(probabilities: np.ndarray, true: int | None, most: int = MOST) -> list[int]:
+def likeliest(probabilities: np.ndarray, true: int | None, most: int = MOST_CLASSES) -> list[int]:
     """Places of the classes to draw, in the model's order: the likeliest, and the true one in any case."""
     chosen = list(np.argsort(-probabilities, kind="stable")[:most])
     if true is not None and true not in chosen:
@@ -68,7 +68,7 @@ def likeliest(probabilities: np.ndarray, true: int | None, most: int = MOST) -> 
     return sorted(int(place) for place in chosen)
 
 
-def probabilities_html(query: pd.Series, classes: list[str], most: int = MOST) -> str:
+def probabilities_html(query: pd.Series, classes: list[str], most: int = MOST_CLASSES) -> str:
     """The probability of each of the `most` likeliest classes as an HTML table."""
     values = query.get("probabilities")
     if values is None or len(values) != len(classes):

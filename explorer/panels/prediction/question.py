@@ -23,7 +23,7 @@ DRAW, UPLOAD, WRITE, TEST = "Draw", "Upload", "Write", "Test item"
 WAYS = {DRAWING: (DRAW, UPLOAD, TEST), PICTURE: (UPLOAD, TEST), TEXT: (WRITE, TEST), "": (TEST,)}
 """Form of a run's questions -> how one can be asked."""
 EVERY_WAY = (DRAW, UPLOAD, WRITE, TEST)
-"""What the address may say; one that a run's questions do not have falls back to their first."""
+"""Ways that the URL may name. One that a run's questions do not have falls back to their first."""
 KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
 
 
@@ -80,7 +80,7 @@ def _test_item(run: Run) -> int:
 
 
 def _take_text(run: Run) -> None:
-    """Put the test item's text where texts are written, if that is how one asks."""
+    """Put the text of the chosen test item into the text field."""
     table = run.queries()
     if st.session_state[state.WAY] == TEST and "text" in table:
         position = queries.position_by_id(table, st.session_state.get(state.START) or "")
@@ -88,8 +88,10 @@ def _take_text(run: Run) -> None:
 
 
 def _uploaded(opened: Live) -> Question | None:
-    file = st.file_uploader("Picture", type=list(KINDS), key=state.UPLOADED, max_upload_size=uploads.LARGEST // 2**20)
-    return None if file is None else _question(opened.read(uploads.uploaded(file.name, file.getvalue())))
+    file = st.file_uploader(
+        "Picture", type=list(KINDS), key=state.UPLOADED, max_upload_size=uploads.LARGEST_FILE // 2**20
+    )
+    return None if file is None else _question(opened.read(uploads.upload(file.name, file.getvalue())))
 
 
 def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Question | None:
@@ -99,7 +101,7 @@ def _drawn(run: Run, opened: Live, start: str | None, position: int | None) -> Q
     linked = _sheet() if position is None and address is None else None
     components.drawing(key=key, data={"start": start or linked}, on_drawn_change=lambda: _keep(kept, key))
     if address or linked:
-        found = _question(opened.read(uploads.drawn(address or linked or "")))
+        found = _question(opened.read(uploads.drawing(address or linked or "")))
         if position is None and isinstance(found.shown, bytes):
             state.click(state.SHEET, base64.urlsafe_b64encode(found.shown).decode())
         return dataclasses.replace(found, linked=position is None)
@@ -119,8 +121,8 @@ def _sheet() -> str | None:
 
 def _address(named: str) -> str | None:
     try:
-        address = uploads.DRAWN + base64.b64encode(base64.urlsafe_b64decode(named)).decode()
-        uploads.drawn(address)
+        address = uploads.DRAWING_PREFIX + base64.b64encode(base64.urlsafe_b64decode(named)).decode()
+        uploads.drawing(address)
     except (ValueError, StudyError):
         return None
     return address

@@ -1,4 +1,4 @@
-"""What is explained: the loss of a class, or the margin between two."""
+"""The target of an explanation: the loss of a class, or the margin between two classes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, a
 
 
 def words(target: Target) -> str:
-    """What is explained, in a sentence, as it is (to be escaped)."""
+    """The target in words, unescaped."""
     if target.against is None:
         return f"the loss of “{target.of}”"
     return f"the loss of “{target.of}” minus the loss of “{target.against}”"

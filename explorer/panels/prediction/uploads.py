@@ -12,9 +12,9 @@ from PIL import Image
 from influence.errors import StudyError
 from influence.live import read_picture
 
-LARGEST = 10 * 2**20
+LARGEST_FILE = 10 * 2**20
 """Bytes of the largest file that is looked at."""
-DRAWN = "data:image/png;base64,"
+DRAWING_PREFIX = "data:image/png;base64,"
 
 
 class _Content(io.BytesIO):
@@ -24,27 +24,29 @@ class _Content(io.BytesIO):
         return "its content"
 
 
-def uploaded(name: str, content: bytes) -> Image.Image:
+def upload(name: str, content: bytes) -> Image.Image:
     """The picture in an uploaded file.
 
     Raises:
         StudyError: it is too large, damaged, or no picture.
     """
-    if len(content) > LARGEST:
-        raise StudyError(f"The file has {len(content):,} bytes; at most {LARGEST:,} are read. Choose a smaller one.")
+    if len(content) > LARGEST_FILE:
+        raise StudyError(
+            f"The file has {len(content):,} bytes; at most {LARGEST_FILE:,} are read. Choose a smaller one."
+        )
     return read_picture(Path(Path(name).name), _Content(content))
 
 
-def drawn(address: str) -> Image.Image:
+def drawing(address: str) -> Image.Image:
     """The drawing that the canvas sent.
 
     Raises:
         StudyError: what it sent is no picture.
     """
     try:
-        if not address.startswith(DRAWN):
+        if not address.startswith(DRAWING_PREFIX):
             raise ValueError
-        content = base64.b64decode(address.removeprefix(DRAWN), validate=True)
+        content = base64.b64decode(address.removeprefix(DRAWING_PREFIX), validate=True)
     except (ValueError, binascii.Error) as error:
         raise StudyError("What was drawn is no picture. Clear the canvas and draw again.") from error
-    return uploaded("drawing.png", content)
+    return upload("drawing.png", content)

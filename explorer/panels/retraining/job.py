@@ -42,7 +42,7 @@ def _progress(run: Path) -> None:
 
 
 def text(job: process.Job) -> str:
-    """What it is doing and for how long, as markdown."""
+    """The step under way and the time so far, as markdown."""
     of = f" of about {_time(job.seconds)}" if job.seconds else ""
     return f"{escape.for_markdown(job.step)} · {_time(job.elapsed)}{of}"
 

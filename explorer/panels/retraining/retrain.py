@@ -69,7 +69,7 @@ def expected(run: Run, start: str) -> float:
 
 
 def name_of(stage: str, rows: Sequence[int]) -> str:
-    """Of the computation: the same for the same set."""
+    """Name of the computation, the same for the same set of examples."""
     return "left-out-" + hashlib.sha256(f"{stage} {sorted(rows)}".encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Checking a run from the page: what it takes, a button, progress; or why it cannot be done."""
+"""A check of the run, started from the page: its expected time and a button, or the reason why it cannot start."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from explorer.ui import escape
 from influence.errors import UpstreamError
 from influence.run import Run, asked_of
 
-WHAT = "validation"
-SECONDS = 60
+JOB = "validation"
+BUDGET_SECONDS = 60
 """Time that the button's check may take, once the models stand ready."""
-PREPARING = 10
+PREPARATION_SECONDS = 10
 """Seconds until then, besides the curvature."""
-FIRST = ("noise", "leave-one-out", "stability")
-"""What is checked first: single examples, what they must rise above, and whether the lists stay."""
+FIRST_CHECKS = ("noise", "leave-one-out", "stability")
+"""The checks that tell most in little time: the noise floor, single examples, stability of the lists."""
 
 
 def draw(run: Run, busy: bool) -> None:
@@ -59,19 +59,19 @@ def checked(run: Run) -> bool:
 
 def begin(run: Run) -> None:
     """Begin a short check, or join the one that is under way; the first time only of what tells most in so little."""
-    chosen = [] if checked(run) else [part for name in FIRST for part in ("--check", name)]
-    arguments = ["validate", "--budget", f"{SECONDS}s", *chosen, "--", str(run.path)]
-    process.begin(run.path, WHAT, arguments, seconds=expected(run))
+    chosen = [] if checked(run) else [part for name in FIRST_CHECKS for part in ("--check", name)]
+    arguments = ["validate", "--budget", f"{BUDGET_SECONDS}s", *chosen, "--", str(run.path)]
+    process.begin(run.path, JOB, arguments, seconds=expected(run))
 
 
 def expected(run: Run) -> float:
     """Seconds that a short check takes: its budget, and before that the curvature, as long as it took the run."""
     manifest = run.manifest
-    return SECONDS + PREPARING + manifest.timings.get(f"curvature ({manifest.default_method})", 0.0)
+    return BUDGET_SECONDS + PREPARATION_SECONDS + manifest.timings.get(f"curvature ({manifest.default_method})", 0.0)
 
 
 def command(run: Run, budget: str = "10m") -> str:
-    """What to type, as it is."""
+    """The command for a terminal, unescaped."""
     return (
         f"upstream validate {shlex.quote(run.path.name)} --runs {shlex.quote(str(run.path.parent))} --budget {budget}"
     )

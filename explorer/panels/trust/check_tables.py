@@ -10,7 +10,7 @@ from explorer.trust import evidence
 from explorer.ui import widgets
 from influence.run import Run
 
-SHOWN = 2000
+SHOWN_ROWS = 2000
 """Rows of a table that are sent to the browser; the file has all."""
 
 
@@ -22,7 +22,7 @@ def _draw(run: Run) -> None:
     for check in sorted(run.validations, key=lambda name: name != "summary"):
         table = readable(run, check)
         st.markdown(f"**{check}**: {len(table):,} rows")
-        st.dataframe(table.head(SHOWN), hide_index=True, height=240, alt=f"What the check {check} found")
+        st.dataframe(table.head(SHOWN_ROWS), hide_index=True, height=240, alt=f"What the check {check} found")
         spreadsheet.button(table, f"{run.name}-{check}", f"csv_{check}")
 
 

@@ -40,13 +40,13 @@ def table(run: Run) -> pd.DataFrame:
 
 
 def facts(run: Run, stage: StageRecord) -> dict[str, str]:
-    """What is known of one stage."""
+    """The facts of one stage: names and values."""
     report, groups = report_of(run, stage.name), stage.parameters
     residuals = report.get("residuals") or []
     return {
-        "covered: trained here": listed([*groups.new, *groups.proximity]),
-        "inherited, frozen: covered before": listed(groups.frozen),
-        "skipped: neither trained nor inherited": listed(groups.constant),
+        "covered: trained here": names_text([*groups.new, *groups.proximity]),
+        "inherited, frozen: covered before": names_text(groups.frozen),
+        "skipped: neither trained nor inherited": names_text(groups.constant),
         "method, curvature": ", ".join(filter(None, [run.manifest.default_method, report.get("curvature")])),
         "damping": _number(report.get("damping")),
         "worst residual of a solve": _number(max(residuals)) if residuals else _unsolved(run),
@@ -63,7 +63,7 @@ def _unsolved(run: Run) -> str:
 
 
 def report_of(run: Run, stage: str) -> Mapping[str, Any]:
-    """What the default method reports of a stage; empty if it has no scores of it."""
+    """The default method's report on a stage; empty if it has no scores of it."""
     for record in run.manifest.scores:
         if record.stage == stage and record.method == run.manifest.default_method:
             return record.report
@@ -71,7 +71,7 @@ def report_of(run: Run, stage: str) -> Mapping[str, Any]:
 
 
 def notes(run: Run) -> list[str]:
-    """What of it limits trust, as markdown; and the run's own warnings."""
+    """Facts that limit trust, and the run's own warnings, as markdown."""
     found = []
     unsettled = evidence.unsettled(run)
     for stage in run.manifest.stages:
@@ -89,7 +89,7 @@ def notes(run: Run) -> list[str]:
     return [escape.for_markdown(note) for note in found] or ["Nothing met while computing speaks against the scores."]
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
+def names_text(names: Sequence[str], most: int = 6) -> str:
     """Parameters' names, the first few."""
     if not names:
         return "none"

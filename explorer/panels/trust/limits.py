@@ -1,4 +1,4 @@
-"""What no check can take away: five sentences under every verdict."""
+"""Five limits of the scores that no check removes, under every verdict."""
 
 from __future__ import annotations
 

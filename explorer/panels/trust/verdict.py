@@ -37,14 +37,14 @@ def so_far(found: Verdict) -> str:
 
 def finding_html(finding: Finding) -> str:
     """One question, the finding in a word, and its figures."""
-    mark = f'<span class="up-mark">{verdict.MARKS[finding.mark]}</span> {WORDS[finding.mark]}'
+    mark = f'<span class="up-mark">{verdict.MARKS[finding.mark]}</span> {MARK_WORDS[finding.mark]}'
     return (
         f"<dt>{escape.for_html(finding.question)}</dt>"
         f'<dd><b class="up-{finding.mark}">{mark}</b> {escape.for_html(finding.words)}</dd>'
     )
 
 
-WORDS = {verdict.YES: "yes.", verdict.PARTLY: "partly.", verdict.NO: "no.", verdict.UNKNOWN: "not known."}
+MARK_WORDS = {verdict.YES: "yes.", verdict.PARTLY: "partly.", verdict.NO: "no.", verdict.UNKNOWN: "not known."}
 RULES = (
     f"Rules: a correlation counts as yes from {verdict.AGREES[0]} (sums over subsets: {verdict.ORDERS[0]}), as partly "
     f"from {verdict.AGREES[1]} ({verdict.ORDERS[1]}), both at the low end of its 95 % interval; a list stays if "

@@ -266,7 +266,7 @@ def test_three_rankings_side_by_side_mark_what_several_list(open_app, small_root
 
 
 def test_what_shows_up_everywhere_is_marked(open_app, small_root, component):
-    counts = leads.led(Run.open(small_root / "small").scores("pretrain")[:], leads.LEADING)
+    counts = leads.led(Run.open(small_root / "small").scores("pretrain")[:], leads.LEADING_RANK)
     most = str(counts.argmax())
     query = next(
         1000 + row
@@ -304,7 +304,7 @@ def test_a_bar_of_the_histogram_lists_its_slice(open_app, small_root, component)
 
 def test_every_score_is_in_the_bar_that_counts_it():
     scores = np.random.default_rng(0).normal(size=5000).astype("float32")
-    assert np.bincount(lists.bars(scores), minlength=lists.BARS).tolist() == lists.histogram(scores)[0].tolist()
+    assert np.bincount(lists.bars(scores), minlength=lists.BAR_COUNT).tolist() == lists.histogram(scores)[0].tolist()
 
 
 def test_the_way_to_compare_keeps_the_prediction(open_app, small_root):

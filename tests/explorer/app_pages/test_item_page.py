@@ -32,7 +32,7 @@ def test_cards_are_the_strongest_of_the_stored_column(open_app, small_root, run,
 
 def test_it_opens_on_the_example_that_leads_most(open_app, small_root, run):
     app = open_app(small_root, ITEM)
-    counts = leads.led(run.scores("pretrain", "exact")[:], leads.LEADING)
+    counts = leads.led(run.scores("pretrain", "exact")[:], leads.LEADING_RANK)
     assert app.text_input(key="find_example").value == str(run.examples("pretrain")["id"].iloc[counts.argmax()])
 
 

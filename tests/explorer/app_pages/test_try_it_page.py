@@ -32,8 +32,8 @@ def bomb() -> bytes:
 
 
 def test_a_good_picture_is_read():
-    assert uploads.uploaded("a.png", png()).size == (20, 20)
-    assert uploads.drawn(uploads.DRAWN + base64.b64encode(png()).decode()).size == (20, 20)
+    assert uploads.upload("a.png", png()).size == (20, 20)
+    assert uploads.drawing(uploads.DRAWING_PREFIX + base64.b64encode(png()).decode()).size == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,21 @@ def test_a_good_picture_is_read():
 )
 def test_bad_files_are_refused(content, says):
     with pytest.raises(StudyError, match=says):
-        uploads.uploaded("../../<script>alert(1)</script>.png", content)
+        uploads.upload("../../<script>alert(1)</script>.png", content)
 
 
 def test_a_file_that_is_too_large_is_not_opened(monkeypatch):
-    monkeypatch.setattr(uploads, "LARGEST", 10)
+    monkeypatch.setattr(uploads, "LARGEST_FILE", 10)
     with pytest.raises(StudyError, match="at most 10 are read"):
-        uploads.uploaded("a.png", png())
+        uploads.upload("a.png", png())
 
 
-@pytest.mark.parametrize("address", ["", "javascript:alert(1)", uploads.DRAWN + "%%%", "data:text/html;base64,AAAA"])
+@pytest.mark.parametrize(
+    "address", ["", "javascript:alert(1)", uploads.DRAWING_PREFIX + "%%%", "data:text/html;base64,AAAA"]
+)
 def test_a_drawing_that_is_none_is_refused(address):
     with pytest.raises(StudyError, match="is no picture"):
-        uploads.drawn(address)
+        uploads.drawing(address)
 
 
 def test_the_rule_says_what_is_explained():

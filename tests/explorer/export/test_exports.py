@@ -50,11 +50,11 @@ def test_no_cell_is_a_formula():
 
 def test_the_lists_and_all_scores_are_those_of_the_view(run):
     view = view_of(run, target=Target("9", "4"))
-    listed = pd.read_csv(io.BytesIO(csv(exports.listed(view))))
+    listed = pd.read_csv(io.BytesIO(csv(exports.list_table(view))))
     assert listed["list"].tolist() == ["helpful"] * 5 + ["harmful"] * 5
-    assert listed["score_nat"].tolist() == pytest.approx(view.scores[view.lists.shown].tolist())
+    assert listed["score_nat"].tolist() == pytest.approx(view.scores[view.lists.positions].tolist())
     assert set(listed["query"]) == {1007}
-    everything = pd.read_csv(io.BytesIO(csv(exports.everything(view))))
+    everything = pd.read_csv(io.BytesIO(csv(exports.score_table(view))))
     assert len(everything) == 60
     assert np.abs(everything["score_nat"]).is_monotonic_decreasing
     assert set(everything["explained"]) == {"the loss of “9” minus the loss of “4”"}
@@ -95,7 +95,7 @@ def test_texts_are_whole_and_shaded(small, tmp_path):
     run = small.write_run(tmp_path, "words", text=True)
     view = view_of(run, shading=state.TOKENS)
     page = page_of(view)
-    listed = view.examples["text"].iloc[view.lists.shown]
+    listed = view.examples["text"].iloc[view.lists.positions]
     shown = [re.sub(r"<[^>]*>", "", part) for part in re.findall(r'<p class="passage" dir="auto">(.*?)</p>', page)]
     assert [text.replace("not read by the model ", "") for text in shown] == listed.tolist()
     assert page.count('class="share helpful"') + page.count('class="share harmful"') > 20

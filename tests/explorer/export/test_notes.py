@@ -56,7 +56,7 @@ def test_what_a_file_says_is_data(run):
     found = list(notes.read(run).latest.values())
     assert [note.view for note in found] == ["", "", "", "./item?run=a%20b&k=5"]
     assert found[0].tags == ("unclear",)
-    assert len(found[0].text) == notes.LONGEST
+    assert len(found[0].text) == notes.LONGEST_NOTE
 
 
 def test_two_visitors_at_once_lose_nothing(run):
@@ -77,7 +77,7 @@ def test_two_visitors_at_once_lose_nothing(run):
 def test_limits_and_places_that_cannot_be_written_are_said(run, monkeypatch):
     with pytest.raises(RunError, match="at most 2,000 characters"):
         notes.write(run, notes.Note("pretrain", 1, (), "x" * 2001))
-    monkeypatch.setattr(notes, "LARGEST", 400)
+    monkeypatch.setattr(notes, "LARGEST_FILE", 400)
     notes.write(run, notes.Note("pretrain", 1, (), "x"))
     with pytest.raises(RunError, match="Move the file away"):
         notes.write(run, notes.Note("pretrain", 1, (), "x" * 300))

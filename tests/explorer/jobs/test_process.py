@@ -95,7 +95,7 @@ def test_one_that_ignores_it_is_killed(monkeypatch, tmp_path):
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         f"open({str(ready)!r}, 'w').close()\ntime.sleep(60)",
     )
-    monkeypatch.setattr(process, "PATIENCE", 0.2)
+    monkeypatch.setattr(process, "STOP_SECONDS", 0.2)
     job = process.begin(RUN, "a", [])
     until(ready.exists)
     job.cancel()

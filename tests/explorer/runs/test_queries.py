@@ -36,17 +36,17 @@ def test_opens_on_the_least_confident_hit_without_mistakes(table):
     ],
 )
 def test_pills_filter_and_order(table, show, expected):
-    assert queries.shown(table, show) == expected
+    assert queries.positions_in_list(table, show) == expected
 
 
 def test_confidently_wrong_leaves_out_the_unsure_ones(table):
     table.loc[1, "confidence"] = 0.5
-    assert queries.shown(table, queries.CONFIDENT) == [3]
+    assert queries.positions_in_list(table, queries.CONFIDENT) == [3]
 
 
 def test_cell_narrows_every_pill(table):
-    assert queries.shown(table, queries.ALL, ("9", "4")) == [3]
-    assert queries.shown(table, queries.BARELY, ("9", "4")) == []
+    assert queries.positions_in_list(table, queries.ALL, ("9", "4")) == [3]
+    assert queries.positions_in_list(table, queries.BARELY, ("9", "4")) == []
 
 
 def test_confusion_counts_rows_as_true_and_orders_numbers(table):
@@ -85,8 +85,8 @@ def test_words_are_sought_in_text_and_title_in_any_order(table, words, expected)
 
 def test_words_narrow_every_pill(table):
     table = table.assign(text=["a river", "river", "river", "x", "y"])
-    assert queries.shown(table, queries.WRONG, words="river") == [1]
-    assert queries.shown(table, queries.ALL, ("9", "9"), "river") == [2]
+    assert queries.positions_in_list(table, queries.WRONG, words="river") == [1]
+    assert queries.positions_in_list(table, queries.ALL, ("9", "9"), "river") == [2]
 
 
 @pytest.mark.parametrize(

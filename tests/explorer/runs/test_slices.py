@@ -18,7 +18,7 @@ def run(small_root):
 @pytest.mark.parametrize("rows", [[0], [3, 4, 11], [6, 7, 20], range(23)])
 @pytest.mark.parametrize("block", [1, 40, 4_000_000])
 def test_sums_are_those_of_the_whole_array(rows, block, monkeypatch):
-    monkeypatch.setattr(slices, "BLOCK", block)
+    monkeypatch.setattr(slices, "BLOCK_SCORES", block)
     values = np.random.default_rng(0).normal(size=(23, 17)).astype("float32")
     array = zarr.create_array(zarr.storage.MemoryStore(), shape=values.shape, chunks=(7, 5), dtype="float32")
     array[:] = values
@@ -64,6 +64,6 @@ def test_a_basket_survives_the_link(run):
 
 
 def test_a_basket_too_long_for_a_link_is_refused():
-    table = pd.DataFrame({"id": range(basket.LONGEST + 1)})
+    table = pd.DataFrame({"id": range(basket.LARGEST_BASKET + 1)})
     with pytest.raises(ValueError, match="at most"):
         basket.text_of(range(len(table)), table)

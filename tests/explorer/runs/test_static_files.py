@@ -25,10 +25,10 @@ def _png(value: int, side: int = 28) -> bytes:
 def test_every_thumbnail_is_at_its_own_place():
     images = pd.Series([_png(10), _png(20), b"no picture", _png(40, side=56), _png(50)])
     sheet = np.asarray(Image.open(io.BytesIO(static_files.sprite_sheet(images))))
-    wide = static_files.columns(static_files.SHEET)
+    wide = static_files.columns(static_files.TILES_A_SHEET)
     for place, value in ((0, 10), (1, 20), (2, 0x88), (3, 40), (4, 50)):
         row, column = divmod(place, wide)
-        assert sheet[row * static_files.TILE + 14, column * static_files.TILE + 14, 0] == value
+        assert sheet[row * static_files.TILE_PIXELS + 14, column * static_files.TILE_PIXELS + 14, 0] == value
 
 
 def test_texts_are_cut_short():
@@ -38,7 +38,7 @@ def test_texts_are_cut_short():
 
 def test_texts_are_served_in_pages(small, tmp_path, monkeypatch):
     monkeypatch.setenv("UPSTREAM_STATIC", str(tmp_path / "static"))
-    monkeypatch.setattr(static_files, "PAGE", 25)
+    monkeypatch.setattr(static_files, "TEXTS_A_FILE", 25)
     preview = static_files.previews(small.write_run(tmp_path, "words", text=True), "pretrain")
     assert preview["page"] == 25
     name = preview["url"].removeprefix("/app/static/")
@@ -61,7 +61,7 @@ def wait_for(files):
 
 def test_thumbnails_are_served_in_sheets(small, tmp_path, monkeypatch):
     monkeypatch.setenv("UPSTREAM_STATIC", str(tmp_path / "static"))
-    monkeypatch.setattr(static_files, "SHEET", 25)
+    monkeypatch.setattr(static_files, "TILES_A_SHEET", 25)
     preview = static_files.previews(small.write_run(tmp_path), "pretrain")
     assert preview | {"url": ""} == {"kind": "image", "page": 25, "columns": 5, "url": ""}
     name = preview["url"].removeprefix("/app/static/")

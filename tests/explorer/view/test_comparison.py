@@ -53,9 +53,9 @@ def test_overlap_is_counted_within_each_list_at_every_length(pair):
 
 
 def test_listed_has_every_card_once_with_its_rank_on_both_sides(pair):
-    table = comparison.listed(pair)
+    table = comparison.list_table(pair)
     assert table["id"].is_unique
-    assert set(table["id"]) == set(np.concatenate([lists.shown for lists in pair.lists]))
+    assert set(table["id"]) == set(np.concatenate([lists.positions for lists in pair.lists]))
     first = table.iloc[0]
     assert first["rank in A"] == "▲ 1"
     assert first["score in B, nat"] == pair.b.scores[first["id"]]
@@ -73,7 +73,7 @@ def test_scores_follow_the_order_of_as_examples(pair):
 
 
 def test_every_score_is_tabled_strongest_first(pair):
-    table = comparison.every(pair)
+    table = comparison.score_table(pair)
     assert len(table) == 60
     strongest = {np.abs(side.scores).argmax() for side in (pair.a, pair.b)}
     assert set(table["id"].head(2)) == strongest

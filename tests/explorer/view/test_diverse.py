@@ -29,7 +29,7 @@ def test_what_was_passed_over_passes_over_nothing():
 def test_the_radius_is_nearer_than_the_stated_share_of_pairs():
     vectors = neighbours.unit(np.random.default_rng(0).normal(size=(300, 4)))
     pairs = (vectors @ vectors.T)[np.triu_indices(300, 1)]
-    assert np.mean(pairs >= diverse.radius(vectors)) == pytest.approx(1 - diverse.NEARER_THAN, abs=1e-3)
+    assert np.mean(pairs >= diverse.radius(vectors)) == pytest.approx(1 - diverse.NEARER_THAN_SHARE, abs=1e-3)
     assert diverse.radius(vectors[:1]) == 1.0
 
 

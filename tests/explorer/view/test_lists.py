@@ -32,12 +32,12 @@ def test_relative_order_divides_by_the_gradient_norm():
 
 
 def test_nothing_kept_gives_empty_lists():
-    assert len(lists.ranked(SCORES, 5, np.zeros(6, dtype=bool)).shown) == 0
+    assert len(lists.ranked(SCORES, 5, np.zeros(6, dtype=bool)).positions) == 0
 
 
 def test_one_list_follows_its_order_and_knows_the_signs():
     found = lists.one(SCORES, 3, np.array([1, 1, 0, 1, 1, 1], dtype=bool), np.array([5, 2, 4, 3, 1, 0]))
-    assert found.single.tolist() == found.shown.tolist() == [5, 4, 3]
+    assert found.single.tolist() == found.positions.tolist() == [5, 4, 3]
     assert (found.helpful.tolist(), found.harmful.tolist()) == ([5], [4])
 
 
