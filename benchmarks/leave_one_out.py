@@ -56,7 +56,7 @@ def main() -> None:
     with Progress() as bars:
         for variant in digits.variants[: 1 if options.smoke else None]:
             study = digits.exhibit(variant).study
-            for previous, stage in zip((None, *study.stages), study.stages, strict=False):
+            for previous, stage in study.pairs():
                 if not (previous is None and variant != digits.variants[0]):  # both variants share their pretraining
                     fit_stage(stage, previous)
             predicted = {n: attribute(study, progress=False, **o).values for n, o in PREDICTIONS.items()}

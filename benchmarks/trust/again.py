@@ -49,7 +49,7 @@ class Again:
     def solved(self) -> Study:
         """The study at the minima next to where the steps ended."""
         study = _copied(self.study)
-        for before, stage in zip((None, *study.stages), study.stages, strict=False):
+        for before, stage in study.pairs():
             fit_stage(stage, before)
         return study
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from influence.curvature import Method
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import example_gradients, gradient
+from influence.derivatives.first.gradients import example_gradients, slope
 from influence.derivatives.losses import checked_losses, refuse_changing
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.products import mixed_product
@@ -72,12 +72,7 @@ class Chain:
         for objective in self.objectives:
             position = self.study.stages.index(objective.stage)
             before = dict(self.study.stages[position - 1].model.named_parameters()) if position else {}
-            slope = gradient(objective) + objective.stage.l2 * objective.trained.flatten(objective.parameters)
-            for name in objective.groups.held:
-                origin = before[objective.groups.inherited[name]].detach().to(objective.device)
-                moved = (objective.parameters[name] - origin).flatten()
-                slope[objective.trained.slices[name]] += 2 * objective.stage.proximity * moved
-            norms.append(float(slope.norm()))
+            norms.append(float(slope(objective, before).norm()))
         return norms
 
     def query_gradients(self, queries: Any = None) -> Tensor:
@@ -95,7 +90,7 @@ class Chain:
         """
         for i in reversed(range(len(self.objectives))):
             objective = self.objectives[i]
-            solved = self.solvers[i].solve(_take(queries, objective, tuple(objective.trained.shapes)))
+            solved = self.solvers[i].solve(objective.all.columns(queries, objective.trained))
             yield objective, solved
             if i:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved)
@@ -103,19 +98,23 @@ class Chain:
 
 def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor) -> Tensor:
     """The queries one stage back: (Q, P here) and their solutions (Q, T here) -> (Q, P before)."""
-    frozen = _take(queries, here, here.groups.frozen) - mixed_product(here, solved)
-    pulled = queries.new_zeros(len(queries), before.all.size)
+    frozen = here.all.columns(queries, here.frozen) - mixed_product(here, solved)
+    return passed_on(here, before, 2 * here.stage.proximity * solved, frozen.to(queries.dtype))
+
+
+def passed_on(here: Objective, before: Objective, trained: Tensor, frozen: Tensor) -> Tensor:
+    """Derivatives in the inherited values, as vectors over all parameters of the stage before: (Q, P before).
+
+    Args:
+        here: the stage that inherits.
+        before: the stage that it inherits from.
+        trained: (Q, T), derivatives in the values that its trained parameters started from or are held near.
+        frozen: (Q, F), derivatives in its frozen values.
+    """
+    pulled = frozen.new_zeros(len(frozen), before.all.size)
     for name, origin in here.groups.inherited.items():
-        if name in here.frozen.slices:
-            share = frozen[:, here.frozen.slices[name]]
-        else:
-            share = 2 * here.stage.proximity * solved[:, here.trained.slices[name]]
+        held = name in here.trained.slices
+        share = trained[:, here.trained.slices[name]] if held else frozen[:, here.frozen.slices[name]]
         # Added, not set: two parameters here may stem from one there.
         pulled[:, before.all.slices[origin]] += share.to(pulled.dtype)
     return pulled
-
-
-def _take(queries: Tensor, objective: Objective, names: tuple[str, ...]) -> Tensor:
-    if not names:
-        return queries[:, :0]
-    return torch.cat([queries[:, objective.all.slices[name]] for name in names], dim=1)

@@ -12,7 +12,7 @@ import torch
 from influence.curvature.cards import EXACT
 from influence.derivatives.objective import BATCH, ran_out_of_memory
 from influence.errors import MethodError
-from influence.study.parameters import groups_of
+from influence.study.parameters import size_of
 from influence.study.study import Study
 
 VECTOR_COPIES = 3
@@ -31,14 +31,12 @@ def bytes_held(study: Study, first: int, method: str) -> dict[str, int]:
     """
     stages, queries = study.stages, len(study.queries)
     widest = matrix = 0
-    for previous, stage in zip((None, *stages), stages, strict=False):
+    for previous, stage in study.pairs():
         if stage in stages[first:]:
-            groups, named = groups_of(stage, previous), dict(stage.model.named_parameters())
-            trained = sum(named[name].numel() for name in (*groups.held, *groups.new))
-            each = max(4, max(p.element_size() for p in named.values()))
-            widest = max(widest, sum(p.numel() for p in named.values()) * each)
+            size = size_of(stage, previous)
+            widest = max(widest, size.whole * size.itemsize)
             if method == EXACT.name:
-                matrix = max(matrix, 8 * trained * min(trained, len(stage.data)))
+                matrix = max(matrix, 8 * size.trained * min(size.trained, len(stage.data)))
     return {
         "the queries' vectors": VECTOR_COPIES * queries * widest,
         "the scores": 4 * queries * len(stages[first].data),

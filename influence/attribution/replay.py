@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from influence.attribution.chain import passed_on
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses
@@ -89,7 +90,7 @@ def replay(
             found.scores = {recording.stage.name: -reverse.weights.cpu(), **found.scores}
             found.stages.insert(0, _report(recording, adjoints, time.perf_counter() - began))
             if i > first:
-                adjoints = _passed_on(objectives[i], objectives[i - 1], reverse)
+                adjoints = passed_on(objectives[i], objectives[i - 1], reverse.start, reverse.frozen)
     found.notes = sorted(note for objective in objectives for note in objective.notes)
     return found
 
@@ -155,17 +156,6 @@ def _query_gradients(study: Study, last: Objective, queries: Sequence[int | Sequ
         total = total + part if positions.start else part
     last.note_if_constant(total.any())
     return total
-
-
-def _passed_on(here: Objective, before: Objective, reverse: Reverse) -> Tensor:
-    """The adjoints of the inherited values as gradients over all parameters of the stage before: (Q, P before)."""
-    pulled = reverse.start.new_zeros(len(reverse.start), before.all.size)
-    for name, origin in here.groups.inherited.items():
-        held = name in here.trained.slices
-        share = reverse.start[:, here.trained.slices[name]] if held else reverse.frozen[:, here.frozen.slices[name]]
-        # Added, not set: two parameters here may stem from one there.
-        pulled[:, before.all.slices[origin]] += share
-    return pulled
 
 
 def _report(recording: Recording, adjoints: Tensor, seconds: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,24 @@ from torch.utils.data import Subset
 from influence.derivatives.objective import Objective, equal_to_rounding, plain_kernels, ran_out_of_memory
 from influence.errors import LossError, StudyError
 from influence.study.stage import Loss
+
+
+def value(objective: Objective, before: Mapping[str, Tensor]) -> float:
+    """The whole objective, nats: mean loss + l2/2 |theta|^2 + alpha |P - where P was inherited from|^2.
+
+    Args:
+        objective: at the parameters in question.
+        before: the previous stage's parameters by name; empty for the first stage.
+
+    Raises:
+        LossError: as `checked_losses`.
+    """
+    point, moved = objective.trained.flatten(objective.parameters), objective.displacement(before)
+    total = float(checked_losses(objective, objective.stage.data).double().mean())
+    total += objective.stage.l2 / 2 * float(point.square().sum())
+    for name in objective.groups.held:
+        total += objective.stage.proximity * float(moved[objective.trained.slices[name]].square().sum())
+    return total
 
 
 def checked_losses(objective: Objective, data: Any, loss: Loss | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,7 +56,8 @@ class Objective:
     Attributes:
         parameters: name -> value of all parameters, detached.
         trained, frozen, all: layouts of vectors over the trained (T = P and N), frozen (F) and all parameters.
-        ridge: (T,), second derivative of the l2 and proximity terms.
+        proximity: (T,), alpha at inherited parameters, 0 at new ones.
+        ridge: (T,), second derivative of the l2 and proximity terms, l2 + 2 alpha.
         count: m, the denominator of the mean loss.
         notes: sentences for the report about what could not be vectorised or is not as usual.
         uncovered: parameters without a layer rule, differentiated by `torch.func`.
@@ -85,10 +86,10 @@ class Objective:
         self.sum_dtype = torch.promote_types(self.dtype, torch.float32)
         real = (p.dtype for p in self.parameters.values() if p.is_floating_point())
         self.epsilon = max(torch.finfo(dtype).eps for dtype in real)  # of the parameter with the fewest digits
-        # Diagonal of the terms that are not data: l2 on all trained parameters, 2 alpha on the inherited ones.
-        self.ridge = torch.full((self.trained.size,), float(stage.l2), dtype=self.sum_dtype, device=self.device)
+        self.proximity = torch.zeros(self.trained.size, dtype=self.sum_dtype, device=self.device)
         for name in groups.held:
-            self.ridge[self.trained.slices[name]] += 2 * stage.proximity
+            self.proximity[self.trained.slices[name]] = stage.proximity
+        self.ridge = stage.l2 + 2 * self.proximity
         room = BUDGET // (self.dtype.itemsize * self.all.size)
         usual = max(min(BATCH, room // 4), min(BATCH // 2, room))
         self.batch_size = max(1, (batch_size or usual) >> halvings)
@@ -111,6 +112,14 @@ class Objective:
         other.stage, other.count = stage, len(stage.data)
         other._module = _Forward(self._module.model, stage.forward)  # type: ignore[arg-type]
         return other
+
+    def displacement(self, before: Mapping[str, Tensor]) -> Tensor:
+        """How far inherited trained parameters are from `before`, the previous stage's by name: (T,), 0 at new ones."""
+        moved = {name: torch.zeros_like(self.parameters[name]) for name in self.trained.shapes}
+        for name in self.groups.held:
+            origin = before[self.groups.inherited[name]].detach().to(self.device)
+            moved[name] = self.parameters[name] - origin
+        return self.trained.flatten(moved)
 
     # Data
 
@@ -289,5 +298,5 @@ def objectives_of(
     """The objective of every stage, first to last."""
     return [
         Objective(stage, groups_of(stage, previous), device=device, batch_size=batch_size, halvings=halvings)
-        for previous, stage in zip((None, *study.stages), study.stages, strict=False)
+        for previous, stage in study.pairs()
     ]

@@ -17,7 +17,7 @@ from influence.curvature.method import CURVATURES
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.run.draft import chunk_of
 from influence.studies.exhibit import Exhibit
-from influence.study.parameters import groups_of
+from influence.study.parameters import groups_of, size_of
 
 VECTOR_BYTES = 2**30
 """Bytes of memory for query vectors while they are pulled back; one query is always allowed."""
@@ -78,19 +78,16 @@ def need_of(exhibit: Exhibit) -> Need:
     passes: list[str] = []
     models = vectors = solved = training = 0
     queries = len(study.queries)
-    for previous, stage in zip((None, *study.stages), study.stages, strict=False):
-        groups, named = groups_of(stage, previous), dict(stage.model.named_parameters())
-        trained = sum(named[name].numel() for name in (*groups.held, *groups.new))
-        whole = sum(p.numel() for p in named.values())
-        each = max(4, max(p.element_size() for p in named.values()))
-        parameters[stage.name] = trained, whole
-        passes += [stage.name] if groups.frozen else []
+    for previous, stage in study.pairs():
+        of = size_of(stage, previous)
+        parameters[stage.name] = of.trained, of.whole
+        passes += [stage.name] if groups_of(stage, previous).frozen else []
         models += sum(t.numel() * t.element_size() for t in stage.model.state_dict().values())
         by_batches = exhibit.epochs or stage.name in exhibit.recipes
-        training = max(training, STORED_VECTORS * trained * each if by_batches else 0)
-        single = VECTOR_COPIES * whole * each
+        training = max(training, STORED_VECTORS * of.trained * of.itemsize if by_batches else 0)
+        single = VECTOR_COPIES * of.whole * of.itemsize
         vectors = max(vectors, single, min(VECTOR_BYTES, single * queries))
-        solved += queries * trained * each
+        solved += queries * of.trained * of.itemsize
     tables = [*exhibit.examples.values(), exhibit.queries]
     shown = sum(int(t.memory_usage(index=False, deep=True).sum()) + 100 * len(t) for t in tables)
     methods = len(methods_of(exhibit))

@@ -12,10 +12,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from influence.curvature import METHODS
 from influence.studies.defaults import class_names, penultimate, table_of
 from influence.studies.question import Input
-from influence.study.parameters import groups_of
+from influence.study.parameters import size_of
 from influence.study.stage import Stage, TokenLosses
 from influence.study.study import Study
 from influence.training.recipe import Recipe, usual_recipe
@@ -148,14 +147,9 @@ class Exhibit:
 
 
 def default_method(study: Study) -> str:
-    """For small models "exact"; for others the first of the methods made for them that there is."""
-    largest = 0
-    for previous, stage in zip((None, *study.stages), study.stages, strict=False):
-        groups, sizes = groups_of(stage, previous), {n: p.numel() for n, p in stage.model.named_parameters()}
-        largest = max(largest, sum(sizes[name] for name in (*groups.held, *groups.new)))
-    if largest <= EXACT_BY_DEFAULT:
-        return "exact"
-    return next(name for name in ("ekfac", "cg") if name in METHODS)
+    """Name of the method for a study's size: `exact` for small models, `ekfac` for others."""
+    largest = max(size_of(stage, previous).trained for previous, stage in study.pairs())
+    return "exact" if largest <= EXACT_BY_DEFAULT else "ekfac"
 
 
 def _description(study: Study) -> str:

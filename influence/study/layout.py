@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    pass
 
 
 class Layout:
@@ -37,6 +33,12 @@ class Layout:
             ],
             -1,
         )
+
+    def columns(self, vectors: Tensor, part: Layout) -> Tensor:
+        """The columns of some parameters, in the order of `part`, out of vectors over these: (Q, P) -> (Q, part)."""
+        if not part.size:
+            return vectors[:, :0]
+        return torch.cat([vectors[:, self.slices[name]] for name in part.slices], dim=1)
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """(..., P) -> {name: (..., *shape)}, each in its parameter's dtype."""

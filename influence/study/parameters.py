@@ -34,6 +34,31 @@ class ParameterGroups:
     """Name here -> name in the previous stage, for F and P."""
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large vectors over a stage's parameters are.
+
+    `trained`, `whole`: entries over the trained (T) and over all parameters. `itemsize`: bytes of an entry, at least 4,
+    since sums are not kept in half precision.
+    """
+
+    trained: int
+    whole: int
+    itemsize: int
+
+
+def size_of(stage: Stage, previous: Stage | None) -> Size:
+    """The size of a stage that inherits from `previous`.
+
+    Raises:
+        StudyError: as `groups_of`.
+    """
+    groups, named = groups_of(stage, previous), dict(stage.model.named_parameters())
+    trained = sum(named[name].numel() for name in (*groups.held, *groups.new))
+    itemsize = max(4, max(p.element_size() for p in named.values()))
+    return Size(trained, sum(p.numel() for p in named.values()), itemsize)
+
+
 def groups_of(stage: Stage, previous: Stage | None) -> ParameterGroups:
     """Sort the parameters of `stage` into groups.
 

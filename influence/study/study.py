@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,12 @@ class Study:
         self.measure = self.measure or self.stages[-1].loss
         if not callable(self.measure):
             raise StudyError(f"Study {self.name!r}: measure is {self.measure!r}, expected a function.")
-        for previous, stage in zip((None, *self.stages), self.stages, strict=False):
+        for previous, stage in self.pairs():
             groups_of(stage, previous)
+
+    def pairs(self) -> Iterator[tuple[Stage | None, Stage]]:
+        """(the stage before, the stage), first to last; before the first there is None."""
+        return zip((None, *self.stages), self.stages, strict=False)
 
     def position(self, stage: str | None) -> int:
         """Index of the stage called `stage`; None is the first.

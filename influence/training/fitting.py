@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import gradient
-from influence.derivatives.losses import checked_losses
+from influence.derivatives.first.gradients import slope
+from influence.derivatives.losses import value
 from influence.errors import TrainingError
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
@@ -64,19 +64,11 @@ def standing(stage: Stage, previous: Stage | None, device: torch.device, halving
     """Gradient norm and objective at the model's parameters, in the same dict that `fit` returns."""
     began = time.perf_counter()
     objective = Objective(stage, groups_of(stage, previous), device=device, halvings=halvings)
-    point = objective.trained.flatten(objective.parameters)
     before = dict(previous.model.named_parameters()) if previous else {}
-    slope = gradient(objective) + stage.l2 * point
-    value = float(checked_losses(objective, stage.data).double().mean()) + stage.l2 / 2 * float(point.square().sum())
-    for name in objective.groups.held:
-        origin = before[objective.groups.inherited[name]].detach().to(objective.device)
-        moved = (objective.parameters[name] - origin).flatten()
-        slope[objective.trained.slices[name]] += 2 * stage.proximity * moved
-        value += stage.proximity * float(moved.square().sum())
-    norm = float(slope.norm())
+    norm = float(slope(objective, before).norm())
     return {
         "gradient_norm": norm,
-        "objective": value,
+        "objective": value(objective, before),
         "iterations": 0,
         "converged": norm <= tolerance_of(objective.dtype),
         "seconds": time.perf_counter() - began,

@@ -174,9 +174,7 @@ class _Descent:
         self.tolerance, self.iterations, self.report, self.steps = tolerance, iterations, report, 0
         self.fixed = {n: t.detach().to(objective.device) for n, t in {**objective.parameters, **inherited}.items()}
         self.anchor = self.layout.flatten(self.fixed)
-        self.held = torch.zeros_like(self.anchor)
-        for name in objective.groups.held:
-            self.held[self.layout.slices[name]] = objective.stage.proximity
+        self.proximity = objective.proximity.to(self.anchor)
         own = {n: objective.parameters[n] for n in self.layout.shapes}
         begin = {**self.fixed, **own, **{n: t.detach().to(objective.device) for n, t in start.items()}}
         self.point = self.layout.flatten(begin).clone().requires_grad_()
@@ -192,7 +190,7 @@ class _Descent:
         """The objective's value at `point`; its gradient goes to `point.grad`, batch by batch."""
         point, stage = self.point, self.objective.stage
         point.grad = None
-        ridge = stage.l2 / 2 * point.square().sum() + (self.held * (point - self.anchor).square()).sum()
+        ridge = stage.l2 / 2 * point.square().sum() + (self.proximity * (point - self.anchor).square()).sum()
         ridge.backward()
         total = ridge.detach()
         with plain_kernels(), FastConvolution():

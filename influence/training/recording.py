@@ -83,9 +83,7 @@ class Trajectory:
         self.order = recipe.order(objective.count, getattr(objective.stage.data, "lengths", None))
         self.start = objective.trained.flatten(self.objective.parameters)
         self.frozen = objective.frozen.flatten(self.objective.parameters)
-        self._held = torch.zeros_like(self.start)
-        for name in objective.groups.held:
-            self._held[objective.trained.slices[name]] = objective.stage.proximity
+        self._proximity = objective.proximity.to(self.start)
 
     def batch(self, number: int) -> Any:
         """The examples of a step, on the device."""
@@ -108,7 +106,7 @@ class Trajectory:
         def value(point: Tensor) -> Tensor:
             parameters = {**objective.frozen.unflatten(frozen), **objective.trained.unflatten(point)}
             losses = objective.losses(batch, len(weights), parameters)
-            away = (self._held * (point - start).square()).sum()
+            away = (self._proximity * (point - start).square()).sum()
             return (weights * losses).sum() / len(weights) + objective.stage.l2 / 2 * point.square().sum() + away
 
         return self.recipe.update(number, state, grad(value)(state[0]))

@@ -18,7 +18,6 @@ from torch.func import vjp, vmap
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.objective import BUDGET, equal_to_rounding, ran_out_of_memory
 from influence.errors import TrainingError
-from influence.study.layout import Layout
 from influence.training.recording import Recording, Trajectory
 
 Pull = Callable[[Tensor], tuple[Tensor, ...]]
@@ -44,12 +43,12 @@ class Reverse:
         self.trajectory = Trajectory(objective, recording.recipe, recording.start)
         self._weights = recording.weights.to(objective.device)
         adjoints = adjoints.to(self.trajectory.start.dtype)
-        here = _taken(adjoints, objective.all, objective.trained)
+        here = objective.all.columns(adjoints, objective.trained)
         self.state = here.new_zeros(len(here), len(recording.checkpoints[0]), objective.trained.size)
         self.state[:, 0] = here
         self.weights = here.new_zeros(len(here), objective.count)
         self.start = torch.zeros_like(here)
-        self.frozen = _taken(adjoints, objective.all, objective.frozen)
+        self.frozen = objective.all.columns(adjoints, objective.frozen)
         self._rows: int | None = None
 
     def run(self, advance: Callable[[], None]) -> None:
@@ -133,10 +132,3 @@ class Reverse:
                 f"{begin}: it is too unstable to be differentiated. Lower the learning rate, or warm it up; with adam, "
                 "raise eps_root."
             )
-
-
-def _taken(vectors: Tensor, whole: Layout, part: Layout) -> Tensor:
-    """The columns of `part` out of those of `whole`: (Q, whole) -> (Q, part)."""
-    if not part.size:
-        return vectors[:, :0]
-    return torch.cat([vectors[:, whole.slices[name]] for name in part.slices], dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -49,6 +49,19 @@ def without_specks(vectors: Tensor) -> Tensor:
     """
     largest = vectors.abs().amax(1, keepdim=True)
     return vectors.where(vectors.abs() > torch.finfo(vectors.dtype).eps ** 2 * largest, 0)
+
+
+def slope(objective: Objective, before: Mapping[str, Tensor]) -> Tensor:
+    """Gradient (T,) of the whole objective, nats per unit of parameter; 0 at a minimum.
+
+    The data term's gradient + l2 theta + 2 alpha (P - where P was inherited from).
+
+    Args:
+        objective: at the parameters in question.
+        before: the previous stage's parameters by name; empty for the first stage.
+    """
+    terms = objective.stage.l2 * objective.trained.flatten(objective.parameters)
+    return gradient(objective) + terms + 2 * objective.stage.proximity * objective.displacement(before)
 
 
 def gradient(objective: Objective) -> Tensor:
