@@ -14,11 +14,14 @@ from influence.cli.options import (
     NameOfRun,
     Quiet,
     Runs,
+    Threads,
     TrainingDevice,
     interruptible,
+    largest_model,
     run_path,
 )
 from influence.errors import StudyError
+from influence.threads import set_threads
 
 
 def leave_out(
@@ -33,6 +36,7 @@ def leave_out(
     study: Function = None,
     device: TrainingDevice = "cpu",
     runs: Runs = DEFAULT_RUNS,
+    threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
     """Really train again without some examples.
@@ -45,6 +49,7 @@ def leave_out(
     omission = influence.validation.omission
     with interruptible():
         opened = influence.Run.open(run_path(run, runs))
+        set_threads(largest_model(opened), threads)
         rows = omission.rows_of(opened, ids, stage)
         options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
         found = omission.leave_out(opened, rows, progress=not quiet, **options)

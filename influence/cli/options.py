@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from influence import Run
+
+THREADS = "UPSTREAM_THREADS"
+"""Environment variable that --threads is read from, for the process that a command starts."""
 NameOfRun = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run in --runs, or a path.")]
 Function = Annotated[
     str | None,
@@ -21,9 +27,23 @@ Seed = Annotated[
     int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Of training, sampling and the map; default 0.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        envvar=THREADS,
+        help="Of the processor; default by the size of the models, at most as many as this process may use.",
+    ),
+]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the explorer.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 DEFAULT_RUNS = Path("data/runs")
+
+
+def largest_model(run: Run) -> int:
+    """Parameters and entries of buffers of the largest of a run's models."""
+    return max(sum(math.prod(shape) for shape in run.shapes(stage).values()) for stage in run.stages)
 
 
 def run_path(run: str, runs: Path) -> Path:

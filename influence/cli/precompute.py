@@ -10,8 +10,9 @@ import typer
 import influence.attribution
 import influence.precompute
 import influence.studies
-from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, interruptible
+from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, interruptible
 from influence.studies.texts.options import TextOptions
+from influence.threads import set_threads
 
 if TYPE_CHECKING:
     from influence import Exhibit, Run
@@ -103,6 +104,7 @@ def precompute(
     runs: Runs = DEFAULT_RUNS,
     name: Name = None,
     seed: Seed = None,
+    threads: Threads = None,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would need.")] = False,
 ) -> None:
@@ -122,16 +124,24 @@ def precompute(
         influence.precompute.check_solver(**solving)
         influence.attribution.usable(device)
         exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving)
-        for run in compute(exhibits, runs, name, device, quiet, dry_run):
+        for run in compute(exhibits, runs, name, device, threads, quiet, dry_run):
             typer.echo(f"Finished: {run.path}")
     if not dry_run:
         typer.echo("Look at them with `upstream explore`.")
 
 
 def compute(
-    exhibits: list[Exhibit], runs: Path, name: str | None, device: str, quiet: bool, dry_run: bool = False
+    exhibits: list[Exhibit],
+    runs: Path,
+    name: str | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    dry_run: bool = False,
 ) -> list[Run]:
     """Say what the runs of the exhibits will need, and compute them unless it is only said."""
+    models = [stage.model for exhibit in exhibits for stage in exhibit.study.stages]
+    set_threads(max(sum(p.numel() for p in model.parameters()) for model in models), threads)
     names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
     if dry_run:
         for run, need in influence.precompute.examine(exhibits, names, runs, device).items():

@@ -16,11 +16,14 @@ from influence.cli.options import (
     Quiet,
     Runs,
     Seed,
+    Threads,
     TrainingDevice,
     interruptible,
+    largest_model,
     run_path,
 )
 from influence.errors import RunError
+from influence.threads import set_threads
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -38,6 +41,7 @@ def validate(
     device: TrainingDevice = "cpu",
     runs: Runs = DEFAULT_RUNS,
     seed: Seed = None,
+    threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
     """Check a run's scores by training again without examples.
@@ -51,6 +55,7 @@ def validate(
     influence.attribution.usable(device)
     with interruptible():
         opened = influence.Run.open(run_path(run, runs))
+        set_threads(largest_model(opened), threads)
         options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
         checked = influence.validation.validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
     Console().print(influence.validation.findings_table(checked))

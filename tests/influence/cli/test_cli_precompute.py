@@ -209,3 +209,14 @@ def test_failures_under_way(upstream, monkeypatch, error, words):
     code, _, errors = upstream("precompute", "tiny")
     assert code == 2
     assert words in errors
+
+
+def test_threads_are_chosen_by_the_size_of_the_models_or_given(upstream, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        for number, options in enumerate(([], ["--threads", "2"])):
+            runs = tmp_path / str(number)
+            assert upstream("precompute", "tiny", "--runs", runs, "--quiet", *options)[0] == 0
+            assert Run.open(runs / "tiny-frozen").manifest.versions["threads"] == number + 1
+    finally:
+        torch.set_num_threads(before)
