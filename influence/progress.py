@@ -1,10 +1,11 @@
-"""Progress bars with time left, on standard error, and a progress file for a parent process."""
+"""Progress with time left on standard error, as bars or lines, and a progress file for a parent process."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from influence.run.files import PROGRESS
 
 WRITE_INTERVAL = 0.2
 """Shortest time in seconds between two writes of the progress file."""
+LINE_INTERVAL = 5.0
+"""Seconds between two lines where standard error is no terminal."""
 
 
 class Bar:
@@ -80,32 +83,79 @@ class _ProgressFile:
             temporary.replace(self._path)
 
 
+class _Lines:
+    """Progress for a log: a line when the first step begins, every few seconds, and at every step's end."""
+
+    def __init__(self, console: Console, progress: RichProgress):
+        self._console, self._progress = console, progress
+        self._task: TaskID | None = None
+        self._over = threading.Event()
+        # A thread of its own, since a step may be silent for long.
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def begins(self, task: TaskID) -> None:
+        first, self._task = self._task is None, task
+        if first:
+            self._print(self._progress.tasks[task].description)
+
+    def ended(self, description: str, seconds: float) -> None:
+        self._print(f"{description}: {seconds:.1f} s")
+
+    def _tell(self) -> None:
+        while not self._over.wait(LINE_INTERVAL):
+            task = None if self._task is None else self._progress.tasks[self._task]
+            if task is None or task.finished:
+                continue
+            so_far = "" if task.total is None else f" {task.percentage:.0f} %"
+            left = task.time_remaining
+            self._print(
+                f"{task.description}{so_far}, "
+                + (f"{task.elapsed or 0:.0f} s so far" if left is None else f"{left:.0f} s left")
+            )
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 class Progress:
-    """Bars for a sequence of steps; `seconds` holds how long each took."""
+    """Bars for a sequence of steps, lines where standard error is no terminal; `seconds` holds how long each took."""
 
     def __init__(self, visible: bool = True):
         self.seconds: dict[str, float] = {}
+        console = Console(stderr=True)
         self._told = _ProgressFile(os.environ.get(PROGRESS))
         self._progress = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeRemainingColumn(elapsed_when_finished=True, compact=True),
-            console=Console(stderr=True),
-            disable=not visible,
+            console=console,
+            disable=not visible or not console.is_terminal,
         )
+        self._lines = _Lines(console, self._progress) if visible and not console.is_terminal else None
 
     def __enter__(self) -> Progress:
         self._progress.start()
+        if self._lines:
+            self._lines.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        if self._lines:
+            self._lines.stop()
 
     def say(self, text: str) -> None:
         """A line above the bars."""
-        if not self._progress.disable:
-            self._progress.console.print(text, markup=False, highlight=False)
+        if self._lines or not self._progress.disable:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def run(self, name: str, readable: bool = False) -> None:
         """Tell who waits for this process that it computes the run of that name, or that it can be opened."""
@@ -116,8 +166,12 @@ class Progress:
         """A bar for the steps of a `with` block; without a total it only pulses until it is done."""
         task = self._progress.add_task(description, total=total)
         self._told.begins(description)
+        if self._lines:
+            self._lines.begins(task)
         started = time.perf_counter()
         yield Bar(self._progress, task, self._told)
         self.seconds[description] = time.perf_counter() - started
         self._told.ended(description, self.seconds[description])
         self._progress.update(task, total=total or 1, completed=total or 1)
+        if self._lines:
+            self._lines.ended(description, self.seconds[description])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from influence.cli.explore import serve
-from influence.cli.options import DEFAULT_RUNS, NoBrowser, Port, Runs
+from influence.cli.options import DEFAULT_RUNS, THREADS, NoBrowser, Port, Runs, Threads
 from influence.errors import StudyError
 from influence.studies.cards import CARDS
 
@@ -17,6 +18,7 @@ def demo(
     runs: Runs = DEFAULT_RUNS,
     port: Port = 8501,
     no_browser: NoBrowser = False,
+    threads: Threads = None,
 ) -> None:
     """Compute an embedded study, and open the explorer on it.
 
@@ -29,4 +31,6 @@ def demo(
         raise StudyError(
             f"--study {study!r} {why}; the demo takes {', '.join(shipped)}. For others: `upstream precompute`."
         )
+    if threads is not None:
+        os.environ[THREADS] = str(threads)  # the processes of explorer and computation are started from this one
     serve(runs, f"{study}-{CARDS[study].variants[0]}", port, no_browser, study)

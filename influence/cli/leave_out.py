@@ -19,6 +19,7 @@ from influence.cli.options import (
     interruptible,
     largest_model,
     run_path,
+    say_loading,
 )
 from influence.errors import StudyError
 from influence.threads import set_threads
@@ -45,6 +46,7 @@ def leave_out(
     """
     if start not in ("solution", "scratch"):
         raise StudyError(f"--start is {start!r}, expected solution or scratch.")
+    say_loading(quiet)
     influence.attribution.usable(device)
     omission = influence.validation.omission
     with interruptible():

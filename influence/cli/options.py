@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,12 @@ def run_path(run: str, runs: Path) -> Path:
     """A name in `runs`, or a path."""
     inside = runs / run
     return Path(run) if not os.path.exists(inside) and (os.sep in run or os.path.isdir(run)) else inside
+
+
+def say_loading(quiet: bool) -> None:
+    """Say at once what takes the first seconds, unless it is there already."""
+    if not quiet and "torch" not in sys.modules:
+        typer.echo("Loading PyTorch and the study.", err=True)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import typer
 import influence.attribution
 import influence.precompute
 import influence.studies
-from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, interruptible
+from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, interruptible, say_loading
 from influence.studies.texts.options import TextOptions
 from influence.threads import set_threads
 
@@ -121,6 +121,7 @@ def precompute(
     options |= {"title_column": title_column, "source_column": source_column}
     solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}
     with interruptible():
+        say_loading(quiet or dry_run)
         influence.precompute.check_solver(**solving)
         influence.attribution.usable(device)
         exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving)

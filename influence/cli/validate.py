@@ -21,6 +21,7 @@ from influence.cli.options import (
     interruptible,
     largest_model,
     run_path,
+    say_loading,
 )
 from influence.errors import RunError
 from influence.threads import set_threads
@@ -52,6 +53,7 @@ def validate(
     from rich.console import Console
 
     seconds = seconds_of(budget)
+    say_loading(quiet)
     influence.attribution.usable(device)
     with interruptible():
         opened = influence.Run.open(run_path(run, runs))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 
 import pytest
 
@@ -19,7 +21,7 @@ def told(tmp_path, monkeypatch):
 def test_step_fraction_and_finished_steps_are_told(told):
     with progress.Progress(visible=False) as bars:
         with bars.step("training", total=4) as bar:
-            assert told() == {"step": "training", "fraction": None, "done": []}
+            assert told() == {"step": "training", "fraction": None, "done": [], "runs": {}}
             bar.advance(1)
             assert told()["fraction"] == pytest.approx(0.25)
             bar.at(3)
@@ -41,3 +43,37 @@ def test_nothing_is_written_unless_asked_and_a_bad_place_stops_nothing(tmp_path,
     with progress.Progress(visible=False) as bars, bars.step("a", total=1) as bar:
         bar.at(1)
     assert "a" in bars.seconds
+
+
+def test_without_a_terminal_lines_say_how_far_a_step_is(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_INTERVAL", 0.01)
+    with progress.Progress() as bars:
+        with bars.step("tiny: training", total=4) as bar:
+            assert capsys.readouterr().err == "tiny: training\n"  # at once
+            bar.at(1)
+            time.sleep(0.1)
+            bar.at(2)
+            time.sleep(0.1)
+        lines = capsys.readouterr().err.splitlines()
+        assert any(line.startswith("tiny: training 25 %, ") for line in lines)
+        assert any(re.fullmatch(r"tiny: training 50 %, \d+ s (left|so far)", line) for line in lines)
+        assert re.fullmatch(r"tiny: training: 0\.\d s", lines[-1])
+        with bars.step("tiny: map [of] the embedding"):
+            time.sleep(0.1)
+        lines = capsys.readouterr().err.splitlines()
+        assert "tiny: map [of] the embedding, 0 s so far" in lines
+        assert len(set(lines)) == 2
+        time.sleep(0.1)
+        assert capsys.readouterr().err == ""  # nothing is under way
+        bars.say("a sentence")
+    assert capsys.readouterr().err == "a sentence\n"
+
+
+def test_lines_are_seconds_apart_and_quiet_means_none(capsys):
+    with progress.Progress() as bars, bars.step("a", total=100) as bar:
+        for _ in range(100):
+            bar.advance()
+    assert len(capsys.readouterr().err.splitlines()) == 2  # begin and end
+    with progress.Progress(visible=False) as bars, bars.step("a", total=1):
+        bars.say("a sentence")
+    assert capsys.readouterr().err == ""

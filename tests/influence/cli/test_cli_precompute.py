@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from PIL import Image
@@ -161,6 +165,12 @@ def test_demo_of_another_study_is_computed_by_the_explorer(upstream, explorer):
     assert explorer.calls[0][-5:] == ["--run", "tiny-frozen", "--compute", "tiny", "--no-browser"]
 
 
+def test_threads_of_the_demo_reach_the_process_that_computes(upstream, explorer, monkeypatch):
+    monkeypatch.setenv("UPSTREAM_THREADS", "1")  # put back afterwards
+    assert upstream("demo", "--study", "tiny", "--no-browser", "--threads", "3")[0] == 0
+    assert os.environ["UPSTREAM_THREADS"] == "3"
+
+
 @pytest.mark.parametrize("name", [card.name for card in CARDS.values() if card.shipped])
 def test_the_run_that_the_demo_opens_is_the_first_that_is_computed(name):
     first = exhibits_for(name, None, None, 0, {}, {})[0]
@@ -220,3 +230,14 @@ def test_threads_are_chosen_by_the_size_of_the_models_or_given(upstream, tmp_pat
             assert Run.open(runs / "tiny-frozen").manifest.versions["threads"] == number + 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("command", [("precompute", "digits"), ("validate", "nowhere"), ("leave-out", "nowhere", "1")])
+def test_what_is_done_is_said_before_pytorch_is_loaded(command):
+    started = subprocess.Popen(
+        [sys.executable, "-m", "influence", *command, "--device", "nowhere"], stderr=subprocess.PIPE, text=True
+    )
+    lines = started.communicate()[1].splitlines()
+    assert started.returncode == 2
+    assert lines[0] == "Loading PyTorch and the study."
+    assert lines[1].startswith("Error: ")
