@@ -73,6 +73,21 @@ def test_the_files_that_papers_name_exist(paper):
         assert (ROOT / re.sub(r"[\w.]*(NAME|KIND)[\w.]*$", "", name)).exists(), name
 
 
+@pytest.mark.parametrize("package", ["influence", "explorer"])
+def test_the_picture_of_the_house_has_every_door(package):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split(f"`{package}/`, arrows point down:")[1].split("\n\n")[1]
+    named = {
+        name.removesuffix(".py")
+        for first in re.findall(r"^\|([^|]+)\|", table, re.MULTILINE)
+        for name in re.findall(r"`([\w.]+)`", first)
+    }
+    doors = {
+        path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert doors - {"__init__"} <= named
+
+
 def test_the_changelog_names_this_version():
     assert f"## [{influence.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
