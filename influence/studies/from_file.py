@@ -66,7 +66,7 @@ def _imported(path: Path) -> ModuleType:
 
 
 def _guarded(path: Path, doing: str, action: Callable[[], Any]) -> Any:
-    """The action's result; what it raises becomes a StudyError that shows the user's lines, and none of ours."""
+    """The action's result. An exception in it becomes a StudyError with the traceback of the user's lines only."""
     try:
         return action()
     except (Exception, SystemExit) as error:

@@ -17,7 +17,7 @@ from influence.studies.request import exhibits_for
 
 
 def exhibit_of(run: Run, function: str | None = None) -> Exhibit:
-    """The exhibit of a run, with data and trained models: what retraining and new queries need.
+    """The exhibit of a run, with its data and trained models, for retraining and new queries.
 
     Args:
         run: a finished run.

@@ -17,7 +17,7 @@ COMMON = 3e-3
 
 
 class TransformerBlock(nn.Module):
-    """One transformer layer, normalised first: causal attention, then a wider layer, each added to what came in."""
+    """One transformer layer with pre-normalisation: causal attention and a feed-forward layer, each with a residual."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -64,7 +64,7 @@ class Body(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """What the next token is, from the tokens so far: (B, 1 + L) -> logits (B, L, vocabulary) of the last L tokens.
+    """Causal language model: token ids (B, 1 + L) -> logits (B, L, vocabulary) of the last L tokens.
 
     The output weights are those of the word embedding (tied).
     """
@@ -90,7 +90,7 @@ class TextClassifier(nn.Module):
 
 
 def sentence(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Each text as the model's body sees it, (B, 2 width): the mean of its tokens' states, and that of their words.
+    """Features of each text, (B, 2 width): the mean state of its tokens, and the mean of their word embeddings.
 
     The latter tells topics apart that the states, which are for the next token, have forgotten. Means are weighted by
     the body's `emphasis` and `fading`, and normalised, so that a long text counts no less than a short one.
@@ -103,7 +103,7 @@ def sentence(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def emphasis(counts: Tensor) -> Tensor:
-    """Weights (vocabulary,) of tokens by how often they occur, 0 to 1: rare ones tell more of a text than "the".
+    """Weights (vocabulary,) of tokens, 0 to 1, by frequency: rare words tell more about a text than "the".
 
     After Arora, Liang & Ma (2017), a / (a + share): a token that is `COMMON` of all weighs half.
     """

@@ -21,7 +21,7 @@ FAINT = 10
 
 
 def digit(image: Image.Image) -> Input:
-    """A drawn digit as MNIST has them: in grey, ink in a box of 20 pixels, its mass in the middle of 28 x 28.
+    """A drawn digit in MNIST's format: grey, scaled to a box of 20 pixels, centre of mass in the middle of 28 x 28.
 
     Raises:
         StudyError: there is no ink.

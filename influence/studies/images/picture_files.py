@@ -1,4 +1,4 @@
-"""Picture files, read with care; and folders of them, one for each class."""
+"""Read picture files with checks of size and format, and folders of them, one for each class."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Upright as its EXIF says, in RGB: what is transparent on white, 16-bit grey scaled, not clipped."""
+    """The picture upright by its EXIF, in RGB: transparent pixels become white, 16-bit grey is scaled to 8 bits."""
     upright = ImageOps.exif_transpose(image)
     if upright.mode[0] in "IF":
         values = np.asarray(upright, dtype=np.float64)

@@ -27,7 +27,7 @@ NO_CLASS = ("", "nan", "null", "<na>")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns (of JSON: keys) hold what; None: the one of that very name, if there is one."""
+    """Names of the columns (JSON: keys) of text, label, title and source; None: the column of that name, if any."""
 
     text: str | None = None
     label: str | None = None
@@ -38,7 +38,7 @@ class Columns:
 def corpora(
     files: Sequence[Path], columns: Columns | None = None, sample: int | None = None, seed: int = 0
 ) -> tuple[dict[str, Corpus], list[str]]:
-    """`pretrain` (where labels are not needed), `finetune` and `queries`; and, in sentences, what was left out.
+    """(corpora `pretrain`, `finetune` and `queries`; sentences about texts that were left out).
 
     A text's id is the number of its row (in .jsonl and .txt: of its line) in the file, from 0. Empty texts are left
     out.
@@ -85,7 +85,7 @@ class Record(NamedTuple):
 
 
 class _Source:
-    """One of the three files, and what is taken of it.
+    """One of the three files, with its columns and its sample.
 
     Raises:
         StudyError: it lacks a column.
@@ -131,7 +131,7 @@ class _Source:
         return Corpus(texts, labels, rows, titles, sources)
 
     def _all(self) -> tuple[list[Record], int]:
-        """All texts, if they are not too many: then the rest is only counted."""
+        """All texts. If there are too many, the rest is only counted, for the error message."""
         kept: list[Record] = []
         total = characters = 0
         for total, record in enumerate(self._records(), start=1):
@@ -177,7 +177,7 @@ class _Source:
         return "" if none else label
 
     def _as_text(self, row: int, value: Any) -> str:
-        """A label, title or source as text: 1 and 1.0 are one class, whatever the format made of it."""
+        """A label, title or source as text: 1 and 1.0 are the same class, in every format."""
         if value is None:
             return ""
         if isinstance(value, list | dict | bytes):
@@ -190,7 +190,7 @@ class _Source:
         return str(value)
 
     def _named(self, columns: Columns) -> dict[str, str]:
-        """What is read of the file -> the column that holds it."""
+        """Kind (text, label, title, source) -> name of its column."""
         names = {}
         for kind in ("text", "label", "title", "source"):
             given, there = getattr(columns, kind), list(self.file.columns)

@@ -38,7 +38,7 @@ class Texts:
     """
 
     columns: Sequence[str] = ()
-    """Names of the columns that there are, in order; none in a file of plain lines."""
+    """Names of the file's columns, in order; none in a file of plain lines."""
     first: ClassVar[int] = 1
     """Lines are counted as editors do, from 1; rows of Parquet, which has no lines, from 0."""
     unit: ClassVar[str] = "line"
@@ -47,7 +47,7 @@ class Texts:
         self.path = path
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        """Every row's values of `columns`, the text's first; what a row lacks is None."""
+        """Every row's values in `columns`, the text's first; None for a missing value."""
         raise NotImplementedError
 
     def place(self, number: int) -> str:
@@ -257,7 +257,11 @@ def _open_file(path: Path, newline: str) -> TextIO:
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
-    """Lines with their ends, none longer than can be."""
+    """Lines with their line ends.
+
+    Raises:
+        StudyError: a line is longer than `MAX_LINE`, or the file is no UTF-8.
+    """
     number = 0
     try:
         while line := file.readline(MAX_LINE):
@@ -272,7 +276,7 @@ def _lines(path: Path, file: TextIO) -> Iterator[str]:
 
 
 def _not_utf8(path: Path) -> str:
-    """Which byte of the file is the first that is no UTF-8: the decoder only knew its place in a block."""
+    """Message with the position of the first byte that is no UTF-8; the decoder's own is relative to a block."""
     decoder, before = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:
         while True:

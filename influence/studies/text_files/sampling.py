@@ -38,7 +38,7 @@ def reservoir(items: Iterable[T], count: int, seed: int | list[int]) -> tuple[li
 
 
 def _next(random: np.random.Generator, threshold: float, position: int, count: int) -> tuple[float, int]:
-    """The threshold that a random number must pass to be kept, after one more was; and the next position that does."""
+    """(new threshold, next position to keep) after one more item was kept (Li 1994, algorithm L)."""
     # 1 - random() is in (0, 1], whose logarithm exists.
     threshold *= math.exp(math.log(1 - random.random()) / count)
     # Once hardly anything passes any more, the next position lies beyond every file.

@@ -39,21 +39,21 @@ class Definitions(TextStudy):
 
     card = DEFINITIONS
     usual = "frozen"
-    """What is computed unless it is asked for otherwise: both take twice as long."""
+    """The variant that is computed by default: both take twice as long."""
 
     def __init__(self, seed: int = 0, queries: int = 0, sentence_model: Path | None = None):
         super().__init__(self.card.name, "Definitions", corpora(seed), options(seed, queries, sentence_model))
 
 
 def options(seed: int, queries: int = 0, sentence_model: Path | None = None) -> TextOptions:
-    """How the model is made: as small and trained for as long as six minutes for all of it allow."""
+    """The options of the model: small enough, and few enough epochs, that a run takes six minutes."""
     return TextOptions(
         vocabulary=3000, width=48, epochs=7, fading=0.9, seed=seed, queries=queries, sentence_model=sentence_model
     )
 
 
 def corpora(seed: int) -> dict[str, Corpus]:
-    """The definitions of each part; the seed draws which are which."""
+    """The definitions of each part, drawn by the seed."""
     table = pd.read_parquet(shipped_file("definitions/definitions.parquet"))
     return {name: _corpus(table.iloc[rows]) for name, rows in _rows_by_part(table["label"], seed).items()}
 

@@ -33,7 +33,7 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
 
 
 def repeated(texts: Sequence[str]) -> np.ndarray:
-    """Which texts are nearly the same as one before them: bool (n,)."""
+    """Whether each text is a near duplicate of an earlier one: bool (n,)."""
     sets = _sets(fit_tokenizer(texts, vocabulary=2**31 - 1), texts)
     blocks: list[np.ndarray] = [np.zeros(0, bool)]
     for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -51,7 +51,7 @@ def _in_common(mine: sparse.csr_matrix, theirs: sparse.csr_matrix) -> np.ndarray
 
 
 def _sets(tokenizer: Tokenizer, texts: Sequence[str]) -> sparse.csr_matrix:
-    """A row a text, 1 at each of its words."""
+    """One row for each text, with 1 in the column of each of its words."""
     rows, columns = [], []
     for row, found in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
         words = {number for number, token in zip(found.ids, found.tokens, strict=True) if token.isalnum()}

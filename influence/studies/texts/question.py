@@ -16,7 +16,7 @@ NAMED, LONGEST_NAMED = 8, 40
 
 
 def text(written: str, tokenizer: Tokenizer, context: int) -> Input:
-    """The first `context` tokens of a text, and what of it the model cannot read.
+    """The first `context` tokens of a text, and notes about words that the model does not know.
 
     Raises:
         StudyError: it is empty, or nothing but space.

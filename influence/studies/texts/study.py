@@ -208,7 +208,7 @@ class TextStudy:
 
     @cached_property
     def _notes(self) -> list[str]:
-        """What a careful reader should know of the texts."""
+        """Notes for the run's page about the texts."""
         notes = []
         for part, found in self.tokens.items():
             if found.cut:
@@ -226,7 +226,7 @@ class TextStudy:
 
 
 def table_of(corpus: Corpus) -> pd.DataFrame:
-    """What a run shows of the texts."""
+    """The table of the texts as a run shows them."""
     columns: dict[str, Sequence[Any]] = {
         "id": corpus.ids or range(len(corpus)),
         "label": corpus.labels or [""] * len(corpus),
