@@ -21,7 +21,7 @@ LEVELS = {
         {"training", "curvature"},
         {"derivatives"},
         {"study", "run"},
-        {"errors", "progress", "version"},
+        {"errors", "progress", "threads", "version"},
     ],
     "explorer": [
         {"__main__", "app"},
@@ -30,7 +30,7 @@ LEVELS = {
         {"components", "charts", "export", "lesson", "jobs"},
         {"view", "trust"},
         {"runs"},
-        {"ui"},
+        {"ui", "vendor"},
     ],
 }
 """Top to bottom: a package imports from packages below it. Those of one level do not know each other."""
