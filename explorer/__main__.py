@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import os
 import shutil
 import signal
@@ -144,45 +143,54 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
     command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(port)]
     # Without stdin Streamlit asks nothing; its own start message would only repeat ours.
     server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=launch)
+    looking = _first_look(port, environment)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     readable = not computing
     try:
         if computing and first:
             terminal.until_readable(runs, first)
             readable = True
-        threading.Thread(target=_announce, args=(server, runs, port, browser, computing), daemon=True).start()
+            looking.wait()
+            looking = _first_look(port, environment)
+        threading.Thread(target=_announce, args=(server, looking, runs, port, browser, computing), daemon=True).start()
         return 0 if server.wait() in (0, -signal.SIGTERM, -signal.SIGINT) else 1
     except KeyboardInterrupt:
         return 0 if readable else 130
     finally:
         if computing:
             terminal.stop(runs)
+        _end(looking)
         _end(server)
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
+def _first_look(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A process that ends when the server at `port` has drawn its first page: the first visitor waits for less."""
+    command = [sys.executable, "-m", "explorer.jobs.first_look", str(port)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        server.wait(timeout=10)
+        process.wait(timeout=10)
     except subprocess.TimeoutExpired:
-        server.kill()
+        process.kill()
 
 
-def _announce(server: subprocess.Popen[bytes], runs: Path, port: int, browser: bool, computing: bool) -> None:
-    """Print the address, and open it, once the server answers; then what becomes of a computation under way."""
+def _announce(
+    server: subprocess.Popen[bytes],
+    looking: subprocess.Popen[bytes],
+    runs: Path,
+    port: int,
+    browser: bool,
+    computing: bool,
+) -> None:
+    """Print the address, and open it, once the first page was drawn; then what becomes of a computation under way."""
     address = f"http://{HOST}:{port}"
-    while server.poll() is None:
-        connection = http.client.HTTPConnection(HOST, port, timeout=1)
-        try:
-            connection.request("GET", "/_stcore/health")
-            connection.getresponse()
-            break
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.1)
-        finally:
-            connection.close()
-    else:
-        return
+    while looking.poll() is None:
+        if server.poll() is not None:
+            return
+        time.sleep(0.05)
     sys.stdout.write(f"Upstream is at {address} (stop it with Ctrl+C)\n")
     sys.stdout.flush()
     if browser:

@@ -11,7 +11,7 @@ from explorer import components
 from explorer.app_pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.app_pages.page import Page
 from explorer.panels.header import computing, identity, start
-from explorer.runs import cache, folder
+from explorer.runs import cache, folder, live
 from explorer.ui import escape, pictures, state
 from explorer.view import switching
 from influence.errors import UpstreamError
@@ -131,3 +131,5 @@ current = st.navigation(list(pages.values()), position="top")
 state.take_along(current.url_path)
 current.run()
 state.keep()
+if st.context.headers.get("User-Agent"):  # a browser's; the launcher's first look loads nothing more
+    live.load_ahead()

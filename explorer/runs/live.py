@@ -18,6 +18,9 @@ from influence.run import Run
 if TYPE_CHECKING:
     from influence.live import Live
 
+AHEAD = 5.0
+"""Seconds after a visitor's first view until torch is loaded: by then that view stands."""
+
 
 def opened(run: Run) -> Live:
     """The run's study, ready to be asked.
@@ -51,3 +54,11 @@ def scores(opened: Live, item: Any, target: Target) -> Mapping[str, np.ndarray]:
 def split(opened: Live, item: Any, target: Target, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:
     """Rows of a stage's examples -> their scores split over tokens; empty where the stage has none."""
     return lambda examples: opened.shares(item, target, stage, examples) if opened.splits(stage) else {}
+
+
+@st.cache_resource(show_spinner=False)
+def load_ahead() -> None:
+    """Load what answers new questions some seconds from now, once a process: nobody waits for it, and Try it opens."""
+    timer = threading.Timer(AHEAD, lambda: influence.live.Live)
+    timer.daemon = True
+    timer.start()

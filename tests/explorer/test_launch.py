@@ -2,7 +2,10 @@
 
 import os
 import socket
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from explorer import __main__ as launch
@@ -60,3 +63,20 @@ def test_launch_folder_holds_everything(tmp_path):
 def test_logo_in_assets_is_the_apps_logo():
     assets = launch.HERE.parent / "assets" / "logo.svg"
     assert not os.path.exists(assets) or assets.read_bytes() == (launch.HERE / "logo.svg").read_bytes()
+
+
+def test_first_page_is_drawn_without_torch_when_the_address_is_printed(small_root, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "explorer", "--runs", str(small_root), "--port", port, "--no-browser"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert port in next(line for line in started.stdout if "Upstream is at" in line)
+        assert list(tmp_path.glob("upstream-*/static/*.points")), "the page that was drawn wrote what its map shows"
+        for process in [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]:
+            assert not [file.path for file in process.memory_maps() if "libtorch" in file.path]
+    finally:
+        started.terminate()
+        started.wait(timeout=30)
