@@ -47,8 +47,10 @@ def words(app):
 @pytest.mark.parametrize("page", ALL_PAGES)
 def test_every_page_draws_and_says_what_is_coming(open_app, root, computing, page):
     said = words(open_app(root, page))
-    assert "Still being computed: the map with its neighbours, the scores by identity, to compare and the model" in said
-    assert "small-updated; shown here as soon as it is there. Just now small: map: 40%" in said
+    assert (
+        "Still being computed: the map with its neighbours, the scores by identity and the model small-updated." in said
+    )
+    assert "This appears here by itself. Now small: map: 40%" in said
 
 
 def test_where_the_map_will_be_stands_that_it_comes(open_app, root, small, component):
@@ -76,7 +78,7 @@ def test_the_page_is_drawn_again_by_itself_when_a_part_was_added(open_app, root,
     monkeypatch.setattr(panel, "read_manifest", as_it_comes)
     app = open_app(root)
     assert "the map with its neighbours" not in words(app)
-    assert "Still being computed: the scores by identity, to compare and the model" in words(app)
+    assert "Still being computed: the scores by identity and the model" in words(app)
 
 
 def test_neighbours_of_an_item_are_said_to_come(open_app, root):
@@ -89,7 +91,7 @@ def test_nothing_is_retrained_before_the_run_is_complete(open_app, root):
 
 def test_a_run_that_nobody_completes_says_how_it_goes_on(open_app, root):
     said = words(open_app(root))
-    assert "Run small is not complete: the map with its neighbours and the scores by identity, to compare" in said
+    assert "Run small is not complete: the map with its neighbours and the scores by identity will appear here" in said
     assert "the command that began the run goes on with it" in said
 
 

@@ -47,7 +47,7 @@ def without(bad: dict[str, str], now: demo.Status) -> dict[str, str]:
 
 def coming(run: Run | None, now: demo.Status) -> str:
     """What is still to be computed, as markdown; "" if that is not known yet."""
-    parts = [] if run is None else [PARTS.get(part, f"the scores by {part}, to compare") for part in run.pending]
+    parts = [] if run is None else [PARTS.get(part, f"the scores by {part}") for part in run.pending]
     parts += [f"the model {name}" for name, readable in now.runs.items() if not readable]
     return escape.for_markdown(" and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])))
 
@@ -64,7 +64,7 @@ def watch(root: Path, run: Run | None = None, steps: bool = False) -> None:
     known = f"{now.fraction:.0%}" if now.fraction is not None else "…"
     text = escape.for_markdown(f"{now.step or 'starting'}: {known}")
     if run is not None and (rest := coming(run, now)):
-        text = f"Still being computed: {rest}; shown here as soon as it is there. Just now {text}"
+        text = f"Still being computed: {rest}. This appears here by itself. Now {text}"
     with st.container(horizontal=run is not None, vertical_alignment="center", gap="medium"):
         st.progress(now.fraction or 0.0, text=text)
         if steps:
