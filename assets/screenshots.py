@@ -72,7 +72,8 @@ def addresses() -> list[str]:
     sys.path.insert(0, str(ROOT))
     from explorer.ui import state
 
-    registered = (ROOT / "explorer" / "app.py").read_text(encoding="utf-8").split("PAGES = {")[1].split("}")[0]
+    script = (ROOT / "explorer" / "app.py").read_text(encoding="utf-8")
+    registered = script.split("PAGES: ")[1].split("{")[1].split("}")[0]
     named = re.findall(r'^ +(?:state\.(\w+)|"([\w-]+)"):', registered, re.MULTILINE)
     return [literal or getattr(state, name) for name, literal in named]
 
