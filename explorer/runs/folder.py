@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from influence.errors import RunError
-from influence.run import Run, runs_in
+from influence.run import QUERIES_FILE, Run, examples_file, runs_in
 
 
 def open_run(folder: Path) -> Run:
@@ -61,8 +61,8 @@ def check_tables(run: Run) -> None:
     Raises:
         RunError: naming the table and what it lacks.
     """
-    tables = [("queries.parquet", run.queries(), True)]
-    tables += [(f"examples/{s}.parquet", run.examples(s), bool(run.stage(s).classes)) for s in run.stages]
+    tables = [(QUERIES_FILE, run.queries(), True)]
+    tables += [(examples_file(s), run.examples(s), bool(run.stage(s).classes)) for s in run.stages]
     for name, table, classified in tables:
         # A stage without classes (a language model, say) predicts nothing that could be right or wrong.
         needed = {"id", "label", "loss"} | ({"prediction", "confidence"} if classified else set())

@@ -13,13 +13,13 @@ from explorer.runs import texts
 from explorer.runs.cache import per_run
 from explorer.ui import escape
 from influence.errors import RunError
-from influence.run import Run
+from influence.run import Run, shares_file, tokens_file
 
 
 def stored(run: Run, stage: str, method: str) -> bool:
     """Whether the run says how a stage's scores split over the tokens of its texts."""
     files = run.manifest.files
-    return f"tokens/{stage}.parquet" in files and f"shares/{stage}-{method}.parquet" in files
+    return tokens_file(stage) in files and shares_file(stage, method) in files
 
 
 def strongest(run: Run, stage: str, method: str) -> int | None:
@@ -50,7 +50,7 @@ class Splits:
 
     @cached_property
     def _tokens(self) -> pd.DataFrame | None:
-        name, rows = f"tokens/{self.table}.parquet", len(_texts(self.run, self.table))
+        name, rows = tokens_file(self.table), len(_texts(self.run, self.table))
         try:
             table = self.run.tokens(self.table)
         except RunError as error:
@@ -92,7 +92,7 @@ class Splits:
         if bounds is None or shares is None:
             return []
         if len(shares) != len(bounds[0]) or not np.isfinite(shares).all():
-            self._note(f"shares/{self.table}-{self.method}.parquet of run {self.run.name} does not fit the tokens")
+            self._note(f"{shares_file(self.table, self.method)} of run {self.run.name} does not fit the tokens")
             return []
         return texts.spans(*bounds, shares)
 
@@ -103,7 +103,7 @@ class Splits:
             starts, ends = (np.asarray(self._tokens[name].iloc[row], dtype=np.int64) for name in ("starts", "ends"))
             texts.checked(starts, ends, len(text))
         except (ValueError, TypeError) as error:
-            self._note(f"tokens/{self.table}.parquet of run {self.run.name} does not fit the texts ({error})")
+            self._note(f"{tokens_file(self.table)} of run {self.run.name} does not fit the texts ({error})")
             return None
         return starts, ends
 
@@ -121,7 +121,7 @@ def _shares(run: Run, stage: str, method: str, position: int) -> dict[int, np.nd
     try:
         return run.shares(stage, method, position)
     except (AttributeError, KeyError, TypeError) as error:
-        name = f"shares/{stage}-{method}.parquet"
+        name = shares_file(stage, method)
         raise RunError(f"{name} of run {run.name} cannot be read: {error}") from error
 
 

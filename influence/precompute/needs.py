@@ -16,6 +16,7 @@ from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
 from influence.curvature.method import CURVATURES
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.run.draft import chunk_of
+from influence.run.files import draft_name
 from influence.studies.exhibit import Exhibit
 from influence.study.parameters import groups_of, size_of
 
@@ -139,7 +140,7 @@ def refuse_what_cannot_fit(needs: Mapping[str, Need], root: Path) -> None:
     What their unfinished runs hold already is not needed again.
     """
     total, free = sum(need.disk for need in needs.values()), _free(root)
-    drafts = [root / f".{name}.unfinished" for name in needs]
+    drafts = [root / draft_name(name) for name in needs]
     free += sum(f.stat().st_size for draft in drafts for f in draft.rglob("*") if f.is_file())
     if total > free:
         raise RunError(

@@ -36,7 +36,7 @@ from influence.precompute.scoring import Scorer
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
 from influence.run.draft import Draft
-from influence.run.files import MAP, SHARES
+from influence.run.files import MAP, SHARES, model_file
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
@@ -224,7 +224,7 @@ class _Precompute:
         """Put the stage's model at its minimum: from the draft, from a sibling run, or by fitting it."""
         step, previous = f"fit {stage.name}", self.study.stages[position - 1] if position else None
         if step in self.draft.steps:
-            load_model(stage, self.draft.path(f"stages/{stage.name}.safetensors"))
+            load_model(stage, self.draft.path(model_file(stage.name)))
             return self.draft.steps[step]
         record = self._from_sibling(stage) if position == 0 and self.exhibit.train else None
         if record is None:

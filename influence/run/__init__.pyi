@@ -3,8 +3,12 @@ from .asked import asked_of as asked_of
 from .draft import Draft as Draft
 from .files import MAP as MAP
 from .files import PROGRESS as PROGRESS
+from .files import QUERIES_FILE as QUERIES_FILE
 from .files import SHARES as SHARES
 from .files import belongs_to as belongs_to
+from .files import examples_file as examples_file
+from .files import shares_file as shares_file
+from .files import tokens_file as tokens_file
 from .ranking import top as top
 from .reading import Run as Run
 from .reading import read_manifest as read_manifest

@@ -9,7 +9,7 @@ import pandas as pd
 
 from influence.errors import RunError
 from influence.run.draft import NAME
-from influence.run.files import checksum, locked, manifest_checksum, move, write_json
+from influence.run.files import check_file, checksum, locked, manifest_checksum, move, write_json
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
@@ -53,6 +53,6 @@ def _add(folder: Path, check: str, table: pd.DataFrame) -> str:
     temporary = folder / "validation" / f"{check}.tmp"
     temporary.parent.mkdir(exist_ok=True)
     table.to_parquet(temporary, index=False)
-    name = f"validation/{check}-{checksum(temporary)[:12]}.parquet"
+    name = check_file(check, checksum(temporary)[:12])
     move(temporary, folder / name)
     return name

@@ -23,6 +23,9 @@ from influence.run.files import (
     curvature_file,
     draft_name,
     locked,
+    model_file,
+    scores_file,
+    shares_file,
     write_json,
 )
 from influence.run.reading import Run, read_manifest
@@ -142,12 +145,12 @@ class Draft:
 
     def write_shares(self, stage: str, method: str, table: pd.DataFrame) -> None:
         """`query`, `example`, `shares`, sorted by query; in groups of rows so that one query's are read alone."""
-        table.to_parquet(self.path(f"shares/{stage}-{method}.parquet"), index=False, row_group_size=SHARE_ROWS)
+        table.to_parquet(self.path(shares_file(stage, method)), index=False, row_group_size=SHARE_ROWS)
 
     def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
         # Cloned, since the format has no tied weights: each name gets its own copy.
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        _save(copies, self.path(f"stages/{stage}.safetensors"))
+        _save(copies, self.path(model_file(stage)))
 
     def write_curvature(self, stage: str, method: str, state: Mapping[str, torch.Tensor]) -> None:
         """What a solver found, if it is one whose state is kept."""
@@ -156,7 +159,7 @@ class Draft:
 
     def create_scores(self, stage: str, method: str, shape: tuple[int, int]) -> tuple[str, zarr.Array]:
         """A fresh score array (file name, array) to be filled block by block."""
-        name = f"scores/{stage}-{method}.zarr"
+        name = scores_file(stage, method)
         # Float noise does not compress: stored raw, a row is read without decoding.
         return name, zarr.create_array(
             self.path(name),

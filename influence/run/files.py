@@ -56,6 +56,58 @@ def move(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
+QUERIES_FILE = "queries.parquet"
+
+
+def model_file(stage: str) -> str:
+    """Parameters and buffers of a stage's model."""
+    return f"stages/{stage}.safetensors"
+
+
+def examples_file(stage: str) -> str:
+    """One row a training example of a stage."""
+    return f"examples/{stage}.parquet"
+
+
+def map_file(table: str) -> str:
+    """Places on the map of a stage's examples, or of "queries"."""
+    return f"map/{table}.parquet"
+
+
+def embedding_file(table: str) -> str:
+    """The vectors that the map is made of: of "examples" or "queries"."""
+    return f"embedding/{table}.zarr"
+
+
+def tokens_file(table: str) -> str:
+    """Where each token lies in the texts of a stage, or of "queries"."""
+    return f"tokens/{table}.parquet"
+
+
+def shares_file(stage: str, method: str) -> str:
+    """Scores of a stage's examples, split over tokens."""
+    return f"shares/{stage}-{method}.parquet"
+
+
+def check_file(check: str, digest: str) -> str:
+    """What a check found; `digest` is of its contents."""
+    return f"validation/{check}-{digest}.parquet"
+
+
+def retrainings_folder(run: Path) -> Path:
+    """The hidden folder beside a run that caches its retrainings."""
+    return run.with_name(f".{run.name}.retrainings")
+
+
+def retrainings_locked(run: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold a run's retrainings for this process.
+
+    Raises:
+        RunError: another process holds them.
+    """
+    return locked(run.with_name(f"{run.name}.retrainings"))
+
+
 def curvature_file(stage: str, method: str) -> str:
     """Where a run keeps what a method found of a stage's curvature."""
     return f"curvature/{stage}-{method}.safetensors"

@@ -13,7 +13,18 @@ import safetensors
 import zarr
 
 from influence.errors import RunError
-from influence.run.files import checksum, curvature_file, draft_name
+from influence.run.files import (
+    QUERIES_FILE,
+    checksum,
+    curvature_file,
+    draft_name,
+    embedding_file,
+    examples_file,
+    map_file,
+    model_file,
+    shares_file,
+    tokens_file,
+)
 from influence.run.records import FORMAT, Manifest, StageRecord, manifest_of
 
 if TYPE_CHECKING:
@@ -129,16 +140,16 @@ class Run:
 
     def examples(self, stage: str) -> pd.DataFrame:
         """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md."""
-        name = f"{self.stage(stage).name}.parquet"
-        return self._table(f"examples/{name}", f"map/{name}")
+        name = self.stage(stage).name
+        return self._table(examples_file(name), map_file(name))
 
     def queries(self) -> pd.DataFrame:
         """One row a test query; treat as read-only. Columns: CONTRACT.md."""
-        return self._table("queries.parquet", "map/queries.parquet")
+        return self._table(QUERIES_FILE, map_file("queries"))
 
     def embedding(self) -> tuple[zarr.Array, zarr.Array] | None:
         """What the map is made of: float32 (n_examples, d) and (n_queries, d), lazily read; None without."""
-        names = [f"embedding/{name}.zarr" for name in ("examples", "queries")]
+        names = [embedding_file(name) for name in ("examples", "queries")]
         if f"{names[0]}/zarr.json" not in self.manifest.files:
             return None
         examples, queries = (self._array(name) for name in names)
@@ -146,7 +157,7 @@ class Run:
 
     def tokens(self, table: str) -> pd.DataFrame | None:
         """`starts` and `ends` of the tokens of a stage's examples, or of "queries"; None if they are not known."""
-        name = f"tokens/{table}.parquet"
+        name = tokens_file(table)
         return self._table(name) if name in self.manifest.files else None
 
     def shares(self, stage: str, method: str, query: int) -> dict[int, np.ndarray]:
@@ -154,7 +165,7 @@ class Run:
 
         Only of the strongest examples (CONTRACT.md); empty if there are none.
         """
-        name = f"shares/{stage}-{method}.parquet"
+        name = shares_file(stage, method)
         if name not in self.manifest.files:
             return {}
         try:
@@ -175,11 +186,11 @@ class Run:
 
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
         """The trained parameters and buffers of every stage: stage -> name -> tensor."""
-        return {stage: self._model(f"stages/{stage}.safetensors") for stage in self.stages}
+        return {stage: self._model(model_file(stage)) for stage in self.stages}
 
     def shapes(self, stage: str) -> dict[str, tuple[int, ...]]:
         """Shapes of a stage's parameters and buffers by name, without reading their values."""
-        name = f"stages/{self.stage(stage).name}.safetensors"
+        name = model_file(self.stage(stage).name)
         try:
             with safetensors.safe_open(self.path / name, framework="np") as kept:
                 return {key: tuple(kept.get_slice(key).get_shape()) for key in sorted(kept.keys())}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from influence.errors import RunError
-from influence.run.files import manifest_checksum
+from influence.run.files import QUERIES_FILE, examples_file, manifest_checksum, model_file
 
 FORMAT = 1
 SIGN = (
@@ -152,9 +152,9 @@ def json_of(manifest: Manifest) -> dict[str, Any]:
 def _needed_files(manifest: Manifest) -> list[str]:
     """Files that readers will ask for by the manifest's own word."""
     return [
-        "queries.parquet",
-        *(f"examples/{stage.name}.parquet" for stage in manifest.stages),
-        *(f"stages/{stage.name}.safetensors" for stage in manifest.stages),
+        QUERIES_FILE,
+        *(examples_file(stage.name) for stage in manifest.stages),
+        *(model_file(stage.name) for stage in manifest.stages),
         *(f"{record.file}/zarr.json" for record in manifest.scores),
     ]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from influence.attribution.scores import attribute
 from influence.progress import Bar
+from influence.run.files import retrainings_folder
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.studies.from_run import exhibit_and_starts_of
@@ -48,7 +49,7 @@ class Bench:
 
     def __init__(self, run: Run, exhibit: Exhibit, retrainer: Retrainer, stage: str, seed: int = 0):
         self.run, self.exhibit, self.retrainer, self.stage, self.seed = run, exhibit, retrainer, stage, seed
-        self.pieces = Pieces(run.path.with_name(f".{run.path.name}.retrainings"))
+        self.pieces = Pieces(retrainings_folder(run.path))
         self.costs: dict[str, float] = {}
         self._taken: dict[str, list[float]] = {}
         self.computed = 0

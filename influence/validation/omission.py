@@ -11,7 +11,7 @@ import pandas as pd
 from influence.errors import RunError
 from influence.progress import Progress
 from influence.run.additions import add_tables
-from influence.run.files import locked
+from influence.run.files import retrainings_locked
 from influence.run.reading import Run
 from influence.training.retraining import Start
 from influence.validation.bench import bench_of
@@ -54,7 +54,7 @@ def leave_out(
     rows = _checked(examples, name, len(run.examples(name)))
     if row_of(run.validation(NAME), name, start, rows) is not None:
         return run
-    with locked(run.path.with_name(f"{run.path.name}.retrainings")), Progress(visible=progress) as bars:
+    with retrainings_locked(run.path), Progress(visible=progress) as bars:
         with bars.step("Reading the study"):
             bench = bench_of(run, name, function=function, device=device)
         with bars.step("Training again, with all examples and without these", total=2) as bench.bar:

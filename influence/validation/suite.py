@@ -12,7 +12,7 @@ from rich.table import Table
 from influence.errors import RunError, TrainingError
 from influence.progress import Progress
 from influence.run.additions import add_tables
-from influence.run.files import locked
+from influence.run.files import retrainings_locked
 from influence.run.reading import Run
 from influence.validation.bench import Bench, bench_of
 from influence.validation.check import Check, Finding
@@ -64,7 +64,7 @@ def validate(
         raise RunError(f"The budget is {budget!r} seconds, expected more than 0.")
     name = run.stage(stage or run.stages[0]).name
     chosen = [check for check in CHECKS.values() if not checks or check.name in checks]
-    with locked(run.path.with_name(f"{run.path.name}.retrainings")), Progress(visible=progress) as bars:
+    with retrainings_locked(run.path), Progress(visible=progress) as bars:
         bench = bench_of(run, name, seed=seed, function=function, device=device)
         with bench.within(budget):
             with bars.step("one retraining, to know the cost"):
