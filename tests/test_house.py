@@ -20,8 +20,9 @@ LEVELS = {
         {"attribution"},
         {"training", "curvature"},
         {"derivatives"},
+        {"progress"},
         {"study", "run"},
-        {"errors", "progress", "threads", "version"},
+        {"errors", "threads", "version"},
     ],
     "explorer": [
         {"__main__", "app"},
