@@ -155,7 +155,7 @@ async function draw(now) {
   data.dragmode = full?.dragmode;
   const colour = colours(now.root, data);
   await window.Plotly.react(plot, shown.traces(data, m, colour), shown.layout(data, colour, m), {
-    responsive: true, displaylogo: false, scrollZoom: true, displayModeBar: true, doubleClick: "reset",
+    displaylogo: false, scrollZoom: true, displayModeBar: true, doubleClick: "reset",
     modeBarButtons: shown.buttons,
   });
   const [some, all] = [found.drawn.length, found.inside].map((count) => count.toLocaleString("en"));
@@ -184,6 +184,8 @@ function drawPoints({ data, parentElement, setTriggerValue }, shown) {
     now.plot.setAttribute("aria-label", data.alt);
     await draw(now);
     if (!first) return;
+    // Plotly itself looks at the window only, whose change the column follows later.
+    new ResizeObserver(() => window.Plotly.Plots.resize(now.plot)).observe(now.plot);
     listenToHover(now);
     shown.listen(now, (name, value) => now.send(name, value));
   }).catch(() => {
