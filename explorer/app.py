@@ -95,7 +95,9 @@ def header() -> Run | None:
         if components.connection(key="connection", on_back_change=state.nothing).back and state.first_sight():
             state.notice("The explorer was started again; this is the view that its address names.")
         components.travel(key="travel", data={"run": name, "keys": state.TRAVELLING})
-        components.appearance(key="appearance", width="content", data={"pages": list(PAGES)})
+        components.appearance(
+            key="appearance", width="content", data={"pages": list(PAGES)}, on_turned_change=state.nothing
+        )
     if problem:
         st.error(problem, icon=":material/error:")
     computing.draw(root, run, bad)

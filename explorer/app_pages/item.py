@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components
+from explorer.charts import chart, histogram
 from explorer.export import notes, spreadsheet
-from explorer.panels.charts import histogram
 from explorer.panels.lists import controls, note, single_cards
 from explorer.panels.lists.card import HARMFUL, HELPFUL
 from explorer.panels.prediction import prediction
@@ -180,9 +179,8 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
 def _histogram(run: Run, scores: np.ndarray, unit: theme.Unit, shown: np.ndarray) -> None:
     st.html('<h2 class="up-title">All its scores <span class="up-quiet up-small">count, log scale</span></h2>')
     alt = f"Histogram of this example's scores for all {len(scores):,} test predictions; the shown are ticks below it."
-    components.histogram(
-        key="item_histogram", data=histogram.spread(scores, shown, run.queries()["id"], unit, "prediction", alt)
-    )
+    drawn = histogram.histogram(scores, shown, run.queries()["id"], unit, "prediction", alt)
+    chart.draw(drawn, "item_histogram")
 
 
 def _neighbours(run: Run, stage: str, position: int) -> None:

@@ -8,7 +8,7 @@ from explorer.panels.retraining import job, validate
 from explorer.panels.trust import check_tables, how_computed, limits, measured
 from explorer.panels.trust import verdict as verdict_panel
 from explorer.runs import queries
-from explorer.trust import charts, evidence, verdict
+from explorer.trust import evidence, rows, verdict
 from explorer.ui import escape, state, widgets
 from influence.run import Run
 
@@ -103,6 +103,6 @@ def this_prediction(run: Run, position: int) -> str:
         r = evidence.correlation(singles["predicted"].to_numpy(), singles["measured"].to_numpy())
         parts.append(
             f"Over {len(singles)} examples that were really left out, its predicted and measured changes agree with "
-            f"r = {charts.two(r)}."
+            f"r = {rows.two(r)}."
         )
     return " ".join(parts) if len(parts) > 1 else f"{parts[0]} nothing was checked for it alone."

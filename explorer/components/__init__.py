@@ -46,10 +46,8 @@ cards = _component("lists", "cards", "card")
 joined_lists = _component("lists", "joined_lists", "card")
 strip = _component("lists", "strip")
 
-chart = _component("charts", "chart")
 confusion = _component("charts", "confusion")
 histogram = _component("charts", "histogram")
-intervals = _component("charts", "intervals")
 totals = _component("charts", "totals")
 
 plane = _component("plane", "plane", "two_stages", "plane_formula", "plane_marks", "plane_panel")

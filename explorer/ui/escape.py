@@ -51,3 +51,13 @@ def message(error: object) -> str:
 def for_html(text: object) -> str:
     """`text` so that HTML shows it letter by letter, also inside a quoted attribute."""
     return html.escape(visible(text), quote=True)
+
+
+def for_plotly(text: object) -> str:
+    """`text` so that a plotly figure shows it letter by letter, on one line.
+
+    Plotly reads some HTML in names, labels and hover texts, and `%{...}` as what is to be filled in; Streamlit's theme
+    takes `#000001` and the like for a colour.
+    """
+    whole = html.escape(" ".join(visible(text).split()), quote=False)
+    return whole.replace("#", "&#35;").replace("%{", "&#37;{")

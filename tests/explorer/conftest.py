@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -63,3 +65,17 @@ def component() -> Callable[[AppTest, str], Any]:
         raise LookupError(f"the page holds no component {name}")
 
     return data
+
+
+@pytest.fixture
+def figures() -> Callable[[AppTest], list[Any]]:
+    """The plotly figures of a page as dicts, with their arrays as lists."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "bdata" in value:
+                return np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"]).tolist()
+            return {key: read(each) for key, each in value.items()}
+        return [read(each) for each in value] if isinstance(value, list) else value
+
+    return lambda app: [read(json.loads(element.proto.spec)) for element in app.get("plotly_chart")]

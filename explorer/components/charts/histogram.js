@@ -1,4 +1,5 @@
-// Bars of counts on a log axis; below them a tick for every card, so that the two never hide each other.
+// Explore's histogram, without plotly, which would make the first view wait: bars of counts on a log axis; below them a
+// tick for every card, so that the two never hide each other.
 const WIDTH = 300, HEIGHT = 165, LEFT = 34, RIGHT = 6, TOP = 8, BASE = 122, TICKS = [128, 142];
 
 const make = (tag, attributes, text) => {
@@ -30,7 +31,7 @@ function pressable(bar, i, data, pick) {
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
   const focused = root.getRootNode().activeElement?.dataset?.bar;
-  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: data.pressable ? "group" : "img", "aria-label": data.alt });
+  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": data.alt });
   const most = Math.max(1, ...data.counts);
   // One example is a visible stump, ten times as many a fixed step more.
   const x = (fraction) => LEFT + fraction * (WIDTH - LEFT - RIGHT);
@@ -47,7 +48,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const box = { class: "bin", x: LEFT + i * wide, width: Math.max(wide - 0.6, 0.5), y: y(count), height: BASE - y(count) };
     const bar = titled(make("rect", box), data.bins[i]);
     svg.append(bar);
-    if (!data.pressable) return;
     // Where a bar is short, the empty space above it can be pressed too.
     const reach = titled(make("rect", { class: "reach", x: box.x, width: box.width, y: TOP, height: BASE - TOP }), data.bins[i]);
     reach.onclick = () => bar.onclick();

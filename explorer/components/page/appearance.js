@@ -7,7 +7,11 @@ function dark(element) {
   return r + g + b > 384; // light letters stand on a dark page
 }
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setTriggerValue }) {
+  // Where the system turns light or dark, Streamlit changes its own colours alone: ours are asked for again.
+  const system = window.matchMedia("(prefers-color-scheme: dark)");
+  const ask = () => setTimeout(() => setTriggerValue("turned", system.matches), 100);
+  system.addEventListener("change", ask);
   const root = parentElement.querySelector(".root");
   const other = dark(root) ? "Light" : "Dark";
   const button = dom.button(other === "Dark" ? "☾ Dark" : "☀ Light", () => {
@@ -24,4 +28,5 @@ export default function ({ data, parentElement }) {
   });
   button.title = `Show all pages ${other.toLowerCase()}; the page is loaded again as it is`;
   root.replaceChildren(button);
+  return () => system.removeEventListener("change", ask);
 }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from explorer import components
+from explorer.charts import histogram
 from explorer.ui import state, theme
 from explorer.view import lists
 from explorer.view.view import View
@@ -32,46 +32,24 @@ def share_text(scores: np.ndarray, shown: np.ndarray) -> str:
 
 
 def data(view: View) -> dict[str, object]:
-    """What the component draws for a prediction: all examples' scores, with the cards as ticks."""
-    alt = (
-        f"Histogram of all {len(view.scores):,} scores of this prediction, symmetric about zero; the shown "
-        "examples are ticks below it. A table is at the end of the page."
-    )
-    sent = spread(view.scores, view.lists.positions, view.examples["id"], view.unit, "example", alt)
-    return sent | {"pressable": True, "pressed": view.bar}
-
-
-def spread(
-    scores: np.ndarray,
-    shown: np.ndarray,
-    ids: pd.Series,
-    unit: theme.Unit,
-    noun: str,
-    alt: str,
-    limit: float = 0.0,
-) -> dict[str, object]:
-    """Counts, a tick for each of the `shown`, and the words on hover; places are fractions, 0..1.
-
-    The axis ends at the largest score, or at `limit` if that is larger.
-    """
-    counts, edges = lists.histogram(scores, limit)
+    """What the component draws for a prediction: all examples' scores, and a tick for every card; places are 0..1."""
+    counts, edges = lists.histogram(view.scores)
     low, high = float(edges[0]), float(edges[-1])
-    named = ids.to_numpy()
+    numbers, unit = view.examples["id"].to_numpy(), view.unit
     return {
         "counts": counts.tolist(),
-        "bins": [
-            f"{count:,} {noun}{'' if count == 1 else 's'} from {unit.text(start)} to {unit.text(end)} {unit.name}"
-            for count, start, end in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-        ],
+        "bins": histogram.words(counts, edges, unit, "example"),
         "ticks": [
             {
-                "at": (float(scores[place]) - low) / (high - low),
-                "sign": "helpful" if scores[place] > 0 else "harmful",
-                "title": f"#{named[place]}: {unit.text(float(scores[place]))} {unit.name}",
+                "at": (float(view.scores[place]) - low) / (high - low),
+                "sign": "helpful" if view.scores[place] > 0 else "harmful",
+                "title": histogram.tick_words(numbers[place], float(view.scores[place]), unit),
             }
-            for place in shown
+            for place in view.lists.positions
         ],
         "low": unit.text(low),
         "high": f"{unit.text(high)} {unit.name}".strip(),
-        "alt": alt,
+        "pressed": view.bar,
+        "alt": f"Histogram of all {len(view.scores):,} scores of this prediction, symmetric about zero; the shown "
+        "examples are ticks below it. A table is at the end of the page.",
     }

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from explorer import components
+from explorer.charts import chart, histogram
 from explorer.export import spreadsheet
-from explorer.panels.charts import histogram
 from explorer.panels.comparison import joined_lists, scatter
 from explorer.ui import escape, theme, widgets
 from explorer.view import comparison
@@ -52,10 +51,9 @@ def draw_histograms(pair: comparison.Pair) -> None:
         with column:
             st.html(f'<span class="up-quiet up-small">{name}</span>')
             alt = f"Histogram of all {len(side.scores):,} scores in {name}, symmetric about zero."
-            components.histogram(
-                key=f"histogram_{name}",
-                data=histogram.spread(side.scores, shown.positions, pair.examples["id"], unit, "example", alt, limit),
-            )
+            ids = pair.examples["id"]
+            drawn = histogram.histogram(side.scores, shown.positions, ids, unit, "example", alt, limit)
+            chart.draw(drawn, f"histogram_{name}")
 
 
 def draw_tables(pair: comparison.Pair) -> None:

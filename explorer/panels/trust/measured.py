@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer import components
-from explorer.panels.lists import controls
-from explorer.trust import charts, evidence
+from explorer.charts import chart, curves, intervals, scatter
+from explorer.panels.lists import controls, ringed
+from explorer.trust import evidence, rows
 from explorer.ui import escape, state, theme
 from influence.run import Run
 
@@ -20,8 +20,8 @@ WORDS = {
     "removal": "removal in bulk", "planted": "planted errors", "sanity": "simpler scores", "noise": "the noise floor",
 }  # fmt: skip
 """Checks in words, in the order of their charts."""
-HEIGHTS = {"leave-one-out": 6, "planted": 5, "removal": 4}
-"""Of charts, about; the others are 2. Columns are filled so that they end together."""
+HEIGHTS = {"leave-one-out": 64, "planted": 47, "removal": 50}
+"""Of charts with their words, about; the others are 28. Columns are filled so that they end together."""
 
 
 def draw(run: Run, position: int | None, start: str, whose: str) -> None:
@@ -31,7 +31,7 @@ def draw(run: Run, position: int | None, start: str, whose: str) -> None:
     filled = [0, 0]
     for check in there:
         place = int(filled[1] < filled[0])
-        filled[place] += HEIGHTS.get(check, 2)
+        filled[place] += HEIGHTS.get(check, 28)
         with columns[place]:
             DRAWERS[check](run, position if check != "leave-one-out" or whose == state.THIS else None, start)
     missing = [f"{words} (`--check {check}`)" for check, words in WORDS.items() if run.validation(check) is None]
@@ -55,33 +55,51 @@ def present(run: Run, start: str) -> list[str]:
 
 def _singles(run: Run, position: int | None, start: str) -> None:
     _title("One example left out: predicted and measured")
-    pairs, stage = singles(run, position, start), evidence.stage_of(run)
-    examples, queries, unit = run.examples(stage)["id"], run.queries()["id"], unit_of(run, pairs)
-
-    def link(example: int, query: int) -> str:
-        return state.address(state.ITEM_PAGE, of=controls.stage_title(stage), example=example, query=query)
-
-    shown = charts.sampled(pairs)
-    _chart("singles", charts.scatter(shown, examples, queries, unit, link))
+    pairs, queries = singles(run, position, start), run.queries()["id"]
+    shown, unit = scatter.sampled(pairs), unit_of(run, pairs)
+    measured = unit if unit.name else theme.unit_of(pairs["measured"].to_numpy())
+    words = [pair_words(run, pair, unit, measured) for pair in shown.to_dict("records")]
     r = evidence.correlation(pairs["predicted"].to_numpy(), pairs["measured"].to_numpy())
+    pressed = chart.draw_choice(scatter.scatter(shown, words, unit, measured, r), "chart_singles")
     of = "all predictions" if position is None else f"prediction #{queries.iloc[position]}"
     drawn = f" {len(shown):,} of {len(pairs):,} pairs are drawn: the largest, and others at random."
     count = pairs["example"].nunique()
     st.caption(
-        f"{count} {'example' if count == 1 else 'examples'}, each left out alone; {of}; r = {charts.two(r)} over all "
-        f"pairs.{drawn if len(shown) < len(pairs) else ''} Press a point to see its example."
+        f"{count} {'example' if count == 1 else 'examples'}, each left out alone; {of}; r = {rows.two(r)} over all "
+        f"pairs.{drawn if len(shown) < len(pairs) else ''} Press a point for the way to its example."
     )
+    if pressed is not None and 0 <= pressed < len(shown):
+        _pair(run, shown.iloc[pressed], words[pressed])
     if position is None:
         _words(run, "leave-one-out", start)
 
 
+def pair_words(run: Run, pair: Mapping[Hashable, Any], unit: theme.Unit, measured: theme.Unit) -> str:
+    """What a point of the scatter is."""
+    example = run.examples(evidence.stage_of(run))["id"].iloc[pair["example"]]
+    kind = scatter.KINDS.get(pair["kind"], (pair["kind"],))[0]
+    return (
+        f"Without #{example} ({kind}), prediction #{run.queries()['id'].iloc[pair['query']]}: predicted "
+        f"{unit.text(pair['predicted'])}, measured {measured.text(pair['measured'])} {measured.name}"
+    )
+
+
+def _pair(run: Run, pair: pd.Series, words: str) -> None:
+    """The point that was pressed, in words, and the way to its example's page."""
+    stage = evidence.stage_of(run)
+    example, query = run.examples(stage)["id"].iloc[pair["example"]], run.queries()["id"].iloc[pair["query"]]
+    st.markdown(escape.for_markdown(f"{words}."))
+    link = state.address(state.ITEM_PAGE, of=controls.stage_title(stage), example=example, query=query)
+    ringed.way(link, f"Example #{example} and the predictions that it helps and hurts most")
+
+
 def _subsets(run: Run, position: int | None, start: str) -> None:
     _title("Many left out at random: do sums of scores order the losses? (LDS)")
-    found = charts.subsets(run, start)
+    found = rows.subsets(run, start)
     if not found:
         st.caption("Too few subsets were trained on to tell.")
         return
-    _rows("subsets", charts.rows(found, "Rank correlation of summed scores and measured losses", include=(0.0, 1.0)))
+    _intervals("subsets", found, "Rank correlation of summed scores and measured losses", include=(0.0, 1.0))
     st.caption(
         "Rank correlation, 1 = the same order, 0 = chance; mean over predictions. The interval draws subsets and seeds "
         "again."
@@ -94,8 +112,8 @@ def _removal(run: Run, position: int | None, start: str) -> None:
     assert table is not None
     part = table[table["start"] == start]
     unit = theme.unit_of((part["loss"] - part["loss_before"]).to_numpy())
-    found = charts.removal(run, start, unit)
-    _rows("removal", charts.rows(found, "Change of the mean loss", factor=unit.factor, unit=unit.name))
+    found = rows.removal(run, start, unit)
+    _intervals("removal", found, "Change of the mean loss", factor=unit.factor, unit=unit.name)
     st.caption("Change of the mean loss of predictions that had no part in the choice; below zero it got better.")
 
 
@@ -104,10 +122,10 @@ def _stability(run: Run, position: int | None, start: str) -> None:
     table = run.validation("stability")
     assert table is not None
     own = evidence.stays(run, evidence.stage_of(run), position) if position is not None else None
-    found = charts.stability(run, own)
+    found = rows.stability(run, own)
     told = "Share of the lists that stays"
     other = "the chosen prediction"
-    _rows("stability", charts.rows(found, told, include=(0.0, 1.0), factor=100, unit="%", other=other))
+    _intervals("stability", found, told, include=(0.0, 1.0), factor=100, unit="%", other=other)
     st.caption(
         f"Share of the {table['k'].iloc[0]} strongest examples of either sign that stay among them; mean over "
         "predictions. Rank r is over all examples."
@@ -118,7 +136,7 @@ def _planted(run: Run, position: int | None, start: str) -> None:
     _title("Wrong labels planted on purpose: how soon are they found?")
     table = run.validation("planted")
     assert table is not None
-    _chart("planted", charts.curves(table))
+    chart.draw(curves.curves(table), "chart_planted")
     share, seeds = float(table["share"].max()), table[table["share"] == table["share"].max()]["seed"].nunique()
     draws = "one draw" if seeds == 1 else f"mean of {seeds} draws"
     st.caption(f"{share:.0%} of the labels flipped, the model trained again; {draws}. Area 1 is best.")
@@ -128,8 +146,8 @@ def _sanity(run: Run, position: int | None, start: str) -> None:
     _title("Beside simpler scores, and those of models that learned nothing")
     table = run.validation("sanity")
     assert table is not None
-    found = charts.sanity(run)
-    _rows("sanity", charts.rows(found, "Rank correlation with what was measured", include=(0.0, 1.0)))
+    found = rows.sanity(run)
+    _intervals("sanity", found, "Rank correlation with what was measured", include=(0.0, 1.0))
     st.caption(f"Rank correlation with what was measured ({table['against'].iloc[0]}), mean over predictions.")
 
 
@@ -137,10 +155,10 @@ def _noise(run: Run, position: int | None, start: str) -> None:
     _title("The noise floor: how much do losses change with nothing left out?")
     table = run.validation("noise")
     assert table is not None
-    effects = charts.strongest_effects(run)
+    effects = rows.strongest_effects(run)
     unit = theme.unit_of(effects if len(effects) else table["measured"].to_numpy())
-    found = charts.noise(run, unit)
-    _rows("noise", charts.rows(found, "Root mean square change", factor=unit.factor, unit=unit.name))
+    found = rows.noise(run, unit)
+    _intervals("noise", found, "Root mean square change", factor=unit.factor, unit=unit.name)
     st.caption(
         "Root mean square over predictions. Where another seed changes more than leaving out an example does, its "
         "effect can be seen only in the mean of many trainings from scratch."
@@ -176,12 +194,8 @@ def _title(text: str) -> None:
     st.html(f'<h2 class="up-title up-apart">{text}</h2>')
 
 
-def _chart(key: str, data: dict[str, Any]) -> None:
-    components.chart(key=f"chart_{key}", data=data)
-
-
-def _rows(key: str, data: dict[str, Any]) -> None:
-    components.intervals(key=f"rows_{key}", data=data)
+def _intervals(key: str, found: Sequence[intervals.Row], alt: str, **choices: Any) -> None:
+    chart.draw(intervals.intervals(found, alt, **choices), f"rows_{key}")
 
 
 def _words(run: Run, check: str, start: str) -> None:

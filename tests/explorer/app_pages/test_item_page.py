@@ -21,13 +21,15 @@ def shown(component, app):
     return [[card["id"] for card in column["cards"]] for column in component(app, "cards")["columns"]]
 
 
-def test_cards_are_the_strongest_of_the_stored_column(open_app, small_root, run, component):
+def test_cards_are_the_strongest_of_the_stored_column(open_app, small_root, run, component, figures):
     app = open_app(small_root, ITEM, example="7")
     assert not app.exception
     assert not app.warning
     column, ids = run.scores("pretrain", "exact")[:, 7], run.queries()["id"].to_numpy().astype(str)
     assert shown(component, app) == [ids[np.argsort(-column)[:5]].tolist(), ids[np.argsort(column)[:5]].tolist()]
-    assert sum(component(app, "histogram")["counts"]) == len(ids)
+    (histogram,) = app.get("plotly_chart")
+    assert f"scores for all {len(ids)} test predictions" in histogram.proto.alt
+    assert sum(figures(app)[0]["data"][0]["y"]) == len(ids)
 
 
 def test_it_opens_on_the_example_that_leads_most(open_app, small_root, run):

@@ -52,7 +52,7 @@ def says(app):
     return " ".join(str(getattr(e, "value", None) or e.proto.body) for kind in kinds for e in kind)
 
 
-def test_it_opens_with_a_verdict_and_has_all_charts(open_app, root, component):
+def test_it_opens_with_a_verdict_and_has_all_charts(open_app, root):
     app = open_app(root, page=PAGE, run="small", query="1007")
     assert not app.exception
     assert not app.error
@@ -60,19 +60,48 @@ def test_it_opens_with_a_verdict_and_has_all_charts(open_app, root, component):
     assert "Yes, for this very model" in text
     assert "Prediction #1007" in text
     assert "Five things" in text
-    names = [element.proto.component_name for element in app.get("bidi_component")]
-    assert names.count("upstream_chart") == 2
-    assert names.count("upstream_intervals") == 5
-    data = component(app, "chart")
-    assert data["points"][0]["href"].startswith("./item?run=small")
-    assert data["alt"]
+    charts = app.get("plotly_chart")
+    assert len(charts) == 7
+    assert all(chart.proto.alt for chart in charts)
+    assert "r = 0.9" in charts[0].proto.alt
 
 
-def test_what_is_chosen_is_in_the_url(open_app, root, component):
+def points(scatter):
+    """The words of each point, by its number."""
+    traces = [trace for trace in scatter["data"] if trace["mode"] == "markers"]
+    return {
+        number: words
+        for trace in traces for number, words in zip(trace["customdata"], trace["hovertext"], strict=True)
+    }  # fmt: skip
+
+
+def test_a_point_that_is_pressed_leads_to_its_example(open_app, root, figures):
+    app = open_app(root, page=PAGE, run="small", query="1007", whose="This prediction")
+    assert "Without" not in says(app)
+    words = points(figures(app)[0])[5]
+    app.session_state["chart_singles"] = {"selection": {"points": [{"customdata": 5}]}}
+    app.run()
+    assert not app.exception
+    example = words.split("&#35;")[1].split(" ")[0]
+    link = next(text for text in (e.proto.body for e in app.get("html")) if "up-way" in text)
+    assert f"example={example}&amp;query=1007" in link
+    assert link.startswith('<a class="up-way" href="./item?run=small')
+
+
+@pytest.mark.parametrize("pressed", [-1, 10**6, "5", None])
+def test_a_point_that_is_none_leads_nowhere(open_app, root, pressed):
+    app = open_app(root, page=PAGE, run="small", query="1007")
+    app.session_state["chart_singles"] = {"selection": {"points": [{"customdata": pressed}]}}
+    app.run()
+    assert not app.exception
+    assert "Without" not in says(app)
+
+
+def test_what_is_chosen_is_in_the_url(open_app, root, figures):
     app = open_app(root, page=PAGE, run="small", query="1007", trained="From scratch", whose="This prediction")
     assert not app.exception
     assert not app.warning
-    assert len(component(app, "chart")["points"]) == small_checks.LEFT_OUT
+    assert len(points(figures(app)[0])) == small_checks.LEFT_OUT
     assert "random subsets, removal in bulk; switch above" in says(app)  # subsets were only measured from the solution
 
 

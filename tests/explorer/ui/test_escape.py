@@ -43,6 +43,20 @@ def test_markdown_and_html_show_control_characters():
     assert escape.for_html("a\u202eb") == "a[U+202E]b"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<b>x</b> & <a href='y'>", "&lt;b&gt;x&lt;/b&gt; &amp; &lt;a href='y'&gt;"),
+        ("&lt;b&gt;", "&amp;lt;b&amp;gt;"),
+        ("50 % of %{x}", "50 % of &#37;{x}"),
+        ("#000001", "&#35;000001"),
+        ("a\nb\x00", "a b␀"),
+    ],
+)
+def test_a_plotly_figure_shows_letters_as_they_are(text, shown):
+    assert escape.for_plotly(text) == shown
+
+
 def test_message_sets_only_commands_as_code():
     assert escape.message("Bad *x*. Run `upstream demo`.") == r"Bad \*x\*\. Run `upstream demo`\."
     assert escape.message("one ` only :red[x]") == escape.for_markdown("one ` only :red[x]")
