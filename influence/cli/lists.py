@@ -38,7 +38,8 @@ def runs(runs: Runs = DEFAULT_RUNS) -> None:
         if isinstance(run, influence.run.Run):
             accuracy = run.manifest.stages[-1].test_accuracy
             correct = "" if accuracy is None else f"{accuracy:.1%}"
-            rows.append((folder.name, run.manifest.title, correct, run.manifest.created[:16].replace("T", " ")))
+            name = f"{folder.name} (being computed)" if run.pending else folder.name
+            rows.append((name, run.manifest.title, correct, run.manifest.created[:16].replace("T", " ")))
         else:
             rows.append((folder.name, str(run), "", ""))
     _print(("run", "what it is", "queries correct", "created"), rows)

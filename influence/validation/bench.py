@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from influence.attribution.scores import attribute
+from influence.errors import RunError
 from influence.progress import Bar
 from influence.run.files import retrainings_folder
 from influence.run.reading import Run
@@ -218,8 +219,14 @@ def bench_of(
         device: where to train.
 
     Raises:
+        RunError: parts of the run are still to be computed.
         RunError, StudyError: the run's study cannot be made again, see `influence.studies.from_run.exhibit_of`.
     """
+    if run.pending:
+        raise RunError(
+            f"Run {run.name} is not complete: {', '.join(run.pending)} is still to be computed. Wait for it, or give "
+            "the command that computes it again."
+        )
     exhibit, starts = exhibit_and_starts_of(run, function)
     recipes = {stage.name: recipe_of(exhibit, stage) for stage in exhibit.study.stages}
     retrainer = Retrainer(

@@ -16,7 +16,7 @@ ADDRESSES = {
     "suspects": f"{state.SUSPECTS_PAGE}?run=small",
     "compare": f"{state.COMPARE_PAGE}?run=small",
     "trust": f"{state.TRUST_PAGE}?run=small",
-    "try it": "ask?run=small",
+    "try it": "try-it?run=small",
     "learn": f"{state.LEARN_PAGE}?run=small",
     "lesson": f"{state.LEARN_PAGE}?run=small&lesson=3",
     "notes": f"{state.NOTES_PAGE}?run=small",

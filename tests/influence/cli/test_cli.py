@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from influence import Run
 from influence.curvature import METHODS
 from influence.curvature.cards import CARDS
+from influence.run.files import manifest_checksum
 
 # Help
 
@@ -95,6 +97,17 @@ def test_check_of_a_good_run_by_name_by_path_and_from_inside(upstream, runs_fold
         assert (code, f"{count} files, all as they were written" in out) == (0, True)
     monkeypatch.chdir(runs_folder)
     assert upstream("check", "tiny-frozen")[0] == 0
+
+
+def test_a_run_that_is_still_being_computed_is_told(upstream, runs_folder):
+    file = runs_folder / "tiny-frozen" / "run.json"
+    manifest = json.loads(file.read_text()) | {"pending": ["map", "identity"]}
+    file.write_text(json.dumps(manifest | {"checksum": manifest_checksum(manifest)}))
+    assert upstream("check", file.parent)[1].endswith("Still to be computed: map, identity.")
+    assert "tiny-frozen (being computed)" in upstream("runs", "--runs", runs_folder)[1]
+    for arguments in (["validate"], ["leave-out", "--study", "nowhere.py:f"]):
+        code, _, errors = upstream(arguments[0], file.parent, *(["100"] if len(arguments) > 1 else []), *arguments[1:])
+        assert (code, "is not complete: map, identity is still to be computed." in errors) == (2, True)
 
 
 def damage(folder):
