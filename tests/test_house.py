@@ -28,9 +28,9 @@ LEVELS = {
         {"__main__", "app"},
         {"app_pages"},
         {"panels"},
-        {"components", "charts", "export", "lesson", "jobs"},
+        {"components", "export", "lesson", "jobs"},
         {"view", "trust"},
-        {"runs"},
+        {"runs", "charts"},
         {"ui", "vendor"},
     ],
 }
