@@ -29,8 +29,10 @@ LEVELS = {
         {"app_pages"},
         {"panels"},
         {"components", "export", "lesson", "jobs"},
-        {"view", "trust"},
-        {"runs", "charts"},
+        {"trust"},
+        {"charts"},
+        {"view"},
+        {"runs"},
         {"ui", "vendor"},
     ],
 }
