@@ -12,9 +12,10 @@ import copy
 import torch
 from torch import Tensor
 
-from influence.derivatives.objective import Objective
+from influence.derivatives.objective import Objective, ran_out_of_memory
 from influence.derivatives.second.gauss_newton import ggn_of_rows
 from influence.derivatives.second.products import basis, hessian_product
+from influence.errors import LossError
 
 ROUNDING = 100
 """Two products agree when they differ by so many units of rounding at most, relatively."""
@@ -34,10 +35,17 @@ def hessian(objective: Objective) -> Tensor:
 
 
 def _gauss_newton(objective: Objective) -> Tensor | None:
-    """Its notes are dropped: they advise those who chose that matrix."""
+    """The Gauss-Newton matrix, or None where it is no help. Its notes are dropped: they advise those who chose it."""
+    if objective.epsilon > torch.finfo(torch.float32).eps:
+        return None  # half precision has too few digits to tell the two matrices apart
     aside = copy.copy(objective)
     aside.notes, aside.uncovered = set(), set()
-    return ggn_of_rows(aside)
+    try:
+        return ggn_of_rows(aside)
+    except (LossError, RuntimeError) as error:  # outputs that are no tensors, say; the Hessian asks only for the loss
+        if ran_out_of_memory(error):
+            raise
+        return None
 
 
 def _linear_from(objective: Objective, gauss_newton: Tensor) -> int:

@@ -6,12 +6,14 @@ import pytest
 import torch
 from minima import data
 from torch import nn
+from torch.distributions import Categorical
 from torch.nn.functional import cross_entropy
+from torch.utils.data import TensorDataset
 
 from influence import Stage
 from influence.derivatives import Objective
 from influence.derivatives.second import hessian as dense
-from influence.derivatives.second.products import hessian_product
+from influence.derivatives.second.products import basis, hessian_product
 from influence.study.parameters import groups_of
 
 g = torch.Generator().manual_seed(0)
@@ -69,3 +71,29 @@ def test_rows_that_are_formed_by_products_and_the_whole_matrix(which, monkeypatc
     ]
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=1e-13)
     assert not objective.notes
+
+
+def test_half_precision_cannot_tell_the_matrices_apart_so_that_every_row_is_formed():
+    torch.manual_seed(0)
+    model = MODELS["head"][0]().bfloat16()
+    rows, labels = data(20, 3, 2, torch.Generator().manual_seed(0)).tensors
+    stage = Stage("one", model, loss, TensorDataset(rows.bfloat16(), labels), l2=0.1)
+    objective = Objective(stage, groups_of(stage, None))
+    every = hessian_product(objective, basis(objective)).double()
+    torch.testing.assert_close(dense.hessian(objective), (every + every.T) / 2, rtol=0, atol=0)
+
+
+def test_outputs_that_are_no_tensors_have_a_hessian_too():
+    torch.manual_seed(0)
+    model, rows = MODELS["head"][0]().double(), data(20, 3, 2, torch.Generator().manual_seed(0))
+
+    def distribution(model, batch):
+        return Categorical(logits=model(batch[0]))
+
+    def surprise(outputs, batch):
+        return -outputs.log_prob(batch[1])
+
+    of_tensors = Stage("one", model, loss, rows)
+    of_others = Stage("one", model, surprise, rows, forward=distribution)
+    expected, found = (dense.hessian(Objective(s, groups_of(s, None))) for s in (of_tensors, of_others))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
