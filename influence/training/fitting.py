@@ -19,13 +19,13 @@ from torch import Tensor
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import slope
 from influence.derivatives.losses import value
-from influence.errors import TrainingError
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
 from influence.training.last_layer import Report, fit_head, put
 from influence.training.minimum import fit_stage, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
+from influence.training.refusals import refuse_not_finite
 
 CHECKPOINTS = 20
 """Number of checkpoints that a mini-batch training writes to disk."""
@@ -99,10 +99,7 @@ def _by_batches(
     for done, state in enumerate(states, begun + 1):
         report(done / recipe.steps)
         if done % math.ceil(recipe.steps / CHECKPOINTS) == 0 or done == recipe.steps:
-            if not state.isfinite().all():
-                raise TrainingError(
-                    f"Stage {stage.name!r}: the training was not finite any more after {done} steps; check its losses."
-                )
+            refuse_not_finite(stage.name, state, done)
             _keep(kept, {"state": state, "start": trajectory.start, "steps": torch.tensor(done)})
     put(stage.model, objective.trained.unflatten(state[0]))
     return recipe.steps
@@ -112,6 +109,3 @@ def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
     part = path.with_suffix(".part")
     safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
     part.replace(path)
-
-
-# A last linear layer alone

@@ -21,9 +21,10 @@ from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.kernels.convolution import FastConvolution
 from influence.derivatives.second.gauss_newton import ggn
 from influence.derivatives.second.hessian import hessian
-from influence.errors import TrainingError
+from influence.errors import LossError, TrainingError
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
+from influence.training.refusals import refuse_wrong_length
 
 TOLERANCE = {torch.float64: 1e-8}
 """Gradient norm at which a stage has converged, for dtypes with enough digits."""
@@ -34,11 +35,25 @@ NEWTON_START_NORM = 1e-2
 """Gradient norm at which the curvature matrix is computed."""
 MAX_DENSE = 3000
 """Largest number of trained parameters for which it is computed."""
-CURVATURES = (*[ggn] * 5, hessian, hessian)
-"""Matrices that one fit may form, one after the other, until it is at its minimum. A Hessian costs some passes over the
-data for every parameter, a Gauss-Newton matrix a few in all, and its coordinates are nearly as good."""
 STALLED_ROUNDS = 4
 """A descent ends after this many rounds without a smaller gradient."""
+
+
+def gauss_newton(objective: Objective) -> Tensor:
+    """The Gauss-Newton matrix (T, T), in float64; the Hessian where it says nothing.
+
+    It says nothing of a loss that is linear in the outputs (log-probabilities), or of outputs that are no tensors.
+    """
+    try:
+        matrix = ggn(objective)
+    except LossError:
+        return hessian(objective)
+    return matrix if matrix.any() else hessian(objective)
+
+
+CURVATURES = (*[gauss_newton] * 5, hessian, hessian)
+"""Matrices that one fit may form, one after the other, until it is at its minimum. A Hessian costs some passes over the
+data for every parameter, a Gauss-Newton matrix a few in all, and its coordinates are nearly as good."""
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
@@ -165,11 +180,7 @@ class _Descent:
         iterations: int,
         report: Callable[[float], None] | None,
     ):
-        if weights is not None and weights.shape != (objective.count,):
-            raise TrainingError(
-                f"Stage {objective.stage.name!r}: weights have shape {tuple(weights.shape)}, "
-                f"expected ({objective.count},)."
-            )
+        refuse_wrong_length(objective, weights)
         self.objective, self.batches, self.layout, self.weights = objective, batches, objective.trained, weights
         self.tolerance, self.iterations, self.report, self.steps = tolerance, iterations, report, 0
         self.fixed = {n: t.detach().to(objective.device) for n, t in {**objective.parameters, **inherited}.items()}

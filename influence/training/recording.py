@@ -23,6 +23,7 @@ from influence.errors import TrainingError
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
 from influence.training.recipe import Recipe
+from influence.training.refusals import refuse_not_finite, refuse_wrong_length
 
 
 @dataclass(eq=False)
@@ -204,11 +205,8 @@ def _train(
 ) -> Recording:
     began = time.perf_counter()
     objective = Objective(stage, groups, device=device)
+    refuse_wrong_length(objective, weights)
     weights = torch.ones(objective.count) if weights is None else weights.detach().clone().cpu()
-    if weights.shape != (objective.count,):
-        raise TrainingError(
-            f"Stage {stage.name!r}: weights have shape {tuple(weights.shape)}, expected ({objective.count},)."
-        )
     trajectory = Trajectory(objective, recipe, start)
     weights = weights.to(trajectory.start.dtype)
     begin = recipe.begin(trajectory.start)
@@ -216,7 +214,7 @@ def _train(
     states = trajectory.states(begin, range(recipe.steps), weights.to(device))
     for done, state in enumerate(states, 1):
         if done % every == 0 or done == recipe.steps:
-            _refuse_not_finite(stage, state, done)
+            refuse_not_finite(stage.name, state, done)
             checkpoints[done] = state.cpu()
         if report:
             report(done / recipe.steps)
@@ -224,11 +222,3 @@ def _train(
     parameters = {**start, **{name: value.clone() for name, value in trained.items()}}
     seconds = time.perf_counter() - began
     return Recording(stage, groups, recipe, weights, start, checkpoints, parameters, device, seconds)
-
-
-def _refuse_not_finite(stage: Stage, state: Tensor, done: int) -> None:
-    if not state.isfinite().all():
-        raise TrainingError(
-            f"Stage {stage.name!r}: the training was not finite any more after {done} steps; check its losses, or "
-            "lower the learning rate."
-        )

@@ -22,6 +22,7 @@ from influence.training.last_layer import lone_head, on_features
 from influence.training.minimum import TOLERANCE, Trainer, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
+from influence.training.refusals import refuse_not_finite, refuse_wrong_length
 
 STALL_FACTOR = 1000
 """A descent that stalls at up to this many times the tolerance still counts as converged.
@@ -182,10 +183,7 @@ class Retrainer:
         """Stage i's parameters after training; it inherits from `before`, the previous stage's."""
         objective = self.objectives[i]
         stage = objective.stage
-        if weights is not None and weights.shape != (objective.count,):
-            raise TrainingError(
-                f"Stage {stage.name!r}: weights have shape {tuple(weights.shape)}, expected ({objective.count},)."
-            )
+        refuse_wrong_length(objective, weights)
         inherited = {here: before[there] for here, there in objective.groups.inherited.items()}
         values = dict(objective.parameters)
         if start == "scratch":
@@ -251,11 +249,7 @@ def _by_recipe(
     state = recipe.begin(begin)
     for each in trajectory.states(state, range(recipe.steps), weights.to(begin)):
         state = each
-    if not state.isfinite().all():
-        raise TrainingError(
-            f"Stage {objective.stage.name!r}: training again was not finite after {recipe.steps} steps; lower the "
-            "learning rate of its recipe."
-        )
+    refuse_not_finite(objective.stage.name, state, recipe.steps)
     return {**values, **inherited, **objective.trained.unflatten(state[0].clone())}
 
 

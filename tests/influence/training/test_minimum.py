@@ -11,6 +11,8 @@ import pytest
 import torch
 from minima import Net, data, loss, minimise_chain
 from torch import nn
+from torch.distributions import Categorical
+from torch.nn.functional import nll_loss
 from torch.utils.data import TensorDataset
 
 import influence
@@ -102,6 +104,29 @@ def test_the_model_is_not_changed_and_frozen_parameters_take_inherited_values():
     assert torch.equal(fit.parameters["first.weight"], inherited["first.weight"])
     assert not torch.equal(fit.parameters["second.weight"], inherited["second.weight"])
     assert all(torch.equal(p, kept[n]) for n, p in stage.model.named_parameters())
+
+
+@pytest.mark.parametrize("form", ["log-probabilities", "a distribution"])
+def test_outputs_without_a_gauss_newton_matrix_lead_to_the_same_minimum(form):
+    """Of a loss that is linear in the outputs it is 0, and of outputs that are no tensors there is none."""
+    g = torch.Generator().manual_seed(0)
+    rows = TensorDataset(torch.randn(40, 3, dtype=torch.float64, generator=g), torch.randint(3, (40,), generator=g))
+    forwards = {
+        "log-probabilities": lambda model, batch: model(batch[0]).log_softmax(1),
+        "a distribution": lambda model, batch: Categorical(logits=model(batch[0])),
+    }
+    losses = {
+        "log-probabilities": lambda outputs, batch: nll_loss(outputs, batch[1], reduction="none"),
+        "a distribution": lambda outputs, batch: -outputs.log_prob(batch[1]),
+    }
+    torch.manual_seed(0)
+    model = nn.Linear(3, 3).double()
+    usual = Stage("usual", model, loss, rows)
+    other = Stage("other", model, losses[form], rows, forward=forwards[form])
+    expected, found = (Trainer(s, groups_of(s, None)).fit() for s in (usual, other))
+    assert expected.converged
+    assert found.converged
+    torch.testing.assert_close(found.parameters, expected.parameters, rtol=1e-5, atol=1e-6)
 
 
 def test_progress_is_reported_up_to_the_end():
