@@ -36,7 +36,7 @@ from influence.precompute.scoring import Scorer
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
 from influence.run.draft import Draft
-from influence.run.files import MAP, SHARES, model_file
+from influence.run.files import JOURNAL_FILE, MAP, SHARES, model_file
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
@@ -123,7 +123,9 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
             "Choose another --name, or delete that folder."
         )
     run = Run.open(folder)
-    if run.pending and not (folder / "journal.json").is_file():
+    if run.pending and not (folder / JOURNAL_FILE).is_file():
+        run = Run.open(folder)  # the process that computes it may have finished while its files were verified
+    if run.pending and not (folder / JOURNAL_FILE).is_file():
         raise RunError(
             f"Run {folder} lacks {', '.join(run.pending)}, and journal.json, which says how to go on. Delete the "
             "folder and compute it again."
@@ -299,6 +301,10 @@ class _Precompute:
     # What is written
 
     def _finish(self, trained: dict[str, Any], scores: list[ScoreRecord], warnings: list[str]) -> Run:
+        # The map's columns, which come later: own ones of these names would be taken for it.
+        mapped = self.study.stages[0].name
+        self.tables[mapped] = self.tables[mapped].drop(columns=["x", "y"], errors="ignore")
+        self.queries = self.queries.drop(columns=["x", "y"], errors="ignore")
         for stage in self.study.stages:
             self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
         self.draft.write_table("queries", self.queries)

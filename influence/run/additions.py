@@ -9,7 +9,7 @@ import pandas as pd
 
 from influence.errors import RunError
 from influence.run.draft import NAME
-from influence.run.files import check_file, checksum, locked, manifest_checksum, move, write_json
+from influence.run.files import MANIFEST_FILE, check_file, checksum, locked, manifest_checksum, move, write_json
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
@@ -40,7 +40,7 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
             kept = {name: digest for name, digest in manifest["files"].items() if name not in stale}
             manifest["files"] = kept | {name: checksum(run.path / name) for name in written.values()}
             manifest["checksum"] = manifest_checksum(manifest)
-            write_json(run.path / "run.json", manifest)
+            write_json(run.path / MANIFEST_FILE, manifest)
         except OSError as error:
             raise RunError(f"Cannot write into run {run.path}: {error.strerror}.") from error
         for name in stale:

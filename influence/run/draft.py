@@ -18,6 +18,8 @@ import zarr
 
 from influence.errors import RunError
 from influence.run.files import (
+    JOURNAL_FILE,
+    MANIFEST_FILE,
     belongs_to,
     checksum,
     curvature_file,
@@ -76,7 +78,7 @@ class Draft:
         if not NAME.fullmatch(name):
             raise RunError(f"{name!r} cannot be a run's name: use letters, digits, '.', '_' and '-', at most 100.")
         self.final = Path(root) / name
-        self.finished = (self.final / "journal.json").is_file()
+        self.finished = (self.final / JOURNAL_FILE).is_file()
         self.folder = self.final if self.finished else self.final.with_name(draft_name(name))
         self.settings = json.loads(json.dumps(settings))
         self.steps: dict[str, Any] = {}
@@ -94,7 +96,7 @@ class Draft:
             ) from error
 
     def _resume(self) -> None:
-        journal = self.folder / "journal.json"
+        journal = self.folder / JOURNAL_FILE
         if journal.is_file():
             begun = json.loads(journal.read_text(encoding="utf-8"))
             if begun["settings"] != self.settings and begun["steps"]:
@@ -122,7 +124,7 @@ class Draft:
     def mark(self, step: str, record: Any = None) -> None:
         """Record that `step` is finished, with what later steps or the manifest need from it (JSON)."""
         self.steps[step] = record
-        self._write_json("journal.json", {"settings": self.settings, "steps": self.steps})
+        self._write_json(JOURNAL_FILE, {"settings": self.settings, "steps": self.steps})
 
     def path(self, name: str) -> Path:
         """Where file `name` of the run is written; its folder exists."""
@@ -214,14 +216,14 @@ class Draft:
         files = {name: manifest.files.get(name) or checksum(self.folder / name) for name in (*manifest.files, *ready)}
         told = json_of(dataclasses.replace(manifest, pending=tuple(pending), files=files))
         parsed = manifest_of(told, self.folder)
-        self._write_json("run.json", told)
+        self._write_json(MANIFEST_FILE, told)
         return parsed
 
     def _as_read(self, manifest: Manifest) -> Run:
         """The run as it stands; when nothing is pending, what only the draft needed is deleted."""
         if not manifest.pending:
             shutil.rmtree(self.final / "work", ignore_errors=True)
-            (self.final / "journal.json").unlink(missing_ok=True)
+            (self.final / JOURNAL_FILE).unlink(missing_ok=True)
         return Run(self.final, manifest)
 
     def _write_json(self, name: str, content: Any) -> None:

@@ -56,6 +56,9 @@ def move(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
+MANIFEST_FILE = "run.json"
+JOURNAL_FILE = "journal.json"
+"""The steps that are finished, of a run of which something is still to be computed."""
 QUERIES_FILE = "queries.parquet"
 
 

@@ -14,6 +14,8 @@ import zarr
 
 from influence.errors import RunError
 from influence.run.files import (
+    JOURNAL_FILE,
+    MANIFEST_FILE,
     QUERIES_FILE,
     checksum,
     curvature_file,
@@ -72,8 +74,8 @@ class Run:
                 actual = checksum(self.path / name)
             except FileNotFoundError:
                 found.append(f"{name} is missing")
-            except OSError as error:
-                found.append(f"{name} cannot be read ({error.strerror})")
+            except (OSError, ValueError) as error:  # no name for a file
+                found.append(f"{name} cannot be read ({getattr(error, 'strerror', None) or error})")
             else:
                 if actual != expected:
                     found.append(f"{name} has other contents than when it was written")
@@ -218,7 +220,7 @@ class Run:
                     found = pd.read_parquet(self.path / places)
                     if len(found) != len(table):
                         raise ValueError(f"{places} has {len(found):,} rows for {len(table):,}")
-                    table = pd.concat([table, found], axis=1)
+                    table = pd.concat([table.drop(columns=found.columns, errors="ignore"), found], axis=1)
                 self._tables[name] = table
             return self._tables[name]
         except (OSError, ValueError) as error:
@@ -259,9 +261,9 @@ def read_json(folder: Path) -> dict[str, Any]:
             raise RunError(f"Run {folder} is not finished. Run the same `upstream precompute` command to resume it.")
         raise RunError(f"There is no run at {folder}. `upstream runs` lists what is there; `upstream demo` makes one.")
     try:
-        manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if (folder / "journal.json").is_file():
+        if (folder / JOURNAL_FILE).is_file():
             raise RunError(
                 f"{folder} is not finished. Run the same `upstream precompute` command to resume it."
             ) from None

@@ -103,7 +103,7 @@ class Manifest:
     unit: str = "nat"
     measure: str = ""
     shares: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    validation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    validation: Mapping[str, str] = dataclasses.field(default_factory=dict)
     timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
     peak_memory: int = 0
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -113,7 +113,7 @@ class Manifest:
 
 FILLED = ("name", "settings", "files")
 """Fields of the manifest that `Draft.finish` fills in, and that have to be there in run.json."""
-JSON_KINDS: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool, Mapping: dict}
+JSON_KINDS: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool}
 """Kind of a field -> kinds of the JSON values that it takes."""
 FIELDS: dict[Any, dict[str, Any]] = {
     record: get_type_hints(record) for record in (Parameters, Training, StageRecord, ScoreRecord, MapRecord, Manifest)
@@ -130,6 +130,8 @@ def manifest_of(told: Mapping[str, Any], folder: Path) -> Manifest:
     """
     lacking = [name for name in FILLED if _value(FIELDS[Manifest][name], told.get(name), name, []) is ABSENT]
     manifest = _record(Manifest, told, "", lacking)
+    if manifest is not None and not manifest.stages:
+        lacking.append("stages")
     if manifest is not None and not lacking:
         lacking = [name for name in _needed_files(manifest) if name not in manifest.files]
     if manifest is None or lacking:
@@ -181,6 +183,11 @@ def _value(kind: Any, told: Any, where: str, lacking: list[str]) -> Any:
         if item is str or not given:
             return tuple(map(str, told)) if given else ABSENT
         return tuple(_record(item, each, f"{where}[{number}]", lacking) for number, each in enumerate(told))
-    kind = get_origin(kind) if get_origin(kind) in JSON_KINDS else next(iter(get_args(kind)), kind)
-    fits = isinstance(told, JSON_KINDS[kind]) and (kind is bool or not isinstance(told, bool))
-    return told if fits else ABSENT
+    if get_origin(kind) is Mapping:
+        item = get_args(kind)[1]
+        return told if isinstance(told, dict) and all(_fits(item, each) for each in told.values()) else ABSENT
+    return told if _fits(next(iter(get_args(kind)), kind), told) else ABSENT
+
+
+def _fits(kind: Any, told: Any) -> bool:
+    return kind is Any or (isinstance(told, JSON_KINDS[kind]) and (kind is bool or not isinstance(told, bool)))

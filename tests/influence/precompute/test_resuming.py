@@ -220,6 +220,40 @@ def test_a_check_that_was_added_meanwhile_is_kept(runs, first):
     assert again.scores("pretrain", "identity")[:].tolist() == runs[0].scores("pretrain", "identity")[:].tolist()
 
 
+def test_a_run_that_another_process_finishes_meanwhile_is_opened(first, monkeypatch):
+    """It does so while the files are verified, after run.json was read."""
+    elsewhere, opened = Run.open, []
+
+    def opening(path):
+        run = elsewhere(path)
+        opened.append(run)
+        if len(opened) == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(package.Run, "open", elsewhere)
+                compute(first.path.parent)
+        return run
+
+    monkeypatch.setattr(package.Run, "open", opening)
+    run = package.existing(first.path, tiny_exhibit())
+    assert opened[0].pending
+    assert run is not None
+    assert run.pending == []
+
+
+def test_own_columns_are_not_taken_for_the_map_that_comes_later(tmp_path, monkeypatch):
+    exhibit = tiny_exhibit()
+    for table in (*exhibit.examples.values(), exhibit.queries):
+        table[["x", "y"]] = 7.0
+    with monkeypatch.context() as patch:
+        patch.setattr(package, "embedded", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            compute(tmp_path, [exhibit], ["own"])
+    run = Run.open(tmp_path / "own")
+    assert not {"x", "y"} & {*run.examples("pretrain"), *run.queries()}
+    run = compute(tmp_path, [exhibit], ["own"])[0]
+    assert len(set(run.examples("pretrain")["x"])) > 1
+
+
 def test_a_run_that_cannot_be_completed_says_so(first):
     (first.path / "journal.json").unlink()
     with pytest.raises(RunError, match=r"lacks map, identity, and journal.json, which says how to go on. Delete the"):

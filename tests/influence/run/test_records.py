@@ -12,7 +12,7 @@ from test_run import write
 from influence.errors import RunError
 from influence.run import records
 from influence.run.files import manifest_checksum
-from influence.run.reading import read_json
+from influence.run.reading import Run, read_json
 from influence.run.records import MapRecord, Parameters, ScoreRecord, StageRecord, Training, manifest_of
 
 CONTRACT = (Path(records.__file__).parents[1] / "CONTRACT.md").read_text(encoding="utf-8")
@@ -48,6 +48,8 @@ def test_what_was_written_is_parsed_field_by_field(told):
         ({"files": 5, "map": None}, "files, map"),
         ({"default_method": 3}, "default_method"),
         ({"stages": {}}, "stages"),
+        ({"stages": []}, "stages"),
+        ({"files": {"queries.parquet": 5}}, "files"),
         ({"stages": [{"examples": 1}, 5]}, "stages[0].name, stages[1].name"),
         ({"scores": [{"stage": "pretrain", "file": "x"}]}, "scores[0].method"),
         ({"stages": [{"name": "other"}]}, "examples/other.parquet, stages/other.safetensors"),
@@ -64,6 +66,12 @@ def test_other_fields_may_be_missing_or_of_another_kind(told, nothing):
     assert (manifest.seed, manifest.timings, manifest.validation, manifest.peak_memory) == (None, {}, {}, 0)
     stage = {"name": "pretrain", "training": nothing, "parameters": nothing, "accuracy": nothing}
     assert parsed(told, stages=[stated(stage)]).stages == (StageRecord("pretrain"),)
+
+
+def test_what_is_stated_by_name_has_values_of_its_kind(told):
+    manifest = parsed(told, validation={"noise": ["a.parquet"]}, timings={"training": "long"})
+    assert (manifest.validation, manifest.timings) == ({}, {})
+    assert Run(Path("runs/r"), manifest).validations == []
 
 
 def test_numbers_are_told_from_truth_values_and_unknown_keys_are_passed_over(told):

@@ -150,6 +150,25 @@ def test_every_file_is_listed_and_its_damage_named(tmp_path, folder):
     Run.open(folder)
 
 
+def test_a_name_that_no_file_can_have_is_a_file_that_cannot_be_read(folder):
+    files = json.loads((folder / "run.json").read_text())["files"]
+    rewrite(folder, files={**files, "a\0b": "0"})
+    with pytest.raises(RunError, match="cannot be read .embedded null byte"):
+        Run.open(folder)
+
+
+def test_the_maps_places_stand_for_own_columns_of_their_names(tmp_path):
+    draft = Draft(tmp_path, "r", SETTINGS)
+    with draft.locked():
+        draft.write_table("map/pretrain", pd.DataFrame({"x": np.arange(OLD, dtype="f4"), "y": np.ones(OLD, "f4")}))
+        run = finish(draft)
+    table = pd.read_parquet(run.path / "examples/pretrain.parquet").assign(x="own")
+    table.to_parquet(run.path / "examples/pretrain.parquet", index=False)
+    found = run.examples("pretrain")
+    assert list(found.columns) == ["id", "label", "x", "y"]
+    assert found["x"].tolist() == list(range(OLD))
+
+
 def test_missing_and_unreadable_files_are_named(folder):
     (folder / "queries.parquet").unlink()
     (folder / "stages/pretrain.safetensors").unlink()
