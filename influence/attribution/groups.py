@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from influence.attribution.chain import Chain
-from influence.attribution.guards import check_options, derivatives_named, usable
+from influence.attribution.guards import derivatives_named, device_of, solver_of
 from influence.attribution.report import report_of
 from influence.attribution.scores import Scores
-from influence.curvature import Method, method_named
+from influence.curvature import Method
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients, gradient
 from influence.derivatives.losses import checked_losses
@@ -150,19 +150,12 @@ def group_effect(
     started = time.perf_counter()
     position = study.position(stage)
     left_out = _checked(study, position, examples)
-    chosen = method_named(method)
-    check_options(chosen.__init__, method, options)
+    solver = solver_of(method, damping, curvature, options)
     _check_steps(method, second_order, steps)
-    place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
+    place = device_of(study, device)
     with derivatives_named(study), Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
-            chain = Chain(
-                study,
-                position,
-                lambda objective: chosen(objective, damping=damping, curvature=curvature, **options),
-                device=place,
-                batch_size=batch_size,
-            )
+            chain = Chain(study, position, solver, device=place, batch_size=batch_size)
         with bars.step("Pulling queries back"):
             for pulled in chain.pull_back(chain.query_gradients()):
                 objective, solved = pulled
@@ -265,7 +258,7 @@ def _astray(taken: dict[str, list[float]]) -> list[str]:
     """A warning for every stage whose steps diverge."""
     return [
         f"Stage {name!r}: the steps beyond the first order do not converge; those from number {len(energies)} on were "
-        "left out. The group is too strong for a prediction: train again without it (`influence.training.retraining`)."
+        "left out. The group is too strong for a prediction: train again without it (`influence.training.Retrainer`)."
         for name, energies in taken.items()
         if len(energies) > 1 and energies[-1] > max(energies[-2], ROUNDING_SHARE * energies[0])
     ]

@@ -1,14 +1,16 @@
-"""Named errors for unknown options, unusable devices, and models that torch cannot differentiate."""
+"""What a computation is asked for: its method, options and device, each refused by name where it cannot be."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from influence.curvature import Method, method_named
+from influence.derivatives import Objective
 from influence.derivatives.objective import ran_out_of_memory
 from influence.errors import LossError, MethodError
 from influence.study.study import Study
@@ -50,7 +52,29 @@ def usable(device: torch.device | str) -> torch.device:
         ) from error
 
 
-def check_options(signature_of: Any, method: str, options: dict[str, Any]) -> None:
+def device_of(study: Study, device: torch.device | str | None) -> torch.device:
+    """The device asked for, by default that of the last stage's model.
+
+    Raises:
+        MethodError: this machine has no such device.
+    """
+    return next(study.stages[-1].model.parameters()).device if device is None else usable(device)
+
+
+def solver_of(
+    method: str, damping: float | None, curvature: str, options: Mapping[str, Any]
+) -> Callable[[Objective], Method]:
+    """Function from a stage's objective to the method that inverts its curvature.
+
+    Raises:
+        MethodError: an unknown method, or an option that it does not have.
+    """
+    chosen = method_named(method)
+    check_options(chosen.__init__, method, options)
+    return lambda objective: chosen(objective, damping=damping, curvature=curvature, **options)
+
+
+def check_options(signature_of: Any, method: str, options: Mapping[str, Any]) -> None:
     known = [n for n, p in inspect.signature(signature_of).parameters.items() if p.kind is p.KEYWORD_ONLY]
     for name in options:
         if name not in known:

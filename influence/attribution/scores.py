@@ -11,14 +11,12 @@ import pandas as pd
 import torch
 
 from influence.attribution.chain import Chain
-from influence.attribution.guards import check_options, derivatives_named, usable
+from influence.attribution.guards import check_options, derivatives_named, device_of, solver_of
 from influence.attribution.memory import bytes_held, described, refuse_what_is_too_much, size, with_smaller_batches
 from influence.attribution.products.score import score
 from influence.attribution.replay import replay
 from influence.attribution.report import peak_memory, report_of
-from influence.curvature import Method, method_named
 from influence.curvature.cards import REPLAY
-from influence.derivatives import Objective
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.run.ranking import top
@@ -125,17 +123,13 @@ def attribute(
         raise MethodError(f"batch_size is {batch_size!r}, expected at least 1.")
     if not 0 <= error < 1:
         raise MethodError(f"error is {error!r}, expected a share from 0 to below 1.")
-    place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
+    place = device_of(study, device)
     if method == REPLAY.name:  # no curvature, so no chain
         check_options(_replayed, method, options)
         return _replayed(study, study.stages[first].name, damping, curvature, place, batch_size, progress, **options)
-    chosen = method_named(method)
-    check_options(chosen.__init__, method, options)
+    solver = solver_of(method, damping, curvature, options)
     held = bytes_held(study, first, method)
     refuse_what_is_too_much(held, place)
-
-    def solver(objective: Objective) -> Method:
-        return chosen(objective, damping=damping, curvature=curvature, **options)
 
     def scored(halvings: int) -> tuple[np.ndarray, Chain]:
         with bars.step(f"Curvature ({method})"):

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.func import jacrev, jvp
 
 from influence.attribution.chain import Chain
+from influence.attribution.guards import derivatives_named, solver_of, usable
 from influence.attribution.products.dots import dots
-from influence.curvature import method_named
 from influence.derivatives import Objective
 from influence.derivatives.objective import plain_kernels
 from influence.errors import LossError, MethodError
@@ -109,22 +109,12 @@ def token_influence(
     """
     if of not in ("example", "query"):
         raise MethodError(f"of is {of!r}, expected 'example' or 'query'.")
-    chosen = method_named(method)
-    chain = Chain(
-        study,
-        study.position(stage),
-        lambda objective: chosen(objective, damping=damping, curvature=curvature, **options),
-        device=device,
-    )
-    refuse_other_sums(chain.objectives[0] if of == "example" else chain.last, token_losses)
-    return {
-        query: dict(
-            _of_example(chain, token_losses, query, examples)
-            if of == "example"
-            else _of_query(chain, token_losses, query, examples)
-        )
-        for query, examples in pairs.items()
-    }
+    solver = solver_of(method, damping, curvature, options)
+    with derivatives_named(study):
+        chain = Chain(study, study.position(stage), solver, device=usable(device))
+        refuse_other_sums(chain.objectives[0] if of == "example" else chain.last, token_losses)
+        split = _of_example if of == "example" else _of_query
+        return {query: dict(split(chain, token_losses, query, examples)) for query, examples in pairs.items()}
 
 
 def _of_example(

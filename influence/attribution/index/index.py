@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from influence.attribution.chain import Chain
-from influence.attribution.guards import check_options, derivatives_named, usable
+from influence.attribution.guards import derivatives_named, device_of, solver_of
 from influence.attribution.index.gradients import Gradients
 from influence.attribution.report import report_of
 from influence.attribution.scores import Scores
-from influence.curvature import Method, method_named
-from influence.derivatives import Objective
 from influence.progress import Progress
 from influence.study.stage import check_dataset
 from influence.study.study import Study
@@ -69,13 +67,8 @@ class Index:
         progress: bool = True,
         **options: Any,
     ):
-        chosen, self.method = method_named(method), method
-        check_options(chosen.__init__, method, options)
-        place = next(study.stages[-1].model.parameters()).device if device is None else usable(device)
-
-        def solver(objective: Objective) -> Method:
-            return chosen(objective, damping=damping, curvature=curvature, **options)
-
+        self.method, solver = method, solver_of(method, damping, curvature, options)
+        place = device_of(study, device)
         with derivatives_named(study), Progress(visible=progress) as bars:
             with bars.step(f"Curvature ({method})"):
                 self.chain = Chain(study, study.position(stage), solver, device=place)

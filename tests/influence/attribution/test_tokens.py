@@ -72,5 +72,9 @@ def test_losses_that_do_not_add_up_are_refused():
         token_influence(study, {0: [0]}, lambda outputs, batch: 2 * token_losses(outputs, batch), **OPTIONS)
     with pytest.raises(LossError, match=r"token_losses gave shape \(24,\), expected \(24, tokens\)"):
         token_influence(study, {0: [0]}, lambda outputs, batch: token_losses(outputs, batch).sum(1), **OPTIONS)
+    with pytest.raises(MethodError, match="'exact' has no option 'depth'"):
+        token_influence(study, {0: [0]}, token_losses, **OPTIONS, depth=3)
+    with pytest.raises(MethodError, match="Device 'moon' cannot be used here"):
+        token_influence(study, {0: [0]}, token_losses, **OPTIONS, device="moon")
     with pytest.raises(MethodError, match="of is 'both', expected 'example' or 'query'"):
         token_influence(study, {0: [0]}, token_losses, of="both")
