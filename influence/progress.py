@@ -158,7 +158,7 @@ class Progress:
             self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def run(self, name: str, readable: bool = False) -> None:
-        """Tell who waits for this process that it computes the run of that name, or that it can be opened."""
+        """Write into the progress file that the run of that name is computed, and whether it can be opened yet."""
         self._told.run(name, readable)
 
     @contextlib.contextmanager

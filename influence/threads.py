@@ -16,9 +16,9 @@ SMALL = 10_000
 
 
 def set_threads(parameters: int, chosen: int | None = None) -> int:
-    """Have PyTorch use the threads that suit a model of so many parameters, or as many as are chosen; says how many.
+    """Set PyTorch's number of threads to `chosen`, or to a number that suits a model of so many parameters.
 
-    Never more than the processors that this process may use, or than `OMP_NUM_THREADS`, unless more are chosen.
+    That number is never larger than `processors()` or `OMP_NUM_THREADS`. Returns the number that was set.
     """
     import torch  # takes seconds, and the command line is there before
 

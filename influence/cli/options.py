@@ -33,6 +33,7 @@ Threads = Annotated[
     typer.Option(
         "--threads",
         min=1,
+        max=1024,
         envvar=THREADS,
         help="Of the processor; default by the size of the models, at most as many as this process may use.",
     ),
@@ -54,7 +55,7 @@ def run_path(run: str, runs: Path) -> Path:
 
 
 def say_loading(quiet: bool) -> None:
-    """Say at once what takes the first seconds, unless it is there already."""
+    """Say that PyTorch is loaded, which takes the first seconds, unless it is loaded already."""
     if not quiet and "torch" not in sys.modules:
         typer.echo("Loading PyTorch and the study.", err=True)
 

@@ -22,7 +22,7 @@ def neighbour_graph(rows: np.ndarray, distances: np.ndarray) -> scipy.sparse.coo
     """Strengths (0..1) of the edges between vectors and their neighbours, symmetric, (n, n).
 
     Args:
-        rows: (n, k), of each vector's nearest vectors, itself among them at first place, where no other is as near.
+        rows: (n, k), positions of each vector's nearest vectors; the first is the vector itself, or an equal one.
         distances: (n, k), to these, ascending.
     """
     import scipy.sparse

@@ -26,10 +26,10 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """As `torch.nn.functional.conv2d`, to rounding: of data in float64 on a processor here, all others there.
+    """As `torch.nn.functional.conv2d`, to rounding. Inputs in float64 on a CPU that need no gradient are computed here.
 
-    `input` (n, C, H, W) is data where no derivative is taken in it, so that its patches (n, places, C k) need no way
-    back. Every derivative in weight and bias goes through a matrix product.
+    All other calls go to torch. The patches (n, places, C k) of such an `input` (n, C, H, W) are constants, so every
+    derivative by weight and bias is a matrix product.
     """
     plain = input.dim() == 4 and groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str)
     if not plain or input.dtype != torch.float64 or input.device.type != "cpu" or input.requires_grad:
@@ -49,7 +49,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 class FastConvolution(TorchFunctionMode):
-    """Within it torch's `conv2d` is this one. Not under the tape, which has a rule for torch's own."""
+    """Replaces torch's `conv2d` by the function above within this context; not for the tape, whose rule is torch's."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         fast = conv2d if func in (functional.conv2d, torch.conv2d) else func

@@ -221,6 +221,13 @@ def test_failures_under_way(upstream, monkeypatch, error, words):
     assert words in errors
 
 
+@pytest.mark.parametrize("threads", ["0", "1025", "99999999999999999999", "many"])
+def test_a_number_of_threads_that_cannot_be_is_refused(upstream, threads):
+    code, _, errors = upstream("precompute", "tiny", "--threads", threads)
+    assert code == 2
+    assert "Invalid value for '--threads'" in errors
+
+
 def test_threads_are_chosen_by_the_size_of_the_models_or_given(upstream, tmp_path):
     before = torch.get_num_threads()
     try:
