@@ -185,7 +185,10 @@ function drawPoints({ data, parentElement, setTriggerValue }, shown) {
     await draw(now);
     if (!first) return;
     // Plotly itself looks at the window only, whose change the column follows later.
-    new ResizeObserver(() => window.Plotly.Plots.resize(now.plot)).observe(now.plot);
+    new ResizeObserver(() => {
+      // A plot that leaves the page has no box left, and Plotly refuses to fit it.
+      if (now.plot.getClientRects().length) window.Plotly.Plots.resize(now.plot);
+    }).observe(now.plot);
     listenToHover(now);
     shown.listen(now, (name, value) => now.send(name, value));
   }).catch(() => {
