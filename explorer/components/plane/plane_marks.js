@@ -114,10 +114,10 @@ function drawAgreement(now) {
   const reach = 1.1 * Math.max(...both.map(Math.abs), 1e-6), at = (v) => 105 * (v / reach);
   const dot = (predicted, measured, className, title) => dom.svg("circle", {
     class: className, cx: at(predicted).toFixed(1), cy: (-at(measured)).toFixed(1), r: className.includes("set") ? 6 : 4,
-  }, dom.svg("title", {}, document.createTextNode(title)));
+  }, dom.svg("title", {}, title));
   const label = (x, y, text, turned) => dom.svg("text", {
     x, y, ...(turned ? { transform: `rotate(-90 ${x} ${y})` } : {}),
-  }, document.createTextNode(text));
+  }, text);
   const words = (p, m) => `predicted ${signed(p)}, measured ${signed(m)} nat`;
   now.parts.agreement.replaceChildren(
     dom.svg("path", { class: "axis", d: "M-110,0H110M0,-110V110" }),

@@ -2,5 +2,5 @@
 export default function ({ data }) {
   if (data.points) bytesAt(data.points).catch(() => {}); // the map will say so
   if (!data.plotly || document.head.querySelector(`link[href="${CSS.escape(data.plotly)}"]`)) return;
-  document.head.append(Object.assign(document.createElement("link"), { rel: "preload", as: "script", href: data.plotly }));
+  document.head.append(Object.assign(dom.make("link"), { rel: "preload", as: "script", href: data.plotly }));
 }

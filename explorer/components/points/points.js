@@ -8,7 +8,7 @@ const texts = new Map(); // address of a page of texts -> its texts, or the prom
 const loadPlotly = (url) => window.Plotly
   ? Promise.resolve(window.Plotly)
   : (window.__upstreamPlotly ??= new Promise((resolve, reject) => {
-      const script = document.createElement("script");
+      const script = dom.make("script");
       script.src = url;
       script.onload = () => resolve(window.Plotly);
       script.onerror = () => { delete window.__upstreamPlotly; reject(new Error("plotly.js")); };
