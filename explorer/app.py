@@ -66,7 +66,7 @@ def header() -> Run | None:
     wanted = st.query_params.get(state.RUN) if state.RUN not in st.session_state else None
     if wanted is not None and wanted not in good:
         start.missing(root, wanted, bad)
-    run = None
+    run, problem = None, ""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="header"):
         st.html(brand(), width="content")
         name = st.selectbox(
@@ -88,9 +88,7 @@ def header() -> Run | None:
             st.html(f'<div class="up-identity">{escape.for_html(identity.line(run))}</div>')
             identity.draw(run)
         except UpstreamError as error:
-            problem: str | None = escape.message(error)
-        else:
-            problem = None
+            problem = escape.message(error)
         components.copy_link(key="copy_link", width="content", data={"run": name})
         if components.connection(key="connection", on_back_change=state.nothing).back and state.first_sight():
             state.notice("The explorer was started again; this is the view that its address names.")

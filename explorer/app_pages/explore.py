@@ -8,13 +8,12 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from explorer.export import notes
 from explorer.panels.charts import histogram, map, totals
 from explorer.panels.header import models
 from explorer.panels.lists import badge, cards, controls, exports, note, ringed, tables
 from explorer.panels.prediction import explain, picker, prediction
 from explorer.runs import neighbours, queries, score_arrays, splits
-from explorer.ui import escape, state, theme
+from explorer.ui import escape, state, theme, widgets
 from explorer.view import lists, regions
 from explorer.view.query import stored
 from explorer.view.view import View, group_column
@@ -52,7 +51,7 @@ def draw(run: Run) -> None:
         map.begin(run)
     with areas.prediction:
         models.draw(run)
-        _title("Pick a prediction")
+        widgets.heading("Pick a prediction")
         position = picker.draw(run)
     with areas.controls:
         choices = controls.draw(run, stages, rankings(embedding), run.queries().iloc[position])
@@ -80,7 +79,7 @@ def _areas() -> Areas:
 def _draw_view(view: View, areas: Areas) -> None:
     """Draw a prediction and what it came from."""
     with areas.title:
-        _title(explain.question(view.query.row, view.target, escape.isolated))
+        widgets.heading(explain.question(view.query.row, view.target, escape.isolated))
     with areas.lists:
         st.markdown(explain.rule(view.query.row, view.target, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
         if view.target is None and view.ranking == state.INFLUENCE:
@@ -93,7 +92,7 @@ def _draw_view(view: View, areas: Areas) -> None:
         totals.draw(view)
     with areas.prediction, st.container(key="prediction"):
         prediction.draw(view)
-        note.draw(view.run, notes.QUERIES, view.query.row, "query")
+        note.draw(view.run, queries.QUERIES, view.query.row, "query")
         _way_to_compare(view)
     with areas.map:
         map.draw(view)
@@ -156,11 +155,6 @@ def _way_to_compare(view: View) -> None:
     """The way to see this prediction beside another one, or beside another model's."""
     link = state.address(state.COMPARE_PAGE, of=controls.stage_title(view.stage), query=view.query.row["id"])
     ringed.way(link, "Compare with another prediction, model or method")
-
-
-def _title(text: str) -> None:
-    """A heading; `text` is HTML with everything from data escaped."""
-    st.html(f'<h2 class="up-title">{text}</h2>')
 
 
 def _embedding(run: Run) -> neighbours.Embedding | None:

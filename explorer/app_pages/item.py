@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.charts import chart, histogram
-from explorer.export import notes, spreadsheet
+from explorer.export import spreadsheet
 from explorer.panels.lists import controls, note, single_cards
 from explorer.panels.lists.card import HARMFUL, HELPFUL
 from explorer.panels.prediction import prediction
@@ -39,7 +39,7 @@ def draw(run: Run) -> None:
     with st.container(key="item"):
         left, right = st.columns([34, 66], gap="large")
     with left:
-        st.html('<h2 class="up-title">Pick a training example</h2>')
+        widgets.heading("Pick a training example")
         stage = controls.choose_stage(stages, on_change=state.click, args=(state.EXAMPLE, None))
         method = run.methods(stage)[0]
         position = _chosen(run, stage, method)
@@ -50,7 +50,7 @@ def draw(run: Run) -> None:
         retrain.draw(run, stage, method, [position], np.arange(len(run.queries())))
     scores = score_arrays.column(run, stage, method, position)
     with right:
-        st.html('<h2 class="up-title">Which test predictions does it help and hurt most?</h2>')
+        widgets.heading("Which test predictions does it help and hurt most?")
         rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "a prediction")
         st.markdown(rule, help=theme.SIGN_HELP)
         shown = _predictions(run, stage, method, position, scores)
@@ -160,7 +160,7 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
         example = run.examples(stage)["id"].iloc[position]
         return state.address(state.EXPLORE_PAGE, of=controls.stage_title(stage), example=example, query=query)
 
-    noted = note.of(run).of(notes.QUERIES)
+    noted = note.of(run).of(queries.QUERIES)
     lists = []
     for title, verb, places, sign in (("Helped", "helps", helped, HELPFUL), ("Hurt", "hurts", hurt, HARMFUL)):
         cards = single_cards.scored(table, places, scores, unit, "explore", explore)
@@ -177,7 +177,7 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
 
 
 def _histogram(run: Run, scores: np.ndarray, unit: theme.Unit, shown: np.ndarray) -> None:
-    st.html('<h2 class="up-title">All its scores <span class="up-quiet up-small">count, log scale</span></h2>')
+    widgets.heading("All its scores", "count, log scale")
     alt = f"Histogram of this example's scores for all {len(scores):,} test predictions; the shown are ticks below it."
     drawn = histogram.histogram(scores, shown, run.queries()["id"], unit, "prediction", alt)
     chart.draw(drawn, "item_histogram")

@@ -8,7 +8,7 @@ from explorer.app_pages import explore, suspects
 from explorer.app_pages.page import Page
 from explorer.lesson.steps import STEPS
 from explorer.panels.learn import lesson, plane
-from explorer.ui import state
+from explorer.ui import state, widgets
 from influence.run import Run
 
 PAGES: dict[str, Page] = {state.EXPLORE_PAGE: explore, state.SUSPECTS_PAGE: suspects}
@@ -53,7 +53,7 @@ def _contents(run: Run, problem: str) -> None:
     with st.container(key="learn"):
         left, right = st.columns([30, 70], gap="large")
     with left:
-        st.html('<h2 class="up-title">A lesson in nine steps</h2>')
+        widgets.heading("A lesson in nine steps")
         if problem:
             st.info(problem, icon=":material/info:")
         else:
@@ -90,7 +90,7 @@ def _steps(run: Run) -> None:
 
 
 def _plane() -> None:
-    st.html('<h2 class="up-title">A model in two stages that trains under your hands</h2>')
+    widgets.heading("A model in two stages that trains under your hands")
     st.markdown(
         "It was pretrained to tell ● ■ ◆ apart, then finetuned to tell plus from cross. Which of the first points made "
         "it answer as it does at the star? Two inputs and two hidden units: small enough that training again without a "

@@ -7,7 +7,8 @@ import streamlit as st
 
 from explorer.export import notes, spreadsheet
 from explorer.panels.lists import controls, note
-from explorer.ui import escape, pictures, state, theme
+from explorer.runs import queries
+from explorer.ui import escape, pictures, state, theme, widgets
 from influence.run import Run
 
 ALL_TAGS = "All"
@@ -19,7 +20,7 @@ PREVIEW_CHARACTERS = 120
 def draw(run: Run) -> None:
     """Draw the page for one run."""
     found = note.of(run)
-    st.html('<h2 class="up-title">Notes on this run</h2>')
+    widgets.heading("Notes on this run")
     if not found.latest:
         st.markdown(
             "Nothing is noted yet. Press **Note** beside a prediction or an example on Explore or Item: tags and words "
@@ -58,7 +59,7 @@ def table_html(run: Run, listed: list[notes.Note]) -> str:
 
 
 def _row(run: Run, each: notes.Note) -> str:
-    what = "prediction" if each.table == notes.QUERIES else f"{theme.stage_word(each.table)} example"
+    what = "prediction" if each.table == queries.QUERIES else f"{theme.stage_word(each.table)} example"
     row = notes.item(run, each)
     shown = "" if row is None else _preview(row)
     tags = " ".join(f'<span class="up-note">{escape.for_html(tag)}</span>' for tag in each.tags)
@@ -82,7 +83,7 @@ def _preview(row: pd.Series) -> str:
 def links(run: Run, each: notes.Note, there: bool) -> str:
     """The ways back: to the item's own page, and to the view that the note was written in."""
     found = []
-    if there and each.table == notes.QUERIES:
+    if there and each.table == queries.QUERIES:
         found.append((state.address(state.EXPLORE_PAGE, run=run.name, query=each.id), "prediction"))
     elif there:
         of = controls.stage_title(each.table)

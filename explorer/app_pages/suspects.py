@@ -39,7 +39,7 @@ def draw(run: Run) -> None:
     if not stages:
         st.warning("This run holds no scores, so nobody is suspect yet. Compute them with `upstream precompute`.")
         return
-    st.html('<h2 class="up-title">Which training examples harm these predictions?</h2>')
+    widgets.heading("Which training examples harm these predictions?")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = _slice(run)
         helpful = widgets.choice("Rank by", state.SIDES, state.SIDE) == state.HELP
@@ -90,7 +90,7 @@ def _slice(run: Run) -> str:
         "Predictions",
         names,
         index=names.index(name),
-        key="slice_choice",
+        key=state.SLICE_WIDGET,
         on_change=_take_slice,
         width=280,
         format_func=lambda name: slice_title(table, name),
@@ -99,7 +99,7 @@ def _slice(run: Run) -> str:
 
 
 def _take_slice() -> None:
-    state.click(state.SLICE, st.session_state["slice_choice"])
+    state.click(state.SLICE, st.session_state[state.SLICE_WIDGET])
 
 
 def slice_title(table: pd.DataFrame, name: str) -> str:
@@ -181,7 +181,7 @@ def _draw_basket(
     chosen: list[int], examples: pd.DataFrame, sums: np.ndarray, unit: theme.Unit, losses: np.ndarray
 ) -> None:
     """Draw what is set aside; `losses` are those of the slice's predictions, in nats."""
-    st.html('<h2 class="up-title">Basket</h2>')
+    widgets.heading("Basket")
     if not chosen:
         st.caption("The basket is empty. Tick examples above, and see what leaving them out is predicted to do.")
         return
@@ -220,14 +220,14 @@ def _items(chosen: list[int], examples: pd.DataFrame) -> None:
     labels = examples["label"].to_numpy()
 
     def take() -> None:
-        state.click(state.BASKET, basket.text_of(st.session_state["basket_items"], examples))
+        state.click(state.BASKET, basket.text_of(st.session_state[state.BASKET_WIDGET], examples))
 
     # The widget follows the URL, which the table and the back button change too.
-    st.session_state["basket_items"] = chosen
+    st.session_state[state.BASKET_WIDGET] = chosen
     st.multiselect(
         "In the basket",
         chosen,
-        key="basket_items",
+        key=state.BASKET_WIDGET,
         on_change=take,
         label_visibility="collapsed",
         select_all=False,

@@ -8,8 +8,8 @@ from explorer.panels.retraining import job, validate
 from explorer.panels.trust import check_tables, how_computed, limits, measured
 from explorer.panels.trust import verdict as verdict_panel
 from explorer.runs import queries
-from explorer.trust import evidence, rows, verdict
-from explorer.ui import escape, state, widgets
+from explorer.trust import evidence, verdict
+from explorer.ui import escape, state, theme, widgets
 from influence.run import Run
 
 
@@ -20,7 +20,7 @@ def draw(run: Run) -> None:
         RunError: one of its tables cannot be read.
     """
     with st.container(key="trust"):
-        st.html('<h2 class="up-title">May I believe these lists?</h2>')
+        widgets.heading("May I believe these lists?")
         if validate.checked(run):
             _checked(run)
         else:
@@ -103,6 +103,6 @@ def this_prediction(run: Run, position: int) -> str:
         r = evidence.correlation(singles["predicted"].to_numpy(), singles["measured"].to_numpy())
         parts.append(
             f"Over {len(singles)} examples that were really left out, its predicted and measured changes agree with "
-            f"r = {rows.two(r)}."
+            f"r = {theme.correlation(r)}."
         )
     return " ".join(parts) if len(parts) > 1 else f"{parts[0]} nothing was checked for it alone."

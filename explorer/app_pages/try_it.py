@@ -14,7 +14,7 @@ from explorer.panels.comparison import beside
 from explorer.panels.lists import cards, controls, exports, ringed
 from explorer.panels.prediction import prediction, question, target
 from explorer.runs import live, neighbours, queries, score_arrays
-from explorer.ui import escape, pictures, state, theme
+from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view.query import Query
 from explorer.view.view import View
 from influence.errors import RunError, StudyError, UpstreamError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 NEAREST_EXAMPLES = 5
 """The question is put at the mean place of this many nearest examples in the embedding."""
-
-
 TOLD_ERROR = 0.001
 """A relative error of scores of at least this is told."""
 UNKNOWN_LABEL = "unknown"
@@ -44,17 +42,17 @@ def draw(run: Run) -> None:
     with st.container(key="explore"):
         left, middle, right = st.columns([26, 42, 34], gap="large")
     with left:
-        st.html('<h2 class="up-title">Ask the model</h2>')
+        widgets.heading("Ask the model")
         asked = _question(run, opened)
     stages = score_arrays.scored_stages(run)
     if asked is None or not stages:
         with middle:
-            st.html('<h2 class="up-title">The answer</h2>')
+            widgets.heading("The answer")
             st.caption("The answer and the training examples that it came from appear here.")
         return
     said = opened.predict(asked.item)
     with middle:
-        st.html(f'<h2 class="up-title">The model says “{escape.isolated(said.prediction)}”. Why?</h2>')
+        widgets.heading(f"The model says “{escape.isolated(said.prediction)}”. Why?")
         chosen = target.choose(tuple(opened.classes), said.prediction)
         choices = controls.draw(run, stages, (state.INFLUENCE,))
     query = row(run, opened, asked, said, chosen)

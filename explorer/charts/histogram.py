@@ -24,33 +24,44 @@ def histogram(
     The axis ends at the largest score, or at `limit` if that is larger.
     """
     counts, edges = lists.histogram(scores, limit)
-    known = np.flatnonzero(counts)
+    known, told = np.flatnonzero(counts), words(counts, edges, unit, noun)
     middles = (edges[:-1] + edges[1:]) / 2
     bars = go.Bar(
-        x=middles[known] * unit.factor, y=counts[known], width=float(edges[1] - edges[0]) * 0.94 * unit.factor,
-        marker={"color": template.GREY, "opacity": 0.7}, hovertext=[words(counts, edges, unit, noun)[i] for i in known],
-    )  # fmt: skip
+        x=middles[known] * unit.factor,
+        y=counts[known],
+        width=float(edges[1] - edges[0]) * 0.94 * unit.factor,
+        marker={"color": template.GREY, "opacity": 0.7},
+        hovertext=[told[i] for i in known],
+    )
     ticks = go.Scatter(
-        x=scores[shown] * unit.factor, y=np.zeros(len(shown)), yaxis="y2", mode="markers",
+        x=scores[shown] * unit.factor,
+        y=np.zeros(len(shown)),
+        yaxis="y2",
+        mode="markers",
         hovertext=[escape.for_plotly(tick_words(ids.iloc[i], float(scores[i]), unit)) for i in shown],
         marker={
-            "symbol": "line-ns", "size": 13,
+            "symbol": "line-ns",
+            "size": 13,
             "line": {"width": 2, "color": [template.SIGNS["helpful" if scores[i] > 0 else "harmful"] for i in shown]},
         },
-    )  # fmt: skip
+    )
     most = np.log10(max(1, counts.max()))
     figure = template.figure(
         [bars, ticks],
         HEIGHT,
         {
-            "range": [edges[0] * unit.factor, edges[-1] * unit.factor], "anchor": "y2",
-            "ticksuffix": f" {unit.name}", "showticksuffix": "last",
-            "showgrid": False, "zeroline": True, "zerolinecolor": template.QUIET,
+            "range": [edges[0] * unit.factor, edges[-1] * unit.factor],
+            "anchor": "y2",
+            "ticksuffix": f" {unit.name}",
+            "showticksuffix": "last",
+            "showgrid": False,
+            "zeroline": True,
+            "zerolinecolor": template.QUIET,
         },
         {"type": "log", "range": [STUMP, most + 0.2], "domain": [0.16, 1], "dtick": 1, "fixedrange": True},
         yaxis2={"domain": [0, 0.12], "range": [-1, 1], "visible": False, "fixedrange": True},
         showlegend=False,
-    )  # fmt: skip
+    )
     return Chart(figure, alt)
 
 

@@ -15,6 +15,8 @@ from explorer.ui import escape, theme
 
 ROW, REST = 38, 84
 """Pixels of a row, and of the axis and legend below the rows."""
+RIGHT = {"overlaying": "y", "side": "right", "zeroline": False}
+"""The axis on which the values stand in words."""
 SYMBOLS = {"helpful": theme.HELPFUL, "harmful": theme.HARMFUL}
 
 
@@ -34,9 +36,14 @@ class Row:
 
 
 def intervals(
-    rows: Sequence[Row], alt: str, *, include: Sequence[float] = (0.0,), factor: float = 1.0, unit: str = "",
+    rows: Sequence[Row],
+    alt: str,
+    *,
+    include: Sequence[float] = (0.0,),
+    factor: float = 1.0,
+    unit: str = "",
     other: str = "predicted",
-) -> Chart:  # fmt: skip
+) -> Chart:
     """The rows whose value is known on one axis that also holds the values to `include`.
 
     `factor` of `unit` make one of a row's. `other` is what the diamond is called.
@@ -50,14 +57,17 @@ def intervals(
         [_bars(known, places, factor), _diamonds(known, places, factor, other), _dots(known, places, factor)],
         REST + ROW * max(len(known), 1),
         {
-            "range": _range(known, include, factor), "zeroline": True, "zerolinecolor": template.QUIET,
-            "ticksuffix": f" {unit}", "showticksuffix": "last", "nticks": 5, "tickangle": 0,
+            "range": _range(known, include, factor),
+            "zeroline": True,
+            "zerolinecolor": template.QUIET,
+            "ticksuffix": f" {unit}",
+            "showticksuffix": "last",
+            "nticks": 5,
+            "tickangle": 0,
         },
         labels | band | {"ticktext": [_name(row) for row in known]},
-        yaxis2=labels | band | {
-            "ticktext": [_text(row) for row in known], "overlaying": "y", "side": "right", "zeroline": False,
-        },
-    )  # fmt: skip
+        yaxis2=labels | band | {"ticktext": [_text(row) for row in known]} | RIGHT,
+    )
     told = "; ".join(f"{row.name}{row.detail and ' ' + row.detail}: {row.text}" for row in known)
     return Chart(figure, f"{alt}. {told}")
 
@@ -84,27 +94,38 @@ def _bars(rows: Sequence[Row], places: Sequence[int], factor: float) -> go.Scatt
     return go.Scatter(
         x=[end for row, _ in known for end in (row.low * factor, row.high * factor, None)],
         y=[end for _, place in known for end in (place, place, None)],
-        mode="lines", name="95 % interval", line={"color": template.GREY, "width": 3}, hoverinfo="skip",
+        mode="lines",
+        name="95 % interval",
+        line={"color": template.GREY, "width": 3},
+        hoverinfo="skip",
         showlegend=bool(known),
-    )  # fmt: skip
+    )
 
 
 def _diamonds(rows: Sequence[Row], places: Sequence[int], factor: float, name: str) -> go.Scatter:
     known = [(row, place) for row, place in zip(rows, places, strict=True) if math.isfinite(row.other)]
     return go.Scatter(
-        x=[row.other * factor for row, _ in known], y=[place for _, place in known], mode="markers", name=name,
+        x=[row.other * factor for row, _ in known],
+        y=[place for _, place in known],
+        mode="markers",
+        name=name,
         marker={"symbol": "diamond-open", "color": template.TEXT, "size": 11, "line": {"width": 1.5}},
-        hovertext=[f"{name}: {theme.number(row.other * factor)}" for row, _ in known], showlegend=bool(known),
-    )  # fmt: skip
+        hovertext=[f"{name}: {theme.number(row.other * factor)}" for row, _ in known],
+        showlegend=bool(known),
+    )
 
 
 def _dots(rows: Sequence[Row], places: Sequence[int], factor: float) -> go.Scatter:
     colours = [template.SIGNS.get(row.sign, template.TEXT) for row in rows]
     return go.Scatter(
-        x=[row.value * factor for row in rows], y=places, yaxis="y2", mode="markers",
+        x=[row.value * factor for row in rows],
+        y=places,
+        yaxis="y2",
+        mode="markers",
         marker={"color": colours, "size": 10},
-        hovertext=[wrapped(row.words or f"{row.name}: {row.text}") for row in rows], showlegend=False,
-    )  # fmt: skip
+        hovertext=[wrapped(row.words or f"{row.name}: {row.text}") for row in rows],
+        showlegend=False,
+    )
 
 
 def wrapped(words: str, width: int = 60) -> str:

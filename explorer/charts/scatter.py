@@ -51,13 +51,19 @@ def scatter(pairs: pd.DataFrame, words: list[str], unit: theme.Unit, measured: t
             go.Scatter(
                 x=pairs["predicted"].to_numpy()[rows] * unit.factor,
                 y=pairs["measured"].to_numpy()[rows] * measured.factor,
-                mode="markers", name=name, customdata=rows, hovertext=[escape.for_plotly(words[row]) for row in rows],
+                mode="markers",
+                name=name,
+                customdata=rows,
+                hovertext=[escape.for_plotly(words[row]) for row in rows],
                 marker={
-                    "symbol": symbol, "color": colour, "size": 9 if symbol != "circle" else 7, "opacity": 0.75,
+                    "symbol": symbol,
+                    "color": colour,
+                    "size": 9 if symbol != "circle" else 7,
+                    "opacity": 0.75,
                     "line": {"color": template.BACKGROUND, "width": 0.5},
                 },
             )
-        )  # fmt: skip
+        )
     title = f"predicted change of the loss, {unit.name}" if unit.name else "score, which has no unit"
     figure = template.figure(
         traces,

@@ -18,12 +18,11 @@ import filelock
 import pandas as pd
 import streamlit as st
 
+from explorer.runs import queries
 from influence.errors import RunError
 from influence.run import Run
 
 TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
-QUERIES = "queries"
-"""Name of the table of predictions; other tables are named by their stage."""
 LONGEST_NOTE = 2000
 """Characters of a note."""
 LARGEST_FILE = 8 * 2**20
@@ -40,7 +39,7 @@ class Note:
     """Tags and a text about one item."""
 
     table: str
-    """A stage, or QUERIES."""
+    """A stage, or `queries.QUERIES`."""
     id: int
     tags: tuple[str, ...] = ()
     text: str = ""
@@ -205,9 +204,9 @@ def current(run: Run, note: Note) -> bool:
 
 def item(run: Run, note: Note) -> pd.Series | None:
     """The row that a note is about; None if this run has none of that id."""
-    if note.table != QUERIES and note.table not in run.stages:
+    if note.table not in (queries.QUERIES, *run.stages):
         return None
-    table = run.queries() if note.table == QUERIES else run.examples(note.table)
+    table = queries.table_of(run, note.table)
     found = (table["id"] == note.id).to_numpy().nonzero()[0]
     return table.iloc[int(found[0])] if len(found) else None
 

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 # Even if an escape were forgotten, a browser would run and fetch nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BASE, TICKS = 460, 165, 40, 8, 8, 122, (128, 142)
-"""Of the histogram, as on the page."""
+"""The histogram's size, margins, and upper and lower end of its ticks, in pixels; as on the page."""
 
 
 @dataclasses.dataclass(frozen=True)

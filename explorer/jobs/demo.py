@@ -58,9 +58,7 @@ def status(root: Path) -> Status:
     if process is not None:
         step, fraction, done = _told(root)
         seconds = max(0.0, time.time() - process.create_time())
-        return dataclasses.replace(
-            known, state=RUNNING, step=step, fraction=fraction, done=done, seconds=seconds
-        )  # fmt: skip
+        return dataclasses.replace(known, state=RUNNING, step=step, fraction=fraction, done=done, seconds=seconds)
     try:
         log = (_folder(root) / "log.txt").read_text(encoding="utf-8", errors="replace").strip()
         (_folder(root) / "process.json").stat()
@@ -126,9 +124,13 @@ def _start(root: Path, folder: Path, study: str) -> None:
     (folder / "progress.json").unlink(missing_ok=True)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            command(root, study), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder,
+            command(root, study),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
             env=environment(folder / "progress.json"),
-        )  # fmt: skip
+        )
     try:
         born = psutil.Process(process.pid).create_time()
     except psutil.NoSuchProcess:

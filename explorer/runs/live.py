@@ -1,4 +1,4 @@
-"""Live answers for pages: one opened study a run, shared by all visitors; pictures and drawings read with care."""
+"""Live answers for pages: one opened study a run, shared by all visitors."""
 
 from __future__ import annotations
 

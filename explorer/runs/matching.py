@@ -9,11 +9,9 @@ import numpy as np
 import pandas as pd
 
 from explorer.runs.cache import per_run
+from explorer.runs.queries import table_of
 from explorer.ui import escape, theme
 from influence.run import Run
-
-QUERIES = "queries"
-"""Names the table of queries where others are named by their stage."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Match:
 @per_run(max_entries=16, show_spinner="Comparing what the runs list …")
 def match(a: Run, b: Run, table: str) -> Match:
     """How two runs' examples of a stage (or their queries) go together; compared once for all visitors."""
-    return matched(*(run.queries() if table == QUERIES else run.examples(table) for run in (a, b)))
+    return matched(table_of(a, table), table_of(b, table))
 
 
 def matched(a: pd.DataFrame, b: pd.DataFrame) -> Match:

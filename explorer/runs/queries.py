@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from influence.run import Run
+
+QUERIES = "queries"
+"""Name of the table of queries; tables of examples are named by their stage."""
 ALL, WRONG, CONFIDENT, BARELY = "All", "Wrong", "Confidently wrong", "Barely right"
 SHOWS = (ALL, WRONG, CONFIDENT, BARELY)
 
@@ -12,6 +16,11 @@ SURE_PROBABILITY = 0.8
 """A wrong prediction with at least this probability is confidently wrong."""
 UNSURE_PROBABILITY = 0.6
 """A right prediction with less than this probability is barely right."""
+
+
+def table_of(run: Run, name: str) -> pd.DataFrame:
+    """The run's table of that name: a stage, or QUERIES."""
+    return run.queries() if name == QUERIES else run.examples(name)
 
 
 def opening(queries: pd.DataFrame) -> int:

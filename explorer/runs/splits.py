@@ -11,6 +11,7 @@ import pandas as pd
 
 from explorer.runs import texts
 from explorer.runs.cache import per_run
+from explorer.runs.queries import table_of
 from explorer.ui import escape
 from influence.errors import RunError
 from influence.run import Run, shares_file, tokens_file
@@ -39,7 +40,7 @@ class Splits:
 
     run: Run
     table: str
-    """The stage, or "queries"."""
+    """The stage, or `queries.QUERIES`."""
     method: str = ""
     position: int | None = None
     """Row of the query whose score is split; None if none is."""
@@ -50,7 +51,7 @@ class Splits:
 
     @cached_property
     def _tokens(self) -> pd.DataFrame | None:
-        name, rows = tokens_file(self.table), len(_texts(self.run, self.table))
+        name, rows = tokens_file(self.table), len(table_of(self.run, self.table))
         try:
             table = self.run.tokens(self.table)
         except RunError as error:
@@ -110,10 +111,6 @@ class Splits:
     def _note(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
-
-
-def _texts(run: Run, table: str) -> pd.DataFrame:
-    return run.queries() if table == "queries" else run.examples(table)
 
 
 @per_run(max_entries=64)

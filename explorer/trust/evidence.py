@@ -15,6 +15,8 @@ SETTLED_NORM = 1e-3
 SOLUTION, SCRATCH = "solution", "scratch"
 STARTS = {state.FROM_SOLUTION: SOLUTION, state.FROM_SCRATCH: SCRATCH}
 """How a page calls each start of a retraining -> how tables call it."""
+RETRAININGS = ("leave-one-out", "subsets", "removal")
+"""Checks that really leave examples out; their tables say from which start."""
 SEED_CHANGES = ("training seed", "finetuning seed")
 """Changes that give another training; all others change how scores are computed."""
 
@@ -54,7 +56,7 @@ def figures(run: Run, check: str, start: str = "", what: str = "") -> dict[str, 
 def starts(run: Run) -> list[str]:
     """The ways in which examples were really left out, as far as they were."""
     found: set[str] = set()
-    for check in ("leave-one-out", "subsets", "removal"):
+    for check in RETRAININGS:
         table = run.validation(check)
         if table is not None:
             found |= set(table["start"].unique())
@@ -69,7 +71,7 @@ def unsettled(run: Run) -> dict[str, float]:
 
 def stage_of(run: Run) -> str:
     """The stage whose examples were left out; the first if no check says it."""
-    for check in ("leave-one-out", "subsets", "removal", "stability"):
+    for check in (*RETRAININGS, "stability"):
         table = run.validation(check)
         if table is not None and "stage" in table and len(table):
             return str(table["stage"].iloc[0])
@@ -109,11 +111,9 @@ def stays(run: Run, stage: str, position: int) -> Stays | None:
         return None
     rows = table[table["query"] == position]
     shares = rows.groupby("changed", sort=False)["overlap"].mean().dropna()
-    return (
-        Stays(int(rows["k"].iloc[0]), {str(name): float(share) for name, share in shares.items()})
-        if len(shares)
-        else None
-    )
+    if shares.empty:
+        return None
+    return Stays(int(rows["k"].iloc[0]), {str(name): float(share) for name, share in shares.items()})
 
 
 def left_out_singly(run: Run, stage: str, position: int, start: str = "") -> pd.DataFrame:

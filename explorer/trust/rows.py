@@ -21,7 +21,7 @@ def row(name: str, figure: Figure, text: str, *, other: float = math.nan, sign: 
 def subsets(run: Run, start: str) -> list[Row]:
     """LDS by the share that was kept."""
     found = evidence.figures(run, "subsets", start, "LDS, ")
-    return [row(name, f, two(f.value), detail=f"{f.count} subsets") for name, f in found.items()]
+    return [row(name, f, theme.correlation(f.value), detail=f"{f.count} subsets") for name, f in found.items()]
 
 
 def removal(run: Run, start: str, unit: theme.Unit) -> list[Row]:
@@ -54,7 +54,7 @@ def removal(run: Run, start: str, unit: theme.Unit) -> list[Row]:
 def sanity(run: Run) -> list[Row]:
     """Rank correlation with what was measured, of the run's own scores and of others."""
     found = evidence.figures(run, "sanity", what="rank correlation, ")
-    return [row(name, figure, two(figure.value)) for name, figure in found.items()]
+    return [row(name, figure, theme.correlation(figure.value)) for name, figure in found.items()]
 
 
 def stability(run: Run, own: evidence.Stays | None) -> list[Row]:
@@ -68,7 +68,7 @@ def stability(run: Run, own: evidence.Stays | None) -> list[Row]:
         row(
             f"another {name}",
             figure,
-            f"{theme.percent(figure.value)}, rank r {two(float(ranks.get(name, math.nan)))}",
+            f"{theme.percent(figure.value)}, rank r {theme.correlation(float(ranks.get(name, math.nan)))}",
             other=shares.get(name, math.nan),
             detail=", ".join(table[table["changed"] == name]["value"].unique()),
         )
@@ -104,8 +104,3 @@ def strongest_effects(run: Run) -> np.ndarray:
         return np.empty(0)
     own = table[(table["query"] == table["chosen_for"]) & (table["start"] == evidence.SOLUTION)]
     return own["measured"].abs().to_numpy()
-
-
-def two(value: float) -> str:
-    """A correlation with two digits."""
-    return f"{value:.2f}".replace("-", theme.MINUS) if math.isfinite(value) else "not known"

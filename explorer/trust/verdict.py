@@ -217,14 +217,10 @@ def _kept(question: str, found: dict[str, Figure], none: str) -> Finding:
 
 
 def _with_interval(figure: Figure) -> str:
-    value = _two(figure.value)
+    value = theme.correlation(figure.value)
     if not math.isfinite(figure.low):
         return value
-    return f"{value} (95 % interval {_two(figure.low)} to {_two(figure.high)})"
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}".replace("-", theme.MINUS)
+    return f"{value} (95 % interval {theme.correlation(figure.low)} to {theme.correlation(figure.high)})"
 
 
 def _too_few(figure: Figure | None, what: str) -> str:

@@ -29,6 +29,8 @@ QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "examp
 BAR = "bar"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
+# The widgets that follow SLICE and BASKET, which other widgets and the back button change too.
+SLICE_WIDGET, BASKET_WIDGET = "slice_choice", "basket_items"
 # Trust: how models were trained again, and whose changes are drawn.
 TRAINED, WHOSE = "trained", "whose"
 # Notes: with which tag.

@@ -34,8 +34,6 @@ CLASS_COLOURS = (
     "#b5a642",
     "#6f5fb0",
 )
-
-
 GREYS = ("#8a8d93",)
 """Class colours too close to the grey used for "other"."""
 EMPTY_LABEL = "(none)"
@@ -104,6 +102,11 @@ def number(value: float, digits: int = 2) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """`number` with its sign always written."""
     return ("+" if value > 0 else "") + number(value, digits)
+
+
+def correlation(value: float) -> str:
+    """A correlation with two digits."""
+    return f"{value:.2f}".replace("-", MINUS) if math.isfinite(value) else "not known"
 
 
 def percent(fraction: float) -> str:

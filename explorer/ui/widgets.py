@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeVar
 
 import streamlit as st
 
+from explorer.ui import state
+
 Option = TypeVar("Option")
 
 
@@ -21,6 +23,17 @@ def choice(label: str, options: Sequence[Option], key: str, **more: Any) -> Opti
     )
     # What the session holds may be an option of another run or stage.
     return chosen if chosen in options else options[0]
+
+
+def heading(words: str, note: str = "", width: Literal["stretch", "content"] = "stretch") -> None:
+    """Draw the heading of a part of the page, as HTML with everything from data escaped; `note` is small and quiet."""
+    quiet = f' <span class="up-quiet up-small">{note}</span>' if note else ""
+    st.html(f'<h2 class="up-title">{words}{quiet}</h2>', width=width)
+
+
+def chip(label: str, key: str, help: str) -> None:
+    """Draw a filter of a list as a button; a press takes the choice `key` back. `label` is markdown."""
+    st.button(label, icon=":material/close:", key=f"clear_{key}", help=help, on_click=state.click, args=(key, None))
 
 
 LONGEST_SEARCH = 100

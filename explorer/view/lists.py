@@ -76,6 +76,7 @@ def totals(scores: np.ndarray, groups: pd.Series) -> pd.DataFrame:
 
 
 BAR_COUNT = 41
+"""Bars of a histogram; an odd number, so that one of them stands in the middle, at zero."""
 
 
 def histogram(scores: np.ndarray, limit: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

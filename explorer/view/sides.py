@@ -86,7 +86,7 @@ def usual(a: Choice, run: Run, method: str, explained: str) -> int:
 
 def opposite(a: Choice, run: Run) -> int:
     """A's prediction in another run; the one that the run opens on if it does not have it."""
-    found = matching.match(a.run, run, matching.QUERIES).row(a.position)
+    found = matching.match(a.run, run, queries.QUERIES).row(a.position)
     return queries.opening(run.queries()) if found is None else found
 
 

@@ -45,7 +45,7 @@ def follow() -> None:
 def common(old: Run, new: Run, chosen: Mapping[str, str | None]) -> dict[str, str | None]:
     """The clicked choices that mean the same in both runs; None in place of the others."""
     result: dict[str, str | None] = dict.fromkeys(chosen)
-    same = _has(old, new, matching.QUERIES, chosen.get(state.QUERY))
+    same = _has(old, new, queries.QUERIES, chosen.get(state.QUERY))
     if same:
         result[state.QUERY] = chosen[state.QUERY]
         if _classes(old) == _classes(new):
@@ -63,8 +63,7 @@ def common(old: Run, new: Run, chosen: Mapping[str, str | None]) -> dict[str, st
 
 def _has(old: Run, new: Run, table: str, wanted: str | None) -> bool:
     """Whether an id names the same thing in both runs."""
-    rows = old.queries() if table == matching.QUERIES else old.examples(table)
-    position = queries.position_by_id(rows, wanted) if wanted else None
+    position = queries.position_by_id(queries.table_of(old, table), wanted) if wanted else None
     return position is not None and matching.match(old, new, table).row(position) is not None
 
 

@@ -7,13 +7,13 @@ import streamlit as st
 
 from explorer import components
 from explorer.charts import histogram
-from explorer.ui import state, theme
+from explorer.ui import state, theme, widgets
 from explorer.view import lists
 from explorer.view.view import View
 
 
 def draw(view: View) -> None:
-    st.html('<h2 class="up-title">All scores <span class="up-quiet up-small">count, log scale</span></h2>')
+    widgets.heading("All scores", "count, log scale")
     components.histogram(key="histogram", data=data(view), on_picked_change=lambda: _pick(view))
     st.caption(f"{share_text(view.scores, view.lists.positions)} Press a bar to list its examples.")
 

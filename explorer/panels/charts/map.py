@@ -27,10 +27,7 @@ def begin(run: Run) -> None:
 
 def draw(view: View) -> None:
     table = neighbours.mapped(view.run)
-    stage = escape.for_markdown(theme.stage_word(view.run.manifest.map.stage))
-    st.html(
-        '<h2 class="up-title">Map</h2>' if table is None else f'<h2 class="up-title">Map of the {stage} examples</h2>'
-    )
+    widgets.heading(title(None if table is None else view.run.manifest.map.stage))
     if table is None:
         st.caption(
             "The map is still to be computed. It appears here by itself."
@@ -50,6 +47,11 @@ def draw(view: View) -> None:
         key="map", data=data(view, table, mode, source, points), on_picked_change=_pick, on_region_change=_lasso
     )
     _legend(view, table, mode)
+
+
+def title(stage: str | None) -> str:
+    """The panel's heading as HTML; None: the run has no map."""
+    return "Map" if stage is None else f"Map of the {escape.for_html(theme.stage_word(stage))} examples"
 
 
 def _mode(view: View) -> str:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer import components
 from explorer.runs import queries
-from explorer.ui import state, theme
+from explorer.ui import state, theme, widgets
 from explorer.view.view import View
 
 FIRST = 10
@@ -20,15 +20,19 @@ MOST = 200
 def choose(has_source: bool) -> str:
     """Draw the heading, with a switch if examples have sources too; return what totals are summed by."""
     if not has_source:
-        st.html('<h2 class="up-title">Totals by class</h2>')
+        widgets.heading("Totals by class")
         return state.LABEL
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="sums"):
-        st.html('<h2 class="up-title">Totals by</h2>', width="content")
-        by = st.segmented_control(
-            "Totals by", state.SUMS, default=state.LABEL, required=True, key=state.BY, bind="query-params",
-            label_visibility="collapsed", on_change=state.click, args=(state.GROUP, None), format_func=str.lower,
-        )  # fmt: skip
-    return by or state.LABEL
+        widgets.heading("Totals by", width="content")
+        return widgets.choice(
+            "Totals by",
+            state.SUMS,
+            state.BY,
+            label_visibility="collapsed",
+            on_change=state.click,
+            args=(state.GROUP, None),
+            format_func=str.lower,
+        )
 
 
 def draw(view: View) -> None:

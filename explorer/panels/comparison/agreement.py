@@ -25,7 +25,7 @@ def draw(pair: comparison.Pair) -> None:
 def text(pair: comparison.Pair) -> str:
     """Rank correlation and overlap as Streamlit markdown."""
     total = len(pair.examples)
-    value = "not defined" if np.isnan(pair.correlation) else f"**{pair.correlation:.2f}**".replace("-", theme.MINUS)
+    value = "not defined" if np.isnan(pair.correlation) else f"**{theme.correlation(pair.correlation)}**"
     said = f"Rank correlation over all {total:,} examples: {value}, {comparison.order_words(pair.correlation)}."
     a, b = pair.lists
     parts = []
@@ -43,7 +43,7 @@ def text(pair: comparison.Pair) -> str:
 def draw_histograms(pair: comparison.Pair) -> None:
     """Both sides' scores, on one scale where they have one unit."""
     note = f"count, log scale; {'one scale' if pair.one_unit else 'each its own scale'}"
-    st.html(f'<h2 class="up-title">Spread of the scores <span class="up-quiet up-small">{note}</span></h2>')
+    widgets.heading("Spread of the scores", note)
     limit = max(scatter.largest(pair)) if pair.one_unit else 0.0
     for name, side, shown, unit, column in zip(
         "AB", (pair.a, pair.b), pair.lists, pair.units, st.columns(2, gap="small"), strict=True

@@ -8,7 +8,7 @@ import streamlit as st
 from explorer.panels.comparison import agreement, joined_lists, scatter
 from explorer.panels.prediction import prediction, target
 from explorer.runs import score_arrays
-from explorer.ui import escape, pictures, state
+from explorer.ui import escape, pictures, state, widgets
 from explorer.view import comparison
 from explorer.view.comparison import Side
 from explorer.view.query import stored
@@ -30,7 +30,7 @@ def draw(view: View) -> None:
     earlier = {f"asked {side.query.row['id']} {side.target}": side for side in _remembered(own)}
     table = view.run.queries()
     ids = table["id"].astype(str).tolist()
-    st.html('<h2 class="up-title">Compare with</h2>')
+    widgets.heading("Compare with")
     wanted = st.selectbox(
         "Compare with",
         [*earlier, *ids],
@@ -53,7 +53,7 @@ def draw(view: View) -> None:
 
 
 def _answers(pair: comparison.Pair, classes: list[str]) -> None:
-    st.html(f'<h2 class="up-title">{agreement.question(pair)}</h2>')
+    widgets.heading(agreement.question(pair))
     st.caption(escape.for_markdown(f"A is the question above, B {_asked_text(pair.b)}."))
     with st.container(key="compared"):
         left, right = st.columns([55, 45], gap="large")

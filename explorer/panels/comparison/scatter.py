@@ -12,14 +12,14 @@ import streamlit as st
 from explorer import components
 from explorer.panels.comparison import joined_lists
 from explorer.runs import static_files
-from explorer.ui import theme
+from explorer.ui import theme, widgets
 from explorer.view import comparison
 
 HEIGHT = 440
 
 
 def draw(pair: comparison.Pair) -> None:
-    st.html('<h2 class="up-title">All scores, A against B</h2>')
+    widgets.heading("All scores, A against B")
     source = static_files.plotly_js()
     if source is None:
         st.info(

@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.panels.prediction import explain, prediction, target
 from explorer.panels.prediction.search import in_table
-from explorer.runs import matching, score_arrays, splits
+from explorer.runs import queries, score_arrays, splits
 from explorer.ui import escape, pictures, state, widgets
 from explorer.view import comparison, sides, switching
 from explorer.view.query import stored
@@ -56,7 +56,7 @@ def controls(
 
 def draw(choice: sides.Choice) -> None:
     """The side's prediction."""
-    text, tokens = pictures.text(choice.row), splits.Splits(choice.run, matching.QUERIES)
+    text, tokens = pictures.text(choice.row), splits.Splits(choice.run, queries.QUERIES)
     read = None if text is None else tokens.read(choice.position, text)
     for problem in tokens.problems:
         state.notice(splits.problem_text(problem))

@@ -103,9 +103,13 @@ def button(root: Path, now: demo.Status, what: str) -> None:
     """Starts the computation, or goes on with it."""
     begun = now.state != demo.NONE
     st.button(
-        f"Resume computing {what}" if begun else f"Compute {what}", type="primary", key="compute",
-        icon=":material/play_arrow:", on_click=_start, args=(root, now.study),
-    )  # fmt: skip
+        f"Resume computing {what}" if begun else f"Compute {what}",
+        type="primary",
+        key="compute",
+        icon=":material/play_arrow:",
+        on_click=_start,
+        args=(root, now.study),
+    )
 
 
 def _start(root: Path, study: str) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.jobs import demo
 from explorer.panels.header import computing
-from explorer.ui import escape, state, theme
+from explorer.ui import escape, state, theme, widgets
 from influence.errors import RunError
 from influence.run import read_manifest
 
@@ -66,7 +66,7 @@ def _compute(root: Path, now: demo.Status) -> None:
 
 
 def _own() -> None:
-    st.html('<h2 class="up-title">Your own model</h2>')
+    widgets.heading("Your own model")
     st.markdown("From folders of pictures, one folder a class, or from files of texts:")
     st.code(
         "upstream precompute --images PRETRAIN FINETUNE TEST\nupstream precompute --texts PRETRAIN FINETUNE TEST",

@@ -12,7 +12,7 @@ from explorer.lesson.facts import Scene
 from explorer.lesson.steps import STEPS, Step
 from explorer.panels.prediction import explain
 from explorer.runs import queries
-from explorer.ui import escape, state, theme
+from explorer.ui import escape, state, theme, widgets
 from influence.run import Run
 
 DEFAULTS: dict[str, object] = {
@@ -105,7 +105,7 @@ def draw(run: Run, place: int) -> None:
         st.session_state[state.ANSWERED] = answered() | {place}
     with st.container(key="lesson_card"):
         st.html(_progress(place))
-        st.html(f'<h2 class="up-title">{escape.for_html(step.title)}</h2>')
+        widgets.heading(escape.for_html(step.title))
         if lack:
             st.info(f"{lack} Go on with the next step.", icon=":material/info:")
         else:

@@ -134,33 +134,15 @@ def chips(view: View) -> None:
     with st.container(horizontal=True, gap="small", key="chips"):
         if view.region is not None:
             count = int(view.in_region.sum())
-            st.button(
-                f"Region: {count:,} {'item' if count == 1 else 'items'}",
-                icon=":material/close:",
-                key="clear_region",
-                help="Show the whole map's examples again",
-                on_click=state.click,
-                args=(state.REGION, None),
-            )
+            items = f"{count:,} {'item' if count == 1 else 'items'}"
+            widgets.chip(f"Region: {items}", state.REGION, "Show the whole map's examples again")
         if view.group is not None:
             what, several = ("Source", "sources") if view.by == state.SOURCE else ("Class", "classes")
             name = escape.for_markdown(theme.group_name(view.group))
-            st.button(
-                f"{what} {name}: {int(view.kept.sum()):,} items",
-                icon=":material/close:",
-                key="clear_group",
-                help=f"Show all {several} again",
-                on_click=state.click,
-                args=(state.GROUP, None),
-            )
+            items = f"{int(view.kept.sum()):,} items"
+            widgets.chip(f"{what} {name}: {items}", state.GROUP, f"Show all {several} again")
         if view.bar is not None:
             edges = lists.histogram(view.scores)[1][view.bar : view.bar + 2].tolist()
             low, high = (view.unit.text(edge) for edge in edges)
-            st.button(
-                f"Scores from {low} to {high} {view.unit.name}: {int(view.kept.sum()):,} items".replace("  ", " "),
-                icon=":material/close:",
-                key="clear_bar",
-                help="Show all scores again",
-                on_click=state.click,
-                args=(state.BAR, None),
-            )
+            scores = f"Scores from {low} to {high} {view.unit.name}".strip()
+            widgets.chip(f"{scores}: {int(view.kept.sum()):,} items", state.BAR, "Show all scores again")

@@ -14,6 +14,7 @@ from explorer.panels.charts import histogram, totals
 from explorer.panels.header import identity
 from explorer.panels.lists import cards, note, tables
 from explorer.panels.prediction import target
+from explorer.runs import queries
 from explorer.ui import escape, state, theme
 from explorer.view.view import View
 
@@ -129,7 +130,7 @@ def narrowed(view: View) -> list[str]:
 def _noted(view: View, written: notes.Notes) -> list[tuple[str, str]]:
     about, of = written.of(view.stage), []
     query = view.query
-    if query.position is not None and (own := written.of(notes.QUERIES).get(int(query.row["id"]))):
+    if query.position is not None and (own := written.of(queries.QUERIES).get(int(query.row["id"]))):
         of.append(("This prediction", own.said))
     for number in view.examples["id"].iloc[view.lists.positions].tolist():
         if number in about:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from explorer.export import notes
 from explorer.panels.lists.card import Card
+from explorer.runs import queries
 from explorer.ui import escape, state, theme
 from influence.errors import RunError
 from influence.run import Run
@@ -45,10 +46,10 @@ def marked(cards: Iterable[Card], noted: Mapping[int, notes.Note]) -> tuple[Card
 
 
 def draw(run: Run, table: str, row: pd.Series, key: str) -> None:
-    """Draw the button for the item `row` of `table` (a stage, or notes.QUERIES); `key` keeps several apart."""
+    """Draw the button for the item `row` of `table` (a stage, or queries.QUERIES); `key` keeps several apart."""
     number = int(row["id"])
     note = of(run).latest.get((table, number))
-    about = "this prediction" if table == notes.QUERIES else f"#{number}"
+    about = "this prediction" if table == queries.QUERIES else f"#{number}"
     label = f"Note on {about}: {', '.join(note.tags) or 'written'}" if note else f"Note on {about}"
     name = f"{key}_note"
     popover = st.popover(
@@ -64,7 +65,7 @@ def draw(run: Run, table: str, row: pd.Series, key: str) -> None:
 
 
 def _form(run: Run, table: str, number: int, note: notes.Note | None, name: str) -> None:
-    what = "Prediction" if table == notes.QUERIES else theme.stage_word(table).capitalize() + " example"
+    what = "Prediction" if table == queries.QUERIES else theme.stage_word(table).capitalize() + " example"
     # What a visitor is typing survives another's note; what is shown is the one that was there at first.
     own = f"{name}-{run.name}-{table}-{number}"
     with st.form(own, border=False):

@@ -31,16 +31,11 @@ def choose(run: Run, query: pd.Series) -> Target | None:
     )
     said, true = str(query["prediction"]), str(query["label"])
     if chosen == MARGIN:
-        others = [name for name in classes(run) if name != said]
+        others = [name for name in run.classes if name != said]
         usual = true if true in others else others[0]
         against = target.pick(f"{escape.for_markdown(said)} rather than", others, usual, state.AGAINST, 190)
         return Target(said, against)
     return Target(said) if chosen == PREDICTED and said != true else None
-
-
-def classes(run: Run) -> tuple[str, ...]:
-    """Classes of the last stage's model; empty where it has none."""
-    return run.classes
 
 
 def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.ndarray | None:
@@ -82,7 +77,6 @@ def rule(query: pd.Series, wanted: Target | None, stage: str) -> str:
     """The sign rule, as Streamlit markdown."""
     if wanted is not None:
         return target.rule(wanted, escape.for_markdown(stage))
-    true = (
-        "" if query["prediction"] == query["label"] else f", of its true class “{escape.for_markdown(query['label'])}”"
-    )
+    wrong = query["prediction"] != query["label"]
+    true = f", of its true class “{escape.for_markdown(query['label'])}”" if wrong else ""
     return theme.sign_rule(escape.for_markdown(stage), f"this prediction{true}")

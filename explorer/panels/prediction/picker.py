@@ -15,8 +15,6 @@ PAGE_PICTURES = 16
 PAGE_TEXTS = 5
 PREVIEW_CHARACTERS = 160
 """Characters of a text in the list; style sheets cut it to two lines."""
-SEARCH_CHARACTERS = 100
-"""Characters of a search that are taken."""
 
 
 def draw(run: Run) -> int:
@@ -75,11 +73,13 @@ def chosen_words(table: pd.DataFrame) -> str | None:
     """The words that narrow the list down, as searched for; None without any."""
 
     def parse(text: str) -> str | None:
-        words = text[:SEARCH_CHARACTERS]
+        words = text[: widgets.LONGEST_SEARCH]
         return words if words.strip() and "text" in table and queries.holding(table, words).any() else None
 
     return state.parsed(
-        state.WORDS, parse, lambda text: f"No prediction holds the words “{text[:SEARCH_CHARACTERS]}”; all are listed."
+        state.WORDS,
+        parse,
+        lambda text: f"No prediction holds the words “{text[: widgets.LONGEST_SEARCH]}”; all are listed.",
     )
 
 
@@ -137,23 +137,11 @@ def _list_words(run: Run, words: str) -> None:
 def _chips(cell: tuple[str, str] | None, words: str | None, count: int) -> None:
     """A chip for each filter of the list, which a press removes."""
     if cell:
-        st.button(
-            f"True {escape.for_markdown(cell[0])}, predicted {escape.for_markdown(cell[1])}",
-            icon=":material/close:",
-            key="clear_cell",
-            help="Show all cells again",
-            on_click=state.click,
-            args=(state.CELL, None),
-        )
+        true, said = map(escape.for_markdown, cell)
+        widgets.chip(f"True {true}, predicted {said}", state.CELL, "Show all cells again")
     if words:
-        st.button(
-            f"Words “{escape.for_markdown(words)}”: {count:,} {'item' if count == 1 else 'items'}",
-            icon=":material/close:",
-            key="clear_words",
-            help="Show all texts again",
-            on_click=state.click,
-            args=(state.WORDS, None),
-        )
+        items = f"{count:,} {'item' if count == 1 else 'items'}"
+        widgets.chip(f"Words “{escape.for_markdown(words)}”: {items}", state.WORDS, "Show all texts again")
 
 
 def _positions(run: Run) -> list[int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.runs import splits, texts
+from explorer.runs import queries, splits, texts
 from explorer.ui import pictures, state, theme
 from explorer.ui.escape import for_html
 from explorer.view.view import View
@@ -21,7 +21,7 @@ def draw(view: View) -> None:
 
 def html(view: View) -> str:
     """The view's prediction as HTML with everything from data escaped."""
-    query, tokens = view.query, splits.Splits(view.run, "queries")
+    query, tokens = view.query, splits.Splits(view.run, queries.QUERIES)
     text = pictures.text(query.row)
     read = None if text is None or query.position is None else tokens.read(query.position, text)
     for problem in tokens.problems:

@@ -31,10 +31,12 @@ def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.n
         whole = everywhere.get(effect.start) if effect.queries > 1 else None
         st.html(effect_html(effect, len(rows), method, whole))
     open_starts = [name for name, start in evidence.STARTS.items() if start not in {effect.start for effect in found}]
-    if not open_starts or (found and why_quiet(run)):
+    if not open_starts:
         return
     if obstacle := validate.why_not(run):
-        st.caption(obstacle)
+        # Beside what was measured nothing more needs to be said.
+        if not found:
+            st.caption(obstacle)
         return
     what = name_of(stage, rows)
     if job.draw(run.path, what):
@@ -71,11 +73,6 @@ def expected(run: Run, start: str) -> float:
 def name_of(stage: str, rows: Sequence[int]) -> str:
     """Name of the computation, the same for the same set of examples."""
     return "left-out-" + hashlib.sha256(f"{stage} {sorted(rows)}".encode()).hexdigest()[:16]
-
-
-def why_quiet(run: Run) -> bool:
-    """Whether nothing more can be trained here, so that nothing needs to be said beside what was measured."""
-    return bool(validate.why_not(run))
 
 
 def effect_html(effect: Effect, count: int, method: str, whole: Effect | None = None) -> str:
@@ -118,12 +115,8 @@ def turned(effect: Effect) -> str:
     """How many predictions changed sides, in a sentence; for one prediction, whether it did."""
     if effect.mended is None or effect.broken is None:
         return ""
-    if effect.queries == 1:
-        return (
-            " Its class became right."
-            if effect.mended
-            else " Its class became wrong."
-            if effect.broken
-            else (" Its class did not change to right or wrong.")
-        )
-    return f" {effect.mended} wrong ones became right, {effect.broken} right ones wrong."
+    if effect.queries > 1:
+        return f" {effect.mended} wrong ones became right, {effect.broken} right ones wrong."
+    if effect.mended:
+        return " Its class became right."
+    return " Its class became wrong." if effect.broken else " Its class did not change to right or wrong."

@@ -7,7 +7,7 @@ import streamlit as st
 
 from explorer.export import spreadsheet
 from explorer.trust import evidence
-from explorer.ui import widgets
+from explorer.ui import escape, widgets
 from influence.run import Run
 
 SHOWN_ROWS = 2000
@@ -21,7 +21,7 @@ def draw(run: Run) -> None:
 def _draw(run: Run) -> None:
     for check in sorted(run.validations, key=lambda name: name != "summary"):
         table = readable(run, check)
-        st.markdown(f"**{check}**: {len(table):,} rows")
+        st.markdown(f"**{escape.for_markdown(check)}**: {len(table):,} rows")
         st.dataframe(table.head(SHOWN_ROWS), hide_index=True, height=240, alt=f"What the check {check} found")
         spreadsheet.button(table, f"{run.name}-{check}", f"csv_{check}")
 

@@ -10,12 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from explorer.trust import evidence
-from explorer.ui import escape, theme
+from explorer.ui import escape, theme, widgets
 from influence.run import Run, StageRecord
 
 
 def draw(run: Run) -> None:
-    st.html('<h2 class="up-title">How the scores were computed</h2>')
+    widgets.heading("How the scores were computed")
     st.html(html(table(run)))
     for note in notes(run):
         st.markdown(f"- {note}")

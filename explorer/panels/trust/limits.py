@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from explorer.ui import widgets
+
 SENTENCES = (
     "They are derivatives at one trained model: the larger the change, the less they say of it, and the strongest "
     "examples are where they are least exact.",
@@ -18,5 +20,5 @@ SENTENCES = (
 
 
 def draw() -> None:
-    st.html('<h2 class="up-title">Five things that these numbers cannot tell</h2>')
+    widgets.heading("Five things that these numbers cannot tell")
     st.html(f'<ol class="up-limits">{"".join(f"<li>{sentence}</li>" for sentence in SENTENCES)}</ol>')

@@ -16,9 +16,14 @@ from explorer.ui import escape, state, theme
 from influence.run import Run
 
 WORDS = {
-    "leave-one-out": "single examples", "subsets": "random subsets", "stability": "other choices",
-    "removal": "removal in bulk", "planted": "planted errors", "sanity": "simpler scores", "noise": "the noise floor",
-}  # fmt: skip
+    "leave-one-out": "single examples",
+    "subsets": "random subsets",
+    "stability": "other choices",
+    "removal": "removal in bulk",
+    "planted": "planted errors",
+    "sanity": "simpler scores",
+    "noise": "the noise floor",
+}
 """Checks in words, in the order of their charts."""
 HEIGHTS = {"leave-one-out": 64, "planted": 47, "removal": 50}
 """Of charts with their words, about; the others are 28. Columns are filled so that they end together."""
@@ -47,7 +52,7 @@ def present(run: Run, start: str) -> list[str]:
     found = []
     for check in WORDS:
         table = run.validation(check)
-        depends = check in ("leave-one-out", "subsets", "removal")
+        depends = check in evidence.RETRAININGS
         if table is not None and len(table) and (not depends or (table["start"] == start).any()):
             found.append(check)
     return found
@@ -62,11 +67,12 @@ def _singles(run: Run, position: int | None, start: str) -> None:
     r = evidence.correlation(pairs["predicted"].to_numpy(), pairs["measured"].to_numpy())
     pressed = chart.draw_choice(scatter.scatter(shown, words, unit, measured, r), "chart_singles")
     of = "all predictions" if position is None else f"prediction #{queries.iloc[position]}"
-    drawn = f" {len(shown):,} of {len(pairs):,} pairs are drawn: the largest, and others at random."
+    part = f" {len(shown):,} of {len(pairs):,} pairs are drawn: the largest, and others at random."
+    drawn = part if len(shown) < len(pairs) else ""
     count = pairs["example"].nunique()
+    examples = f"{count} {'example' if count == 1 else 'examples'}, each left out alone"
     st.caption(
-        f"{count} {'example' if count == 1 else 'examples'}, each left out alone; {of}; r = {rows.two(r)} over all "
-        f"pairs.{drawn if len(shown) < len(pairs) else ''} Press a point for the way to its example."
+        f"{examples}; {of}; r = {theme.correlation(r)} over all pairs.{drawn} Press a point for the way to its example."
     )
     if pressed is not None and 0 <= pressed < len(shown):
         _pair(run, shown.iloc[pressed], words[pressed])
@@ -148,7 +154,8 @@ def _sanity(run: Run, position: int | None, start: str) -> None:
     assert table is not None
     found = rows.sanity(run)
     _intervals("sanity", found, "Rank correlation with what was measured", include=(0.0, 1.0))
-    st.caption(f"Rank correlation with what was measured ({table['against'].iloc[0]}), mean over predictions.")
+    against = escape.for_markdown(table["against"].iloc[0])
+    st.caption(f"Rank correlation with what was measured ({against}), mean over predictions.")
 
 
 def _noise(run: Run, position: int | None, start: str) -> None:
@@ -166,9 +173,14 @@ def _noise(run: Run, position: int | None, start: str) -> None:
 
 
 DRAWERS: dict[str, Callable[[Run, int | None, str], None]] = {
-    "leave-one-out": _singles, "subsets": _subsets, "stability": _stability, "removal": _removal,
-    "planted": _planted, "sanity": _sanity, "noise": _noise,
-}  # fmt: skip
+    "leave-one-out": _singles,
+    "subsets": _subsets,
+    "stability": _stability,
+    "removal": _removal,
+    "planted": _planted,
+    "sanity": _sanity,
+    "noise": _noise,
+}
 
 
 def singles(run: Run, position: int | None, start: str) -> pd.DataFrame:

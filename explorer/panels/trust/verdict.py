@@ -27,12 +27,9 @@ def html(found: Verdict) -> str:
 def so_far(found: Verdict) -> str:
     """How many of the questions are answered, where some are not."""
     known = sum(finding.mark != verdict.UNKNOWN for finding in found.findings)
-    missing = 0 < known < len(found.findings)
-    return (
-        f' <span class="up-quiet">{known} of {len(found.findings)} questions are answered so far.</span>'
-        if missing
-        else ""
-    )
+    if known in (0, len(found.findings)):
+        return ""
+    return f' <span class="up-quiet">{known} of {len(found.findings)} questions are answered so far.</span>'
 
 
 def finding_html(finding: Finding) -> str:

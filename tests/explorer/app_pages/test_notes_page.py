@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from explorer.export import notes
+from explorer.runs import queries
 from explorer.ui import state
 from influence import Run
 
@@ -49,7 +50,7 @@ def test_a_note_of_another_visitor_is_not_lost(open_app, root, small):
     app = open_app(root)
     app.session_state["query_note"] = True
     app.run()
-    notes.write(run, notes.Note(notes.QUERIES, small.MISTAKE, ("unclear",), "theirs"))
+    notes.write(run, notes.Note(queries.QUERIES, small.MISTAKE, ("unclear",), "theirs"))
     own = f"query_note-small-queries-{small.MISTAKE}"
     app.text_area(key=f"{own}-text").set_value("mine")
     app = next(button for button in app.button if button.label == "Save").click().run()

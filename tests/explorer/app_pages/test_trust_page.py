@@ -265,3 +265,11 @@ def test_measured_and_predicted_of_other_signs_part_in_the_middle():
     assert "all over again from scratch without these 2" in drawn
     assert "fell by <b>0.25 nat</b>" in drawn
     assert "no unit" in retrain.effect_html(leaving_out.Effect("solution", 5.0, -0.25, 3), 2, "identity")
+
+
+def test_what_a_check_says_of_itself_stays_text(open_app, tmp_path):
+    run = small_checks.checked(write_run(tmp_path, "small"), ["sanity"])
+    table = run.validation("sanity").assign(against=":red[*x*]")
+    add_tables(run, {"sanity": table})
+    text = says(open_app(tmp_path, page=PAGE, run="small"))
+    assert r"\:red\[\*x\*\]" in text

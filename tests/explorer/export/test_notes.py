@@ -9,6 +9,7 @@ import pytest
 from small_run import restated
 
 from explorer.export import notes
+from explorer.runs import queries
 from influence import Run
 from influence.errors import RunError
 
@@ -31,7 +32,7 @@ def test_the_last_note_about_an_item_holds(run):
 
 
 def test_notes_are_beside_the_run_and_leave_it_whole(run):
-    notes.write(run, notes.Note(notes.QUERIES, 1003, (), "x"))
+    notes.write(run, notes.Note(queries.QUERIES, 1003, (), "x"))
     assert notes.file(run) == run.path.parent / "small.notes.jsonl"
     assert Run.open(run.path).problems() == []
 

@@ -19,6 +19,13 @@ def test_number_has_two_significant_digits(value, shown):
     assert theme.number(value) == shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1, "1.00"), (-0.256, f"{MINUS}0.26"), (float("nan"), "not known"), (np.float32(0.5), "0.50")]
+)
+def test_correlation_has_two_digits(value, shown):
+    assert theme.correlation(value) == shown
+
+
 def test_signed_always_writes_the_sign():
     assert (theme.signed(0.5), theme.signed(-0.5), theme.signed(0)) == ("+0.50", f"{MINUS}0.50", "0")
 
