@@ -36,7 +36,7 @@ from influence.precompute.scoring import Scorer
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
 from influence.run.draft import Draft
-from influence.run.files import JOURNAL_FILE, MAP, SHARES, model_file
+from influence.run.files import JOURNAL_FILE, MAP, SHARES, model_file, refuse_name
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
@@ -95,8 +95,10 @@ def examine(
 
     Raises:
         MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
-        RunError: the disk or the memory lacks the space.
+        RunError: a name cannot be a folder's, or the disk or the memory lacks the space.
     """
+    for name in names:
+        refuse_name(name, "a run's")
     usable(device)
     needs = {name: need_of(exhibit) for exhibit, name in zip(exhibits, names, strict=True)}
     for exhibit, need in zip(exhibits, needs.values(), strict=True):

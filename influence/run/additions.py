@@ -8,8 +8,16 @@ from pathlib import Path
 import pandas as pd
 
 from influence.errors import RunError
-from influence.run.draft import NAME
-from influence.run.files import MANIFEST_FILE, check_file, checksum, locked, manifest_checksum, move, write_json
+from influence.run.files import (
+    MANIFEST_FILE,
+    check_file,
+    checksum,
+    locked,
+    manifest_checksum,
+    move,
+    refuse_name,
+    write_json,
+)
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
@@ -28,8 +36,7 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
         RunError: a check's name is no file name, another process writes the run, or it cannot be written.
     """
     for check in tables:
-        if not NAME.fullmatch(check):
-            raise RunError(f"{check!r} cannot be a check's name: use letters, digits, '.', '_' and '-', at most 100.")
+        refuse_name(check, "a check's")
     with locked(run.path):
         manifest = read_json(run.path)  # as it stands: fields that no record knows stay
         before = dict(manifest_of(manifest, run.path).validation)

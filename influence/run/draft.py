@@ -26,6 +26,7 @@ from influence.run.files import (
     draft_name,
     locked,
     model_file,
+    refuse_name,
     scores_file,
     shares_file,
     write_json,
@@ -46,8 +47,6 @@ ARRAY_CHUNK = 2**22
 """Bytes of a chunk of other arrays, which are read whole."""
 SHARE_ROWS = 1000
 """Rows of a table of shares that are read together (row group of the Parquet file)."""
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def chunk_of(shape: tuple[int, int]) -> tuple[int, int]:
@@ -75,8 +74,7 @@ class Draft:
         Raises:
             RunError: `name` is no file name, `root` cannot be written, or the draft was begun with other `settings`.
         """
-        if not NAME.fullmatch(name):
-            raise RunError(f"{name!r} cannot be a run's name: use letters, digits, '.', '_' and '-', at most 100.")
+        refuse_name(name, "a run's")
         self.final = Path(root) / name
         self.finished = (self.final / JOURNAL_FILE).is_file()
         self.folder = self.final if self.finished else self.final.with_name(draft_name(name))

@@ -7,6 +7,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ PROGRESS = "UPSTREAM_PROGRESS"
 
 MAP, SHARES = "map", "shares"
 """Parts of a run that may be added when it is finished; the scores of a further method are one too, by its name."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def refuse_name(name: str, whose: str) -> None:
+    """Raise RunError unless a file can have this name, "a run's" or "a check's"."""
+    if not NAME.fullmatch(name):
+        raise RunError(f"{name!r} cannot be {whose} name: use letters, digits, '.', '_' and '-', at most 100.")
 
 
 @contextlib.contextmanager

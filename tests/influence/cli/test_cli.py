@@ -192,6 +192,7 @@ def test_check_of_a_bad_run(upstream, runs_folder, change, words):
         (["precompute", "tiny", "--seed", str(2**32)], ["Invalid value for '--seed'", "4294967295"]),
         (["precompute", "tiny", "--seed", "one"], ["Invalid value for '--seed'", "valid int"]),
         (["precompute", "tiny", "--name", "a/b"], ["'a/b-frozen' cannot be a run's name: use letters, digits"]),
+        (["precompute", "tiny", "--name", "../b", "--dry-run"], ["'../b-frozen' cannot be a run's name"]),
         (["check"], ["Missing argument", "run"]),
         (["check", "nope"], ["There is no run at data/runs/nope. `upstream runs` lists what is there"]),
         (["check", "x" * 300], ["There is no run at"]),
