@@ -114,8 +114,8 @@ def ggn_of_rows(objective: Objective) -> Tensor | None:
     for block in batch_rows(objective):
         if block is None:
             return None
-        dense = block.dense(size)
-        for part in dense.split(max(1, BUDGET // (8 * size))):
-            rows = part.double()
+        of_one = 8 * size * max(1, len(block.formed) // block.count)  # bytes of an example's rows, multiplied out
+        for part in block.split(max(1, BUDGET // of_one)):
+            rows = part.dense(size).double()
             total.addmm_(rows.T, rows)
     return total / objective.count

@@ -43,6 +43,14 @@ class BatchRows:
     def nbytes(self) -> int:
         return self.formed.nbytes + sum(a.nbytes + d.nbytes for a, d in self.pairs.values())
 
+    def split(self, examples: int) -> Iterator[BatchRows]:
+        """The rows of so many examples at a time."""
+        directions = len(self.formed) // self.count
+        for start in range(0, self.count, examples):
+            stop = min(start + examples, self.count)
+            pairs = {place: (a[start:stop], d[start:stop]) for place, (a, d) in self.pairs.items()}
+            yield BatchRows(stop - start, self.formed[start * directions : stop * directions], self.slices, pairs)
+
     def to(self, dtype: torch.dtype) -> BatchRows:
         """The same rows in another precision."""
         pairs = {place: (a.to(dtype), d.to(dtype)) for place, (a, d) in self.pairs.items()}

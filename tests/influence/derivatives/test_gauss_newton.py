@@ -10,8 +10,10 @@ from torch.utils.data import TensorDataset
 
 from influence import Stage
 from influence.derivatives import Objective
+from influence.derivatives.second import gauss_newton
 from influence.derivatives.second.gauss_newton import GaussNewton, ggn
 from influence.derivatives.second.products import ggn_product
+from influence.derivatives.second.rows import BatchRows
 from influence.study.parameters import groups_of
 
 EXAMPLES = 23
@@ -48,6 +50,15 @@ def test_products_are_those_of_differentiation(idle):
     expected = ggn_product(idle, vectors)
     torch.testing.assert_close(GaussNewton(idle).product(vectors), expected, atol=1e-12, rtol=1e-9)
     torch.testing.assert_close(vectors @ ggn(idle), expected, atol=1e-12, rtol=1e-9)
+
+
+def test_rows_are_multiplied_out_within_the_budget(idle, monkeypatch):
+    """Two examples at a time, of two directions each (a softmax of three has no more); a batch has six."""
+    expected, formed, dense = ggn(idle), [], BatchRows.dense
+    monkeypatch.setattr(gauss_newton, "BUDGET", 2 * 2 * 8 * idle.trained.size)
+    monkeypatch.setattr(BatchRows, "dense", lambda self, size: (formed.append(self.count), dense(self, size))[1])
+    torch.testing.assert_close(ggn(idle), expected, atol=1e-13, rtol=1e-12)
+    assert formed == [2] * 11 + [1]
 
 
 def test_idle_parameters_are_left_out_and_no_other(idle):
