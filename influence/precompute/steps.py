@@ -35,7 +35,7 @@ from influence.precompute.predictions import predictions
 from influence.precompute.scoring import Scorer
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
-from influence.run.draft import Draft
+from influence.run.draft import Draft, discard_work
 from influence.run.files import JOURNAL_FILE, MAP, SHARES, model_file, refuse_name
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, MapRecord, ScoreRecord
@@ -132,7 +132,11 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
             f"Run {folder} lacks {', '.join(run.pending)}, and journal.json, which says how to go on. Delete the "
             "folder and compute it again."
         )
-    return None if run.pending else run
+    if run.pending:
+        return None
+    if (folder / JOURNAL_FILE).is_file():
+        discard_work(folder)  # a process was killed between its last write and this
+    return run
 
 
 class _Shared:

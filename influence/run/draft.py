@@ -220,12 +220,17 @@ class Draft:
     def _as_read(self, manifest: Manifest) -> Run:
         """The run as it stands; when nothing is pending, what only the draft needed is deleted."""
         if not manifest.pending:
-            shutil.rmtree(self.final / "work", ignore_errors=True)
-            (self.final / JOURNAL_FILE).unlink(missing_ok=True)
+            discard_work(self.final)
         return Run(self.final, manifest)
 
     def _write_json(self, name: str, content: Any) -> None:
         write_json(self.path(name), content)
+
+
+def discard_work(folder: Path) -> None:
+    """Delete what only the computation of a run needed, which is complete."""
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    (folder / JOURNAL_FILE).unlink(missing_ok=True)
 
 
 def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:

@@ -240,6 +240,17 @@ def test_a_run_that_another_process_finishes_meanwhile_is_opened(first, monkeypa
     assert run.pending == []
 
 
+def test_what_a_killed_process_left_in_a_complete_run_is_deleted(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("influence.run.draft.discard_work", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            compute(tmp_path, [tiny_exhibit()], ["one"])
+    left = [tmp_path / "one" / name for name in ("journal.json", "work")]
+    assert all(path.exists() for path in left)
+    assert compute(tmp_path, [tiny_exhibit()], ["one"])[0].pending == []
+    assert not any(path.exists() for path in left)
+
+
 def test_own_columns_are_not_taken_for_the_map_that_comes_later(tmp_path, monkeypatch):
     exhibit = tiny_exhibit()
     for table in (*exhibit.examples.values(), exhibit.queries):
