@@ -262,6 +262,7 @@ def read_json(folder: Path) -> dict[str, Any]:
         raise RunError(f"There is no run at {folder}. `upstream runs` lists what is there; `upstream demo` makes one.")
     try:
         manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        json.dumps(manifest, ensure_ascii=False).encode()  # half of a character could not be printed
     except FileNotFoundError:
         if (folder / JOURNAL_FILE).is_file():
             raise RunError(
@@ -270,7 +271,7 @@ def read_json(folder: Path) -> dict[str, Any]:
         raise RunError(
             f"{folder} is not a run: it holds no run.json. Point to a folder that `upstream runs` lists."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"run.json in {folder} cannot be read ({error}). Delete the folder and compute it again."
         ) from error

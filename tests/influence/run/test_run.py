@@ -150,6 +150,21 @@ def test_every_file_is_listed_and_its_damage_named(tmp_path, folder):
     Run.open(folder)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+        ('{"format": 1, "title": "\\ud800"}', "surrogates not allowed"),
+    ],
+)
+def test_a_strangers_run_json_that_python_cannot_hold_or_print_is_named(folder, text, why):
+    (folder / "run.json").write_text(text)
+    ((path, found),) = runs_in(folder.parent)
+    assert path == folder
+    assert isinstance(found, RunError)
+    assert why in str(found)
+
+
 def test_a_name_that_no_file_can_have_is_a_file_that_cannot_be_read(folder):
     files = json.loads((folder / "run.json").read_text())["files"]
     rewrite(folder, files={**files, "a\0b": "0"})
