@@ -58,7 +58,14 @@ def histogram(
             "zeroline": True,
             "zerolinecolor": template.QUIET,
         },
-        {"type": "log", "range": [STUMP, most + 0.2], "domain": [0.16, 1], "dtick": 1, "fixedrange": True},
+        {
+            "type": "log",
+            "range": [STUMP, most + 0.2],
+            "domain": [0.16, 1],
+            "dtick": 1,
+            "tickformat": ",d",
+            "fixedrange": True,
+        },
         yaxis2={"domain": [0, 0.12], "range": [-1, 1], "visible": False, "fixedrange": True},
         showlegend=False,
     )

@@ -38,6 +38,7 @@ def test_one_example_is_a_stump_on_the_log_axis():
     axis = drawn().figure.layout.yaxis
     assert axis.type == "log"
     assert axis.range[0] < 0 < np.log10(2) < axis.range[1]
+    assert axis.tickformat == ",d", "thousands are written as in Explore's histogram"
 
 
 def test_every_listed_example_is_a_tick_in_the_colour_of_its_sign():
