@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from influence.curvature.cards import ARNOLDI
-from influence.curvature.lanczos import lanczos
+from influence.curvature.linear_algebra.lanczos import lanczos
 from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.second.products import ggn_product, hessian_product

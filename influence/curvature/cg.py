@@ -11,7 +11,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from influence.curvature.cards import CG
-from influence.curvature.cg_preconditioner import MAX_ROWS, Preconditioner, preconditioner
+from influence.curvature.linear_algebra.cg_preconditioner import MAX_ROWS, Preconditioner, preconditioner
 from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.second.gauss_newton import GaussNewton

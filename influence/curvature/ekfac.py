@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from influence.curvature import cards
-from influence.curvature.ekfac_blocks import FORMS, Block, Diagonal, Full, Kronecker
 from influence.curvature.exact import Exact
+from influence.curvature.linear_algebra.ekfac_blocks import FORMS, Block, Diagonal, Full, Kronecker
 from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, TableRows

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from influence.curvature.cards import LISSA
-from influence.curvature.lanczos import lanczos
+from influence.curvature.linear_algebra.lanczos import lanczos
 from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.objective import restricted

@@ -11,7 +11,7 @@ from torch import nn
 from influence import Stage, Study, attribute
 from influence.curvature import METHODS
 from influence.curvature.arnoldi import Arnoldi
-from influence.curvature.lanczos import lanczos
+from influence.curvature.linear_algebra.lanczos import lanczos
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.gauss_newton import ggn
 from influence.errors import CurvatureError, MethodError

@@ -10,9 +10,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import Subset, TensorDataset
 
 from influence import Stage, Study, attribute
-from influence.curvature import cg_preconditioner as package
 from influence.curvature.cg import ConjugateGradients, refined
-from influence.curvature.cg_preconditioner import preconditioner
+from influence.curvature.linear_algebra import cg_preconditioner as package
+from influence.curvature.linear_algebra.cg_preconditioner import preconditioner
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients, gradient
 from influence.derivatives.objective import objectives_of
