@@ -123,6 +123,9 @@ def list_option() -> Callable[[Any, str], None]:
         if not option.is_visible():
             page.locator(".st-key-list_options summary").click()
         option.click()
+        page.wait_for_timeout(500)
+        if option.get_attribute("aria-checked") == "false":  # the click fell into a redraw of the page
+            option.click()
 
     return choose
 

@@ -102,6 +102,9 @@ def test_a_visitor_who_comes_back_finds_the_second_prediction(compare):
     compare.locator(".st-key-side_B_next button").first.click()
     compare.wait_for_url("**query_b=*")
     chosen = compare.url.split("query_b=")[1].split("&")[0]
+    # What is left behind is kept at the end of the script, after the address has changed.
+    compare.wait_for_function("document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'")
+    compare.wait_for_timeout(300)
     compare.get_by_role("link", name="Explore").click()
     compare.wait_for_selector("button.card")
     assert "query_b" not in compare.url
