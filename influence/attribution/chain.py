@@ -54,7 +54,9 @@ class Chain:
         self.study = study
         self.objectives = objectives_of(study, device=device, batch_size=batch_size, halvings=halvings)[first:]
         for objective in self.objectives if halvings else ():
-            objective.notes.add(f"{objective.stage.name}: memory ran out; {objective.batch_size} examples at a time")
+            objective.remarks.notes.add(
+                f"{objective.stage.name}: memory ran out; {objective.batch_size} examples at a time"
+            )
         checked_losses(self.last, study.queries, study.measure)
         for objective in self.objectives:
             refuse_changing(objective, checked_losses(objective, objective.stage.data))

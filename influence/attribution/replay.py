@@ -91,7 +91,7 @@ def replay(
             found.stages.insert(0, _report(recording, adjoints, time.perf_counter() - began))
             if i > first:
                 adjoints = passed_on(objectives[i], objectives[i - 1], reverse.start, reverse.frozen)
-    found.notes = sorted(note for objective in objectives for note in objective.notes)
+    found.notes = sorted(note for objective in objectives for note in objective.remarks.notes)
     return found
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import psutil
 
 from influence.attribution.chain import Chain
+from influence.curvature.cards import IDENTITY
 from influence.derivatives import Objective
+from influence.derivatives.remarks import NAT, ORDER_ONLY
 
 
 def report_of(chain: Chain, method: str) -> dict[str, Any]:
     """The report of `attribute` without its seconds: what each stage's solver reports, notes and warnings."""
-    warnings = []
+    warnings = [warning for o in chain.objectives for warning in sorted(o.remarks.warnings)]
     for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
         stage, groups = objective.stage, objective.groups
         loose = [r for r in solver.report.get("residuals", []) if r > 10 * solver.report["tolerance"]]
@@ -38,14 +40,23 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
     norms = chain.gradient_norms()
     return {
         "method": method,
+        "unit": unit_of(chain, method),
         "stages": [{**s.report, "gradient_norm": n} for s, n in zip(chain.solvers, norms, strict=True)],
         "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
-        "without_rule": {o.stage.name: sorted(o.uncovered) for o in chain.objectives if o.uncovered},
+        "without_rule": {
+            o.stage.name: sorted(o.remarks.without_rule) for o in chain.objectives if o.remarks.without_rule
+        },
         "compression": chain.objectives[0].compression,
-        "notes": sorted(note for o in chain.objectives for note in o.notes),
+        "notes": sorted(note for o in chain.objectives for note in o.remarks.notes),
         "warnings": warnings,
         "peak_memory": peak_memory(),
     }
+
+
+def unit_of(chain: Chain, method: str) -> str:
+    """`NAT`, or `ORDER_ONLY` where the size of the scores means nothing."""
+    lost = method == IDENTITY.name or any(o.remarks.unit == ORDER_ONLY for o in chain.objectives)
+    return ORDER_ONLY if lost else NAT
 
 
 def moved(here: Objective, before: Objective) -> list[str]:

@@ -17,6 +17,7 @@ from influence.attribution.products.score import score
 from influence.attribution.replay import replay
 from influence.attribution.report import peak_memory, report_of
 from influence.curvature.cards import REPLAY
+from influence.derivatives.remarks import NAT
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.run.ranking import top
@@ -31,10 +32,11 @@ class Scores:
         values: float32 (n_queries, n_examples), in nats: the predicted change of the query's loss if the example had
             been left out of its stage. Positive = leaving it out hurts = helpful; negative = harmful.
         stage: whose training examples were scored.
-        report: `method`; `stages`, for each damping, residuals, iterations, eigenvalues and the norm of the objective's
-            gradient (0 at a minimum, which the theory asks for); `not_covered`, parameters that no influence flows
-            through; `without_rule`, parameters without a layer rule, which are differentiated more slowly; `seconds`,
-            `peak_memory` in bytes, `notes` and `warnings`.
+        report: `method`; `unit`, "nat", or "order only" where the size of the scores means nothing; `stages`, for each
+            damping, residuals, iterations, eigenvalues and the norm of the objective's gradient (0 at a minimum, which
+            the theory asks for); `not_covered`, parameters that no influence flows through; `without_rule`, parameters
+            without a layer rule, which are differentiated more slowly; `seconds`, `peak_memory` in bytes; `notes`, how
+            it was computed; `warnings`, what makes the scores something else than they claim.
     """
 
     def __init__(self, values: np.ndarray, stage: str, report: dict[str, Any]):
@@ -180,6 +182,7 @@ def _replayed(
     constant = {each.stage.name: each.groups.constant for each in recordings or ()}
     report = {
         "method": REPLAY.name,
+        "unit": NAT,
         "stages": found.stages,
         "not_covered": {name: list(names) for name, names in constant.items() if names},
         "notes": found.notes,

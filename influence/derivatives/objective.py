@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from influence.derivatives.kernels.embedding_bags import OpenBags
+from influence.derivatives.remarks import Remarks
 from influence.errors import LossError, StudyError
 from influence.study.layout import Layout
 from influence.study.parameters import ParameterGroups, groups_of
@@ -59,8 +60,7 @@ class Objective:
         proximity: (T,), alpha at inherited parameters, 0 at new ones.
         ridge: (T,), second derivative of the l2 and proximity terms, l2 + 2 alpha.
         count: m, the denominator of the mean loss.
-        notes: sentences for the report about what could not be vectorised or is not as usual.
-        uncovered: parameters without a layer rule, differentiated by `torch.func`.
+        remarks: what the report will tell of this stage.
         compression: what `dots` did to the query vectors, for the report.
     """
 
@@ -95,8 +95,7 @@ class Objective:
         self.batch_size = max(1, (batch_size or usual) >> halvings)
         self._whole, self._length = stage.data, len(stage.data)
         self.count = self._length
-        self.notes: set[str] = set()
-        self.uncovered: set[str] = set()
+        self.remarks = Remarks()
         self.compression: dict[str, Any] = {}
         self._looping = False
 
@@ -207,14 +206,14 @@ class Objective:
     def note_loop(self) -> None:
         """Take derivatives one example at a time from now on, and note it for the report."""
         self._looping = True
-        self.notes.add(
+        self.remarks.notes.add(
             f"{self.stage.name}: derivatives example by example (the model or its batches cannot be vectorised)"
         )
 
     def note_if_constant(self, any_gradient: Tensor | bool) -> None:
         """Note for the report that all gradients are zero: `forward` most likely calls another model."""
         if not any_gradient:
-            self.notes.add(
+            self.remarks.notes.add(
                 f"{self.stage.name}: no loss depends on the model's parameters; `forward(model, batch)` must call the "
                 "model that it is given, not another object, and must not detach its outputs"
             )

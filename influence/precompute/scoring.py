@@ -117,6 +117,8 @@ class Scorer:
             with self.step(f"pulling queries back ({method})", total=count) as bar:
                 reports = self._pull_in_parts(chain, method, bar)
             report = report_of(chain, method)
+            for own in reports.values():
+                own["unit"] = report["unit"]
             self.draft.mark(step, {"reports": reports, "warnings": report["warnings"] + report["notes"]})
         return self.draft.steps[step]
 

@@ -106,7 +106,7 @@ class Reverse:
         except RuntimeError as error:
             if ran_out_of_memory(error):
                 raise
-            self.objective.notes.add(
+            self.objective.remarks.notes.add(
                 f"{self.objective.stage.name}: steps undone query by query (the model cannot be vectorised)"
             )
             return tuple(torch.stack(parts) for parts in zip(*(pull(row) for row in rows), strict=True))

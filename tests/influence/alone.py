@@ -98,7 +98,7 @@ def check(stage: Stage, batch_size: int = 4, names=None, counts=(1, 2, 5), toler
 
 
 def covered(stage: Stage, **options) -> None:
-    assert check(stage, **options).uncovered == set()
+    assert check(stage, **options).remarks.without_rule == set()
 
 
 def stage_of(model: nn.Module, *inputs: torch.Tensor, seed: int = 0, **options) -> Stage:

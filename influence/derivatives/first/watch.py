@@ -36,7 +36,7 @@ class Watch:
 
     The tape's gradients are compared with autograd's in the first batch, and in every batch with a new call pattern.
     Parameters for which they differ are differentiated by `torch.func` from then on, and listed in
-    `objective.uncovered`.
+    `objective.remarks.without_rule`.
 
     Args:
         objective: the stage's.
@@ -196,7 +196,7 @@ class Watch:
 
     def _note_late(self) -> None:
         """Note that a pattern passed its check, but a later batch of the same pattern did not."""
-        self.objective.notes.add(
+        self.objective.remarks.notes.add(
             f"{self.objective.stage.name}: the model moves examples to other places within a batch in ways that could "
             f"not be seen in its calls; scores of examples in the first {self.batches - 1} batches may be those of "
             "their neighbours. Use `batch_size=1`"
@@ -205,7 +205,7 @@ class Watch:
     def _give_up(self, names: set[str]) -> None:
         self.foreign |= names
         if names:
-            self.objective.uncovered |= names
+            self.objective.remarks.without_rule |= names
 
 
 def _batch_gradients(

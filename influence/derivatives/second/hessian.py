@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives.objective import Objective, ran_out_of_memory
+from influence.derivatives.remarks import Remarks
 from influence.derivatives.second.gauss_newton import ggn_of_rows
 from influence.derivatives.second.products import basis, hessian_product
 from influence.errors import LossError
@@ -35,11 +36,11 @@ def hessian(objective: Objective) -> Tensor:
 
 
 def _gauss_newton(objective: Objective) -> Tensor | None:
-    """The Gauss-Newton matrix, or None where it is no help. Its notes are dropped: they advise those who chose it."""
+    """The Gauss-Newton matrix, or None where it is no help. Its remarks are dropped: they advise those who chose it."""
     if objective.epsilon > torch.finfo(torch.float32).eps:
         return None  # half precision has too few digits to tell the two matrices apart
     aside = copy.copy(objective)
-    aside.notes, aside.uncovered = set(), set()
+    aside.remarks = Remarks()
     try:
         return ggn_of_rows(aside)
     except (LossError, RuntimeError) as error:  # outputs that are no tensors, say; the Hessian asks only for the loss

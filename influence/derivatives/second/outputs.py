@@ -101,7 +101,7 @@ def _examples_first(losses: Tensor, points: list[Tensor], slopes: tuple[Tensor |
 
 
 def _note_linear(objective: Objective) -> None:
-    objective.notes.add(
+    objective.remarks.notes.add(
         f"{objective.stage.name}: the loss, of some batches at least, is linear in what the model returns and adds "
         "nothing to the Gauss-Newton matrix. If these are log-probabilities, let the model return logits and the loss "
         "be their cross_entropy"
@@ -149,7 +149,7 @@ def random_directions(
     sampled = _sampled_label_directions(objective, leaves, rebuild, batch, generator)
     if sampled is not None:
         return sampled
-    objective.notes.add(
+    objective.remarks.notes.add(
         f"{objective.stage.name}: the curvature in the outputs is taken from the loss's own gradients (empirical "
         "Fisher), since there are many outputs and the loss is no cross-entropy of them"
     )

@@ -158,7 +158,7 @@ def _over_vectors(objective: Objective, along: Product, vectors: Tensor) -> Tens
     except RuntimeError as error:
         if ran_out_of_memory(error):
             raise
-        objective.notes.add(
+        objective.remarks.notes.add(
             f"{objective.stage.name}: curvature products one at a time (the model cannot be vectorised)"
         )
         return torch.stack([along(vector) for vector in vectors])

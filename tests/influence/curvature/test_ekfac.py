@@ -83,7 +83,8 @@ def test_labels_are_drawn_from_the_model_where_there_are_many_outputs(monkeypatc
     p = outputs.softmax(2)
     expected = weights[:, None, None] * (torch.diag_embed(p) - p[..., None] * p[..., None, :])
     found = torch.einsum("kntc,kntd->ntcd", drawn, drawn) / count
-    assert not objective.notes
+    assert not objective.remarks.notes
+    assert not objective.remarks.warnings
     assert (found - expected).abs().max() < 0.03
     between = torch.einsum("knc,knd->ncd", drawn[:, :, 1], drawn[:, :, 2]) / count  # positions are independent
     assert between.abs().max() < 0.03

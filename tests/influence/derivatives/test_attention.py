@@ -43,7 +43,7 @@ class Attending(nn.Module):
 def test_attention(options, uncovered, length):
     torch.manual_seed(0)
     found = check(stage_of(Attending(**options), noise(N, length, 4)))
-    assert uncovered is None or found.uncovered == uncovered
+    assert uncovered is None or found.remarks.without_rule == uncovered
 
 
 class Decoder(nn.Module):

@@ -70,7 +70,7 @@ def test_rows_that_are_formed_by_products_and_the_whole_matrix(which, monkeypatc
         for s in slope
     ]
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=1e-13)
-    assert not objective.notes
+    assert not objective.remarks.notes
 
 
 def test_half_precision_cannot_tell_the_matrices_apart_so_that_every_row_is_formed():

@@ -34,7 +34,7 @@ def test_recurrent_layers(kind):
         lambda m, x: m.b(torch.tanh(m.cell(m.a(x))[0]).mean(1)), a=nn.Linear(4, 4), cell=layer, b=nn.Linear(width, 3)
     )
     found = check(stage_of(model, noise(N, 3, 4)))
-    assert found.uncovered == {f"cell.{n}" for n, _ in layer.named_parameters()}
+    assert found.remarks.without_rule == {f"cell.{n}" for n, _ in layer.named_parameters()}
 
 
 def stepwise(self, x):
@@ -89,7 +89,7 @@ def test_what_no_rule_covers_is_right_all_the_same(model):
 def test_embedding_bags():
     torch.manual_seed(0)
     model = Wrapped(lambda m, x: m.b(torch.tanh(m.a(x))), a=nn.EmbeddingBag(7, 4), b=nn.Linear(4, 3))
-    assert not check(stage_of(model, words())).uncovered
+    assert not check(stage_of(model, words())).remarks.without_rule
 
 
 def test_a_scripted_module():
@@ -182,7 +182,7 @@ def test_rows_moved_unseen_are_found_late_and_noted():
     objective = objective_of(stage, 4)
     found = torch.cat([rows for _, rows in example_gradients(objective, stage.data, objective.all)])
     torch.testing.assert_close(found, one_by_one(stage))
-    assert any("may be those of their neighbours" in note for note in objective.notes)
+    assert any("may be those of their neighbours" in note for note in objective.remarks.notes)
 
 
 def test_checks_are_few(monkeypatch):
@@ -202,7 +202,7 @@ def test_checks_are_few(monkeypatch):
     for _ in dots(objective, stage.data, objective.all, torch.ones(2, objective.all.size)):
         pass
     assert checked == [1, 8, 13]
-    assert not objective.uncovered
+    assert not objective.remarks.without_rule
 
 
 def test_a_part_that_only_some_batches_use():
@@ -238,7 +238,7 @@ def test_a_loss_that_mixes_examples_is_differentiated_within_its_batch(counts):
     for count in counts:
         products = torch.cat([rows for _, rows in dots(objective, stage.data, objective.all, expected[:count])])
         torch.testing.assert_close(products, expected @ expected[:count].T)
-    assert objective.uncovered
+    assert objective.remarks.without_rule
 
 
 # Sizes, types and parts
@@ -263,7 +263,7 @@ def test_a_model_that_refuses_outputs_in_another_shape(error):
 
     torch.manual_seed(0)
     found = check(stage_of(Wrapped(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 3)), noise(N, 4)))
-    assert found.uncovered == {"b.weight", "b.bias"}
+    assert found.remarks.without_rule == {"b.weight", "b.bias"}
 
 
 def test_a_part_of_the_parameters():
@@ -283,7 +283,7 @@ def test_lower_precision(dtype):
     stage.model.to(dtype)
     objective = objective_of(stage, 4)
     found = torch.cat([rows for _, rows in example_gradients(objective, stage.data, objective.all)])
-    assert objective.uncovered == set()
+    assert objective.remarks.without_rule == set()
     assert found.dtype == torch.float32
     assert (found - exact).norm() < 20 * torch.finfo(dtype).eps * exact.norm()
     products = torch.cat([rows for _, rows in dots(objective, stage.data, objective.all, found[:3])])
@@ -304,7 +304,7 @@ def test_parameters_of_single_precision_in_layers_of_half():
     stage.forward = forward
     objective = objective_of(stage, 4)
     found = torch.cat([rows for _, rows in example_gradients(objective, stage.data, objective.all)])
-    assert objective.uncovered == set()
+    assert objective.remarks.without_rule == set()
     assert (found - exact).norm() < 5 * torch.finfo(torch.bfloat16).eps * exact.norm()
     products = torch.cat([rows for _, rows in dots(objective, stage.data, objective.all, found[:3])])
     torch.testing.assert_close(products, found @ found[:3].T)
