@@ -6,4 +6,4 @@ from .question import TEXT as TEXT
 from .question import Input as Input
 from .question import Reading as Reading
 from .question import Target as Target
-from .question import read_picture as read_picture
+from .question import open_picture as open_picture

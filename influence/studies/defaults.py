@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from influence.errors import StudyError
-from influence.studies.images.picture_files import png, upright_rgb
+from influence.studies.images.picture_files import png
+from influence.studies.images.white import is_deep, upright_rgb
 from influence.study.stage import Stage
 
 LABELS = ("label", "labels", "target", "targets", "y", "class")
@@ -85,7 +86,8 @@ def picture_of(example: Any) -> bytes | None:
     """
     for value in _parts(example):
         if isinstance(value, Image.Image):
-            return png(upright_rgb(value))
+            deep = torch.from_numpy(np.array(value, dtype=np.float64))[None] if is_deep(value) else None
+            return png(upright_rgb(value, None) if deep is None else _image_of(deep))
         if (
             isinstance(value, Tensor)
             and value.dim() == 3

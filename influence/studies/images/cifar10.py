@@ -14,7 +14,8 @@ from PIL import Image
 
 from influence.errors import StudyError
 from influence.studies.cards import CIFAR10
-from influence.studies.images.picture_files import class_folders, printable, read_picture
+from influence.studies.images.class_folders import class_folders
+from influence.studies.images.picture_files import printable, read_picture
 from influence.studies.images.study import ImageStudy, Options, Part
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

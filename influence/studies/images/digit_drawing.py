@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies.images.picture_files import upright_rgb
+from influence.studies.images.white import alone_rgb
 from influence.studies.question import Input
 
 SIDE, BOX = 28, 20
@@ -26,7 +26,7 @@ def digit(image: Image.Image) -> Input:
     Raises:
         StudyError: there is no ink.
     """
-    pixels = centred(ink_of(upright_rgb(image)))
+    pixels = centred(ink_of(alone_rgb(image, "The picture")))
     buffer = io.BytesIO()
     Image.fromarray(255 - pixels).save(buffer, "PNG")
     return Input((torch.from_numpy(pixels).double()[None] / 255, torch.tensor(0)), buffer.getvalue())

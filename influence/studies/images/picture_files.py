@@ -1,28 +1,35 @@
-"""Read picture files with checks of size and format, and folders of them, one for each class."""
+"""Read picture files with checks of size and format."""
 
 from __future__ import annotations
 
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from influence.errors import StudyError
+from influence.studies.images.white import alone_rgb
 
 MAX_PIXELS = 100_000_000
 """Pixels of the largest picture that is decoded."""
 THUMBNAIL = 64
+PAGES = "pages"
+"""Key of a picture's `info`: how many frames or pages its file has."""
+BITS_12, BITS_14 = 16, 64
+"""In pictures with 16 bits a colour, of which the upper byte is kept: values of 12 and of 14 bits are below this."""
 
 
-def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
-    """The picture in file `path` (or in the open `file` that is called so), upright, in RGB.
+@contextmanager
+def opened(path: Path, file: IO[bytes] | None = None) -> Iterator[Image.Image]:
+    """The picture in file `path` (or in the open `file` that is called so), not decoded yet.
 
     Raises:
-        StudyError: it is no picture, is damaged, or is too large.
+        StudyError: it is no picture, is damaged (also while it is decoded), or is too large.
     """
     try:
         with warnings.catch_warnings():
@@ -30,7 +37,7 @@ def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
             with Image.open(file or path) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise StudyError(_too_large(path, f"{image.width} x {image.height} pixels"))
-                return upright_rgb(image)
+                yield image
     except Image.DecompressionBombError as error:
         raise StudyError(_too_large(path, "too many pixels")) from error
     except FileNotFoundError as error:
@@ -43,18 +50,51 @@ def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
         ) from error
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """The picture upright by its EXIF, in RGB: transparent pixels become white, 16-bit grey is scaled to 8 bits."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode[0] in "IF":
-        values = np.asarray(upright, dtype=np.float64)
-        scale = 1.0 if values.max(initial=0) <= 255 else 255 / 65535
-        upright = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
-    if upright.has_transparency_data:
-        colours = upright.convert("RGBA")
-        page = Image.new("RGBA", colours.size, "white")
-        upright = Image.alpha_composite(page, colours)
-    return upright.convert("RGB")
+def open_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
+    """The picture in file `path` (or in the open `file` that is called so): its first frame, upright, as it is stored.
+
+    Raises:
+        StudyError: as `opened`; or it has colours of 16 bits of which at most 12 are used.
+    """
+    with opened(path, file) as image:
+        pages = page_count(image)
+        wide, upright = is_wide(image), ImageOps.exif_transpose(image)
+    upright.info[PAGES] = pages
+    if wide and 0 < brightest_byte(upright) < BITS_12:
+        raise StudyError(few_bits(path, brightest_byte(upright)))
+    return upright
+
+
+def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
+    """The picture of `open_picture` in RGB, as if there were no other; what is white is decided from it alone.
+
+    Raises:
+        StudyError: as `open_picture`, or it does not say what is white.
+    """
+    return alone_rgb(open_picture(path, file), printable(path))
+
+
+def page_count(image: Image.Image) -> int:
+    """Frames or pages of a picture that is open; 1 for photographs with previews (MPO)."""
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def is_wide(image: Image.Image) -> bool:
+    """Whether a picture that is open and not decoded has several colours of 16 bits. Pillow keeps the upper eight."""
+    return len(image.getbands()) > 1 and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+
+
+def brightest_byte(image: Image.Image) -> int:
+    """The largest value of any colour, 0 to 255."""
+    return max(int(most) for _, most in image.convert("RGB").getextrema())  # type: ignore[misc]
+
+
+def few_bits(path: Path, brightest: int) -> str:
+    """Message about a picture with 16 bits a colour that does not use the upper ones."""
+    return (
+        f"{printable(path)} has 16 bits a colour, but no value above {brightest * 256 + 255:,} of 65,535; it would be "
+        "dark. Is it of a camera with fewer bits? Save all such pictures with 8 bits a colour."
+    )
 
 
 def png(image: Image.Image) -> bytes:
@@ -63,37 +103,6 @@ def png(image: Image.Image) -> bytes:
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     small.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def class_folders(root: Path) -> dict[str, list[Path]]:
-    """Class name -> its picture files, both by name, of a folder that holds one folder for each class.
-
-    Hidden files are passed over. Links are followed. A name that is no UTF-8 is shown with its bytes escaped.
-
-    Raises:
-        StudyError: `root` is missing or no folder, holds no folders, or a class folder without files.
-    """
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise StudyError(f"Folder {printable(root)} {what}; expected a folder with one folder of pictures per class.")
-    folders = [entry for entry in _entries(root) if entry.is_dir()]
-    if not folders:
-        raise StudyError(
-            f"Folder {printable(root)} holds no class folders; put the pictures of each class into a folder of its "
-            f"own, for instance {printable(root)}/cat/1.jpg."
-        )
-    found = {printable(folder.name): [f for f in _entries(folder) if not f.is_dir()] for folder in folders}
-    empty = [name for name, files in found.items() if not files]
-    if empty:
-        raise StudyError(f"Folder {printable(root)}: class folder {empty[0]!r} holds no pictures. Fill or remove it.")
-    return found
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(p for p in folder.iterdir() if p.name[0] != "." and p.name not in ("Thumbs.db", "desktop.ini"))
-    except OSError as error:
-        raise StudyError(f"Folder {printable(folder)} cannot be read: {error.strerror}.") from error
 
 
 def printable(path: Path | str) -> str:

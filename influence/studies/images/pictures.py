@@ -11,7 +11,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from influence.studies.images.picture_files import png, upright_rgb
+from influence.errors import StudyError
+from influence.studies.images.picture_files import PAGES, png
+from influence.studies.images.white import extent_of, refuse_misfit, upright_rgb
 from influence.studies.question import Input
 
 CACHE_BYTES = 2**30
@@ -24,10 +26,11 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     """Pictures of one size as (normalised float tensor (3, size, size), class number).
 
     Args:
-        sources: for each picture a function that reads it.
+        sources: for each picture a function that reads it, upright.
         labels: class numbers.
         size: side in pixels: the shorter side is scaled to it, then the middle is cut out.
         dtype: of the tensors.
+        white: the value that is white in pictures of 16 bits or floats; None: there are no such.
     """
 
     def __init__(
@@ -36,8 +39,10 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         labels: Sequence[int],
         size: int,
         dtype: torch.dtype = torch.float32,
+        white: int | None = None,
     ):
         self.sources, self.labels, self.size, self.dtype = list(sources), [int(label) for label in labels], size, dtype
+        self.white = white
         fits = len(self.sources) * size * size * 3 <= CACHE_BYTES
         self._kept: list[np.ndarray | None] | None = [None] * len(self.sources) if fits else None
         self._mean, self._deviation = (torch.tensor(v, dtype=dtype)[:, None, None] for v in (MEAN, DEVIATION))
@@ -54,7 +59,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
     def picture(self, position: int) -> Image.Image:
         """The whole picture, upright, in RGB."""
-        return upright_rgb(self.sources[position]())
+        return upright_rgb(self.sources[position](), self.white)
 
     def thumbnail(self, position: int) -> bytes:
         """A PNG of at most 64 pixels a side. What was decoded for it is kept for training."""
@@ -69,10 +74,28 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return pixels
 
 
-def picture(image: Image.Image, size: int) -> Input:
-    """A picture at the model's size: the shorter side scaled to it, the middle cut out."""
-    whole = upright_rgb(image)
-    return Input(Pictures([partial(_same, whole)], [0], size)[0], png(whole))
+def picture(image: Image.Image, size: int, white: int | None) -> Input:
+    """A picture at the model's size: the shorter side scaled to it, the middle cut out.
+
+    Args:
+        image: as it is stored; what is white is not decided from it, but by the data that the model was trained on.
+        size: of its sides in pixels.
+        white: as `Pictures` has it.
+
+    Raises:
+        StudyError: it does not say what is white, and neither did the training pictures, or its values are others.
+    """
+    extent = extent_of(image, "The picture")
+    if extent is not None:
+        if white is None:
+            raise StudyError(
+                "The picture holds 16 bits or floats, the model's training pictures hold 8 bits, so that it is not "
+                "known which value is white. Save it with 8 bits."
+            )
+        refuse_misfit(extent, white, "the pictures that the model was trained on")
+    whole, pages = upright_rgb(image, white), image.info.get(PAGES, 1)
+    notes = (f"The picture has {pages:,} frames or pages; the first was taken.",) if pages > 1 else ()
+    return Input(Pictures([partial(_same, whole)], [0], size)[0], png(whole), notes=notes)
 
 
 def _same(image: Image.Image) -> Image.Image:

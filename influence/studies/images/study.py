@@ -17,9 +17,12 @@ from torch.nn.functional import cross_entropy
 from influence.errors import StudyError
 from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit, fingerprint
+from influence.studies.images.class_folders import class_folders, left_out
 from influence.studies.images.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
-from influence.studies.images.picture_files import class_folders, printable, read_picture
+from influence.studies.images.picture_files import open_picture, printable
 from influence.studies.images.pictures import Pictures, picture
+from influence.studies.images.survey import Survey, survey
+from influence.studies.lookalikes import hint, lookalikes
 from influence.studies.question import PICTURE
 from influence.study.stage import Stage
 from influence.study.study import Study
@@ -53,12 +56,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Part:
-    """The pictures of one stage, or the queries: how to read each, class names, each one's class and where from."""
+    """The pictures of one stage, or the queries: how to read each, class names, each one's class and where from.
+
+    `files`: those that are picture files of a user, whose format may leave open what is white.
+    """
 
     sources: Sequence[Callable[[], Image.Image]]
     classes: Sequence[str]
     labels: Sequence[int]
     names: Sequence[str]
+    files: Sequence[Path] = ()
 
     def chosen(self, rows: np.ndarray) -> Part:
         """Some of the pictures, of the same classes."""
@@ -76,6 +83,7 @@ class ImageStudy:
     Args:
         name, subject: of the study; what the pictures are, in words.
         parts: `pretrain`, `finetune` and `queries`; the queries' classes are those of finetuning.
+        notes: what a careful reader should know of the data.
 
     Raises:
         StudyError: a stage with fewer than two classes.
@@ -85,8 +93,9 @@ class ImageStudy:
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Of its options, where they are other than usual."""
 
-    def __init__(self, name: str, subject: str, parts: Mapping[str, Part], options: Options, method: str = ""):
-        self.name, self.subject, self.options, self.method = name, subject, options, method
+    def __init__(self, name: str, subject: str, parts: Mapping[str, Part], options: Options, notes: Sequence[str] = ()):
+        self.name, self.subject, self.options, self.notes = name, subject, options, tuple(notes)
+        self._files = [file for part in parts.values() for file in part.files]
         rows = np.arange(len(parts["queries"].labels))
         if 0 < options.queries < len(rows):
             rows = np.sort(np.random.default_rng(options.seed).permutation(rows)[: options.queries])
@@ -121,16 +130,17 @@ class ImageStudy:
             examples={stage: tables[stage] for stage in ("pretrain", "finetune")},
             queries=tables["queries"],
             form=PICTURE,
-            encode=partial(picture, size=self.options.size),
+            encode=partial(picture, size=self.options.size, white=self._survey.white),
             train=True,
             epochs=self.options.epochs,
             seed=self.options.seed,
             variant=variant,
-            method=self.method,
+            notes=[*self.notes, *self._survey.notes],
             settings={
                 "model": self.options.model,
                 "image_size": self.options.size,
                 "weights": None if self.options.weights is None else fingerprint(self._pretraining.model),
+                **({} if self._survey.white is None else {"white": self._survey.white}),
             },
         )
 
@@ -150,8 +160,13 @@ class ImageStudy:
         return [name for name, _ in self._pretraining.model.named_parameters() if name not in heads]
 
     @cached_property
+    def _survey(self) -> Survey:
+        return survey(self._files)
+
+    @cached_property
     def _data(self) -> dict[str, Pictures]:
-        return {name: Pictures(p.sources, p.labels, self.options.size) for name, p in self.parts.items()}
+        size, white = self.options.size, self._survey.white
+        return {name: Pictures(p.sources, p.labels, size, white=white) for name, p in self.parts.items()}
 
     @cached_property
     def _tables(self) -> dict[str, pd.DataFrame]:
@@ -196,22 +211,26 @@ def from_folders(name: str, folders: Sequence[Path], options: Options) -> ImageS
         raise StudyError(
             f"Folder {printable(folders[2])} has the class {unknown[0]!r}, which {printable(folders[1])} lacks; it has "
             f"{', '.join(list(finetune)[:10])}. The model can only be asked about classes that it was finetuned on."
+            + hint(unknown[0], finetune)
         )
     parts = {
         "pretrain": _part(folders[0], pretrain, list(pretrain)),
         "finetune": _part(folders[1], finetune, list(finetune)),
         "queries": _part(folders[2], test, list(finetune)),
     }
-    return ImageStudy(name, "Pictures", parts, options)
+    notes = [note for folder in dict.fromkeys(folders) for note in left_out(folder)]
+    notes += lookalikes({"to pretrain on": pretrain, "to finetune on": finetune})
+    return ImageStudy(name, "Pictures", parts, options, notes)
 
 
 def _part(root: Path, found: dict[str, list[Path]], classes: list[str]) -> Part:
     files = [(path, classes.index(name)) for name, paths in found.items() for path in paths]
     return Part(
-        [partial(read_picture, path) for path, _ in files],
+        [partial(open_picture, path) for path, _ in files],
         classes,
         [label for _, label in files],
         [printable(path.relative_to(root)) for path, _ in files],
+        [path for path, _ in files],
     )
 
 

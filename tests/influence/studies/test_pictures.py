@@ -13,8 +13,9 @@ from PIL import Image
 
 from influence.errors import StudyError
 from influence.studies.images import pictures
+from influence.studies.images.class_folders import class_folders
 from influence.studies.images.networks import head_names, image_model, load_weights
-from influence.studies.images.picture_files import class_folders, read_picture
+from influence.studies.images.picture_files import read_picture
 from influence.studies.images.pictures import MEAN, Pictures
 from influence.studies.images.study import Options, from_folders
 
