@@ -31,8 +31,9 @@ class Arnoldi(Method):
     and 0.26 with this c.
 
     For a symmetric matrix, Arnoldi's iteration is Lanczos's; here every new vector is orthogonalised against all
-    earlier ones. An l2 term is a multiple of the identity and enters exactly. Proximity, which only some parameters
-    have, is part of the matrix that the basis is computed for (`ridge_in_basis` in the report).
+    earlier ones. An l2 term of all parameters alike is a multiple of the identity and enters exactly. Terms that only
+    some parameters have (proximity, groups of l2) are part of the matrix that the basis is computed for
+    (`ridge_in_basis` in the report).
 
     The result is exact to rounding if `iterations` reaches the number of trained parameters, or the rank of the
     curvature. Else the report's residuals |q - A v| / |q|, measured on all data, indicate the error: a residual of 0.15

@@ -19,7 +19,7 @@ from influence.errors import CurvatureError, MethodError
 
 CURVATURES = ("ggn", "hessian")
 AUTOMATIC_DAMPING = 1e-2
-"""Share of the mean eigenvalue that damping=None adds where there is no l2 term."""
+"""Share of the stage's smallest l2, or else of the mean eigenvalue, that damping=None adds where l2 is lacking."""
 EXAMPLES_AT_ONCE = 32
 """Examples whose gradients are multiplied out at once: more do not fit a CPU's cache."""
 
@@ -32,8 +32,9 @@ class Method(ABC):
 
     Args:
         objective: the stage's.
-        damping: in the units of the objective's Hessian; None picks 0 where the stage has an l2 term, else
-            `AUTOMATIC_DAMPING` times the mean eigenvalue of the Gauss-Newton matrix.
+        damping: in the units of the objective's Hessian; None picks 0 where the stage has an l2 term of all trained
+            parameters, `AUTOMATIC_DAMPING` times the smallest where some have one, else `AUTOMATIC_DAMPING` times the
+            mean eigenvalue of the Gauss-Newton matrix.
         curvature: "ggn" (generalised Gauss-Newton) or "hessian".
     """
 
@@ -92,9 +93,12 @@ class Method(ABC):
 
 
 def pick_damping(objective: Objective) -> float:
-    """0 if the objective has an l2 term, which makes the curvature invertible; else a share of the mean eigenvalue."""
-    if objective.stage.l2 > 0:
+    """0 if all parameters have an l2 term, which makes the curvature invertible; else see `AUTOMATIC_DAMPING`."""
+    decayed = objective.l2 > 0
+    if decayed.all():
         return 0.0
+    if decayed.any():
+        return AUTOMATIC_DAMPING * float(objective.l2[decayed].min())
     mean = mean_curvature(objective)
     if mean <= 0:
         raise CurvatureError(

@@ -15,7 +15,7 @@ from influence.study.stage import Loss
 
 
 def value(objective: Objective, before: Mapping[str, Tensor]) -> float:
-    """The whole objective, nats: mean loss + l2/2 |theta|^2 + alpha |P - where P was inherited from|^2.
+    """The whole objective, nats: mean loss + 1/2 sum_i l2_i theta_i^2 + alpha |P - where P was inherited from|^2.
 
     Args:
         objective: at the parameters in question.
@@ -26,7 +26,7 @@ def value(objective: Objective, before: Mapping[str, Tensor]) -> float:
     """
     point, moved = objective.trained.flatten(objective.parameters), objective.displacement(before)
     total = float(checked_losses(objective, objective.stage.data).double().mean())
-    total += objective.stage.l2 / 2 * float(point.square().sum())
+    total += float((objective.l2 * point.square()).sum()) / 2
     for name in objective.groups.held:
         total += objective.stage.proximity * float(moved[objective.trained.slices[name]].square().sum())
     return total

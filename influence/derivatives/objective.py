@@ -18,7 +18,7 @@ from influence.derivatives.kernels.embedding_bags import OpenBags
 from influence.derivatives.remarks import Remarks
 from influence.errors import LossError, StudyError
 from influence.study.layout import Layout
-from influence.study.parameters import ParameterGroups, groups_of
+from influence.study.parameters import ParameterGroups, groups_of, l2_of
 from influence.study.stage import Forward, Loss, Stage, copied
 from influence.study.study import Study
 
@@ -57,6 +57,7 @@ class Objective:
     Attributes:
         parameters: name -> value of all parameters, detached.
         trained, frozen, all: layouts of vectors over the trained (T = P and N), frozen (F) and all parameters.
+        l2: (T,), lambda of the l2 term at each parameter.
         proximity: (T,), alpha at inherited parameters, 0 at new ones.
         ridge: (T,), second derivative of the l2 and proximity terms, l2 + 2 alpha.
         count: m, the denominator of the mean loss.
@@ -86,10 +87,13 @@ class Objective:
         self.sum_dtype = torch.promote_types(self.dtype, torch.float32)
         real = (p.dtype for p in self.parameters.values() if p.is_floating_point())
         self.epsilon = max(torch.finfo(dtype).eps for dtype in real)  # of the parameter with the fewest digits
-        self.proximity = torch.zeros(self.trained.size, dtype=self.sum_dtype, device=self.device)
+        self.l2, self.proximity = torch.zeros(2, self.trained.size, dtype=self.sum_dtype, device=self.device)
+        decay = l2_of(stage)
+        for name, place in self.trained.slices.items():
+            self.l2[place] = decay[name]
         for name in groups.held:
             self.proximity[self.trained.slices[name]] = stage.proximity
-        self.ridge = stage.l2 + 2 * self.proximity
+        self.ridge = self.l2 + 2 * self.proximity
         room = BUDGET // (self.dtype.itemsize * self.all.size)
         usual = max(min(BATCH, room // 4), min(BATCH // 2, room))
         self.batch_size = max(1, (batch_size or usual) >> halvings)

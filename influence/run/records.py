@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from influence.errors import RunError
@@ -51,7 +52,7 @@ class StageRecord:
     examples: int = 0
     classes: tuple[str, ...] = ()
     parameters: Parameters = Parameters()
-    l2: float | None = None
+    l2: float | Mapping[str, float] | None = None
     proximity: float | None = None
     loss: float | None = None
     accuracy: float | None = None
@@ -186,7 +187,10 @@ def _value(kind: Any, told: Any, where: str, lacking: list[str]) -> Any:
     if get_origin(kind) is Mapping:
         item = get_args(kind)[1]
         return told if isinstance(told, dict) and all(_fits(item, each) for each in told.values()) else ABSENT
-    return told if _fits(next(iter(get_args(kind)), kind), told) else ABSENT
+    if get_origin(kind) is UnionType:
+        values = (_value(each, told, where, lacking) for each in get_args(kind) if each is not type(None))
+        return next((value for value in values if value is not ABSENT), ABSENT)
+    return told if _fits(kind, told) else ABSENT
 
 
 def _fits(kind: Any, told: Any) -> bool:

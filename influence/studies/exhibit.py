@@ -119,7 +119,7 @@ class Exhibit:
                 "examples": len(s.data),
                 "shown": _digest(self.examples[s.name]),
                 "classes": list(self.classes[s.name]),
-                "l2": s.l2,
+                "l2": list(s.l2.items()) if isinstance(s.l2, Mapping) else s.l2,  # in order: the first match counts
                 "proximity": s.proximity,
                 "frozen": list(s.frozen),
                 "inherits": None if s.inherits is None else dict(s.inherits),

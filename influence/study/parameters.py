@@ -63,14 +63,15 @@ def groups_of(stage: Stage, previous: Stage | None) -> ParameterGroups:
     """Sort the parameters of `stage` into groups.
 
     Raises:
-        StudyError: a `frozen` pattern matches nothing, `inherits` names a parameter that does not exist or whose
-            shape differs, or nothing at all is inherited from `previous`.
+        StudyError: a pattern in `frozen` or `l2` matches nothing, `inherits` names a parameter that does not exist or
+            whose shape differs, or nothing at all is inherited from `previous`.
     """
     parameters = dict(stage.model.named_parameters())
     if not parameters:
         raise StudyError(f"Stage {stage.name!r}: the model has no parameters.")
     inherited = _inherited(stage, previous, parameters)
     still = _matching(stage, parameters)
+    l2_of(stage)  # its patterns are checked here, before anything is computed
     return ParameterGroups(
         frozen=tuple(n for n in parameters if n in still and n in inherited),
         held=tuple(n for n in parameters if n not in still and n in inherited),
@@ -130,6 +131,27 @@ def _stated(
     if not found:
         raise StudyError(f"Stage {stage.name!r}: `inherits` is empty, so nothing comes from stage {previous.name!r}.")
     return found
+
+
+def l2_of(stage: Stage) -> dict[str, float]:
+    """Lambda of the l2 term of every parameter of the stage's model, by name.
+
+    Raises:
+        StudyError: a pattern in `l2` matches nothing.
+    """
+    parameters = dict(stage.model.named_parameters())
+    if not isinstance(stage.l2, Mapping):
+        return dict.fromkeys(parameters, stage.l2)
+    names, found = canonical_names(stage.model), dict[str, float]()
+    for pattern, strength in stage.l2.items():
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
+            raise StudyError(
+                f"Stage {stage.name!r}: the pattern {pattern!r} in `l2` matches none of {_name_list(parameters)}."
+            )
+        for match in matches:
+            found.setdefault(names[match], strength)
+    return dict.fromkeys(parameters, 0.0) | found
 
 
 def _matching(stage: Stage, parameters: Mapping[str, nn.Parameter]) -> set[str]:

@@ -32,7 +32,7 @@ def call_model(model: nn.Module, batch: Any) -> Any:
 class Stage:
     """One training stage: a model, trained to a minimum of its own objective
 
-        1/m sum_z loss_z(theta) + l2/2 ||theta||^2 + proximity ||P - P_inherited||^2
+        1/m sum_z loss_z(theta) + 1/2 sum_i l2_i theta_i^2 + proximity ||P - P_inherited||^2
 
     where theta are the trained parameters and P those of them that were inherited.
 
@@ -45,7 +45,9 @@ class Stage:
         forward: `forward(model, batch)` -> outputs; default `model(batch[0])`, or `model(**batch)` for dicts. It
             must call the model that it is given.
         collate: list of examples -> batch; default torch's.
-        l2: lambda of the term (lambda/2)||theta||^2 over this stage's trained parameters.
+        l2: lambda of the term (lambda/2)||theta||^2 over this stage's trained parameters; or {glob pattern of parameter
+            names: lambda}, where the first pattern that matches counts and parameters without one have none:
+            {"*.bias": 0, "*": 0.01} is decay on everything but biases.
         frozen: glob patterns of parameter names that this stage inherits and does not train.
         proximity: alpha of alpha*||W - W_inherited||^2 for inherited parameters that it does train (Chen et al.
             2020, eq. 12).
@@ -61,7 +63,7 @@ class Stage:
     data: Any
     forward: Forward | None = None
     collate: Callable[[list[Any]], Any] | None = None
-    l2: float = 0.0
+    l2: float | Mapping[str, float] = 0.0
     frozen: Sequence[str] = ()
     proximity: float = 0.0
     inherits: Mapping[str, str] | None = None
@@ -76,13 +78,10 @@ class Stage:
         _check_parameters(self.name, self.model)
         _require_callable(self, "loss", self.loss)
         check_dataset(self.data, f"Stage {self.name!r}: data")
-        for field in ("l2", "proximity"):
-            value = getattr(self, field)
-            if not isinstance(value, Real) or not 0 <= float(value) < float("inf"):
-                raise StudyError(
-                    f"Stage {self.name!r}: {field} is {value!r}, expected a finite number that is not negative."
-                )
-        self.l2, self.proximity = float(self.l2), float(self.proximity)
+        self.proximity = _strength(self.name, "proximity", self.proximity)
+        self.l2 = (
+            _strengths(self.name, self.l2) if isinstance(self.l2, Mapping) else _strength(self.name, "l2", self.l2)
+        )
         if isinstance(self.frozen, str):
             raise StudyError(
                 f"Stage {self.name!r}: frozen is the string {self.frozen!r}, expected a list of "
@@ -141,6 +140,19 @@ def _check_parameters(stage: str, model: nn.Module) -> None:
                 f"Stage {stage!r}: parameter {name!r} is complex, which influence is not defined for here. Hold its "
                 "real and imaginary parts as parameters of their own, and put them together by torch.complex."
             )
+
+
+def _strength(stage: str, field: str, value: Any) -> float:
+    if not isinstance(value, Real) or not 0 <= float(value) < float("inf"):
+        raise StudyError(f"Stage {stage!r}: {field} is {value!r}, expected a finite number that is not negative.")
+    return float(value)
+
+
+def _strengths(stage: str, l2: Mapping[Any, Any]) -> dict[str, float]:
+    for pattern in l2:
+        if not isinstance(pattern, str):
+            raise StudyError(f"Stage {stage!r}: l2 has the key {pattern!r}, expected glob patterns of parameter names.")
+    return {pattern: _strength(stage, f"l2 of {pattern!r}", value) for pattern, value in l2.items()}
 
 
 def _require_callable(stage: Stage, field: str, value: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from influence.derivatives import Objective
-from influence.study.parameters import ParameterGroups, groups_of
+from influence.study.parameters import ParameterGroups, groups_of, l2_of
 from influence.study.stage import Stage, copied
 from influence.training.minimum import TOLERANCE, Trainer
 
@@ -76,4 +76,6 @@ def on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
             others.append(batch[1:])
     rest = [torch.cat(parts) for parts in zip(*others, strict=True)]
     layer._forward_hooks.clear()
-    return Stage(stage.name, layer.double(), stage.loss, TensorDataset(torch.cat(features), *rest), l2=stage.l2)
+    decay = l2_of(stage)
+    l2 = {part: decay[f"{name}.{part}"] for part, _ in layer.named_parameters()}
+    return Stage(stage.name, layer.double(), stage.loss, TensorDataset(torch.cat(features), *rest), l2=l2)

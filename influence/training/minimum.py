@@ -116,7 +116,7 @@ class Trainer:
         iterations: int = 5000,
         report: Callable[[float], None] | None = None,
     ) -> Fit:
-        """Minimise sum_z weight_z loss_z / m + l2/2 |theta|^2 + proximity |P - P_inherited|^2.
+        """Minimise sum_z weight_z loss_z / m + 1/2 sum_i l2_i theta_i^2 + proximity |P - P_inherited|^2.
 
         Args:
             inherited: values of the inherited parameters, by name here; default the stage's model's.
@@ -185,7 +185,7 @@ class _Descent:
         self.tolerance, self.iterations, self.report, self.steps = tolerance, iterations, report, 0
         self.fixed = {n: t.detach().to(objective.device) for n, t in {**objective.parameters, **inherited}.items()}
         self.anchor = self.layout.flatten(self.fixed)
-        self.proximity = objective.proximity.to(self.anchor)
+        self.l2, self.proximity = objective.l2.to(self.anchor), objective.proximity.to(self.anchor)
         own = {n: objective.parameters[n] for n in self.layout.shapes}
         begin = {**self.fixed, **own, **{n: t.detach().to(objective.device) for n, t in start.items()}}
         self.point = self.layout.flatten(begin).clone().requires_grad_()
@@ -201,7 +201,7 @@ class _Descent:
         """The objective's value at `point`; its gradient goes to `point.grad`, batch by batch."""
         point, stage = self.point, self.objective.stage
         point.grad = None
-        ridge = stage.l2 / 2 * point.square().sum() + (self.proximity * (point - self.anchor).square()).sum()
+        ridge = (self.l2 / 2 * point.square()).sum() + (self.proximity * (point - self.anchor).square()).sum()
         ridge.backward()
         total = ridge.detach()
         with plain_kernels(), FastConvolution():

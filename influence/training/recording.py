@@ -84,7 +84,7 @@ class Trajectory:
         self.order = recipe.order(objective.count, getattr(objective.stage.data, "lengths", None))
         self.start = objective.trained.flatten(self.objective.parameters)
         self.frozen = objective.frozen.flatten(self.objective.parameters)
-        self._proximity = objective.proximity.to(self.start)
+        self._l2, self._proximity = objective.l2.to(self.start), objective.proximity.to(self.start)
 
     def batch(self, number: int) -> Any:
         """The examples of a step, on the device."""
@@ -100,15 +100,16 @@ class Trajectory:
         """The state (K, T) after a step from `state`, with `weights` (B,) of the batch's examples.
 
         The gradient is that of the stage's objective on the batch,
-        sum_z weight_z loss_z / B + l2/2 |theta|^2 + proximity |P - P_inherited|^2. Weight 0 leaves an example out.
+        sum_z weight_z loss_z / B + 1/2 sum_i l2_i theta_i^2 + proximity |P - P_inherited|^2. Weight 0 leaves an example
+        out.
         """
         objective = self.objective
 
         def value(point: Tensor) -> Tensor:
             parameters = {**objective.frozen.unflatten(frozen), **objective.trained.unflatten(point)}
             losses = objective.losses(batch, len(weights), parameters)
-            away = (self._proximity * (point - start).square()).sum()
-            return (weights * losses).sum() / len(weights) + objective.stage.l2 / 2 * point.square().sum() + away
+            terms = (self._l2 / 2 * point.square() + self._proximity * (point - start).square()).sum()
+            return (weights * losses).sum() / len(weights) + terms
 
         return self.recipe.update(number, state, grad(value)(state[0]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from minima import Net, data, loss
+from minima import Net, data, decay_of, loss
 from torch import nn
 
 from influence import Stage
@@ -53,7 +53,7 @@ def loop(stage: Stage, before: nn.Module | None, recipe: Recipe, weights: torch.
         optimiser.zero_grad()
         value = (weights[positions] * loss(model(x[positions]), [x[positions], y[positions]])).mean()
         for name, p in trained.items():
-            value = value + stage.l2 / 2 * (p**2).sum()
+            value = value + decay_of(stage, name) / 2 * (p**2).sum()
             if name in inherited:
                 value = value + stage.proximity * ((p - inherited[name]) ** 2).sum()
         value.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from fnmatch import fnmatch
 
 import numpy as np
 import torch
@@ -45,6 +46,12 @@ class Net(nn.Module):
         return self.head(torch.tanh(self.second(torch.tanh(self.first(x)))))
 
 
+def decay_of(stage: Stage, name: str) -> float:
+    """lambda of a parameter's l2 term."""
+    groups = stage.l2 if isinstance(stage.l2, dict) else {"*": stage.l2}
+    return next((value for pattern, value in groups.items() if fnmatch(name, pattern)), 0.0)
+
+
 def minimise(stage: Stage, inherited: dict[str, torch.Tensor], weights: torch.Tensor | None = None) -> float:
     """Newton's method on the stage's objective as the paper writes it; sets the model, returns the gradient's norm.
 
@@ -63,7 +70,7 @@ def minimise(stage: Stage, inherited: dict[str, torch.Tensor], weights: torch.Te
         parameters = values | {n: part.view_as(values[n]) for n, part in parts.items()}
         outputs = functional_call(stage.model, parameters, (x,))
         total = (weights * cross_entropy(outputs, y, reduction="none")).sum() / len(x)
-        total = total + stage.l2 / 2 * vector.square().sum()
+        total = total + sum(decay_of(stage, n) / 2 * part.square().sum() for n, part in parts.items())
         for n in inherited.keys() - frozen:
             total = total + stage.proximity * (parameters[n] - inherited[n]).square().sum()
         return total

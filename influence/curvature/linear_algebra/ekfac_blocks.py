@@ -202,7 +202,7 @@ class Kronecker(Block):
         return turned.square().flatten(1) @ (1 / curvature).flatten()
 
     def norms_of(self, factors: list[list[Factor]], count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
-        weights, found = (1 / (torch.as_tensor(self.curvature) / count + shift[0])).flatten(), []
+        weights, found = (1 / self._shifted(count, shift)).flatten(), []
         for turned in self._gradients_along(factors):
             squares = turned.square().flatten(1)
             found.append(torch.stack([squares @ weights.to(squares), squares.sum(1)]))  # axes are orthogonal
@@ -220,9 +220,19 @@ class Kronecker(Block):
 
     def _along(self, queries: Tensor, count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
         """The queries in the eigenbasis, (Q, g, L, R), and the eigenvalues plus shift."""
-        curvature = torch.as_tensor(self.curvature).to(queries) / count + shift[0]
+        curvature = self._shifted(count, shift).to(queries)
         rows = self._joined(list(queries.split([s.stop - s.start for s in self.places], dim=1)))
         return _turned(_turned(rows, self.axes[1]).mT, self.axes[0]).mT, curvature
+
+    def _shifted(self, count: int, shift: Tensor) -> Tensor:
+        """The eigenvalues plus the diagonal of `shift` along the axes, (g, L, R)."""
+        curvature, axes = torch.as_tensor(self.curvature) / count + shift[0], self.axes[1]
+        if not self.bias:
+            return curvature
+        bias = shift[-1] - shift[0]  # l2 often is of weights only; the bias is the last column
+        if axes is None:
+            return torch.cat([curvature[..., :-1], curvature[..., -1:] + bias], dim=-1)
+        return curvature + (axes[:, -1].square() * bias)[:, None]
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         """Weight (n, g L R) and bias (n, g L) as one (n, g, L, R + 1)."""

@@ -60,7 +60,7 @@ def slope(objective: Objective, before: Mapping[str, Tensor]) -> Tensor:
         objective: at the parameters in question.
         before: the previous stage's parameters by name; empty for the first stage.
     """
-    terms = objective.stage.l2 * objective.trained.flatten(objective.parameters)
+    terms = objective.l2 * objective.trained.flatten(objective.parameters)
     return gradient(objective) + terms + 2 * objective.stage.proximity * objective.displacement(before)
 
 

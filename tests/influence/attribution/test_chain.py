@@ -15,7 +15,7 @@ def two_stages(seed: int, **finetuning) -> tuple[list[Stage], torch.utils.data.D
     torch.manual_seed(seed)
     stages = [
         Stage("pretrain", Net(2), loss, data(24, 3, 2, g), l2=0.02),
-        Stage("finetune", Net(3), loss, data(18, 3, 3, g), l2=0.02, **finetuning),
+        Stage("finetune", Net(3), loss, data(18, 3, 3, g), **{"l2": 0.02, **finetuning}),
     ]
     return stages, data(4, 3, 3, g)
 
@@ -37,6 +37,7 @@ CASES = {
     "partly frozen": lambda: two_stages(2, frozen=["first.*"], proximity=0.3),
     "weights frozen, biases trained": lambda: two_stages(3, frozen=["first.weight", "second.weight"], proximity=0.3),
     "three stages": lambda: three_stages(4),
+    "groups of l2": lambda: two_stages(5, proximity=0.1, l2={"*.bias": 0.005, "head.*": 0.05, "first.*": 0.02}),
 }
 
 

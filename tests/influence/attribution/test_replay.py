@@ -53,6 +53,7 @@ CASES = {
     "updated, held near": lambda: two_stages(proximity=0.3),
     "updated, only begun there": lambda: two_stages(),
     "partly frozen": lambda: two_stages(frozen=["first.*"], proximity=0.2),
+    "decay on weights only": lambda: two_stages(proximity=0.3, l2={"*.weight": 0.05}),
     "twice inherited": lambda: two_stages(
         frozen=["first.weight"], inherits={"first.weight": "first.weight", "second.weight": "first.weight"}
     ),

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import influence.curvature.ekfac as ekfac
+import influence.curvature.linear_algebra.ekfac_blocks as ekfac_blocks
 from influence import Stage, Study, attribute
 from influence.curvature.ekfac import EKFAC
 from influence.derivatives.first.gradients import example_gradients, formed
@@ -90,13 +91,18 @@ def test_labels_are_drawn_from_the_model_where_there_are_many_outputs(monkeypatc
     assert between.abs().max() < 0.03
 
 
-def test_one_linear_layer_of_independent_sides_is_exact():
+@pytest.mark.parametrize("longest", [ekfac_blocks.MAX_SIDE, 0])
+@pytest.mark.parametrize("l2", [0.1, {"weight": 0.1, "bias": 2}])
+def test_one_linear_layer_of_independent_sides_is_exact(l2, longest, monkeypatch):
     """Inputs +-1 in every combination and constant curvature: the Gauss-Newton matrix is a Kronecker product."""
     signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3).double()
     examples = TensorDataset(signs, torch.zeros(8, 2).double())
     scale = torch.tensor([[2.0, 0.3], [0.3, 1.0]]).double()
     quadratic = lambda o, b: 0.5 * (((o - b[1]) @ scale) * (o - b[1])).sum(1)  # noqa: E731
-    stage = Stage("linear", nn.Linear(3, 2).double(), quadratic, examples, l2=0.1)
+    monkeypatch.setattr(ekfac_blocks, "MAX_SIDE", longest)
+    if not longest:  # coordinate axes are those of independent outputs
+        scale = torch.diag(scale.diagonal())
+    stage = Stage("linear", nn.Linear(3, 2).double(), quadratic, examples, l2=l2)
     (objective,) = objectives_of(Study("one", [stage], examples))
     solver = EKFAC(objective, draws=200)
     queries = gradients_of(objective)
@@ -266,7 +272,7 @@ def test_norms_of_factors_are_those_of_what_they_form(kind, small):
     else:
         net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3)).double()
         pictures = TensorDataset(torch.randn(30, 1, 6, 6, dtype=torch.float64), torch.randint(3, (30,)))
-        objective = objective_of(net, pictures, l2=0.1)
+        objective = objective_of(net, pictures, l2={"*weight": 0.1})
     solver = EKFAC(objective, damping=0.01, small=small)
     watch = Watch(objective, objective.trained)
     for positions, batch in objective.batches(objective.stage.data):

@@ -50,6 +50,14 @@ def test_an_indefinite_hessian_is_refused_with_the_damping_that_it_needs(study, 
     attribute(study, method=name, curvature="hessian", damping=needed, progress=False)
 
 
+@pytest.mark.parametrize(("l2", "damping"), [({"*.weight": 0.05, "head.bias": 0.02}, 0.0002), ({"*": 0.05}, 0.0)])
+def test_damping_where_some_parameters_have_l2_is_a_share_of_the_smallest(study, l2, damping):
+    stage = study.stages[0]
+    stage.l2 = l2
+    (objective,) = objectives_of(study)
+    assert method_named("exact")(objective).damping == pytest.approx(damping)
+
+
 def test_damping_is_zero_with_l2_and_a_share_of_the_mean_eigenvalue_without(study, objective):
     assert attribute(study, method="exact", progress=False).report["stages"][0]["damping"] == 0
     bare = Stage("only", study.stages[0].model, loss, study.stages[0].data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from minima import decay_of
 from tiny import tiny_stages
 from torch.nn import functional
 
@@ -14,9 +15,10 @@ from influence.study.parameters import size_of
 from influence.study.study import Study
 
 
+@pytest.mark.parametrize("l2", [0.02, {"*.bias": 0.3, "head.*": 0.1}])
 @pytest.mark.parametrize("frozen", [True, False])
-def test_value_and_slope_are_those_of_autograd(frozen):
-    stages = tiny_stages(frozen=frozen)
+def test_value_and_slope_are_those_of_autograd(frozen, l2):
+    stages = tiny_stages(frozen=frozen, l2=l2)
     study, before = Study("tiny", stages, stages[-1].data), {}
     for objective in objectives_of(study):
         stage, groups = objective.stage, objective.groups
@@ -24,7 +26,7 @@ def test_value_and_slope_are_those_of_autograd(frozen):
         named = dict(stage.model.eval().named_parameters())
         trained = [named[name] for name in objective.trained.shapes]
         whole = functional.cross_entropy(stage.model(x), y)
-        whole = whole + stage.l2 / 2 * sum(p.square().sum() for p in trained)
+        whole = whole + sum(decay_of(stage, n) / 2 * named[n].square().sum() for n in objective.trained.shapes)
         for name in groups.held:
             whole = whole + stage.proximity * (named[name] - before[groups.inherited[name]].detach()).square().sum()
         expected = torch.cat([g.flatten() for g in torch.autograd.grad(whole, trained)])

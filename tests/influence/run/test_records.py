@@ -82,6 +82,18 @@ def test_numbers_are_told_from_truth_values_and_unknown_keys_are_passed_over(tol
     assert found.parameters == Parameters(new=("w",))
 
 
+@pytest.mark.parametrize("l2", [0.5, 1, {"*.bias": 0, "*": 0.01}])
+def test_l2_is_a_number_or_one_a_pattern(told, l2):
+    (found,) = parsed(told, stages=[{"name": "pretrain", "l2": l2}]).stages
+    assert found.l2 == l2
+
+
+@pytest.mark.parametrize("l2", ["0.5", True, {"*": "strong"}, [1]])
+def test_l2_of_another_kind_is_not_known(told, l2):
+    (found,) = parsed(told, stages=[{"name": "pretrain", "l2": l2}]).stages
+    assert found.l2 is None
+
+
 def test_every_field_of_a_record_is_in_the_contract():
     for record in (records.Manifest, StageRecord, ScoreRecord, Parameters, Training):
         for field in dataclasses.fields(record):

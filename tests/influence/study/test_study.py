@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.errors import CurvatureError, LossError, MethodError, StudyError
-from influence.study.parameters import groups_of
+from influence.study.parameters import groups_of, l2_of
 
 
 class Stream(IterableDataset):
@@ -59,6 +59,8 @@ def ask(study, **options):
         ({"l2": float("nan")}, "l2 is nan, expected a finite number"),
         ({"l2": float("inf")}, "l2 is inf, expected a finite number"),
         ({"l2": "0.1"}, "l2 is '0.1', expected a finite number"),
+        ({"l2": {"*.weight": -1}}, "l2 of '*.weight' is -1, expected a finite number"),
+        ({"l2": {0: 0.1}}, "l2 has the key 0, expected glob patterns"),
         ({"proximity": -1}, "proximity is -1, expected a finite number"),
         ({"proximity": None}, "proximity is None, expected a finite number"),
         ({"frozen": "body.*"}, r"frozen is the string 'body.*', expected a list of patterns: ['body.*']"),
@@ -78,6 +80,15 @@ def test_bad_stage(changes, message):
 
 def test_numbers_of_numpy_are_numbers():
     assert stage(l2=np.float32(0.5), proximity=np.int64(1)).l2 == 0.5
+
+
+def test_the_first_pattern_of_l2_that_matches_counts_and_others_have_none():
+    tied = tiny_net(2)
+    tied.again = tied.head
+    groups = {"again.bias": 3, "head.*": 2, "*.weight": 1}
+    expected = {"body.0.weight": 1.0, "body.0.bias": 0.0, "head.weight": 2.0, "head.bias": 3.0}
+    assert l2_of(stage(model=tied, l2=groups)) == expected
+    assert l2_of(stage(l2=0.5)) == dict.fromkeys(expected, 0.5)
 
 
 # Study
@@ -111,6 +122,7 @@ def test_bad_study(make, message):
     [
         ({"frozen": ["features.*"]}, "the pattern 'features.*' in `frozen` matches none of body.0.weight, body.0"),
         ({"frozen": ["*"]}, "Stage 'finetune': `frozen` covers every parameter, so the stage trains nothing"),
+        ({"l2": {"*.gamma": 0.1}}, "Stage 'finetune': the pattern '*.gamma' in `l2` matches none of body.0.weight, bo"),
         ({"inherits": {"trunk": "body.0.bias"}}, "`inherits` names 'trunk', which its model lacks. It has body.0.w"),
         (
             {"inherits": {"body.0.bias": "trunk"}},

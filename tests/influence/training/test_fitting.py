@@ -38,13 +38,14 @@ def values(stage):
     return torch.cat([p.detach().flatten() for p in stage.model.parameters()])
 
 
-def test_a_last_layer_alone_goes_to_its_minimum(tmp_path):
-    stages = tiny_stages(frozen=True)
+@pytest.mark.parametrize("l2", [0.02, {"*.bias": 0.5, "head.*": 0.05}])
+def test_a_last_layer_alone_goes_to_its_minimum(tmp_path, l2):
+    stages = tiny_stages(frozen=True, l2=l2)
     first, second = fitted(stages, tmp_path)
     assert (first["iterations"], first["converged"]) == (3, False)  # 3 epochs of one batch
     assert second["converged"]
     assert second["gradient_norm"] <= 1e-8
-    found, other = values(stages[1]), tiny_stages(frozen=True)
+    found, other = values(stages[1]), tiny_stages(frozen=True, l2=l2)
     other[0].model.load_state_dict(stages[0].model.state_dict())
     fit_stage(other[1], other[0])
     torch.testing.assert_close(found, values(other[1]), rtol=0, atol=1e-6)
