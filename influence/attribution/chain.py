@@ -23,6 +23,7 @@ from influence.curvature import Method
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients, slope
 from influence.derivatives.losses import checked_losses, refuse_changing
+from influence.derivatives.missing import warn_of_missing
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.products import mixed_product
 from influence.study.study import Study
@@ -62,6 +63,7 @@ class Chain:
             refuse_changing(objective, checked_losses(objective, objective.stage.data))
             _, gradients = next(example_gradients(objective, objective.stage.data, objective.trained))
             objective.note_if_constant(gradients.any())
+            warn_of_missing(objective)
         self.solvers = [solver(objective) for objective in self.objectives]
 
     @property

@@ -1,8 +1,9 @@
-"""Refuse autograd graphs with silently wrong derivatives: reentrant checkpoints and once-differentiable functions."""
+"""What autograd graphs tell: leaves, and silently wrong derivatives (reentrant checkpoints, `once_differentiable`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -27,15 +28,23 @@ def refuse_once_differentiable(stage: str, slopes: Iterable[Tensor | None]) -> N
         )
 
 
+def leaves_of(tensors: Iterable[Tensor | None]) -> Iterator[Tensor]:
+    """The leaf tensors that require a gradient and that the tensors depend on."""
+    return (node.variable for node in _nodes(tensors) if hasattr(node, "variable"))
+
+
 def _holds(tensors: Iterable[Tensor | None], name: str) -> bool:
     """Whether the autograd graph of the tensors has a node of this name."""
+    return any(node.name() == name for node in _nodes(tensors))
+
+
+def _nodes(tensors: Iterable[Tensor | None]) -> Iterator[Any]:
+    """The nodes of the tensors' autograd graph, each once."""
     left, seen = [tensor.grad_fn for tensor in tensors if tensor is not None], set()
     while left:
         node = left.pop()
         if node is None or node in seen:
             continue
-        if node.name() == name:
-            return True
+        yield node
         seen.add(node)
         left += [following for following, _ in node.next_functions]
-    return False

@@ -9,17 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch import Tensor
+from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from influence.derivatives.kernels.embedding_bags import OpenBags
 from influence.derivatives.remarks import Remarks
+from influence.derivatives.substitution import Substitution
 from influence.errors import LossError, StudyError
+from influence.study.copies import copied
 from influence.study.layout import Layout
 from influence.study.parameters import ParameterGroups, groups_of, l2_of
-from influence.study.stage import Forward, Loss, Stage, copied
+from influence.study.stage import Loss, Stage
 from influence.study.study import Study
 
 BUDGET = 2**28
@@ -28,17 +30,6 @@ BATCH = 256
 """Examples in a batch of a small network. A large network gets down to half as many, or as many as fit `BUDGET`."""
 MALLOC_BLOCK = 2**25 - 2**15
 """Bytes just below the largest threshold that glibc's malloc adapts to (M_MMAP_THRESHOLD, 32 MiB)."""
-
-
-class _Forward(nn.Module):
-    """`forward(model, batch)` as a module, so that `functional_call` can exchange the model's parameters."""
-
-    def __init__(self, model: nn.Module, forward: Forward):
-        super().__init__()
-        self.model, self.call = model, forward
-
-    def forward(self, batch: Any) -> Any:
-        return self.call(self.model, batch)
 
 
 class Objective:
@@ -55,7 +46,9 @@ class Objective:
         halvings: divide the batch size by two this many times, after memory ran out.
 
     Attributes:
-        parameters: name -> value of all parameters, detached.
+        model: the copy, in evaluation mode.
+        parameters: name -> value of all parameters, detached; those of integers are not among them.
+        constants: the model's buffers, and its parameters of integers.
         trained, frozen, all: layouts of vectors over the trained (T = P and N), frozen (F) and all parameters.
         l2: (T,), lambda of the l2 term at each parameter.
         proximity: (T,), alpha at inherited parameters, 0 at new ones.
@@ -78,15 +71,21 @@ class Objective:
         # Works around malloc trimming: glibc returns freed memory to the system after every batch, and page faults then
         # take up to half of a pass. Freeing one block of this size raises the threshold for the rest of the process.
         torch.empty(MALLOC_BLOCK, dtype=torch.uint8)
-        self._module = _Forward(copied(stage.model).to(self.device).eval(), stage.forward)  # type: ignore[arg-type]
-        self.parameters = {n: p.detach() for n, p in self._module.model.named_parameters()}
+        with torch.enable_grad():
+            # Modules that keep what they made of their parameters in evaluation mode let go of it in training mode.
+            self.model = copied(stage.model).to(self.device).train().eval()
+        named = dict(self.model.named_parameters())
+        self.parameters = {n: p.detach() for n, p in named.items() if p.is_floating_point()}
+        whole = (p for p in named.values() if not p.is_floating_point())  # of integers: weights in few bits
+        self.constants = [*self.model.buffers(), *whole]
+        self._substitution = Substitution(self.model, self.parameters)
         self.trained = Layout(self.parameters, (n for n in self.parameters if n in {*groups.held, *groups.new}))
         self.frozen = Layout(self.parameters, groups.frozen)
         self.all = Layout(self.parameters, self.parameters)
         self.dtype = self.trained.flatten(self.parameters).dtype
         self.sum_dtype = torch.promote_types(self.dtype, torch.float32)
-        real = (p.dtype for p in self.parameters.values() if p.is_floating_point())
-        self.epsilon = max(torch.finfo(dtype).eps for dtype in real)  # of the parameter with the fewest digits
+        # Of the parameter with the fewest digits.
+        self.epsilon = max(torch.finfo(p.dtype).eps for p in self.parameters.values())
         self.l2, self.proximity = torch.zeros(2, self.trained.size, dtype=self.sum_dtype, device=self.device)
         decay = l2_of(stage)
         for name, place in self.trained.slices.items():
@@ -113,7 +112,6 @@ class Objective:
         """The same model, with the data, forward and loss of another stage."""
         other = copy.copy(self)
         other.stage, other.count = stage, len(stage.data)
-        other._module = _Forward(self._module.model, stage.forward)  # type: ignore[arg-type]
         return other
 
     def displacement(self, before: Mapping[str, Tensor]) -> Tensor:
@@ -159,9 +157,9 @@ class Objective:
 
     def outputs(self, batch: Any, parameters: dict[str, Tensor] | None = None) -> Any:
         """The model's outputs for a batch, at other `parameters` if given."""
-        named = {f"model.{n}": p for n, p in {**self.parameters, **(parameters or {})}.items()}
-        with OpenBags():
-            return functional_call(self._module, named, (batch,))
+        assert self.stage.forward is not None
+        with OpenBags(), self._substitution.at({**self.parameters, **(parameters or {})}):
+            return self.stage.forward(self.model, batch)
 
     def losses(
         self, batch: Any, count: int, parameters: dict[str, Tensor] | None = None, loss: Loss | None = None

@@ -13,7 +13,7 @@ from torch import nn
 
 from influence.derivatives import Objective
 from influence.precompute.neighbour_graph import neighbour_graph
-from influence.study.stage import copied
+from influence.study.copies import copied
 
 if TYPE_CHECKING:
     from influence.studies.exhibit import Exhibit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from influence.errors import StudyError
 
@@ -110,25 +108,6 @@ def check_dataset(data: Any, what: str) -> None:
         raise StudyError(f"{what} is an IterableDataset, expected a map-style one: examples need a fixed order.")
     if len(data) == 0:
         raise StudyError(f"{what} is empty, expected at least one example.")
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Deep-copy a model. Non-leaf tensors stored on it (activations) are detached, since PyTorch cannot copy them.
-
-    Raises:
-        StudyError: the model cannot be copied.
-    """
-    kept = [leaf for module in model.modules() for leaf in pytree.tree_leaves(vars(module)) if isinstance(leaf, Tensor)]
-    memo = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
-    try:
-        return copy.deepcopy(model, memo)
-    except (RuntimeError, TypeError) as error:
-        if isinstance(error, RuntimeError) and "deepcopy" not in str(error):
-            raise
-        raise StudyError(
-            f"The model {type(model).__name__} cannot be copied ({str(error).splitlines()[0]}), and influence is "
-            "computed on a copy. Keep tensors with a history, locks, open files and the like outside of it."
-        ) from error
 
 
 def _check_parameters(stage: str, model: nn.Module) -> None:

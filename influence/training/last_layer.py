@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from influence.derivatives import Objective
+from influence.study.copies import copied
 from influence.study.parameters import ParameterGroups, groups_of, l2_of
-from influence.study.stage import Stage, copied
+from influence.study.stage import Stage
 from influence.training.minimum import TOLERANCE, Trainer
 
 Report = Callable[[float], None]

@@ -15,8 +15,8 @@ from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError, TrainingError
+from influence.study.copies import copied
 from influence.study.parameters import groups_of
-from influence.study.stage import copied
 from influence.study.study import Study
 from influence.training.last_layer import lone_head, on_features
 from influence.training.minimum import TOLERANCE, Trainer, tolerance_of

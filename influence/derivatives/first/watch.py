@@ -84,7 +84,7 @@ class Watch:
 
     def _forward(self, watched: dict[str, Tensor], count: int, call: Callable[[], Any]) -> tuple[Any, Tape]:
         """`call()` and its tape. If the model fails on expanded outputs, these calls count as the first example's."""
-        tape = Tape(watched, count, self.layouts, self.careful, list(self.objective._module.buffers()))
+        tape = Tape(watched, count, self.layouts, self.careful, self.objective.constants)
         try:
             return tape.forward(call), tape
         except REFUSALS as error:

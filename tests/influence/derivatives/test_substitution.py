@@ -1,0 +1,357 @@
+"""Models that hold parameters in more places than one: scores are those of autograd on the model itself."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import prune
+from torch.utils.data import TensorDataset
+
+from influence import Stage, Study, attribute
+from influence.derivatives.substitution import Substitution
+from influence.study.copies import copied
+
+M = 12
+
+
+def cross_entropy(outputs, batch):
+    return functional.cross_entropy(outputs, batch[1], reduction="none")
+
+
+def examples(count: int = M) -> TensorDataset:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 6, generator=draw, dtype=torch.float64)
+    return TensorDataset(x, torch.randint(0, 3, (count,), generator=draw))
+
+
+class Net(nn.Module):
+    """`forward` of the subclasses uses `gain` (5,) in a way of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.head = nn.Linear(6, 5), nn.Linear(5, 3)
+        self.gain = nn.Parameter(torch.rand(5, dtype=torch.float64) + 0.5)
+        self.register_buffer("places", torch.tensor([0, 1, 2, 3, 1]))
+        self.begin()
+
+    def begin(self):
+        pass
+
+    def used(self):
+        return self.gain
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.enter(x) * self.used()))
+
+
+class InAList(Net):
+    def begin(self):
+        self.gains = [self.gain]
+
+    def used(self):
+        return self.gains[0]
+
+
+class InATuple(InAList):
+    def begin(self):
+        self.gains = (self.gain, {"scale": 2})
+
+
+class InAnObject(Net):
+    class Kept:
+        pass
+
+    def begin(self):
+        self.kept = self.Kept()
+        self.kept.gain = self.gain
+
+    def used(self):
+        return self.kept.gain
+
+
+class InALambda(Net):
+    def begin(self):
+        self.get = lambda: self.gain
+
+    def used(self):
+        return self.get()
+
+
+class InAClosure(InALambda):
+    def begin(self):
+        gain = self.gain
+        self.get = functools.partial(lambda scale: scale * gain, 1.5)
+
+
+class InADefault(InALambda):
+    def begin(self):
+        self.get = lambda gain=self.gain: gain
+
+
+class InAHook(Net):
+    def begin(self):
+        self.head.register_forward_pre_hook(lambda module, given: (given[0] * self.gain,))
+
+    def used(self):
+        return 1
+
+
+class InAMethod(InALambda):
+    def begin(self):
+        self.get = self.doubled
+
+    def doubled(self):
+        return self.gain * 2
+
+
+class AsABuffer(Net):
+    def begin(self):
+        self.alias = nn.Module()
+        self.alias.register_buffer("gain", self.gain)
+
+    def _apply(self, function, recurse=True):  # a conversion would make another tensor of the buffer
+        super()._apply(function, recurse)
+        self.alias.gain = self.gain
+        return self
+
+    def used(self):
+        return self.alias.gain
+
+
+class InAModuleOfAList(Net):
+    def begin(self):
+        self.hidden = [nn.Linear(5, 5, bias=False)]
+        self.weight = self.hidden[0].weight
+
+    def used(self):
+        return self.hidden[0](self.gain)
+
+
+class KeptInADictionary(Net):
+    """As attention biases of LeViT and TinyViT are."""
+
+    def begin(self):
+        self.kept = {}
+
+    def used(self):
+        if self.training:
+            return self.gain[self.places]
+        if "gain" not in self.kept:
+            self.kept["gain"] = self.gain[self.places]
+        return self.kept["gain"]
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode:
+            self.kept = {}
+        return self
+
+
+class KeptAsAnAttribute(Net):
+    def begin(self):
+        self.kept = None
+
+    def used(self):
+        if self.kept is None:
+            self.kept = self.gain[self.places]
+        return self.kept
+
+
+class KeptFromEvalOn(Net):
+    """As in the first LeViT: `eval()` makes the tensor."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode:
+            self.__dict__.pop("kept", None)
+        else:
+            self.kept = self.gain[self.places]
+        return self
+
+    def used(self):
+        return self.gain[self.places] if self.training else self.kept
+
+
+class OneTable(nn.Module):
+    """The table of encoder and decoder is one module, and its weight that of the output."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Linear(6, 6)
+        self.encoder, self.decoder, self.head = nn.Module(), nn.Module(), nn.Linear(6, 6, bias=False)
+        self.encoder.table = self.decoder.table = self.shared
+        self.head.weight = self.shared.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.decoder.table(torch.tanh(self.encoder.table(x)))))[:, :3]
+
+
+class Recurrent(nn.Module):
+    """Which keeps a list of its weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells, self.head = nn.GRU(2, 3, batch_first=True), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(self.cells(x.unflatten(1, (3, 2)))[0][:, -1])
+
+
+def normalised(wrap):
+    return lambda: nn.Sequential(wrap(nn.Linear(6, 5)), nn.Tanh(), nn.Linear(5, 3))
+
+
+MODELS = {
+    **{kind.__name__: kind for kind in (*Net.__subclasses__(), *InAList.__subclasses__(), *InALambda.__subclasses__())},
+    "OneTable": OneTable,
+    "Recurrent": Recurrent,
+    "weight norm": normalised(nn.utils.parametrizations.weight_norm),
+    "older weight norm": normalised(nn.utils.weight_norm),
+    "spectral norm": normalised(nn.utils.parametrizations.spectral_norm),
+    "older spectral norm": normalised(nn.utils.spectral_norm),
+    "pruned": normalised(lambda layer: prune.l1_unstructured(layer, "weight", 0.5)),
+}
+
+
+def by_autograd(model: nn.Module) -> np.ndarray:
+    """Scores of `identity`, from the model called as it is."""
+    rows = []
+    for x, y in examples():
+        value = cross_entropy(copy.copy(model).train().eval()(x[None]), (x, y[None]))
+        rows.append(torch.cat([row.flatten() for row in torch.autograd.grad(value.sum(), list(model.parameters()))]))
+    gradients = torch.stack(rows)
+    return (gradients @ gradients.T / M).numpy()
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("kind", MODELS)
+def test_scores_are_those_of_autograd_on_the_model_itself(kind, warm):
+    torch.manual_seed(1)
+    model = MODELS[kind]().double().eval()
+    if warm and kind != "KeptAsAnAttribute":  # which would keep a constant, for autograd too
+        with torch.no_grad():
+            model(examples().tensors[0])
+    study = Study("one", [Stage("one", model, cross_entropy, examples())], examples())
+    found = attribute(study, method="identity", progress=False)
+    np.testing.assert_allclose(found.values, by_autograd(model), rtol=2e-5, atol=1e-7)
+    assert not found.report["warnings"]
+
+
+@pytest.mark.parametrize("kind", ["InALambda", "KeptInADictionary", "KeptFromEvalOn", "OneTable"])
+def test_solved_scores_are_those_of_the_dense_hessian(kind):
+    torch.manual_seed(1)
+    model = MODELS[kind]().double().eval()
+    study = Study("one", [Stage("one", model, cross_entropy, examples())], examples())
+    found = attribute(study, method="exact", curvature="hessian", damping=1.0, progress=False).values
+    parameters, (x, y) = list(model.parameters()), examples().tensors
+    slopes = torch.autograd.grad(cross_entropy(model.train().eval()(x), (x, y)).mean(), parameters, create_graph=True)
+    flat = torch.cat([row.flatten() for row in slopes])
+    rows = [torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True) for entry in flat]
+    hessian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+    each = [torch.autograd.grad(v, parameters, retain_graph=True) for v in cross_entropy(model(x), (x, y))]
+    gradients = torch.stack([torch.cat([part.flatten() for part in row]) for row in each])
+    solved = torch.linalg.solve(hessian + torch.eye(len(hessian)), gradients.T).T
+    np.testing.assert_allclose(found, (solved @ gradients.T / M).numpy(), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+def test_a_call_at_other_parameters_leaves_no_trace(kind):
+    torch.manual_seed(1)
+    model = copied(MODELS[kind]().double()).train().eval()
+    x = examples().tensors[0]
+    before = model(x).detach()
+    model.train().eval()
+    substitution = Substitution(model, dict(model.named_parameters()))
+    kept = {id(module): list(vars(module).values()) for module in model.modules()}
+    with substitution.at({name: p.detach() + 1 for name, p in model.named_parameters()}):
+        other = model(x)
+    assert not torch.allclose(other, before)
+    for module in model.modules():
+        assert all(now is was for now, was in zip(vars(module).values(), kept[id(module)], strict=True))
+    torch.testing.assert_close(model(x).detach(), before)
+
+
+def test_functions_of_a_copy_use_the_copy():
+    model = InALambda()
+    again = copied(model)
+    assert again.used() is again.gain
+    assert model.used() is model.gain
+
+
+# What cannot be exchanged is named
+
+
+elsewhere = nn.Parameter(torch.full((5,), 0.7, dtype=torch.float64))
+
+
+class Global(Net):
+    def used(self):
+        return self.gain * elsewhere
+
+
+class Unregistered(Net):
+    def begin(self):
+        self.more = [nn.Linear(5, 5)]
+
+    def used(self):
+        return self.gain + self.more[0](self.gain)
+
+    def double(self):
+        self.more[0].double()
+        return super().double()
+
+
+class Weak(Net):
+    def begin(self):
+        self.there = weakref.ref(self.gain)
+
+    def used(self):
+        return self.there()
+
+
+def warnings_of(model: nn.Module, forward=None) -> list[str]:
+    stage = Stage("one", model.eval(), cross_entropy, examples(), forward=forward)
+    return attribute(Study("one", [stage], examples()), method="identity", progress=False).report["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [(Global, r"\(5,\)"), (Unregistered, r"\(5, 5\)"), (Weak, "is given: gain")],
+)
+def test_parameters_that_the_scores_miss_are_named(model, named):
+    torch.manual_seed(1)
+    (warning,) = warnings_of(model().double())
+    assert re.search(named, warning)
+
+
+def test_a_tensor_kept_from_a_call_before_is_named():
+    model = KeptAsAnAttribute().double().eval()
+    with torch.no_grad():
+        model(examples().tensors[0])
+    (warning,) = warnings_of(model)
+    assert "depends on gain" in warning
+
+
+def test_a_forward_that_uses_the_model_it_closes_over():
+    model = Net().double()
+
+    def forward(given, batch):
+        return given.head(torch.tanh(model.enter(batch[0]) * given.gain))
+
+    (warning,) = warnings_of(model, forward)
+    assert "enter.weight" in warning
+
+
+def test_a_teacher_that_is_not_trained_is_no_fault():
+    model, teacher = Net().double(), copy.deepcopy(Net()).double().requires_grad_(False)
+    assert not warnings_of(model, lambda given, batch: given(batch[0]) - teacher(batch[0]))
