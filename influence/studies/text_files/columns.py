@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from influence.errors import StudyError
 from influence.studies.images.picture_files import printable
+from influence.studies.lookalikes import hint, lookalikes
 from influence.studies.text_files.formats import Lines, Texts, name_list, open_texts, short_repr
+from influence.studies.text_files.labels import NO_CLASS, is_fraction, label_text, plain_text, told
 from influence.studies.text_files.sampling import reservoir
 from influence.studies.texts.corpus import Corpus
 
@@ -21,8 +21,6 @@ MAX_CHARACTERS = 2**28
 """A file with more characters needs --sample."""
 MAX_CLASSES = 1000
 """Most classes to finetune on. With more, the column most likely holds something else than labels."""
-NO_CLASS = ("", "nan", "null", "<na>")
-"""Labels (lower case) that stand for a missing one; pandas and Arrow write these."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,9 @@ def corpora(
             "--label-column NAME."
         )
     parts["queries"] = test.corpus(1, classes)
-    return parts, [note for each in (pretrain, finetune, test) for note in each.notes]
+    notes = [note for each in (pretrain, finetune, test) for note in each.notes]
+    before = dict.fromkeys(label for label in parts["pretrain"].labels if label)
+    return parts, notes + lookalikes({"to pretrain on": before, "to finetune on": classes})
 
 
 class Record(NamedTuple):
@@ -96,6 +96,7 @@ class _Source:
         self.classes: Collection[str] = ()
         self.empty, self.first_empty = 0, ""
         self.notes: list[str] = []
+        self.spellings: dict[str, set[str]] = {}
         self.names = {"text": ""} if isinstance(file, Lines) else self._named(columns)
         if labelled and isinstance(file, Lines):
             raise StudyError(
@@ -121,11 +122,14 @@ class _Source:
             self.notes.append(f"Empty texts left out of {name}: {self.empty:,}, the first at {self.first_empty}.")
         if len(records) < least:
             empty = f", beside {self.empty:,} empty ones" if self.empty else ""
+            old = isinstance(self.file, Lines) and any("\r" in record.text for record in records)
             raise StudyError(
                 f"{printable(self.file.path)} holds too few texts: {len(records)}{empty}; expected at least {least}."
+                + (" Its lines end by CR alone, which ends no line here; save it with LF." if old else "")
             )
         if len(records) < total:
             self.notes.append(f"{len(records):,} of the {total:,} texts of {name} were taken, drawn by the seed.")
+        self.notes += told(name, self.spellings)
         rows, texts, *rest = zip(*records, strict=True)
         labels, titles, sources = (values if any(values) else () for values in rest)
         return Corpus(texts, labels, rows, titles, sources)
@@ -161,49 +165,56 @@ class _Source:
             yield Record(row, text, label, *(self._as_text(row, found.get(kind)) for kind in ("title", "source")))
 
     def _label(self, row: int, value: Any) -> str:
-        label = self._as_text(row, value)
-        none = label.casefold() in NO_CLASS
-        if self.labelled and none:
-            raise StudyError(
-                f"{self.file.place(row)}: {self.names['label']!r} is {short_repr(value)}, expected a class. Give "
-                "the text one, or leave it out."
-            )
+        text = self._as_text(row, value)
+        label = label_text(text)
+        if label.casefold() in NO_CLASS:
+            if self.labelled:
+                raise StudyError(
+                    f"{self.file.place(row)}: {self.names['label']!r} is {short_repr(value)}, expected a class. Give "
+                    "the text one, or leave it out."
+                )
+            return ""
         if self.classes and label not in self.classes:
             raise StudyError(
                 f"{self.file.place(row)}: the class {short_repr(label)} is none of those that the model is "
                 f"finetuned on: {name_list(sorted(self.classes))}. It can only be asked about these."
                 + ("" if self.sample is None else " A larger --sample may draw it.")
+                + hint(label, self.classes)
             )
-        return "" if none else label
+        spellings = self.spellings.setdefault(label, set())
+        spellings.add(text)
+        if self.labelled and is_fraction(label) and len({each.strip() for each in spellings}) > 1:
+            raise StudyError(
+                f"{self.file.place(row)}: {' and '.join(map(repr, sorted(spellings)))} are one number, so one class. "
+                "If they are two, such as versions, write a letter before them; else write them alike."
+            )
+        return label
 
     def _as_text(self, row: int, value: Any) -> str:
-        """A label, title or source as text: 1 and 1.0 are the same class, in every format."""
-        if value is None:
-            return ""
+        """A label, title or source as text."""
         if isinstance(value, list | dict | bytes):
             raise StudyError(
                 f"{self.file.place(row)}: {short_repr(value)} is a {type(value).__name__}, expected a text."
             )
-        if isinstance(value, Real) and not isinstance(value, bool | int):
-            value = float(value)
-            value = "" if math.isnan(value) else int(value) if value.is_integer() else value
-        return str(value)
+        return plain_text(value)
 
     def _named(self, columns: Columns) -> dict[str, str]:
-        """Kind (text, label, title, source) -> name of its column."""
+        """Kind (text, label, title, source) -> name of its column; blanks around a name in the file do not matter."""
         names = {}
         for kind in ("text", "label", "title", "source"):
-            given, there = getattr(columns, kind), list(self.file.columns)
-            name = given if given is not None else kind
-            if name in there:
-                if there.count(name) > 1:
-                    raise StudyError(
-                        f"{printable(self.file.path)} has {there.count(name)} columns {name!r}; give each its own name."
-                    )
-                names[kind] = name
-            elif kind == "text" or (kind == "label" and self.labelled):
+            given = getattr(columns, kind)
+            wanted = kind if given is None else given
+            needed = kind == "text" or (kind == "label" and self.labelled)
+            fitting = self.file.columns_called(wanted, everywhere=needed or given is not None)
+            if len(fitting) > 1:
                 raise StudyError(
-                    f"{printable(self.file.path)} has no column {name!r}; it has {name_list(there)}. Say which holds "
-                    f"the {kind}s with --{kind}-column NAME."
+                    f"{printable(self.file.path)} has {len(fitting)} columns {wanted!r}; give each its own name."
+                )
+            if fitting:
+                names[kind] = fitting[0]
+            elif needed:
+                raise StudyError(
+                    f"{printable(self.file.path)} has no column {wanted!r}; it has {name_list(self.file.columns)}. Say "
+                    f"which holds the {kind}s with --{kind}-column NAME.{self.file.hint}"
                 )
         return names

@@ -5,9 +5,10 @@ A file is never held whole, so that its size does not matter; what is not in ord
 
 from __future__ import annotations
 
-import codecs
 import csv
+import itertools
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
@@ -17,12 +18,19 @@ import pyarrow.parquet as pq
 
 from influence.errors import StudyError
 from influence.studies.images.picture_files import printable
+from influence.studies.text_files.encoding import looks_wide, not_utf8
 
 Row = tuple[int, list[Any]]
 """Number of a row, from 0, and its values in the requested columns."""
 
 MAX_LINE = 2**24
 """Longest line or field in characters. A longer one means an unclosed quote, or a file of another kind."""
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")
+"""What spreadsheets may write above the header."""
+SEPARATORS = ",;\t|"
+"""What may stand between the columns of a CSV or TSV; the header says which does."""
+INVISIBLE = " \t\n\r\xa0\u200b\ufeff"
+"""Characters around a column's name that cannot be seen."""
 BATCH = 4096
 """Rows of Parquet that are decoded together."""
 
@@ -42,6 +50,8 @@ class Texts:
     first: ClassVar[int] = 1
     """Lines are counted as editors do, from 1; rows of Parquet, which has no lines, from 0."""
     unit: ClassVar[str] = "line"
+    hint: ClassVar[str] = ""
+    """What to look at, where a column is not found."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -49,6 +59,16 @@ class Texts:
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         """Every row's values in `columns`, the text's first; None for a missing value."""
         raise NotImplementedError
+
+    def columns_called(self, name: str, everywhere: bool) -> list[str]:
+        """Columns of that name, blanks around it aside.
+
+        Args:
+            name: of the column.
+            everywhere: whether to look through the whole file, where it may have more than `columns`.
+        """
+        exact = [each for each in self.columns if each == name]
+        return exact or [each for each in self.columns if each.strip(INVISIBLE) == name.strip(INVISIBLE)]
 
     def place(self, number: int) -> str:
         """Where row `number` is, for a message."""
@@ -66,25 +86,48 @@ class Texts:
 class Delimited(Texts):
     """CSV or TSV with a header: quotes as in RFC 4180, so that a quoted text may hold line ends and the delimiter.
 
-    Rows are counted without the header and blank lines, as `pandas.read_csv` counts them.
+    Rows are counted without the header and blank lines, as `pandas.read_csv` counts them. Where the header is not
+    separated as the suffix says, but by a semicolon (as spreadsheets do), a tab or a bar, the rows are too.
     """
 
     # Python's reader rather than Arrow's: it knows the line that a row stands on and refuses a quote that is never
     # closed, which Arrow takes for the end of the text.
 
+    hint = " The first row must hold the names of the columns, with commas, semicolons, tabs or bars between them."
+
     def __init__(self, path: Path):
         super().__init__(path)
-        self.line = 0
+        self.line, self.blanks = 0, False
         csv.field_size_limit(MAX_LINE)
         with _open_file(path, "") as file:
-            self.columns = next(self._records(file), [])
+            said = _SEPARATOR_LINE.fullmatch(next(_lines(path, file), ""))
+        self.above = int(said is not None)
+        self.delimiter = said[1] if said else self._delimiter("\t" if path.suffix.lower() == ".tsv" else ",")
+        self.blanks = any(name.startswith(" ") for name in self._header(self.delimiter)[1:])
+        self.columns = self._header(self.delimiter)
         if not self.columns:
             raise StudyError(f"{printable(path)} has only blank lines; expected a header, and a row for each text.")
+
+    def _delimiter(self, usual: str) -> str:
+        """`usual` if it separates names in the header, else what separates it into most."""
+        counts = {}
+        for each in dict.fromkeys((usual, *SEPARATORS)):
+            try:
+                counts[each] = len(self._header(each))
+            except StudyError:  # something follows a closing quote, perhaps another delimiter
+                counts[each] = 0
+            if counts[usual] > 1:
+                break
+        return max(counts, key=lambda each: counts[each])
+
+    def _header(self, delimiter: str) -> list[str]:
+        with _open_file(self.path, "") as file:
+            return next(self._records(file, delimiter), [])
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         places = [self.columns.index(name) for name in columns]
         with _open_file(self.path, "") as file:
-            records = self._records(file)
+            records = self._records(file, self.delimiter)
             next(records)
             for number, record in enumerate(records):
                 if len(record) != len(self.columns):
@@ -98,12 +141,12 @@ class Delimited(Texts):
         """The line that the row last read begins on; a row can have many."""
         return f"line {self.line}"
 
-    def _records(self, file: TextIO) -> Iterator[list[str]]:
+    def _records(self, file: TextIO, delimiter: str) -> Iterator[list[str]]:
         """Header and rows; `self.line` is where each begins."""
-        delimiter = "\t" if self.path.suffix.lower() == ".tsv" else ","
-        reader = csv.reader(_lines(self.path, file), delimiter=delimiter, strict=True)
+        lines = itertools.islice(_lines(self.path, file), self.above, None)
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=self.blanks, strict=True)
         while True:
-            self.line = reader.line_num + 1
+            self.line = self.above + reader.line_num + 1
             try:
                 record = next(reader, None)
             except csv.Error as error:
@@ -113,7 +156,7 @@ class Delimited(Texts):
                 ) from error
             if record is None:
                 return
-            if record:  # a blank line is none
+            if len(record) > 1 or (record and (record[0].strip() or len(self.columns) == 1)):  # a blank line is none
                 yield record
 
 
@@ -141,7 +184,7 @@ class Parquet(Texts):
         number = 0
         try:
             for batch in self.file.iter_batches(BATCH, columns=list(dict.fromkeys(columns))):
-                for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+                for values in zip(*(_values(batch.column(name)) for name in columns), strict=True):
                     yield number, list(values)
                     number += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -149,13 +192,27 @@ class Parquet(Texts):
 
 
 class JsonLines(Texts):
-    """JSON lines: an object a line. Blank lines are passed over but counted, so that numbers are those of lines."""
+    """JSON lines: an object a line. Blank lines are passed over but counted, so that numbers are those of lines.
+
+    `columns` are the keys of the first object, until others are looked for.
+    """
 
     def __init__(self, path: Path):
         super().__init__(path)
         with _open_file(path, "\n") as file:
             _, found = next(self._objects(file), (0, {}))
         self.columns = list(found)
+
+    def columns_called(self, name: str, everywhere: bool) -> list[str]:
+        found = super().columns_called(name, everywhere)
+        if found or not everywhere:
+            return found or [name]  # which any line may have
+        with _open_file(self.path, "\n") as file:
+            for _, each in self._objects(file):
+                self.columns = list(dict.fromkeys([*self.columns, *each]))
+                if found := super().columns_called(name, everywhere):
+                    break
+        return found
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         text = columns[0]
@@ -221,13 +278,16 @@ def open_texts(path: Path) -> Texts:
         what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
         raise StudyError(f"{printable(path)} {what}; expected a file of texts: {', '.join(FORMATS)}.")
     if path.suffix.lower() not in FORMATS:
+        packed = path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".zip")
         raise StudyError(
-            f"{printable(path)} has the suffix {path.suffix!r}; files of texts are {', '.join(FORMATS)}. Give it the "
-            "one that says what it holds."
+            f"{printable(path)} has the suffix {path.suffix!r}; files of texts are {', '.join(FORMATS)}. "
+            + ("Unpack it first." if packed else "Give it the one that says what it holds.")
         )
     try:
         if path.stat().st_size == 0:
             raise StudyError(f"{printable(path)} is empty; expected texts.")
+        if looks_wide(path):
+            raise StudyError(f"{printable(path)} looks like UTF-16. Convert it: iconv -f UTF-16LE -t UTF-8 FILE > NEW.")
         made = FORMATS[path.suffix.lower()](path)
     except OSError as error:
         raise StudyError(f"{printable(path)} cannot be read: {error.strerror}.") from error
@@ -243,6 +303,15 @@ def short_repr(value: Any) -> str:
     """A value on one line of at most forty characters, for a message."""
     text = value.strip() if isinstance(value, str) else str(value)
     return repr(text if len(text) <= 40 else text[:40] + "...")
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Of a column, floats in the precision that they are stored in: 0.1 in 32 bits is not 0.10000000149 in 64."""
+    values: list[Any] = column.to_pylist()
+    if not (pa.types.is_float32(column.type) or pa.types.is_float16(column.type)):
+        return values
+    kind = column.type.to_pandas_dtype()
+    return [None if value is None else kind(value) for value in values]
 
 
 def _of_texts(kind: pa.DataType) -> bool:
@@ -272,24 +341,4 @@ def _lines(path: Path, file: TextIO) -> Iterator[str]:
                 )
             yield line
     except UnicodeDecodeError as error:
-        raise StudyError(_not_utf8(path)) from error
-
-
-def _not_utf8(path: Path) -> str:
-    """Message with the position of the first byte that is no UTF-8; the decoder's own is relative to a block."""
-    decoder, before = codecs.getincrementaldecoder("utf-8")(), 0
-    with path.open("rb") as file:
-        while True:
-            block = file.read(2**20)
-            pending = len(decoder.getstate()[0])
-            try:
-                decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                at = before - pending + error.start
-                found = f"is 0x{error.object[error.start]:02x}, {error.reason}"
-                break
-            before += len(block)
-    return (
-        f"{printable(path)} is no UTF-8: byte {at:,} (from 0) {found}. Save it as UTF-8, or convert it: iconv -f "
-        f"ENCODING -t UTF-8 (often CP1252 or UTF-16)."
-    )
+        raise StudyError(not_utf8(path)) from error
