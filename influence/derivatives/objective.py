@@ -14,6 +14,7 @@ from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
+from influence.derivatives.eager import eager
 from influence.derivatives.kernels.embedding_bags import OpenBags
 from influence.derivatives.remarks import Remarks
 from influence.derivatives.substitution import Substitution
@@ -158,7 +159,7 @@ class Objective:
     def outputs(self, batch: Any, parameters: dict[str, Tensor] | None = None) -> Any:
         """The model's outputs for a batch, at other `parameters` if given."""
         assert self.stage.forward is not None
-        with OpenBags(), self._substitution.at({**self.parameters, **(parameters or {})}):
+        with OpenBags(), eager(), self._substitution.at({**self.parameters, **(parameters or {})}):
             return self.stage.forward(self.model, batch)
 
     def losses(
@@ -231,7 +232,7 @@ _KERNELS = threading.RLock()
 
 @contextlib.contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Disable kernels without second derivatives (fused attention) within this context.
+    """Disable kernels without second derivatives (fused attention) and compiled code within this context.
 
     The setting is global to the process. A lock lets one thread at a time into the context; a generator must not
     `yield` within it.
@@ -240,7 +241,7 @@ def plain_kernels() -> Iterator[None]:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
-            with sdpa_kernel(SDPBackend.MATH):
+            with sdpa_kernel(SDPBackend.MATH), eager():
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)

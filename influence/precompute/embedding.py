@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from influence.derivatives import Objective
+from influence.derivatives.eager import eager
 from influence.precompute.neighbour_graph import neighbour_graph
 from influence.study.copies import copied
 
@@ -39,7 +40,7 @@ def embed(
     model = copied(objective.stage.model).eval()
     device = next(model.parameters()).device
     rows = []
-    with torch.no_grad():
+    with torch.no_grad(), eager():
         for _, batch in (reader or objective).batches(data):
             batch = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), batch)
             rows.append(embedding(model, batch).flatten(1).float().cpu().numpy())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from influence.derivatives import Objective
+from influence.derivatives.eager import eager
 from influence.study.copies import copied
 from influence.study.parameters import ParameterGroups, groups_of, l2_of
 from influence.study.stage import Stage
@@ -64,7 +65,7 @@ def on_features(stage: Stage, name: str, device: torch.device) -> Stage | None:
         stage, ParameterGroups((), (), tuple(dict(stage.model.named_parameters())), ()), device=device
     )
     features, others = [], []
-    with torch.no_grad():
+    with torch.no_grad(), eager():
         for _, batch in objective.batches(stage.data):
             seen.clear()
             outputs = stage.forward(model, batch)  # type: ignore[misc]
