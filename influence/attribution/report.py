@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -9,7 +10,7 @@ import psutil
 from influence.attribution.chain import Chain
 from influence.curvature.cards import IDENTITY
 from influence.derivatives import Objective
-from influence.derivatives.remarks import NAT, ORDER_ONLY
+from influence.run.records import NAT, ORDER_ONLY
 
 
 def report_of(chain: Chain, method: str) -> dict[str, Any]:
@@ -38,9 +39,11 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
                 "`frozen`, so they count as trained."
             )
     norms = chain.gradient_norms()
+    order_only = sorted(sentence for o in chain.objectives for sentence in o.remarks.order_only)
     return {
         "method": method,
-        "unit": unit_of(chain, method),
+        "unit": unit_of(method, order_only),
+        "order_only": order_only,
         "stages": [{**s.report, "gradient_norm": n} for s, n in zip(chain.solvers, norms, strict=True)],
         "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
         "without_rule": {
@@ -53,10 +56,9 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
     }
 
 
-def unit_of(chain: Chain, method: str) -> str:
-    """`NAT`, or `ORDER_ONLY` where the size of the scores means nothing."""
-    lost = method == IDENTITY.name or any(o.remarks.unit == ORDER_ONLY for o in chain.objectives)
-    return ORDER_ONLY if lost else NAT
+def unit_of(method: str, order_only: Sequence[str]) -> str:
+    """`NAT`, or `ORDER_ONLY` where the method has no unit, or warnings take it."""
+    return ORDER_ONLY if method == IDENTITY.name or order_only else NAT
 
 
 def moved(here: Objective, before: Objective) -> list[str]:

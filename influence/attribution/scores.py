@@ -17,10 +17,10 @@ from influence.attribution.products.score import score
 from influence.attribution.replay import replay
 from influence.attribution.report import peak_memory, report_of
 from influence.curvature.cards import REPLAY
-from influence.derivatives.remarks import NAT
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.run.ranking import top
+from influence.run.records import NAT
 from influence.study.study import Study
 from influence.training.recording import Recording
 
@@ -36,7 +36,8 @@ class Scores:
             damping, residuals, iterations, eigenvalues and the norm of the objective's gradient (0 at a minimum, which
             the theory asks for); `not_covered`, parameters that no influence flows through; `without_rule`, parameters
             without a layer rule, which are differentiated more slowly; `seconds`, `peak_memory` in bytes; `notes`, how
-            it was computed; `warnings`, what makes the scores something else than they claim.
+            it was computed; `warnings`, what makes the scores something else than they claim; `order_only`, those of
+            the warnings that take the unit.
     """
 
     def __init__(self, values: np.ndarray, stage: str, report: dict[str, Any]):
@@ -183,6 +184,7 @@ def _replayed(
     report = {
         "method": REPLAY.name,
         "unit": NAT,
+        "order_only": [],
         "stages": found.stages,
         "not_covered": {name: list(names) for name, names in constant.items() if names},
         "notes": found.notes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 import influence
-from influence.cli.options import DEFAULT_RUNS, NameOfRun, Runs, run_path
+from influence.cli.options import DEFAULT_RUNS, NameOfRun, Runs, run_path, told
 
 
 def check(run: NameOfRun, runs: Runs = DEFAULT_RUNS) -> None:
@@ -13,3 +13,5 @@ def check(run: NameOfRun, runs: Runs = DEFAULT_RUNS) -> None:
     opened = influence.Run.open(run_path(run, runs))
     later = f" Still to be computed: {', '.join(opened.pending)}." if opened.pending else ""
     typer.echo(f"{opened.path}: {len(opened.manifest.files)} files, all as they were written.{later}")
+    for line in told(opened):
+        typer.echo(line)

@@ -38,11 +38,18 @@ def runs(runs: Runs = DEFAULT_RUNS) -> None:
         if isinstance(run, influence.run.Run):
             accuracy = run.manifest.stages[-1].test_accuracy
             correct = "" if accuracy is None else f"{accuracy:.1%}"
-            name = f"{folder.name} (being computed)" if run.pending else folder.name
-            rows.append((name, run.manifest.title, correct, run.manifest.created[:16].replace("T", " ")))
+            created = run.manifest.created[:16].replace("T", " ")
+            rows.append((folder.name + _state(run), run.manifest.title, correct, created))
         else:
             rows.append((folder.name, str(run), "", ""))
     _print(("run", "what it is", "queries correct", "created"), rows)
+
+
+def _state(run: influence.run.Run) -> str:
+    """What a run that lacks something waits for."""
+    if not run.pending:
+        return ""
+    return " (being computed)" if influence.run.is_held(run.path) else " (not complete: the same command goes on)"
 
 
 def _print(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from influence.run import ORDER_ONLY
+
 if TYPE_CHECKING:
     from influence import Run
 
@@ -46,6 +48,13 @@ DEFAULT_RUNS = Path("data/runs")
 def largest_model(run: Run) -> int:
     """Parameters and entries of buffers of the largest of a run's models."""
     return max(sum(math.prod(shape) for shape in run.shapes(stage).values()) for stage in run.stages)
+
+
+def told(run: Run) -> list[str]:
+    """What is to be known of a run before its scores are believed, a line each."""
+    lost = run.unit(run.manifest.default_method) == ORDER_ONLY
+    unit = ["Order only: the size of its scores means nothing, their order within a query does."] if lost else []
+    return [*unit, *(f"Warning: {warning}" for warning in run.manifest.warnings)]
 
 
 def run_path(run: str, runs: Path) -> Path:

@@ -10,7 +10,7 @@ import typer
 import influence.attribution
 import influence.precompute
 import influence.studies
-from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, interruptible, say_loading
+from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, interruptible, say_loading, told
 from influence.studies.texts.options import TextOptions
 from influence.threads import set_threads
 
@@ -127,6 +127,8 @@ def precompute(
         exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving)
         for run in compute(exhibits, runs, name, device, threads, quiet, dry_run):
             typer.echo(f"Finished: {run.path}")
+            for line in told(run):
+                typer.echo(line, err=True)
     if not dry_run:
         typer.echo("Look at them with `upstream explore`.")
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-NAT = "nat"
-ORDER_ONLY = "order only"
-"""The unit of scores whose size means nothing: only their order within a query does."""
+from influence.run.records import NAT, ORDER_ONLY
 
 
 @dataclass
@@ -17,8 +15,8 @@ class Remarks:
     """How it was computed, where that is not as usual. The scores are what they claim."""
     warnings: set[str] = field(default_factory=set)
     """What makes the scores something else than the promised nats."""
-    unit: str = NAT
-    """`ORDER_ONLY` once a warning says that the size of the scores means nothing."""
+    order_only: set[str] = field(default_factory=set)
+    """Those of the warnings that take the unit: the size of the scores means nothing."""
     without_rule: set[str] = field(default_factory=set)
     """Parameters without a layer rule, differentiated by `torch.func`."""
 
@@ -26,4 +24,9 @@ class Remarks:
         """Add a warning; with `order_only` the scores lose their unit."""
         self.warnings.add(sentence)
         if order_only:
-            self.unit = ORDER_ONLY
+            self.order_only.add(sentence)
+
+    @property
+    def unit(self) -> str:
+        """`ORDER_ONLY` once a warning has taken the unit."""
+        return ORDER_ONLY if self.order_only else NAT

@@ -17,6 +17,7 @@ from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
+from influence.derivatives.remarks import Remarks
 from influence.precompute.needs import VECTOR_BYTES
 from influence.precompute.query_vectors import QueryVectors
 from influence.precompute.score_arrays import compressed, fill, filled
@@ -42,7 +43,7 @@ class Scorer:
     Args:
         exhibit, draft: what of, where to.
         objectives: of its stages, at their trained parameters.
-        solvers: fitted ones, which runs that share a stage share.
+        solvers: fitted ones, which runs that share a stage share, with what fitting them remarked on.
         halvings: of the batches, where memory ran out.
         step: shows a bar.
     """
@@ -52,26 +53,26 @@ class Scorer:
         exhibit: Exhibit,
         draft: Draft,
         objectives: list[Objective],
-        solvers: dict[tuple[Any, ...], Method],
+        solvers: dict[tuple[Any, ...], tuple[Method, Remarks]],
         halvings: int,
         step: Step,
     ):
         self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
         self.solvers, self.halvings = solvers, halvings
+        self._used: set[tuple[Any, ...]] = set()
+        for objective in objectives:
+            draft.hear(vars(objective.remarks))
 
-    def score(self, method: str) -> tuple[list[ScoreRecord], list[str]]:
-        """The manifest's records of a method's score arrays, and warnings."""
-        pulled = self._pull(method)
+    def score(self, method: str) -> list[ScoreRecord]:
+        """The manifest's records of a method's score arrays."""
+        reports = self._pull(method)
         for objective in self.objectives:
             name = objective.stage.name
             self._fill(objective, method)
-            pulled["reports"][name]["compression"] = self.draft.steps.get(compressed(name, method), {})
+            reports[name]["compression"] = self.draft.steps.get(compressed(name, method), {})
         if method != self.exhibit.method or not self.exhibit.token_losses:
             self._forget(method)
-        records = [
-            ScoreRecord(name, method, scores_file(name, method), report) for name, report in pulled["reports"].items()
-        ]
-        return records, pulled["warnings"]
+        return [ScoreRecord(name, method, scores_file(name, method), report) for name, report in reports.items()]
 
     def split(self) -> None:
         """The scores of the strongest pairs, split over tokens, of the stages whose loss is a sum over tokens."""
@@ -83,8 +84,8 @@ class Scorer:
         """Delete the queries' vectors."""
         shutil.rmtree(self.draft.path(f"work/queries-{method}"), ignore_errors=True)
 
-    def self_influence(self, stage: Stage, known: dict[Any, Any]) -> tuple[pd.DataFrame, list[str]]:
-        """Columns for the table of a stage's examples, and what was left out.
+    def self_influence(self, stage: Stage, known: dict[Any, Any]) -> pd.DataFrame:
+        """Columns for the table of a stage's examples.
 
         They are the same in every run that shares the stage and how it is solved: `known` has those of earlier runs.
         """
@@ -94,11 +95,13 @@ class Scorer:
             key = self._key(objective, self.exhibit.method)
             if key not in known:
                 with self.step(f"self-influence of {stage.name}", total=len(stage.data)) as bar:
-                    known[key] = self_influence(objective, self._solver(objective, self.exhibit.method), bar.advance)
-            table, left_out = known[key]
+                    solver = self._solver(objective, self.exhibit.method)
+                    known[key] = self_influence(objective, solver, bar.advance), objective.remarks
+            table, remarks = known[key]
+            self.draft.hear(vars(remarks))
             self.draft.write_table(file, table)
-            self.draft.mark(step, left_out)
-        return pd.read_parquet(self.draft.path(f"{file}.parquet")), self.draft.steps[step]
+            self.draft.mark(step)
+        return pd.read_parquet(self.draft.path(f"{file}.parquet"))
 
     def _pull(self, method: str) -> dict[str, Any]:
         """Fit the curvature and pull every query back through the stages; what was solved goes to the draft."""
@@ -116,14 +119,14 @@ class Scorer:
             count = len(self.exhibit.study.queries)
             with self.step(f"pulling queries back ({method})", total=count) as bar:
                 reports = self._pull_in_parts(chain, method, bar)
-            report = report_of(chain, method)
-            for own in reports.values():
-                own["unit"] = report["unit"]
-            self.draft.mark(step, {"reports": reports, "warnings": report["warnings"] + report["notes"]})
+            self.draft.hear(report_of(chain, method))
+            self.draft.mark(step, reports)
         return self.draft.steps[step]
 
     def _keep(self, chain: Chain, method: str) -> None:
         """What the solvers found, so that neither this run, taken up again, nor a new question has to find it anew."""
+        for objective in chain.objectives:
+            self.draft.hear(vars(objective.remarks))
         step, states = f"curvature {method}", [solver.state() for solver in chain.solvers]
         if step in self.draft.steps or not any(states):
             return
@@ -190,5 +193,13 @@ class Scorer:
             kept = {}
             if f"curvature {method}" in self.draft.steps:
                 kept = read_curvature(self.draft.folder, objective.stage.name, method)
-            self.solvers[key] = method_named(method)(objective, curvature=curvature, damping=damping, **kept)
-        return self.solvers[key]
+            solver = method_named(method)(objective, curvature=curvature, damping=damping, **kept)
+            self.solvers[key] = solver, copy.deepcopy(objective.remarks)
+        solver, fitted = self.solvers[key]
+        if key not in self._used:
+            # Of another run, whose queries are not this one's: only what fitting remarked on holds here.
+            if solver.objective is not objective:
+                solver.objective.remarks = copy.deepcopy(fitted)
+            self.draft.hear(vars(solver.objective.remarks))
+            self._used.add(key)
+        return solver

@@ -17,10 +17,8 @@ MAX_SOLVES = 50
 """Largest stage whose self-influence an iterative method computes: it takes a solve for every example."""
 
 
-def self_influence(
-    objective: Objective, solver: Method, advance: Callable[[float], None]
-) -> tuple[pd.DataFrame, list[str]]:
-    """(table, notes): gradient norm and self-influence of every training example, and a note if the latter is left out.
+def self_influence(objective: Objective, solver: Method, advance: Callable[[float], None]) -> pd.DataFrame:
+    """Gradient norm and self-influence of every training example; a note says it if the latter is left out.
 
     Self-influence is the predicted change of an example's own loss if it had been left out, in nats. It takes a solve
     for each example, so an iterative method does it for small stages only.
@@ -28,12 +26,12 @@ def self_influence(
     # Methods that iterate say how often they did; for the others a solve is a product or two.
     whole = "iterations" not in solver.report or objective.count <= MAX_SOLVES
     columns = dict(_norms(objective, solver if whole else None, advance))
-    left_out = (
-        f"Stage {objective.stage.name!r}: no self-influence, which by method {solver.card.name!r} would take "
-        f"{objective.count:,} solves (at most {MAX_SOLVES:,} are made)."
-    )
-    table = pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})
-    return table, [] if whole else [left_out]
+    if not whole:
+        objective.remarks.notes.add(
+            f"Stage {objective.stage.name!r}: no self-influence, which by method {solver.card.name!r} would take "
+            f"{objective.count:,} solves (at most {MAX_SOLVES:,} are made)."
+        )
+    return pd.DataFrame({name: values.float().cpu().numpy() for name, values in columns.items()})
 
 
 def _norms(

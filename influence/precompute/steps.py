@@ -17,10 +17,11 @@ import torch
 
 from influence.attribution.guards import derivatives_named, usable
 from influence.attribution.memory import with_smaller_batches
-from influence.attribution.report import peak_memory
+from influence.attribution.report import peak_memory, unit_of
 from influence.curvature import Method
 from influence.derivatives import Objective
 from influence.derivatives.objective import objectives_of
+from influence.derivatives.remarks import Remarks
 from influence.errors import RunError
 from influence.precompute.embedding import embedded, map_of
 from influence.precompute.manifest import stage_record, versions
@@ -35,7 +36,7 @@ from influence.precompute.predictions import predictions
 from influence.precompute.scoring import Scorer
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
-from influence.run.draft import Draft, discard_work
+from influence.run.draft import REMARKS, Draft, discard_work
 from influence.run.files import JOURNAL_FILE, MAP, SHARES, model_file, refuse_name
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, MapRecord, ScoreRecord
@@ -143,8 +144,8 @@ class _Shared:
     """What runs have in common: solvers and self-influence by stage object and settings, runs by first stage."""
 
     def __init__(self) -> None:
-        self.solvers: dict[tuple[Any, ...], Method] = {}
-        self.self_influence_tables: dict[tuple[Any, ...], tuple[pd.DataFrame, list[str]]] = {}
+        self.solvers: dict[tuple[Any, ...], tuple[Method, Remarks]] = {}
+        self.self_influence_tables: dict[tuple[Any, ...], tuple[pd.DataFrame, Remarks]] = {}
         self.runs: list[tuple[Stage, Run]] = []
 
 
@@ -198,12 +199,11 @@ class _Precompute:
     def _first(self, trained: dict[str, Any], scorer: Scorer) -> Run:
         """The run as soon as its lists can be read: models, tables, and scores by the run's own method."""
         self._describe()
-        scores, warnings = scorer.score(self.exhibit.method)
+        scores = scorer.score(self.exhibit.method)
         for stage in self.study.stages:
-            extra, left_out = scorer.self_influence(stage, self.shared.self_influence_tables)
+            extra = scorer.self_influence(stage, self.shared.self_influence_tables)
             self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
-            warnings = warnings + left_out
-        return self._finish(trained, scores, warnings)
+        return self._finish(trained, scores)
 
     def _parts(self) -> list[str]:
         """What is added to the run afterwards, in the order in which visitors miss it."""
@@ -212,13 +212,14 @@ class _Precompute:
 
     def _part(self, part: str, run: Run, scorer: Scorer) -> dict[str, Any]:
         """Compute a part; the fields of the manifest that it changes."""
+        told = run.manifest
         if part == MAP:
             return {"map": self._place()}
         if part == SHARES:
             scorer.split()
-            return {"shares": {f"{stage}-{self.exhibit.method}": SCORES_SPLIT for stage in self.exhibit.token_losses}}
-        records, _ = scorer.score(part)
-        return {"scores": (*run.manifest.scores, *records)}
+            shares = {f"{stage}-{self.exhibit.method}": SCORES_SPLIT for stage in self.exhibit.token_losses}
+            return {"shares": shares} | self._remarked(told.scores, told.warnings, told.notes)
+        return self._remarked((*told.scores, *scorer.score(part)), told.warnings, told.notes)
 
     def _step(self, description: str, total: float | None = None) -> Any:
         return self.bars.step(f"{self.name}: {description}", total)
@@ -306,7 +307,22 @@ class _Precompute:
 
     # What is written
 
-    def _finish(self, trained: dict[str, Any], scores: list[ScoreRecord], warnings: list[str]) -> Run:
+    def _remarked(
+        self, scores: Sequence[ScoreRecord], warnings: Sequence[str], notes: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Fields of the manifest with what the steps have told by now: sentences, and the unit of the scores."""
+        told = {kind: self.draft.remarks.get(kind, []) for kind in REMARKS}
+        restated = []
+        for record in scores:
+            unit = {"unit": unit_of(record.method, told["order_only"]), "order_only": told["order_only"]}
+            restated.append(dataclasses.replace(record, report={**record.report, **unit}))
+        return {
+            "scores": tuple(restated),
+            "warnings": tuple(dict.fromkeys([*warnings, *told["order_only"], *told["warnings"]])),
+            "notes": tuple(dict.fromkeys([*notes, *told["notes"]])),
+        }
+
+    def _finish(self, trained: dict[str, Any], scores: list[ScoreRecord]) -> Run:
         # The map's columns, which come later: own ones of these names would be taken for it.
         mapped = self.study.stages[0].name
         self.tables[mapped] = self.tables[mapped].drop(columns=["x", "y"], errors="ignore")
@@ -334,7 +350,7 @@ class _Precompute:
             )
             for o in self.objectives
         ]
-        warnings = [*self.exhibit.notes, *warnings] + [
+        stopped = [
             f"Stage {s.name!r} stopped at gradient norm {s.training.gradient_norm:.2g}, short of its tolerance."
             for s in stages
             if s.training.converged is False
@@ -350,11 +366,10 @@ class _Precompute:
                 seed=self.exhibit.seed,
                 measure=self.exhibit.measure,
                 stages=tuple(stages),
-                scores=tuple(scores),
                 default_method=self.exhibit.method,
                 map=MapRecord(),
                 versions=versions(self.device),
-                warnings=tuple(warnings),
+                **self._remarked(scores, [*self.exhibit.notes, *stopped]),
                 **self._spent(),
             ),
             self._parts(),

@@ -7,12 +7,15 @@ from .files import QUERIES_FILE as QUERIES_FILE
 from .files import SHARES as SHARES
 from .files import belongs_to as belongs_to
 from .files import examples_file as examples_file
+from .files import is_held as is_held
 from .files import shares_file as shares_file
 from .files import tokens_file as tokens_file
 from .ranking import top as top
 from .reading import Run as Run
 from .reading import read_manifest as read_manifest
 from .reading import runs_in as runs_in
+from .records import NAT as NAT
+from .records import ORDER_ONLY as ORDER_ONLY
 from .records import Manifest as Manifest
 from .records import MapRecord as MapRecord
 from .records import Parameters as Parameters

@@ -45,6 +45,8 @@ CHUNK_SCORES = 2**24
 """Largest number of scores in one column of chunks, which is held in memory while it is computed."""
 ARRAY_CHUNK = 2**22
 """Bytes of a chunk of other arrays, which are read whole."""
+REMARKS = ("notes", "warnings", "order_only")
+"""Kinds of sentences: how scores were computed, what makes them something else than nats, what takes their unit."""
 SHARE_ROWS = 1000
 """Rows of a table of shares that are read together (row group of the Parquet file)."""
 
@@ -66,6 +68,7 @@ class Draft:
 
     Attributes:
         finished: whether the folder has its final name.
+        remarks: what finished steps have told of the scores, by the kinds of `REMARKS`.
     """
 
     def __init__(self, root: str | os.PathLike[str], name: str, settings: Mapping[str, Any]):
@@ -80,6 +83,8 @@ class Draft:
         self.folder = self.final if self.finished else self.final.with_name(draft_name(name))
         self.settings = json.loads(json.dumps(settings))
         self.steps: dict[str, Any] = {}
+        self.remarks: dict[str, list[str]] = {}
+        self._heard: list[Mapping[str, Any]] = []
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             with self.locked():  # beginning anew deletes what is there, which must not be another process's work
@@ -108,7 +113,7 @@ class Draft:
                     f"{begun['settings'].get(other)!r}, asked for {self.settings.get(other)!r}. Finish it with its own "
                     f"command, choose another --name, or delete {self.folder}."
                 )
-            self.steps = dict(begun["steps"])
+            self.steps, self.remarks = dict(begun["steps"]), dict(begun.get("remarks", {}))
         if self.finished and not self.steps:
             raise ValueError("its journal lists no steps")
         if not self.steps:
@@ -122,7 +127,19 @@ class Draft:
     def mark(self, step: str, record: Any = None) -> None:
         """Record that `step` is finished, with what later steps or the manifest need from it (JSON)."""
         self.steps[step] = record
-        self._write_json(JOURNAL_FILE, {"settings": self.settings, "steps": self.steps})
+        self.remarks = {
+            kind: sorted({*self.remarks.get(kind, ()), *(told for heard in self._heard for told in heard[kind])})
+            for kind in REMARKS
+        }
+        self._write_json(JOURNAL_FILE, {"settings": self.settings, "steps": self.steps, "remarks": self.remarks})
+
+    def hear(self, remarks: Mapping[str, Any]) -> None:
+        """Keep with each `mark` what `remarks` hold by then: a run that is taken up again tells it too.
+
+        Args:
+            remarks: one of `REMARKS` -> sentences, which may become more.
+        """
+        self._heard.append(remarks)
 
     def path(self, name: str) -> Path:
         """Where file `name` of the run is written; its folder exists."""

@@ -52,6 +52,17 @@ def locked(run: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_held(run: Path) -> bool:
+    """Whether a process writes the run at `run` just now. A killed process leaves a lock that nobody holds."""
+    if not run.with_name(f".{run.name}.lock").exists():
+        return False
+    try:
+        with locked(run):
+            return False
+    except RunError:
+        return True
+
+
 def write_json(path: Path, content: Any) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")

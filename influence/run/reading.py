@@ -27,10 +27,13 @@ from influence.run.files import (
     shares_file,
     tokens_file,
 )
-from influence.run.records import FORMAT, Manifest, StageRecord, manifest_of
+from influence.run.records import FORMAT, NAT, ORDER_ONLY, Manifest, StageRecord, manifest_of
 
 if TYPE_CHECKING:
     import torch
+
+UNITLESS = "identity"
+"""The method whose scores have no unit in any run."""
 
 
 class Run:
@@ -116,6 +119,19 @@ class Run:
         self.stage(stage)
         found = [record.method for record in self.manifest.scores if record.stage == stage]
         return sorted(found, key=lambda method: method != self.manifest.default_method)
+
+    def unit(self, method: str, stage: str | None = None) -> str:
+        """The unit of a method's scores of a stage (default: of all): `NAT`, or `ORDER_ONLY`."""
+        return ORDER_ONLY if self.order_only(method, stage) else NAT
+
+    def order_only(self, method: str, stage: str | None = None) -> tuple[str, ...]:
+        """Why only the order of a method's scores means something, a sentence each; empty: they are in nats."""
+        if method == UNITLESS:
+            return (f"Method {UNITLESS!r} takes no account of the curvature, so its scores have no unit.",)
+        records = [r for r in self.manifest.scores if r.method == method and stage in (None, r.stage)]
+        lost = [record.report for record in records if record.report.get("unit") == ORDER_ONLY]
+        told = dict.fromkeys(str(sentence) for report in lost for sentence in report.get("order_only") or ())
+        return tuple(told) or (self.manifest.warnings or ("The run does not say why.",) if lost else ())
 
     def scores(self, stage: str | None = None, method: str | None = None) -> zarr.Array:
         """Scores of a stage's training examples, lazily read: `scores[i]` is a row, `scores[:, j]` a column.

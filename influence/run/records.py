@@ -23,6 +23,11 @@ SIGN = (
 )
 
 
+NAT = "nat"
+ORDER_ONLY = "order only"
+"""The unit of scores whose size means nothing: only their order within a query does."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Parameters:
     """Names of a stage's parameters: the groups F (frozen), P (proximity), N (new), and what is in no score."""
@@ -109,6 +114,7 @@ class Manifest:
     peak_memory: int = 0
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 from influence import Run
 from influence.curvature import METHODS
 from influence.curvature.cards import CARDS
-from influence.run.files import manifest_checksum
+from influence.run.files import locked, manifest_checksum
+from influence.run.reading import read_manifest
+from influence.run.records import json_of
 
 # Help
 
@@ -104,10 +107,26 @@ def test_a_run_that_is_still_being_computed_is_told(upstream, runs_folder):
     manifest = json.loads(file.read_text()) | {"pending": ["map", "identity"]}
     file.write_text(json.dumps(manifest | {"checksum": manifest_checksum(manifest)}))
     assert upstream("check", file.parent)[1].endswith("Still to be computed: map, identity.")
-    assert "tiny-frozen (being computed)" in upstream("runs", "--runs", runs_folder)[1]
+    with locked(file.parent):
+        assert "tiny-frozen (being computed)" in upstream("runs", "--runs", runs_folder)[1]
+    left = runs_folder / ".tiny-frozen.lock"  # as a killed process leaves it
+    left.touch()
+    assert "tiny-frozen (not complete: the same command goes on)" in upstream("runs", "--runs", runs_folder)[1]
     for arguments in (["validate"], ["leave-out", "--study", "nowhere.py:f"]):
         code, _, errors = upstream(arguments[0], file.parent, *(["100"] if len(arguments) > 1 else []), *arguments[1:])
         assert (code, "is not complete: map, identity is still to be computed." in errors) == (2, True)
+
+
+def test_check_tells_warnings_and_a_lost_unit(upstream, runs_folder):
+    folder = runs_folder / "tiny-frozen"
+    manifest = read_manifest(folder)
+    lost = [dataclasses.replace(r, report={**r.report, "unit": "order only"}) for r in manifest.scores]
+    told = json_of(dataclasses.replace(manifest, scores=tuple(lost), warnings=("[bold]far off[/bold]",)))
+    (folder / "run.json").write_text(json.dumps(told))
+    assert upstream("check", folder)[1].endswith(
+        "Order only: the size of its scores means nothing, their order within a query does. "
+        "Warning: [bold]far off[/bold]"
+    )
 
 
 def damage(folder):

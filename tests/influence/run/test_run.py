@@ -418,3 +418,27 @@ def test_tables_are_freed_with_their_run(folder):
     del run
     gc.collect()
     assert gone() is None
+
+
+# The unit of scores
+
+
+@pytest.mark.parametrize(
+    ("reports", "warnings", "unit", "reasons"),
+    [
+        ([{}, {}], ["a warning"], "nat", ()),
+        ([{"unit": "nat"}, {"unit": "nat"}], ["a warning"], "nat", ()),
+        ([{"unit": "order only", "order_only": ["too flat"]}, {"unit": "nat"}], [], "order only", ("too flat",)),
+        ([{}, {"unit": "order only"}], ["a warning"], "order only", ("a warning",)),
+        ([{}, {"unit": "order only", "order_only": None}], [], "order only", ("The run does not say why.",)),
+    ],
+)
+def test_one_record_without_a_unit_takes_it(tmp_path, reports, warnings, unit, reasons):
+    run = write(tmp_path)
+    stored = [r for r in run.manifest.scores if r.method == "exact"]
+    records = [dataclasses.replace(r, report=report) for r, report in zip(stored, reports, strict=True)]
+    found = Run(run.path, dataclasses.replace(run.manifest, scores=tuple(records), warnings=tuple(warnings)))
+    assert (found.unit("exact"), found.order_only("exact")) == (unit, reasons)
+    lost = {r.stage for r in records if r.report.get("unit") == "order only"}
+    assert {r.stage for r in records if found.unit("exact", r.stage) == "order only"} == lost
+    assert found.unit("identity") == "order only"

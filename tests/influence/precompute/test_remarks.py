@@ -1,0 +1,79 @@
+"""What is told of the scores reaches the run, whenever it arises and however often the computation is interrupted."""
+
+from __future__ import annotations
+
+import pytest
+from test_resuming import STEPS, after
+from tiny_runs import compute
+
+from influence import Run
+from influence.curvature.exact import Exact
+from influence.precompute import scoring
+from influence.run.draft import Draft
+
+pytestmark = pytest.mark.usefixtures("quick_map")
+
+
+@pytest.fixture
+def telling(monkeypatch):
+    """Each kind of step tells something: the fit of a solver, a solve, scoring, and self-influence."""
+
+    def tells(place, name, tell):
+        original = getattr(place, name)
+
+        def told(self, *arguments, **options):
+            tell(self)
+            return original(self, *arguments, **options)
+
+        monkeypatch.setattr(place, name, told)
+
+    tells(Exact, "fit", lambda solver: solver.objective.remarks.notes.add(f"{solver.objective.stage.name}: fitted"))
+    tells(Exact, "solve", lambda solver: solver.objective.remarks.warn(f"{solver.objective.stage.name}: solved"))
+    fill, own = scoring.fill, scoring.self_influence
+
+    def filling(draft, method, objective, *rest):
+        if method == "exact" and objective.stage.name == "finetune":
+            objective.remarks.warn("finetune: far off", order_only=True)
+        fill(draft, method, objective, *rest)
+
+    def alone(objective, *rest):
+        objective.remarks.notes.add(f"{objective.stage.name}: alone")
+        return own(objective, *rest)
+
+    monkeypatch.setattr(scoring, "fill", filling)
+    monkeypatch.setattr(scoring, "self_influence", alone)
+
+
+def told(run):
+    manifest = run.manifest
+    units = {(r.stage, r.method): (r.report["unit"], tuple(r.report["order_only"])) for r in manifest.scores}
+    return manifest.warnings, manifest.notes, units
+
+
+WARNINGS = ("finetune: far off", "finetune: solved", "pretrain: solved")
+NOTES = ("finetune: alone", "finetune: fitted", "pretrain: alone", "pretrain: fitted")
+
+
+def check(run):
+    warnings, notes, units = told(run)
+    assert (warnings, notes) == (WARNINGS, NOTES)  # what takes the unit comes first
+    assert set(units.values()) == {("order only", ("finetune: far off",))}
+    assert {method for _, method in units} == {"exact", "identity"}
+
+
+@pytest.mark.parametrize("finished", [None, 4, 6, len(STEPS) - 2, len(STEPS) + 3])
+def test_every_run_tells_what_arose_in_its_steps(telling, tmp_path, monkeypatch, finished):
+    """Uninterrupted, or interrupted after so many steps; the second run shares the first one's stage and solver."""
+    if finished is not None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Draft, "mark", after(finished))
+            with pytest.raises(KeyboardInterrupt):
+                compute(tmp_path)
+    for run in compute(tmp_path):
+        check(Run.open(run.path))
+
+
+def test_a_healthy_run_has_neither(runs):
+    for run in runs:
+        assert (run.manifest.warnings, run.manifest.notes) == ((), ())
+        assert {r.method: r.report["unit"] for r in run.manifest.scores} == {"exact": "nat", "identity": "order only"}
