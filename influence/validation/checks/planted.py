@@ -154,8 +154,7 @@ def _self_influence(bench: Bench, objective: Objective) -> np.ndarray | None:
     solver = method_named(bench.exhibit.method)(objective, curvature="ggn", damping=bench.exhibit.damping)
     if "iterations" in solver.report and objective.count > MAX_SOLVES:
         return None
-    table, _ = self_influence(objective, solver, lambda _: None)
-    return table["self_influence"].to_numpy()
+    return self_influence(objective, solver, lambda _: None)["self_influence"].to_numpy()
 
 
 def _strangers(vectors: np.ndarray, given: np.ndarray) -> np.ndarray:
