@@ -9,6 +9,7 @@ from functools import partial
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from influence.errors import StudyError
@@ -94,6 +95,7 @@ def copied(model: nn.Module) -> nn.Module:
             twin.__defaults__ = tuple(copy.deepcopy(v, memo) if is_own(v) else v for v in function.__defaults__ or ())
             named = (function.__kwdefaults__ or {}).items()
             twin.__kwdefaults__ = {key: copy.deepcopy(v, memo) if is_own(v) else v for key, v in named}
+        _renew_scripted(again)
         return again
     except (RuntimeError, TypeError) as error:
         if isinstance(error, RuntimeError) and "deepcopy" not in str(error):
@@ -102,6 +104,16 @@ def copied(model: nn.Module) -> nn.Module:
             f"The model {type(model).__name__} cannot be copied ({str(error).splitlines()[0]}), and influence is "
             "computed on a copy. Keep tensors with a history, locks, open files and the like outside of it."
         ) from error
+
+
+def _renew_scripted(model: nn.Module) -> None:
+    """Give scripted modules new parameters: gradients of those that `deepcopy` makes would go to the originals."""
+    new: dict[int, tuple[Tensor, nn.Parameter]] = {}
+    for module in model.modules():
+        for name, old in list(module._parameters.items()) if isinstance(module, torch.jit.ScriptModule) else ():
+            if old is not None:
+                own = nn.Parameter(old.detach().clone(), old.requires_grad)
+                module._parameters[name] = new.setdefault(id(old), (old, own))[1]
 
 
 def _twin(function: FunctionType, cells: dict[int, CellType]) -> FunctionType:

@@ -50,7 +50,9 @@ def in_place(model):
 def scores(model, method="exact", loss=loss):
     examples = data(9, FEATURES, CLASSES, torch.Generator().manual_seed(0))
     study = Study("one", [Stage("stage", model, loss, examples, l2=0.1)], examples)
-    return attribute(study, method=method, progress=False).values
+    found = attribute(study, method=method, progress=False)
+    assert found.report["warnings"] == []
+    return found.values
 
 
 HOW = {
@@ -89,7 +91,8 @@ def test_nothing_is_compiled_and_scores_are_the_same(compiled, how, method):
 )
 @pytest.mark.filterwarnings("ignore")
 def test_other_wrappers(wrapped):
-    np.testing.assert_allclose(scores(wrapped(Net())), scores(Net()), rtol=1e-5, atol=1e-8)
+    found, expected = scores(wrapped(Net())), scores(Net())
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
 
 
 def test_the_setting_is_taken_back_when_the_last_thread_leaves(compiled):
