@@ -138,9 +138,10 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
         "UPSTREAM_RUNS": str(runs),
         "UPSTREAM_RUN": first or "",
         "UPSTREAM_STATIC": str(launch / "static"),
+        "PYTHONSAFEPATH": "1",  # as -P, for what the server starts
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
     }
-    command = [sys.executable, "-m", "streamlit", "run", str(entry), "--server.port", str(port)]
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(entry), "--server.port", str(port)]
     # Without stdin Streamlit asks nothing; its own start message would only repeat ours.
     server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=launch)
     looking = _first_look(port, environment)
@@ -165,7 +166,7 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
 
 def _first_look(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """A process that ends when the server at `port` has drawn its first page: the first visitor waits for less."""
-    command = [sys.executable, "-m", "explorer.jobs.first_look", str(port)]
+    command = [sys.executable, "-P", "-m", "explorer.jobs.first_look", str(port)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -26,14 +26,15 @@ def explore(
 def serve(runs: Path, run: str | None, port: int, no_browser: bool, study: str | None = None) -> None:
     """Serve the explorer until it is stopped, then end with its exit code.
 
-    It is a process of its own: the backend never imports the explorer. An embedded `study` is computed meanwhile; `run`
+    It is a process of its own: the backend never imports the explorer. Like every process that we start, it imports
+    nothing from the current folder (-P), where a file may be called `numpy.py`. An embedded `study` is computed meanwhile; `run`
     is then the first of its runs.
     """
     arguments = ["--runs", str(runs), "--port", str(port)]
     arguments += ["--run", run] if run else []
     arguments += ["--compute", study] if study else []
     arguments += ["--no-browser"] if no_browser else []
-    with subprocess.Popen([sys.executable, "-m", "explorer", *arguments]) as explorer:
+    with subprocess.Popen([sys.executable, "-P", "-m", "explorer", *arguments]) as explorer:
         while explorer.poll() is None:
             with contextlib.suppress(KeyboardInterrupt):  # it reaches the explorer too, which ends by itself
                 explorer.wait()

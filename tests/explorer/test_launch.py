@@ -65,18 +65,30 @@ def test_logo_in_assets_is_the_apps_logo():
     assert not os.path.exists(assets) or assets.read_bytes() == (launch.HERE / "logo.svg").read_bytes()
 
 
-def test_first_page_is_drawn_without_torch_when_the_address_is_printed(small_root, tmp_path):
+TRAPS = ("explorer", "influence", "streamlit", "numpy", "pandas", "tornado", "zarr", "sitecustomize")
+
+
+def test_first_page_is_drawn_without_torch_or_the_current_folder_when_the_address_is_printed(small_root, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "explorer", "--runs", str(small_root), "--port", port, "--no-browser"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    here, temporary = tmp_path / "here", tmp_path / "temporary"
+    here.mkdir()
+    temporary.mkdir()
+    for trap in TRAPS:
+        (here / f"{trap}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'a').write({trap!r})\n")
+    upstream = [sys.executable, "-P", "-c", "from influence.cli import main; main()"]
+    command = [*upstream, "explore", "--runs", str(small_root), "--port", port, "--no-browser"]
+    code = str(launch.HERE.parent)
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": code}
+    started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=here)
     try:
         assert port in next(line for line in started.stdout if "Upstream is at" in line)
-        assert list(tmp_path.glob("upstream-*/static/*.points")), "the page that was drawn wrote what its map shows"
+        assert list(temporary.glob("upstream-*/static/*.points")), "the page that was drawn wrote what its map shows"
         for process in [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]:
             assert not [file.path for file in process.memory_maps() if "libtorch" in file.path]
+        assert not (tmp_path / "executed").exists()
     finally:
-        started.terminate()
+        for process in psutil.Process(started.pid).children():
+            process.terminate()
         started.wait(timeout=30)
