@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from influence.run.files import PROGRESS
+from influence.run.plain import replacement
 
 WRITE_INTERVAL = 0.2
 """Shortest time in seconds between two writes of the progress file."""
@@ -77,10 +78,8 @@ class _ProgressFile:
             return
         self._last = time.monotonic()
         said = {"step": self._step, "fraction": fraction, "done": self._done, "runs": self._runs}
-        temporary = self._path.with_name(f"{self._path.name}.tmp")
-        with contextlib.suppress(OSError):  # who cannot be told how far it is still gets what was asked for
-            temporary.write_text(json.dumps(said), encoding="utf-8")
-            temporary.replace(self._path)
+        with contextlib.suppress(OSError), replacement(self._path) as new:  # who cannot be told still gets the result
+            new.write_text(json.dumps(said), encoding="utf-8")
 
 
 class _Lines:

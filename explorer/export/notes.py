@@ -20,7 +20,7 @@ import streamlit as st
 
 from explorer.runs import queries
 from influence.errors import RunError
-from influence.run import Run
+from influence.run import Run, plain_file, read_plain
 
 TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
 LONGEST_NOTE = 2000
@@ -83,7 +83,7 @@ def read(run: Run) -> Notes:
     """
     path = file(run)
     try:
-        stat = path.stat()
+        stat = path.lstat()
         if stat.st_size > LARGEST_FILE:
             raise _too_large(path)
         return _read(str(path), stat.st_size, stat.st_mtime_ns)
@@ -99,7 +99,7 @@ def read(run: Run) -> Notes:
 def _read(path: str, size: int, modified: int) -> Notes:  # size and time are part of the cache's key
     latest: dict[tuple[str, int], Note] = {}
     damaged = []
-    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(read_plain(Path(path), LARGEST_FILE).split(b"\n"), start=1):
         if not line.strip():
             continue
         note = parse(line)
@@ -155,7 +155,7 @@ def write(run: Run, note: Note) -> None:
 
 
 def _append(path: Path, line: bytes) -> None:
-    with path.open("ab+") as kept:
+    with open(path, "ab+", opener=plain_file) as kept:
         size = kept.seek(0, os.SEEK_END)
         if size + len(line) > LARGEST_FILE:
             raise _too_large(path)

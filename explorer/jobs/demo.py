@@ -23,12 +23,15 @@ import psutil
 from explorer.jobs.process import command as upstream
 from explorer.jobs.process import environment
 from influence.errors import RunError
+from influence.run import own_folder, read_plain
 
 STUDY = "digits"
 """The one that the start page offers."""
 NONE, RUNNING, STOPPED, FAILED = "none", "running", "stopped", "failed"
 PATIENCE = 5
 """Seconds that a process has to end by itself when it is stopped, and that a second visitor waits for the first."""
+LARGEST_FILE = 2**20
+"""Bytes of what the process writes that are read."""
 LONGEST = 600
 """Characters of a failure's message that are shown."""
 
@@ -60,7 +63,7 @@ def status(root: Path) -> Status:
         seconds = max(0.0, time.time() - process.create_time())
         return dataclasses.replace(known, state=RUNNING, step=step, fraction=fraction, done=done, seconds=seconds)
     try:
-        log = (_folder(root) / "log.txt").read_text(encoding="utf-8", errors="replace").strip()
+        log = read_plain(_folder(root) / "log.txt", LARGEST_FILE).decode(errors="replace").strip()
         (_folder(root) / "process.json").stat()
     except OSError:
         return Status()
@@ -81,7 +84,7 @@ def start(root: Path, study: str = STUDY) -> None:
     """
     folder = _folder(root)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        own_folder(folder)
         with filelock.FileLock(folder / "lock", timeout=PATIENCE):
             if _process(root) is None:
                 _start(root, folder, study)
@@ -174,7 +177,7 @@ def _runs(root: Path) -> dict[str, bool]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_plain(path, LARGEST_FILE))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -27,8 +27,8 @@ def serve(runs: Path, run: str | None, port: int, no_browser: bool, study: str |
     """Serve the explorer until it is stopped, then end with its exit code.
 
     It is a process of its own: the backend never imports the explorer. Like every process that we start, it imports
-    nothing from the current folder (-P), where a file may be called `numpy.py`. An embedded `study` is computed meanwhile; `run`
-    is then the first of its runs.
+    nothing from the current folder (-P), where a file may be called `numpy.py`. An embedded `study` is computed
+    meanwhile; `run` is then the first of its runs.
     """
     arguments = ["--runs", str(runs), "--port", str(port)]
     arguments += ["--run", run] if run else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,10 +16,10 @@ from influence.run.files import (
     checksum,
     locked,
     manifest_checksum,
-    move,
     refuse_name,
     write_json,
 )
+from influence.run.plain import refuse_odd_entries, replacement, sweep
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
@@ -33,11 +35,14 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
         tables: check -> table, see CONTRACT.md.
 
     Raises:
-        RunError: a check's name is no file name, another process writes the run, or it cannot be written.
+        RunError: a check's name is no file name, the run holds a link, a pipe or a device, another process writes the
+            run, or it cannot be written.
     """
     for check in tables:
         refuse_name(check, "a check's")
     with locked(run.path):
+        refuse_odd_entries(run.path)
+        sweep(run.path)
         manifest = read_json(run.path)  # as it stands: fields that no record knows stay
         before = dict(manifest_of(manifest, run.path).validation)
         try:
@@ -57,9 +62,10 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
 
 def _add(folder: Path, check: str, table: pd.DataFrame) -> str:
     """Name of the file, inside the run, that holds the table."""
-    temporary = folder / "validation" / f"{check}.tmp"
-    temporary.parent.mkdir(exist_ok=True)
-    table.to_parquet(temporary, index=False)
-    name = check_file(check, checksum(temporary)[:12])
-    move(temporary, folder / name)
+    contents = io.BytesIO()
+    table.to_parquet(contents, index=False)
+    name = check_file(check, hashlib.sha256(contents.getvalue()).hexdigest()[:12])
+    (folder / name).parent.mkdir(exist_ok=True)
+    with replacement(folder / name) as new:
+        new.write_bytes(contents.getvalue())
     return name

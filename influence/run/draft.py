@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import zarr
 
 from influence.errors import RunError
 from influence.run.files import (
+    COMPUTED_FILE,
     JOURNAL_FILE,
     MANIFEST_FILE,
     belongs_to,
@@ -31,6 +31,7 @@ from influence.run.files import (
     shares_file,
     write_json,
 )
+from influence.run.plain import own_folder, refuse_odd_entries, sweep
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, json_of, manifest_of
 
@@ -100,6 +101,11 @@ class Draft:
 
     def _resume(self) -> None:
         journal = self.folder / JOURNAL_FILE
+        if self.finished:
+            refuse_odd_entries(self.folder)
+        elif self.folder.exists():
+            own_folder(self.folder)
+        sweep(self.folder)
         if journal.is_file():
             begun = json.loads(journal.read_text(encoding="utf-8"))
             if begun["settings"] != self.settings and begun["steps"]:
@@ -225,9 +231,8 @@ class Draft:
 
     def _write_manifest(self, manifest: Manifest, pending: Sequence[str]) -> Manifest:
         """run.json with the checksums of all files that are not of a pending part; one that is known stays."""
-        passing = re.compile(r"run\.json|journal\.json|.*\.tmp|(work|validation)/.*")
         found = (p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file())
-        ready = sorted(name for name in found if not passing.fullmatch(name) and not belongs_to(name, pending))
+        ready = sorted(n for n in found if COMPUTED_FILE.fullmatch(n) and not belongs_to(n, pending))
         files = {name: manifest.files.get(name) or checksum(self.folder / name) for name in (*manifest.files, *ready)}
         told = json_of(dataclasses.replace(manifest, pending=tuple(pending), files=files))
         parsed = manifest_of(told, self.folder)

@@ -6,7 +6,6 @@ import contextlib
 import fnmatch
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import filelock
 
 from influence.errors import RunError
+from influence.run.plain import plain_file, replacement
 
 PROGRESS = "UPSTREAM_PROGRESS"
 """Environment variable: the file that says how far a process is that computes a run, for whoever started it."""
@@ -23,6 +23,17 @@ MAP, SHARES = "map", "shares"
 """Parts of a run that may be added when it is finished; the scores of a further method are one too, by its name."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Of a run, a method or a check."""
+STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+COMPUTED_FILE = re.compile(
+    r"queries\.parquet|tokenizer\.json|(stages|curvature)/NAME\.safetensors"
+    r"|(examples|map|tokens|shares)/NAME\.parquet"
+    r"|(scores|embedding)/NAME\.zarr/(zarr\.json|c(/[0-9]+)*)".replace("NAME", r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+)
+"""Relative path of a file that a run is computed with, in the forms that CONTRACT.md gives."""
+LISTED_FILE = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,200}(/[A-Za-z0-9][A-Za-z0-9._-]{0,200}){0,5}")
+"""Relative path of any file that run.json may list: plain names, none of them hidden. Readers open only known ones."""
 
 
 def refuse_name(name: str, whose: str) -> None:
@@ -64,16 +75,8 @@ def is_held(run: Path) -> bool:
 
 
 def write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-    move(temporary, path)
-
-
-def move(temporary: Path, path: Path) -> None:
-    """In one step, and only once its contents are on the disk."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacement(path) as new:
+        new.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
 
 
 MANIFEST_FILE = "run.json"
@@ -117,6 +120,11 @@ def check_file(check: str, digest: str) -> str:
     return f"validation/{check}-{digest}.parquet"
 
 
+def is_check_file(file: str, check: str) -> bool:
+    """Whether `file` may be what `check_file` returned for this check."""
+    return re.fullmatch(rf"validation/{re.escape(check)}-[0-9a-f]{{12}}\.parquet", file) is not None
+
+
 def retrainings_folder(run: Path) -> Path:
     """The hidden folder beside a run that caches its retrainings."""
     return run.with_name(f".{run.name}.retrainings")
@@ -152,8 +160,12 @@ def draft_name(name: str) -> str:
 
 
 def checksum(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
+    """sha256 of a plain file.
+
+    Raises:
+        OSError: it is missing, or a link, a pipe or a device.
+    """
+    with open(path, "rb", opener=plain_file) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -27,6 +27,7 @@ from influence.run.files import (
     shares_file,
     tokens_file,
 )
+from influence.run.plain import odd_entries, read_plain
 from influence.run.records import FORMAT, NAT, ORDER_ONLY, Manifest, StageRecord, manifest_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 UNITLESS = "identity"
 """The method whose scores have no unit in any run."""
+
+
+LARGEST_MANIFEST = 2**26
+"""Bytes of run.json that are read; that of the largest built-in study has some 50,000."""
 
 
 class Run:
@@ -68,17 +73,18 @@ class Run:
 
     def problems(self) -> list[str]:
         """What is wrong with the files, a sentence each; empty if every checksum holds."""
-        found = []
-        for name, expected in self.manifest.files.items():
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                found.append(f"{name} lies outside the run")
-                continue
+        try:
+            odd = odd_entries(self.path)
+        except OSError as error:
+            return [f"it cannot be read ({error.strerror})"]
+        found = [f"{name} is a link, a pipe or a device" for name in odd]
+        for name, expected in self.manifest.files.items() if not odd else ():
             try:
                 actual = checksum(self.path / name)
             except FileNotFoundError:
                 found.append(f"{name} is missing")
-            except (OSError, ValueError) as error:  # no name for a file
-                found.append(f"{name} cannot be read ({getattr(error, 'strerror', None) or error})")
+            except OSError as error:
+                found.append(f"{name} cannot be read ({error.strerror})")
             else:
                 if actual != expected:
                     found.append(f"{name} has other contents than when it was written")
@@ -277,7 +283,7 @@ def read_json(folder: Path) -> dict[str, Any]:
             raise RunError(f"Run {folder} is not finished. Run the same `upstream precompute` command to resume it.")
         raise RunError(f"There is no run at {folder}. `upstream runs` lists what is there; `upstream demo` makes one.")
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = json.loads(read_plain(folder / MANIFEST_FILE, LARGEST_MANIFEST).decode())
         json.dumps(manifest, ensure_ascii=False).encode()  # half of a character could not be printed
     except FileNotFoundError:
         if (folder / JOURNAL_FILE).is_file():

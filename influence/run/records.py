@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from influence.errors import RunError
-from influence.run.files import QUERIES_FILE, examples_file, manifest_checksum, model_file
+from influence.run.files import (
+    DIGEST,
+    LISTED_FILE,
+    NAME,
+    QUERIES_FILE,
+    STAGE_NAME,
+    examples_file,
+    is_check_file,
+    manifest_checksum,
+    model_file,
+    scores_file,
+)
 
 FORMAT = 1
 SIGN = (
@@ -133,7 +144,8 @@ def manifest_of(told: Mapping[str, Any], folder: Path) -> Manifest:
     """The manifest of the run in `folder` from run.json, already read as `told`.
 
     Raises:
-        RunError: a field or a file that has to be there is not, or the checksum does not hold.
+        RunError: a field or a file that has to be there is not, a name or path is not of the form that CONTRACT.md
+            gives, or the checksum does not hold.
     """
     lacking = [name for name in FILLED if _value(FIELDS[Manifest][name], told.get(name), name, []) is ABSENT]
     manifest = _record(Manifest, told, "", lacking)
@@ -143,11 +155,43 @@ def manifest_of(told: Mapping[str, Any], folder: Path) -> Manifest:
         lacking = [name for name in _needed_files(manifest) if name not in manifest.files]
     if manifest is None or lacking:
         raise RunError(f"run.json in {folder} lacks {', '.join(lacking)}. Delete the folder and compute it again.")
+    for what, name, fits in _names(manifest):
+        if not fits:
+            raise RunError(
+                f"run.json in {folder} gives {name[:100]!r} as {what[:100]}, which CONTRACT.md does not allow. "
+                "Upstream wrote no such run; do not use it."
+            )
     if manifest.checksum != manifest_checksum(told):
         raise RunError(
             f"run.json in {folder} was changed after it was written. Delete the folder and compute it again."
         )
     return manifest
+
+
+def _names(manifest: Manifest) -> Iterator[tuple[str, str, object]]:
+    """(what it should be, name, whether it is) of every name and path in run.json.
+
+    Only what is of CONTRACT.md's forms is ever opened, written or deleted: a run may come from a stranger.
+    """
+    yield "the run's name", manifest.name, NAME.fullmatch(manifest.name)
+    stages = [stage.name for stage in manifest.stages]
+    for stage in stages:
+        yield "a stage", stage, STAGE_NAME.fullmatch(stage) and stages.count(stage) == 1
+    for record in manifest.scores:
+        yield "a stage with scores", record.stage, record.stage in stages
+        yield "a method", record.method, NAME.fullmatch(record.method)
+        yield "an array of scores", record.file, record.file == scores_file(record.stage, record.method)
+    methods = [record.method for record in manifest.scores]
+    yield "the default method", manifest.default_method, not methods or manifest.default_method in methods
+    yield "the stage of the map", manifest.map.stage, manifest.map.stage in ("", *stages)
+    for check, file in manifest.validation.items():
+        yield "a check", check, NAME.fullmatch(check)
+        yield f"the table of check {check}", file, file in manifest.files and is_check_file(file, check)
+    for part in manifest.pending:
+        yield "a pending part", part, NAME.fullmatch(part)
+    for file, digest in manifest.files.items():
+        yield "a file", file, LISTED_FILE.fullmatch(file)
+        yield f"the sha256 of {file}", digest, DIGEST.fullmatch(digest)
 
 
 def json_of(manifest: Manifest) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from test_run import contents, write
 
 from influence.errors import RunError
-from influence.run import additions, draft, files
+from influence.run import draft
 from influence.run.additions import add_tables
-from influence.run.files import locked, manifest_checksum
+from influence.run.files import locked, manifest_checksum, write_json
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
@@ -49,16 +51,15 @@ def test_a_newer_table_takes_the_place_of_the_older(run):
 def test_an_interruption_leaves_the_run_as_it_was(run, monkeypatch, moves):
     """Killed before the table, or before run.json, is in its place."""
     add_tables(run, {"noise": TABLE})
-    move, done = files.move, []
+    move, done = Path.replace, []
 
     def killed(temporary, path):
         if len(done) == moves:
             raise KeyboardInterrupt
         done.append(path)
-        move(temporary, path)
+        return move(temporary, path)
 
-    for module in (additions, files):
-        monkeypatch.setattr(module, "move", killed)
+    monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         add_tables(run, {"noise": TABLE * 2})
     pd.testing.assert_frame_equal(Run.open(run.path).validation("noise"), TABLE)
@@ -79,12 +80,25 @@ def test_names_that_are_no_file_names(run, name):
         add_tables(run, {name: TABLE})
 
 
-@pytest.mark.parametrize("found", [[], 5, {"noise": "examples/../../x"}, {"noise": "gone.parquet"}])
-def test_a_manifest_that_names_other_than_its_tables(run, found):
-    """What is no file of the run is no table, so that nothing outside is ever read."""
+@pytest.mark.parametrize("found", [[], 5])
+def test_validation_of_another_kind_is_none(run, found):
     told = read_json(run.path) | {"validation": found}
     opened = Run(run.path, manifest_of(told | {"checksum": manifest_checksum(told)}, run.path))
     assert opened.validation("noise") is None
+
+
+@pytest.mark.parametrize("file", ["examples/../../x", "gone.parquet", "{mine}"])
+def test_a_manifest_that_names_other_than_its_tables(run, tmp_path, file):
+    """What is no file of the run is no table, so that nothing outside is ever read, or deleted as an old table."""
+    mine = tmp_path / "mine"
+    mine.write_text("of the user")
+    told = read_json(run.path) | {"validation": {"noise": file.format(mine=mine)}}
+    write_json(run.path / "run.json", told | {"checksum": manifest_checksum(told)})
+    with pytest.raises(RunError, match="as the table of check noise"):
+        Run.open(run.path)
+    with pytest.raises(RunError, match="as the table of check noise"):
+        add_tables(run, {"noise": TABLE})
+    assert mine.read_text() == "of the user"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,17 @@ from test_run import write
 
 from influence.errors import RunError
 from influence.run import records
-from influence.run.files import manifest_checksum
+from influence.run.files import (
+    COMPUTED_FILE,
+    LISTED_FILE,
+    STAGE_NAME,
+    examples_file,
+    manifest_checksum,
+    model_file,
+)
 from influence.run.reading import Run, read_json
 from influence.run.records import MapRecord, Parameters, ScoreRecord, StageRecord, Training, manifest_of
+from influence.study import stage
 
 CONTRACT = (Path(records.__file__).parents[1] / "CONTRACT.md").read_text(encoding="utf-8")
 
@@ -65,7 +73,7 @@ def test_other_fields_may_be_missing_or_of_another_kind(told, nothing):
     manifest = parsed(told, seed=nothing, timings=nothing, validation=nothing, peak_memory=nothing)
     assert (manifest.seed, manifest.timings, manifest.validation, manifest.peak_memory) == (None, {}, {}, 0)
     stage = {"name": "pretrain", "training": nothing, "parameters": nothing, "accuracy": nothing}
-    assert parsed(told, stages=[stated(stage)]).stages == (StageRecord("pretrain"),)
+    assert parsed(told, stages=[stated(stage)], scores=[]).stages == (StageRecord("pretrain"),)
 
 
 def test_what_is_stated_by_name_has_values_of_its_kind(told):
@@ -77,7 +85,7 @@ def test_what_is_stated_by_name_has_values_of_its_kind(told):
 def test_numbers_are_told_from_truth_values_and_unknown_keys_are_passed_over(told):
     training = {"gradient_norm": True, "iterations": 3, "converged": 1, "seconds": 2, "epochs": 7}
     stage = {"name": "pretrain", "training": training, "parameters": {"new": ["w"], "kept": ["v"]}, "later": 1}
-    (found,) = parsed(told, stages=[stage]).stages
+    (found,) = parsed(told, stages=[stage], scores=[]).stages
     assert found.training == Training(iterations=3, seconds=2)
     assert found.parameters == Parameters(new=("w",))
 
@@ -92,6 +100,70 @@ def test_l2_is_a_number_or_one_a_pattern(told, l2):
 def test_l2_of_another_kind_is_not_known(told, l2):
     (found,) = parsed(told, stages=[{"name": "pretrain", "l2": l2}]).stages
     assert found.l2 is None
+
+
+SCORES = {"stage": "pretrain", "method": "exact", "file": "scores/pretrain-exact.zarr"}
+PATHS = (
+    "/etc/passwd",
+    "../x",
+    "a/../../x",
+    "",
+    ".",
+    "./queries.parquet",
+    ".hidden",
+    "a//b",
+    "a\\b",
+    "a\0b",
+    "x\n",
+    "~",
+    "é",
+    "a" * 300,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        *(({"files": {path: "0" * 64}}, "a file") for path in PATHS),
+        ({"files": {"x": "no digest"}}, "the sha256 of x"),
+        *(({"validation": {"noise": path}}, "the table of check noise") for path in PATHS),
+        ({"validation": {"noise": "queries.parquet"}}, "the table of check noise"),
+        ({"validation": {"noise": "validation/other-000000000000.parquet"}}, "the table of check noise"),
+        ({"validation": {"noise": "validation/noise-000000000000.parquet"}}, "the table of check noise"),  # not listed
+        ({"validation": {"../x": "validation/../x-000000000000.parquet"}}, "a check"),
+        *(({"scores": [SCORES | {"file": path}]}, "an array of scores") for path in PATHS),
+        ({"scores": [SCORES | {"file": "scores/finetune-exact.zarr"}]}, "an array of scores"),
+        ({"scores": [SCORES | {"method": "../x", "file": "scores/pretrain-../x.zarr"}]}, "a method"),
+        ({"scores": [SCORES | {"stage": "other"}]}, "a stage with scores"),
+        ({"stages": [{"name": "../x"}]}, "a stage"),
+        ({"stages": [{"name": "pretrain"}, {"name": "pretrain"}]}, "a stage"),
+        ({"default_method": "other"}, "the default method"),
+        ({"map": {"stage": "../x"}}, "the stage of the map"),
+        ({"pending": ["../x"]}, "a pending part"),
+        ({"name": "../x"}, "the run's name"),
+    ],
+)
+def test_names_and_paths_of_other_forms_than_the_contracts_are_refused(told, changes, named):
+    stages = [record["name"] for record in changes.get("stages", ())]
+    needed = [file for name in stages for file in (examples_file(name), model_file(name))]
+    needed += [f"{record['file']}/zarr.json" for record in changes.get("scores", ())]
+    files = told["files"] | dict.fromkeys(needed, "0" * 64) | changes.get("files", {})
+    with pytest.raises(RunError, match=f" as {re.escape(named)}, which CONTRACT.md does not allow"):
+        parsed(told, **(changes | {"files": files}))
+
+
+def test_every_file_of_a_run_is_of_a_form_of_the_contract():
+    assert STAGE_NAME.pattern == stage._NAME.pattern
+    for file in ("validation/leave-one-out-0123456789ab.parquet", "stages/pretrain.safetensors", "queries.parquet"):
+        assert LISTED_FILE.fullmatch(file)
+    assert COMPUTED_FILE.fullmatch("scores/pretrain-exact.zarr/c/0/11")
+    for file in (
+        "scores/pretrain-exact.zarr/c/0/1.3f.partial",
+        "work/x.parquet",
+        "run.json",
+        ".queries.parquet.ab.tmp",
+    ):
+        assert not COMPUTED_FILE.fullmatch(file)
 
 
 def test_every_field_of_a_record_is_in_the_contract():

@@ -165,13 +165,6 @@ def test_a_strangers_run_json_that_python_cannot_hold_or_print_is_named(folder, 
     assert why in str(found)
 
 
-def test_a_name_that_no_file_can_have_is_a_file_that_cannot_be_read(folder):
-    files = json.loads((folder / "run.json").read_text())["files"]
-    rewrite(folder, files={**files, "a\0b": "0"})
-    with pytest.raises(RunError, match="cannot be read .embedded null byte"):
-        Run.open(folder)
-
-
 def test_the_maps_places_stand_for_own_columns_of_their_names(tmp_path):
     draft = Draft(tmp_path, "r", SETTINGS)
     with draft.locked():

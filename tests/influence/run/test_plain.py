@@ -1,0 +1,144 @@
+"""Links, pipes and devices in a folder of runs: refused by name, never followed, read or written."""
+
+from __future__ import annotations
+
+import os
+
+import pandas as pd
+import pytest
+from test_run import SETTINGS, write
+
+from influence.errors import RunError
+from influence.run.additions import add_tables
+from influence.run.draft import Draft
+from influence.run.files import draft_name
+from influence.run.plain import own_folder, plain_file, read_plain, replacement, sweep
+from influence.run.reading import Run, runs_in
+from influence.validation.pieces import Pieces
+
+TABLE = pd.DataFrame({"query": [0, 1], "measured": [0.5, -0.5]})
+FILES = ("run.json", "queries.parquet", "stages/pretrain.safetensors", "scores/pretrain-exact.zarr/c/0/0", "other")
+
+
+@pytest.fixture
+def mine(tmp_path):
+    file = tmp_path / "mine"
+    file.write_text("of the user")
+    return file
+
+
+def odd(kind, path, mine):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero" if kind == "device" else mine)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_holds_plain_files_only(tmp_path, mine, kind, name):
+    folder = write(tmp_path / "runs").path
+    odd(kind, folder / name, mine)
+    with pytest.raises(RunError, match="a link, a pipe or a device"):
+        Run.open(folder)
+    ((_, listed),) = runs_in(tmp_path / "runs")
+    assert isinstance(listed, RunError) is (name == "run.json")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("name", ["validation", "validation/noise.tmp", "validation/x.parquet", "run.json.tmp"])
+def test_nothing_is_added_to_a_run_that_holds_others(tmp_path, mine, kind, name):
+    run = write(tmp_path / "runs")
+    odd(kind, run.path / name, mine)
+    with pytest.raises(RunError, match="holds '.*', which is a link, a pipe or a device"):
+        add_tables(run, {"noise": TABLE})
+    assert mine.read_text() == "of the user"
+
+
+def test_a_folder_elsewhere_is_not_written_through_a_link(tmp_path):
+    run, elsewhere = write(tmp_path / "runs"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run.path / "validation").symlink_to(elsewhere)
+    with pytest.raises(RunError, match="holds 'validation'"):
+        add_tables(run, {"noise": TABLE})
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_draft_is_not_resumed_through_links(tmp_path, mine):
+    root = tmp_path / "runs"
+    Draft(root, "r", SETTINGS).mark("begun")
+    odd("link", root / draft_name("r") / "examples" / "pretrain.parquet", mine)
+    with pytest.raises(RunError, match="examples/pretrain.parquet"):
+        Draft(root, "r", SETTINGS)
+    other = tmp_path / "other"
+    (root / draft_name("r")).rename(other)
+    (other / "examples" / "pretrain.parquet").unlink()
+    (root / draft_name("r")).symlink_to(other)
+    with pytest.raises(RunError, match="is a link"):
+        Draft(root, "r", SETTINGS)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_cached_retrainings_are_not_read_or_written_through_links(tmp_path, mine, whole):
+    folder, elsewhere = tmp_path / ".r.retrainings", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if whole:
+        folder.symlink_to(elsewhere)
+    else:
+        odd("link", folder / "0.parquet", mine)
+    with pytest.raises(RunError, match="link"):
+        Pieces(folder)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+def test_no_odd_file_is_opened(tmp_path, mine, kind):
+    path = tmp_path / "odd"
+    odd(kind, path, mine)
+    for mode in ("rb", "ab", "wb", "r+b"):
+        with pytest.raises(OSError, match="not a plain file"), open(path, mode, opener=plain_file):
+            pass
+    assert mine.read_text() == "of the user"
+
+
+def test_a_large_file_is_not_read(mine):
+    assert read_plain(mine, 11) == b"of the user"
+    with pytest.raises(OSError, match="more than 10 bytes"):
+        read_plain(mine, 10)
+
+
+def test_a_file_is_replaced_and_not_written_through_a_link(tmp_path, mine):
+    path = tmp_path / "run.json"
+    path.symlink_to(mine)
+    with replacement(path) as new:
+        new.write_text("new")
+    assert mine.read_text() == "of the user"
+    assert not path.is_symlink()
+    assert path.read_text() == "new"
+
+
+def test_a_failure_leaves_the_old_file_and_no_other(mine):
+    with pytest.raises(KeyboardInterrupt), replacement(mine):
+        raise KeyboardInterrupt
+    assert [p.name for p in mine.parent.iterdir()] == ["mine"]
+    assert mine.read_text() == "of the user"
+
+
+def test_what_a_kill_left_half_written_is_deleted_when_it_is_met(tmp_path):
+    run = write(tmp_path)
+    for name in (
+        ".run.json.0a.tmp",
+        "validation/.noise-0.parquet.0b.tmp",
+        "scores/pretrain-exact.zarr/c/0/9.ab.partial",
+    ):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).write_text("half")
+    add_tables(run, {"noise": TABLE})
+    assert not [p for p in run.path.rglob("*") if p.suffix in (".tmp", ".partial")]
+    sweep(own(tmp_path / "empty"))
+
+
+def own(folder):
+    own_folder(folder)
+    return folder
