@@ -32,6 +32,7 @@ COMPUTED_FILE = re.compile(
     r"|(scores|embedding)/NAME\.zarr/(zarr\.json|c(/[0-9]+)*)".replace("NAME", r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
 )
 """Relative path of a file that a run is computed with, in the forms that CONTRACT.md gives."""
+SCORES_FILE = re.compile(r"scores/[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.zarr")
 LISTED_FILE = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,200}(/[A-Za-z0-9][A-Za-z0-9._-]{0,200}){0,5}")
 """Relative path of any file that run.json may list: plain names, none of them hidden. Readers open only known ones."""
 

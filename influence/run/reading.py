@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import safetensors
 import zarr
 
 from influence.errors import RunError
+from influence.run.arrays import WIDEST, open_array
 from influence.run.files import (
     JOURNAL_FILE,
     MANIFEST_FILE,
@@ -158,7 +160,7 @@ class Run:
         method = method or (methods[0] if methods else "")
         for record in self.manifest.scores:
             if (record.stage, record.method) == (stage, method):
-                return self._array(record.file)
+                return self._array(record.file, QUERIES_FILE, examples_file(stage))
         stored = ", ".join(methods) or "none"
         raise RunError(f"Run {self.name} has no scores of stage {stage!r} by method {method!r}; stored: {stored}.")
 
@@ -173,10 +175,11 @@ class Run:
 
     def embedding(self) -> tuple[zarr.Array, zarr.Array] | None:
         """What the map is made of: float32 (n_examples, d) and (n_queries, d), lazily read; None without."""
-        names = [embedding_file(name) for name in ("examples", "queries")]
-        if f"{names[0]}/zarr.json" not in self.manifest.files:
+        tables = {"examples": examples_file(self.manifest.map.stage), "queries": QUERIES_FILE}
+        names = {table: embedding_file(table) for table in tables}
+        if not all(f"{name}/zarr.json" in self.manifest.files for name in names.values()):
             return None
-        examples, queries = (self._array(name) for name in names)
+        examples, queries = (self._array(name, tables[table]) for table, name in names.items())
         return examples, queries
 
     def tokens(self, table: str) -> pd.DataFrame | None:
@@ -227,11 +230,26 @@ class Run:
         except (OSError, safetensors.SafetensorError) as error:
             raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
 
-    def _array(self, name: str) -> zarr.Array:
+    def _rows(self, name: str) -> int:
+        """Rows of a table, without reading them."""
         try:
-            return zarr.open_array(self.path / name, mode="r")
-        except (OSError, ValueError, KeyError) as error:
+            return int(pq.read_metadata(self.path / name).num_rows)
+        except (OSError, ValueError) as error:
             raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+
+    def _array(self, name: str, rows_of: str, columns_of: str = "") -> zarr.Array:
+        """An array with a row for each row of one table, and a column for each row of another; "": of any width."""
+        try:
+            array = open_array(self.path / name)
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+        rows, columns = self._rows(rows_of), self._rows(columns_of) if columns_of else min(array.shape[1], WIDEST)
+        if array.shape != (rows, columns):
+            raise RunError(
+                f"{name} of run {self.name} has the shape {array.shape}, expected {(rows, columns)} by its tables. "
+                "Compute the run again."
+            )
+        return array
 
     def _table(self, name: str, places: str = "") -> pd.DataFrame:
         """A table, with the columns of its file of places where the run has one."""

@@ -19,12 +19,12 @@ from influence.run.files import (
     LISTED_FILE,
     NAME,
     QUERIES_FILE,
+    SCORES_FILE,
     STAGE_NAME,
     examples_file,
     is_check_file,
     manifest_checksum,
     model_file,
-    scores_file,
 )
 
 FORMAT = 1
@@ -180,9 +180,8 @@ def _names(manifest: Manifest) -> Iterator[tuple[str, str, object]]:
     for record in manifest.scores:
         yield "a stage with scores", record.stage, record.stage in stages
         yield "a method", record.method, NAME.fullmatch(record.method)
-        yield "an array of scores", record.file, record.file == scores_file(record.stage, record.method)
-    methods = [record.method for record in manifest.scores]
-    yield "the default method", manifest.default_method, not methods or manifest.default_method in methods
+        yield "an array of scores", record.file, SCORES_FILE.fullmatch(record.file)
+    yield "the default method", manifest.default_method, NAME.fullmatch(manifest.default_method)
     yield "the stage of the map", manifest.map.stage, manifest.map.stage in ("", *stages)
     for check, file in manifest.validation.items():
         yield "a check", check, NAME.fullmatch(check)
