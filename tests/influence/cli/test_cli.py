@@ -242,7 +242,7 @@ def test_what_cannot_be_is_answered_with_what_can(upstream, arguments, words):
 def test_explore_starts_the_explorer_and_passes_its_exit_code_on(upstream, explorer, arguments, expected):
     explorer.returncode = 2
     assert upstream("explore", *arguments)[0] == 2
-    assert explorer.calls == [[sys.executable, "-m", "explorer", *expected]]
+    assert explorer.calls == [[sys.executable, "-P", "-m", "explorer", *expected]]
 
 
 def test_a_process_of_its_own_ends_with_code_2_and_no_traceback(tmp_path):
