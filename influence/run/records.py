@@ -178,7 +178,7 @@ def _names(manifest: Manifest) -> Iterator[tuple[str, str, object]]:
     for stage in stages:
         yield "a stage", stage, STAGE_NAME.fullmatch(stage) and stages.count(stage) == 1
     for record in manifest.scores:
-        yield "a stage with scores", record.stage, record.stage in stages
+        yield "a stage with scores", record.stage, STAGE_NAME.fullmatch(record.stage)
         yield "a method", record.method, NAME.fullmatch(record.method)
         yield "an array of scores", record.file, SCORES_FILE.fullmatch(record.file)
     yield "the default method", manifest.default_method, NAME.fullmatch(manifest.default_method)

@@ -73,7 +73,7 @@ def test_other_fields_may_be_missing_or_of_another_kind(told, nothing):
     manifest = parsed(told, seed=nothing, timings=nothing, validation=nothing, peak_memory=nothing)
     assert (manifest.seed, manifest.timings, manifest.validation, manifest.peak_memory) == (None, {}, {}, 0)
     stage = {"name": "pretrain", "training": nothing, "parameters": nothing, "accuracy": nothing}
-    assert parsed(told, stages=[stated(stage)], scores=[]).stages == (StageRecord("pretrain"),)
+    assert parsed(told, stages=[stated(stage)]).stages == (StageRecord("pretrain"),)
 
 
 def test_what_is_stated_by_name_has_values_of_its_kind(told):
@@ -85,7 +85,7 @@ def test_what_is_stated_by_name_has_values_of_its_kind(told):
 def test_numbers_are_told_from_truth_values_and_unknown_keys_are_passed_over(told):
     training = {"gradient_norm": True, "iterations": 3, "converged": 1, "seconds": 2, "epochs": 7}
     stage = {"name": "pretrain", "training": training, "parameters": {"new": ["w"], "kept": ["v"]}, "later": 1}
-    (found,) = parsed(told, stages=[stage], scores=[]).stages
+    (found,) = parsed(told, stages=[stage]).stages
     assert found.training == Training(iterations=3, seconds=2)
     assert found.parameters == Parameters(new=("w",))
 
@@ -134,7 +134,7 @@ PATHS = (
         *(({"scores": [SCORES | {"file": path}]}, "an array of scores") for path in PATHS),
         ({"scores": [SCORES | {"file": "embedding/queries.zarr"}]}, "an array of scores"),
         ({"scores": [SCORES | {"method": "../x", "file": "scores/pretrain-../x.zarr"}]}, "a method"),
-        ({"scores": [SCORES | {"stage": "other"}]}, "a stage with scores"),
+        ({"scores": [SCORES | {"stage": "../x"}]}, "a stage with scores"),
         ({"stages": [{"name": "../x"}]}, "a stage"),
         ({"stages": [{"name": "pretrain"}, {"name": "pretrain"}]}, "a stage"),
         ({"default_method": "../x"}, "the default method"),
