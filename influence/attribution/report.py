@@ -35,8 +35,9 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
         off = [n for n, p in stage.model.named_parameters() if not p.requires_grad and n in objective.trained.shapes]
         if off:
             warnings.append(
-                f"Stage {stage.name!r}: {', '.join(off[:5])} have requires_grad=False but are not in "
-                "`frozen`, so they count as trained."
+                f"Stage {stage.name!r}: {', '.join(off[:5])}{f' ... ({len(off):,} in all)' if len(off) > 5 else ''} "
+                "have requires_grad=False but are not in `frozen`, so they count as trained. Where they were not: "
+                "frozen=[n for n, p in model.named_parameters() if not p.requires_grad]."
             )
     norms = chain.gradient_norms()
     order_only = sorted(sentence for o in chain.objectives for sentence in o.remarks.order_only)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from influence.errors import StudyError
+from influence.study.names import unwrapped_pairs
 
 if TYPE_CHECKING:
     from influence.study.stage import Stage
@@ -90,6 +91,12 @@ def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn
     if stage.inherits is not None:
         return _stated(stage, stage.inherits, previous, parameters)
     found = {n: there[n] for n, p in parameters.items() if n in there and p.shape == before[there[n]].shape}
+    taken = set(found.values())
+    others = {n: before[c] for n, c in there.items() if c not in taken}
+    unwrapped = unwrapped_pairs(
+        f"Stage {stage.name!r}", {n: p for n, p in parameters.items() if n not in found}, others
+    )
+    found |= {name: there[origin] for name, origin in unwrapped.items()}
     if not found:
         raise StudyError(
             f"Stage {stage.name!r} inherits nothing from {previous.name!r}: no parameter has equal name and shape. "

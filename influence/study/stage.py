@@ -49,7 +49,8 @@ class Stage:
         frozen: glob patterns of parameter names that this stage inherits and does not train.
         proximity: alpha of alpha*||W - W_inherited||^2 for inherited parameters that it does train (Chen et al.
             2020, eq. 12).
-        inherits: {name here: name in the previous stage}; default: equal name and shape.
+        inherits: {name here: name in the previous stage}; default: equal name and shape, where need be without what
+            wrappers and adapters add to a name (`module.`, `_orig_mod.`, `base_model.model.`, `base_layer` ...).
 
     Raises:
         StudyError: a value is of the wrong kind, or the data set is empty.
