@@ -1,5 +1,6 @@
 # make demo   an environment, the embedded study, the explorer
 # make test   an environment, lint, types, the whole test suite in two processes of one thread each
+# make campaigns   what people really have, compared with truth: a table, a line a setup (half an hour)
 # make docs   the documentation site, strictly and without a network, into build/docs
 # make screenshots   every page of the demo's runs, into build/screenshots
 
@@ -12,7 +13,7 @@ READY  := $(ENV)/ready
 PAGES := README.md CONTRIBUTING.md CHANGELOG.md LICENSE docs/*.md docs/*/*.md influence/CONTRACT.md data/*/LICENCE* \
          examples/*.py assets/*.png assets/logo.svg
 
-.PHONY: demo test lint docs screenshots clean
+.PHONY: demo test lint campaigns docs screenshots clean
 
 demo: $(READY)
 	$(BIN)/upstream demo $(ARGS)
@@ -24,6 +25,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+campaigns: $(READY)
+	$(BIN)/python tests/campaigns/setups.py $(ARGS)
 
 docs: $(READY)
 	rm -rf build/docs build/pages
