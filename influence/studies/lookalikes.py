@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 
 
 def folded(name: str) -> str:
-    """A name without case and blanks; characters that look alike (é in one sign or two) are the same."""
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """A name without case, blanks and what cannot be seen; signs that look alike (é in one or two) are the same."""
+    seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
+    return "".join(seen.casefold().split())
 
 
 def lookalikes(parts: Mapping[str, Iterable[str]]) -> list[str]:

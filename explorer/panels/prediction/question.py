@@ -24,7 +24,7 @@ WAYS = {DRAWING: (DRAW, UPLOAD, TEST), PICTURE: (UPLOAD, TEST), TEXT: (WRITE, TE
 """Form of a run's questions -> how one can be asked."""
 EVERY_WAY = (DRAW, UPLOAD, WRITE, TEST)
 """Ways that the URL may name. One that a run's questions do not have falls back to their first."""
-KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
+KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,9 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         size: side in pixels: the shorter side is scaled to it, then the middle is cut out.
         dtype: of the tensors.
         white: the value that is white in pictures of 16 bits or floats; None: there are no such.
+
+    Attributes:
+        brightest: largest value, 0 to 255, of the pictures that were read.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         white: int | None = None,
     ):
         self.sources, self.labels, self.size, self.dtype = list(sources), [int(label) for label in labels], size, dtype
-        self.white = white
+        self.white, self.brightest = white, 0
         fits = len(self.sources) * size * size * 3 <= CACHE_BYTES
         self._kept: list[np.ndarray | None] | None = [None] * len(self.sources) if fits else None
         self._mean, self._deviation = (torch.tensor(v, dtype=dtype)[:, None, None] for v in (MEAN, DEVIATION))
@@ -69,6 +72,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
     def _keep(self, position: int, whole: Image.Image) -> np.ndarray:
         pixels = np.asarray(ImageOps.fit(whole, (self.size, self.size), Image.Resampling.BILINEAR)).copy()
+        self.brightest = max(self.brightest, int(pixels.max()))
         if self._kept is not None:
             self._kept[position] = pixels
         return pixels

@@ -29,6 +29,8 @@ from influence.study.study import Study
 
 PROXIMITY = 0.01
 """Proximity (alpha) of an updated backbone to the pretrained one."""
+NEARLY_BLACK = 16
+"""Of 255: it is told if no picture has a larger value."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class ImageStudy:
             epochs=self.options.epochs,
             seed=self.options.seed,
             variant=variant,
-            notes=[*self.notes, *self._survey.notes],
+            notes=[*self.notes, *self._survey.notes, *self._dark],
             settings={
                 "model": self.options.model,
                 "image_size": self.options.size,
@@ -162,6 +164,17 @@ class ImageStudy:
     @cached_property
     def _survey(self) -> Survey:
         return survey(self._files)
+
+    @property
+    def _dark(self) -> list[str]:
+        """A note where all pictures that were read, of whatever format, are nearly black."""
+        brightest = max(data.brightest for data in self._data.values())
+        if brightest >= NEARLY_BLACK:
+            return []
+        return [
+            f"All pictures are nearly black: no value is above {brightest} of 255 (masks of class numbers?). The model "
+            "sees next to nothing of them; scale them to 0 to 255."
+        ]
 
     @cached_property
     def _data(self) -> dict[str, Pictures]:

@@ -70,4 +70,5 @@ def test_letters_in_one_sign_or_two_look_alike():
     [note] = lookalikes({"here": sorted(names)})
     assert r"'caf\xe9'" in note
     assert r"'cafe\u0301'" in note
+    assert len(lookalikes({"here": ["cat"], "there": ["cat\u200b"]})) == 1
     assert lookalikes({"here": ["cat", "dog"], "there": ["cat", "cats"]}) == []

@@ -92,6 +92,14 @@ def test_a_question_of_16_bits_about_pictures_of_8(tmp_path):
         made.encode(open_picture(tmp_path / "deep.png"))
 
 
+def test_masks_of_8_bits_are_told(tmp_path):
+    made = exhibit(three(tmp_path, lambda n: (RAMP > 0.5).astype(np.uint8), "png"))
+    assert made.notes == [
+        "All pictures are nearly black: no value is above 1 of 255 (masks of class numbers?). The model sees next to "
+        "nothing of them; scale them to 0 to 255."
+    ]
+
+
 def with_one(value, place=0):
     values = RAMP.astype(np.float32).copy()
     values.flat[place] = value
