@@ -11,6 +11,7 @@ import torch
 
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
+from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import ran_out_of_memory
 from influence.errors import LossError, MethodError
 from influence.study.study import Study
@@ -24,7 +25,7 @@ def derivatives_named(study: Study) -> Iterator[None]:
         LossError: torch cannot differentiate one of the study's models or losses.
     """
     try:
-        with torch.inference_mode(False):  # the caller's inference mode would forbid derivatives
+        with callers_modes_off():
             yield
     except RuntimeError as error:
         if ran_out_of_memory(error):

@@ -21,6 +21,7 @@ from influence.attribution.chain import passed_on
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses
+from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.errors import MethodError
 from influence.progress import Progress
@@ -45,6 +46,7 @@ class Replayed:
     notes: list[str]
 
 
+@callers_modes_off()
 def replay(
     study: Study,
     recordings: Sequence[Recording] | None,

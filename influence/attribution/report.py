@@ -31,7 +31,8 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
                 "where they started, so nothing flows back through them. Set `proximity`."
             )
         if objective is not chain.objectives[0]:
-            warnings += moved(objective, chain.objectives[chain.objectives.index(objective) - 1])
+            before = chain.objectives[chain.objectives.index(objective) - 1]
+            warnings += moved(objective, before) + rounded(objective, before)
         off = [n for n, p in stage.model.named_parameters() if not p.requires_grad and n in objective.trained.shapes]
         if off:
             warnings.append(
@@ -87,3 +88,19 @@ def peak_memory() -> int:
     import resource  # absent on Windows, where psutil gives the peak
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def rounded(here: Objective, before: Objective) -> list[str]:
+    """A warning if parameters of the stage before stand here as integers, and so cannot be inherited."""
+    trained = before.trained.shapes
+    left = {trained[name] for name in trained if name not in here.groups.inherited.values()}
+    whole = {n: p for n, p in here.model.named_parameters() if n not in here.parameters}
+    lost = [name for name, parameter in whole.items() if parameter.shape in left]
+    if not lost:
+        return []
+    named = ", ".join(lost[:3]) + (" ..." if len(lost) > 3 else "")
+    return [
+        f"Stage {here.stage.name!r}: {named} are integers, of shapes that were trained in stage {before.stage.name!r}. "
+        "Integers have no derivative, so what flows back through them is missing. Give the stage the model with its "
+        "weights not quantised."
+    ]

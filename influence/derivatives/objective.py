@@ -14,8 +14,9 @@ from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
+from influence.derivatives.batches import on_device
 from influence.derivatives.eager import eager
-from influence.derivatives.kernels.embedding_bags import OpenBags
+from influence.derivatives.kernels.plain_gradients import PlainGradients
 from influence.derivatives.remarks import Remarks
 from influence.derivatives.substitution import Substitution
 from influence.errors import LossError, StudyError
@@ -106,7 +107,7 @@ class Objective:
     def at(self, parameters: dict[str, Tensor]) -> Objective:
         """The same objective at other parameters (all of the stage's, by name)."""
         other = copy.copy(self)
-        other.parameters = {n: p.detach().to(self.device) for n, p in parameters.items()}
+        other.parameters = {n: parameters[n].detach().to(self.device) for n in self.parameters}
         return other
 
     def with_stage(self, stage: Stage) -> Objective:
@@ -138,12 +139,8 @@ class Objective:
             )
         stops = [*range(start + self.batch_size, len(data), self.batch_size), len(data)]
         for stop, batch in zip(stops, self._collated(data, start), strict=True):
-            yield slice(start, stop), pytree.tree_map_only(Tensor, self._here, batch)
+            yield slice(start, stop), on_device(batch, self.device)
             start = stop
-
-    def _here(self, tensor: Tensor) -> Tensor:
-        # Tensors made in inference mode cannot be differentiated; their clones can.
-        return (tensor.clone() if tensor.is_inference() else tensor).to(self.device)
 
     def _collated(self, data: Any, start: int) -> Iterator[Any]:
         if type(data) is torch.utils.data.TensorDataset and self.stage.collate is None:
@@ -159,7 +156,7 @@ class Objective:
     def outputs(self, batch: Any, parameters: dict[str, Tensor] | None = None) -> Any:
         """The model's outputs for a batch, at other `parameters` if given."""
         assert self.stage.forward is not None
-        with OpenBags(), eager(), self._substitution.at({**self.parameters, **(parameters or {})}):
+        with PlainGradients(), eager(), self._substitution.at({**self.parameters, **(parameters or {})}):
             return self.stage.forward(self.model, batch)
 
     def losses(

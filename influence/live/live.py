@@ -31,6 +31,7 @@ from influence.attribution.tokens import token_shares
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
+from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError
 from influence.live.question import Reading, Target
@@ -114,6 +115,7 @@ class Live:
             if objective.stage.name in self.gradients
         }
 
+    @callers_modes_off()
     def error(self, stage: str) -> float:
         """Relative error that packing makes in the scores of a stage's examples, measured on the run's first query."""
         with self._lock:
@@ -124,6 +126,7 @@ class Live:
         """Whether an answer waits for nothing but itself."""
         return "gradients" in vars(self)
 
+    @callers_modes_off()
     def warm_up(self) -> None:
         """Do now what the first answer needs."""
         with self._lock:
@@ -143,6 +146,7 @@ class Live:
         """The item of the run's query at `position`."""
         return self.exhibit.study.queries[position]
 
+    @callers_modes_off()
     def predict(self, item: Any) -> Reading:
         """What the model says to an item of the queries' form."""
         first, last = self.objectives[0], self.objectives[-1]
@@ -155,6 +159,7 @@ class Live:
             place = place[:0]  # the run's vectors are another model's
         return Reading(self.classes[int(probabilities.argmax())], probabilities, place)
 
+    @callers_modes_off()
     def scores(self, item: Any, target: Target) -> dict[str, np.ndarray]:
         """Stage -> scores of its training examples, float32 (m,), nats, positive = helpful.
 
@@ -171,6 +176,7 @@ class Live:
         """Whether scores of a stage's examples can be split over the tokens of their texts."""
         return stage in self.exhibit.token_losses and stage in self.exhibit.tokens
 
+    @callers_modes_off()
     def shares(self, item: Any, target: Target, stage: str, examples: Sequence[int]) -> dict[int, np.ndarray]:
         """Example -> its score split over its tokens, float32 (L,), nats; they add up to the score.
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from influence.derivatives import Objective
+from influence.derivatives.batches import on_device
 from influence.derivatives.eager import eager
 from influence.precompute.neighbour_graph import neighbour_graph
 from influence.study.copies import copied
@@ -42,7 +43,7 @@ def embed(
     rows = []
     with torch.no_grad(), eager():
         for _, batch in (reader or objective).batches(data):
-            batch = torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), batch)
+            batch = on_device(batch, device)
             rows.append(embedding(model, batch).flatten(1).float().cpu().numpy())
     return np.concatenate(rows)
 

@@ -20,6 +20,7 @@ from influence.attribution.memory import with_smaller_batches
 from influence.attribution.report import peak_memory, unit_of
 from influence.curvature import Method
 from influence.derivatives import Objective
+from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.remarks import Remarks
 from influence.errors import RunError
@@ -45,6 +46,7 @@ from influence.study.stage import Stage
 from influence.training.fitting import fit, standing
 
 
+@callers_modes_off()
 def precompute(
     exhibits: Sequence[Exhibit],
     names: Sequence[str],
@@ -89,6 +91,7 @@ def precompute(
     return runs
 
 
+@callers_modes_off()
 def examine(
     exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, device: torch.device | str = "cpu"
 ) -> dict[str, Need]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from influence.derivatives.batches import on_device
 from influence.errors import StudyError
 from influence.studies.images.picture_files import png
 from influence.studies.images.white import is_deep, upright_rgb
@@ -145,7 +146,7 @@ def _outputs(stage: Stage) -> int:
     batch = next(iter(torch.utils.data.DataLoader(stage.data, batch_size=1, collate_fn=stage.collate)))
     module = stage.model
     device, training = next(module.parameters()).device, module.training
-    batch = torch.utils._pytree.tree_map_only(Tensor, lambda t: t.to(device), batch)
+    batch = on_device(batch, device)
     try:
         module.eval()
         with torch.no_grad():

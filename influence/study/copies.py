@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -114,6 +114,14 @@ def _renew_scripted(model: nn.Module) -> None:
             if old is not None:
                 own = nn.Parameter(old.detach().clone(), old.requires_grad)
                 module._parameters[name] = new.setdefault(id(old), (old, own))[1]
+
+
+def put(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Write values into the model's parameters, by name."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in values:
+                parameter.copy_(values[name])
 
 
 def _twin(function: FunctionType, cells: dict[int, CellType]) -> FunctionType:

@@ -30,7 +30,7 @@ class ParameterGroups:
     new: tuple[str, ...]
     """N: exists in this stage only, trained."""
     constant: tuple[str, ...]
-    """Neither inherited nor trained: no influence flows through it."""
+    """Neither inherited nor trained, or made of integers: no influence flows through it."""
     inherited: Mapping[str, str] = field(default_factory=dict)
     """Name here -> name in the previous stage, for F and P."""
 
@@ -72,12 +72,16 @@ def groups_of(stage: Stage, previous: Stage | None) -> ParameterGroups:
         raise StudyError(f"Stage {stage.name!r}: the model has no parameters.")
     inherited = _inherited(stage, previous, parameters)
     still = _matching(stage, parameters)
+    whole = tuple(n for n, p in parameters.items() if not p.is_floating_point())  # weights in few bits
+    parameters = {n: p for n, p in parameters.items() if p.is_floating_point()}
+    if still >= parameters.keys():
+        raise StudyError(f"Stage {stage.name!r}: `frozen` covers every parameter, so the stage trains nothing.")
     l2_of(stage)  # its patterns are checked here, before anything is computed
     return ParameterGroups(
         frozen=tuple(n for n in parameters if n in still and n in inherited),
         held=tuple(n for n in parameters if n not in still and n in inherited),
         new=tuple(n for n in parameters if n not in still and n not in inherited),
-        constant=tuple(n for n in parameters if n in still and n not in inherited),
+        constant=whole + tuple(n for n in parameters if n in still and n not in inherited),
         inherited={n: inherited[n] for n in parameters if n in inherited},
     )
 
@@ -90,12 +94,12 @@ def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn
     before, there = dict(previous.model.named_parameters()), canonical_names(previous.model)
     if stage.inherits is not None:
         return _stated(stage, stage.inherits, previous, parameters)
-    found = {n: there[n] for n, p in parameters.items() if n in there and p.shape == before[there[n]].shape}
+    real = {n: p for n, p in parameters.items() if p.is_floating_point()}
+    origins = {n: before[c] for n, c in there.items() if before[c].is_floating_point()}
+    found = {n: there[n] for n, p in real.items() if n in origins and p.shape == origins[n].shape}
     taken = set(found.values())
-    others = {n: before[c] for n, c in there.items() if c not in taken}
-    unwrapped = unwrapped_pairs(
-        f"Stage {stage.name!r}", {n: p for n, p in parameters.items() if n not in found}, others
-    )
+    others = {n: p for n, p in origins.items() if there[n] not in taken}
+    unwrapped = unwrapped_pairs(f"Stage {stage.name!r}", {n: p for n, p in real.items() if n not in found}, others)
     found |= {name: there[origin] for name, origin in unwrapped.items()}
     if not found:
         raise StudyError(
@@ -129,6 +133,8 @@ def _stated(
                 f"Stage {stage.name!r}: {name!r} has shape {tuple(parameters[name].shape)}, but {origin!r} of stage "
                 f"{previous.name!r} has {tuple(before[origin].shape)}; an inherited parameter keeps its shape."
             )
+        if not parameters[name].is_floating_point() or not before[origin].is_floating_point():
+            continue
         if found.get(name, origin) != origin:
             raise StudyError(
                 f"Stage {stage.name!r}: `inherits` takes the tied weight {name!r} from both {found[name]!r} "
@@ -170,8 +176,6 @@ def _matching(stage: Stage, parameters: Mapping[str, nn.Parameter]) -> set[str]:
                 f"Stage {stage.name!r}: the pattern {pattern!r} in `frozen` matches none of {_name_list(parameters)}."
             )
         found |= {names[match] for match in matches}
-    if len(found) == len(parameters):
-        raise StudyError(f"Stage {stage.name!r}: `frozen` covers every parameter, so the stage trains nothing.")
     return found
 
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import slope
 from influence.derivatives.losses import value
+from influence.study.copies import put
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
-from influence.training.last_layer import Report, fit_head, put
+from influence.training.last_layer import Report, fit_head
 from influence.training.minimum import fit_stage, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory

@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import TensorDataset
 
 from influence.derivatives import Objective
 from influence.derivatives.eager import eager
-from influence.study.copies import copied
+from influence.study.copies import copied, put
 from influence.study.parameters import ParameterGroups, groups_of, l2_of
 from influence.study.stage import Stage
 from influence.training.minimum import TOLERANCE, Trainer
 
 Report = Callable[[float], None]
-
-
-def put(model: nn.Module, values: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name in values:
-                parameter.copy_(values[name])
 
 
 def fit_head(stage: Stage, groups: ParameterGroups, device: torch.device, report: Report) -> int:

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.kernels.convolution import FastConvolution
+from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.second.gauss_newton import ggn
 from influence.derivatives.second.hessian import hessian
 from influence.errors import LossError, TrainingError
+from influence.study.copies import put
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
 from influence.training.refusals import refuse_wrong_length
@@ -291,6 +293,7 @@ def _leave_compiler_out() -> None:
         setattr(method, "__dynamo_disable", method)
 
 
+@callers_modes_off()
 def fit_stage(
     stage: Stage,
     previous: Stage | None,
@@ -308,7 +311,5 @@ def fit_stage(
     start = inherited if iterations else None
     fit = Trainer(stage, groups).fit(inherited=inherited, start=start, iterations=iterations, report=report)
     if iterations:
-        with torch.no_grad():
-            for name, parameter in stage.model.named_parameters():
-                parameter.copy_(fit.parameters[name])
+        put(stage.model, fit.parameters)
     return fit

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import grad
-from torch.utils import _pytree as pytree
 from torch.utils.data import TensorDataset, default_collate
 
 from influence.derivatives import Objective, plain_kernels
+from influence.derivatives.batches import on_device
+from influence.derivatives.modes import callers_modes_off
 from influence.errors import TrainingError
+from influence.study.copies import put
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
 from influence.training.recipe import Recipe
@@ -60,9 +62,7 @@ class Recording:
 
         A later `record` of the stage begins from them; `retrain` begins from this training's own start.
         """
-        with torch.no_grad():
-            for name, parameter in self.stage.model.named_parameters():
-                parameter.copy_(self.parameters[name])
+        put(self.stage.model, self.parameters)
 
 
 class Trajectory:
@@ -94,7 +94,7 @@ class Trajectory:
             batch = [tensor[positions.to(tensor.device)] for tensor in stage.data.tensors]
         else:
             batch = (stage.collate or default_collate)([stage.data[position] for position in positions.tolist()])
-        return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(self.objective.device), batch)
+        return on_device(batch, self.objective.device)
 
     def step(self, number: int, batch: Any, state: Tensor, weights: Tensor, start: Tensor, frozen: Tensor) -> Tensor:
         """The state (K, T) after a step from `state`, with `weights` (B,) of the batch's examples.
@@ -122,6 +122,7 @@ class Trajectory:
             yield state
 
 
+@callers_modes_off()
 def record(
     stage: Stage,
     previous: Stage | Recording | None,
@@ -157,6 +158,7 @@ def record(
     return _train(stage, groups, recipe, start, weights, place, report)
 
 
+@callers_modes_off()
 def retrain(recordings: Sequence[Recording], weights: Mapping[str, Tensor]) -> list[Recording]:
     """Repeat the trainings of consecutive stages with other weights, but the same starts, seeds and order.
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
+from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError, TrainingError
-from influence.study.copies import copied
+from influence.study.copies import copied, put
 from influence.study.parameters import groups_of
 from influence.study.study import Study
 from influence.training.last_layer import lone_head, on_features
@@ -110,6 +111,7 @@ class Retrainer:
             weights[example] = 0
         return weights
 
+    @callers_modes_off()
     def retrain(
         self, weights: Mapping[str, Tensor] | None = None, *, start: Start = "solution", seed: int | None = None
     ) -> Outcome:
@@ -144,6 +146,7 @@ class Retrainer:
         losses = checked_losses(last, self.study.queries, self.study.measure).double().cpu().numpy()
         return Outcome(losses, _classes(last, self.study.queries), trained, seconds)
 
+    @callers_modes_off()
     def finetuned(self, seed: int) -> Outcome:
         """Keep the first stage, and train all later ones from another random start and in another order.
 
@@ -161,9 +164,7 @@ class Retrainer:
         stages = []
         for stage, values in zip(self.study.stages, parameters, strict=True):
             model = copied(stage.model)
-            with torch.no_grad():
-                for name, parameter in model.named_parameters():
-                    parameter.copy_(values[name])
+            put(model, values)
             stages.append(dataclasses.replace(stage, model=model))
         return Study(self.study.name, stages, self.study.queries, self.study.measure)
 
@@ -260,9 +261,7 @@ def _head(objective: Objective, values: Parameters, weights: Tensor | None) -> P
     if not name:
         return None
     model: nn.Module = copied(stage.model)
-    with torch.no_grad():
-        for parameter_name, parameter in model.named_parameters():
-            parameter.copy_(values[parameter_name])
+    put(model, values)
     proxy = on_features(dataclasses.replace(stage, model=model), name, objective.device)
     if proxy is None:
         return None

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from influence.derivatives.modes import callers_modes_off
 from influence.errors import RunError, TrainingError
 from influence.progress import Progress
 from influence.run.additions import add_tables
@@ -25,6 +26,7 @@ CHECKS: dict[str, Check] = {
 COLUMNS = ("check", "start", "what", "value", "low", "high", "count", "words")
 
 
+@callers_modes_off()
 def validate(
     run: Run,
     *,

@@ -20,6 +20,7 @@ from influence.attribution.guards import derivatives_named, device_of, solver_of
 from influence.attribution.index.gradients import Gradients
 from influence.attribution.report import report_of
 from influence.attribution.scores import Scores
+from influence.derivatives.modes import callers_modes_off
 from influence.progress import Progress
 from influence.study.stage import check_dataset
 from influence.study.study import Study
@@ -96,6 +97,7 @@ class Index:
         report = report_of(self.chain, self.method) | {"index_error": self.error} | times
         return Scores(values.cpu().numpy(), self.objective.stage.name, report)
 
+    @callers_modes_off()
     def scores(self, solved: Tensor) -> Tensor:
         """Scores of queries pulled back to the stage and solved there, (Q, T) -> (Q, m), nats, positive = helpful."""
         return self.gradients.dots(solved).T / self.objective.count

@@ -1,1 +1,1 @@
-"""Own versions of two torch functions: a faster max pooling, and embedding bags that can be differentiated twice."""
+"""Own versions of torch functions: faster ones, and those whose gradients can be used as they are."""

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 
 def embedding_bag(
@@ -26,11 +25,10 @@ def embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor:
-    """As `torch.nn.functional.embedding_bag`, to rounding."""
-    if max_norm is not None or scale_grad_by_freq or not input.numel() or mode not in ("sum", "mean", "max"):
+    """As `torch.nn.functional.embedding_bag`, to rounding. Gradients are dense, and those of the loss."""
+    if max_norm is not None or not input.numel() or mode not in ("sum", "mean", "max"):
         given: Any = (
-            offsets, max_norm, norm_type, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset,
-            padding_idx,
+            offsets, max_norm, norm_type, False, mode, False, per_sample_weights, include_last_offset, padding_idx
         )  # fmt: skip
         return functional.embedding_bag(input, weight, *given)
     held = torch.ones_like(input, dtype=torch.bool)
@@ -58,11 +56,3 @@ def _positions(starts: Tensor, stops: Tensor, size: int) -> tuple[Tensor, Tensor
     step = torch.arange(max(1, int((stops - starts).max())), device=starts.device)
     place = starts[:, None] + step
     return place.clamp(max=size - 1), place < stops[:, None]
-
-
-class OpenBags(TorchFunctionMode):
-    """Within this mode, torch's `embedding_bag` is replaced by the one above."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        opened = embedding_bag if func is functional.embedding_bag else func
-        return opened(*args, **(kwargs or {}))

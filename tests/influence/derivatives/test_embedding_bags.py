@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
 from influence import Stage, Study, attribute
-from influence.derivatives.kernels.embedding_bags import OpenBags
+from influence.derivatives.kernels.plain_gradients import PlainGradients
 
 g = torch.Generator().manual_seed(0)
 WEIGHT = torch.randn(7, 3, generator=g, dtype=torch.float64)
@@ -41,7 +41,7 @@ def test_the_numbers_are_torchs(given, mode, padding):
     expected = values(weight := WEIGHT.clone().requires_grad_())
     sides = torch.randn(expected.shape, generator=g, dtype=torch.float64)
     (slope,) = torch.autograd.grad(expected, weight, sides)
-    with OpenBags():
+    with PlainGradients():
         found = values(weight)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found, weight, sides)[0], slope)
@@ -57,12 +57,12 @@ def test_the_numbers_are_torchs(given, mode, padding):
 )
 def test_weighted_members(given):
     expected = functional.embedding_bag(weight=WEIGHT, mode="sum", **given)
-    with OpenBags():
+    with PlainGradients():
         torch.testing.assert_close(functional.embedding_bag(weight=WEIGHT, mode="sum", **given), expected)
 
 
 def test_second_derivatives():
-    with OpenBags():
+    with PlainGradients():
         assert torch.autograd.gradgradcheck(
             lambda w: functional.embedding_bag(FLAT, w, EMPTY_BAGS).square().sum(1), WEIGHT.clone().requires_grad_()
         )

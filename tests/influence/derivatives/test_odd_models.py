@@ -317,3 +317,53 @@ def test_within_inference_mode(method, inside):
     expected, outside = plain(model(), method=method), model()
     with torch.inference_mode():
         np.testing.assert_array_equal(plain(model() if inside else outside, method=method), expected)
+
+
+class Quantised(nn.Module):
+    """A base weight of integers with its scale, and an adapter of low rank."""
+
+    def __init__(self, whole=True):
+        super().__init__()
+        base = torch.randint(-100, 100, (5, 4), generator=torch.Generator().manual_seed(0))
+        self.base = nn.Parameter(base.to(torch.int8 if whole else torch.float64), requires_grad=False)
+        self.down, self.up = nn.Linear(4, 2, bias=False), nn.Linear(2, 5, bias=False)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(x @ (self.base.to(x) * 0.01).T + self.up(self.down(x))))
+
+
+@pytest.mark.parametrize("method", ["identity", "exact", "cg", "ekfac"])
+def test_parameters_of_integers_are_constants(method):
+    torch.manual_seed(0)
+    coarse, fine = Quantised().double(), Quantised(whole=False).double()
+    fine.load_state_dict(coarse.state_dict())
+    examples = data(12, 4, 3, g)
+    found = [
+        attribute(
+            Study("one", [Stage("one", model, loss, examples, l2=0.1, frozen=frozen)], examples),
+            method=method,
+            progress=False,
+        )
+        for model, frozen in ((coarse, ()), (coarse, ["base"]), (fine, ["base"]))
+    ]
+    np.testing.assert_allclose(found[0].values, found[2].values, rtol=1e-5, atol=1e-8)
+    np.testing.assert_array_equal(found[1].values, found[0].values)
+    assert found[0].report["not_covered"] == {"one": ["base"]}
+    assert not found[0].report["warnings"]
+
+
+def test_trained_weights_that_became_integers_are_told():
+    torch.manual_seed(0)
+    before, after, examples = Quantised(whole=False).double(), Quantised().double(), data(12, 4, 3, g)
+    before.base.requires_grad_()
+    after.load_state_dict(before.state_dict())
+    stages = [
+        Stage("before", before, loss, examples, l2=0.1),
+        Stage("after", after, loss, examples, l2=0.1, proximity=0.1, frozen=["base", "down.*", "up.*"]),
+    ]
+    (warning,) = attribute(Study("two", stages, examples), method="exact", progress=False).report["warnings"]
+
+    assert "base are integers, of shapes" in warning
+    with pytest.raises(StudyError, match="covers every parameter"):
+        attribute(Study("one", [Stage("one", after, loss, examples, frozen=["[!b]*"])], examples), progress=False)

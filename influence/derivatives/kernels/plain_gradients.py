@@ -1,0 +1,54 @@
+"""Torch functions whose gradients are not those of their value, or not of a form that derivatives can be made of.
+
+A table's gradient may be sparse, or divided by how often the batch has a row; an embedding bag has no second
+derivatives; a view as complex numbers wants even places in memory, where parts of flat vectors need not lie.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from influence.derivatives.kernels.embedding_bags import embedding_bag
+
+
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """As `torch.nn.functional.embedding`. The gradient is dense, and that of the loss."""
+    return functional.embedding(input, weight, padding_idx, max_norm, norm_type)
+
+
+def table_rows(weight: Tensor, indices: Tensor, padding_idx: int = -1, *_: Any, **__: Any) -> Tensor:
+    """As `torch.embedding`, which `functional.embedding` calls."""
+    return functional.embedding(indices, weight, padding_idx if padding_idx >= 0 else None)
+
+
+def view_as_complex(input: Tensor) -> Tensor:
+    """As `torch.view_as_complex`, but a copy. Neither values nor derivatives must begin at an even place in memory."""
+    return torch.complex(input[..., 0], input[..., 1])
+
+
+_REPLACED = {
+    functional.embedding: embedding,
+    functional.embedding_bag: embedding_bag,
+    torch.embedding: table_rows,
+    torch.view_as_complex: view_as_complex,
+}
+
+
+class PlainGradients(TorchFunctionMode):
+    """Within this mode, torch's functions are replaced by those above."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _REPLACED.get(func, func)(*args, **(kwargs or {}))

@@ -1,0 +1,101 @@
+"""Flags that change a batch's gradient and not its loss, and views that want even places: scores are the loss's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import TensorDataset
+
+from influence import Stage, Study, attribute
+
+
+def cross_entropy(outputs, batch):
+    return functional.cross_entropy(outputs, batch[1], reduction="none")
+
+
+def scores(model, data, method, **options):
+    if method != "identity":
+        options = {"damping": 0.1} | options
+    return attribute(
+        Study("one", [Stage("one", model, cross_entropy, data, l2=0.1)], data), method=method, progress=False, **options
+    )
+
+
+class Words(nn.Module):
+    """A table, looked up by `look`, and a head."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.table, self.head, self.look = nn.Parameter(torch.randn(7, 4)), nn.Linear(4, 3), look
+
+    def forward(self, words):
+        return self.head(torch.tanh(self.look(words, self.table)))
+
+
+FLAGS = {"sparse": True, "scale_grad_by_freq": True}
+LOOKS = {
+    "functional": lambda words, table, **flags: functional.embedding(words, table, **flags).mean(1),
+    "torch": lambda words, table, **flags: torch.embedding(table, words, **flags).mean(1),
+    "bags": lambda words, table, **flags: functional.embedding_bag(words, table, **flags),
+}
+
+
+@pytest.mark.parametrize("method", ["identity", "exact", "cg", "ekfac"])
+@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("look", LOOKS)
+def test_flags_of_tables_make_no_difference(look, flag, method):
+    draw = torch.Generator().manual_seed(0)
+    data = TensorDataset(torch.randint(0, 7, (14, 5), generator=draw), torch.arange(14) % 3)
+    plain, flagged = Words(LOOKS[look]), Words(lambda *given: LOOKS[look](*given, **{flag: True}))
+    flagged.load_state_dict(plain.state_dict())
+    expected, found = (scores(model, data, method) for model in (plain, flagged))
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-4, atol=1e-6)
+    assert not found.report["warnings"]
+    assert not found.report["without_rule"]
+
+
+def test_flags_of_modules_make_no_difference():
+    draw = torch.Generator().manual_seed(0)
+    data = TensorDataset(torch.randint(0, 7, (14, 5), generator=draw), torch.arange(14) % 3)
+    found = []
+    for flags in ({}, {"sparse": True}, {"scale_grad_by_freq": True}):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(7, 4, **flags), nn.Flatten(), nn.Linear(20, 3))
+        found.append(scores(model, data, "exact").values)
+        assert all(getattr(model[0], name) for name in flags)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+
+
+class Spectral(nn.Module):
+    """Multiplies frequencies by a complex weight, which begins behind an odd number of parameters."""
+
+    def __init__(self, together, shape):
+        super().__init__()
+        self.shift, self.weight, self.head = (
+            nn.Parameter(torch.ones(3)),
+            nn.Parameter(torch.randn(shape)),
+            nn.Linear(6, 3),
+        )
+        self.together = together
+
+    def forward(self, x):
+        product = torch.fft.rfft(x) @ self.together(self.weight.view(4, 4, 2))
+        return self.head(torch.tanh(torch.fft.irfft(product, n=6))) + self.shift
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 2), (4, 8)])
+@pytest.mark.parametrize("method", ["identity", "exact", "cg", "ekfac"])
+def test_complex_weights_at_odd_places(method, shape):
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(14, 6).double(), torch.arange(14) % 3)
+    viewed, built = (
+        Spectral(torch.view_as_complex, shape),
+        Spectral(lambda w: torch.complex(w[..., 0], w[..., 1]), shape),
+    )
+    built.load_state_dict(viewed.state_dict())
+    found, expected = (scores(model.double(), data, method) for model in (viewed, built))
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-5, atol=1e-9)
