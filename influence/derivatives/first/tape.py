@@ -17,16 +17,13 @@ from torch.nn.functional import embedding, multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from influence.derivatives.first.alignment import Alignment, arranged, examples_in, first_guess
 from influence.derivatives.first.derived import Derived
 from influence.derivatives.first.factors import Factor
 from influence.derivatives.first.layers import RULES, Use, shared
 from influence.derivatives.first.layers.attention import attention, bound_arguments
 from influence.derivatives.kernels.max_pooling import FastPooling
-
-LAYOUTS = ("first", "second", "shared")
-"""The dimension of a call's output that counts the examples: the first (or folded into it), the second, or none,
-because all examples share the output."""
-
+from influence.derivatives.objective import BUDGET, ran_out_of_memory
 
 Key = tuple[str | int, ...]
 """Identity of a call within a pass: its parameters' names, and the number of earlier calls with the same names."""
@@ -39,7 +36,7 @@ class Call:
     Attributes:
         edge: the node of the autograd graph at which the output's gradient is taken.
         shape, dtype: of the output.
-        layout: one of `LAYOUTS`.
+        layout: one of `alignment.LAYOUTS`.
         versions: kept tensors with their version counters, to notice changes in place.
     """
 
@@ -60,18 +57,36 @@ class Call:
         if any(tensor._version != version for tensor, version in self.versions):
             raise ChangedInPlaceError
         gradient = self.use.widen(gradient)
-        if self.layout == "second":
-            if gradient.dim() < 2 or gradient.shape[1] != count:
-                return None
-            return self.use.factors(gradient, lambda t: t.transpose(0, 1), count)
-        if gradient.dim() == 0 or gradient.shape[0] % count:
+        if not gradient.numel():  # an expert that no row went to
+            return []
+        if not self.divides(gradient, count):
             return None
-        return self.use.factors(gradient, lambda t: t, count)
+        try:
+            if self.layout.startswith("second"):
+                return self.use.factors(gradient, lambda t: arranged(t, self.layout, count), count)
+            return self.use.factors(arranged(gradient, self.layout, count), lambda t: t, count)
+        except RuntimeError as error:  # the parameter's own shape does not fit the layout
+            if ran_out_of_memory(error):
+                raise
+            return None
+
+    def divides(self, gradient: Tensor, count: int) -> bool:
+        """Whether a tensor of the output's shape divides into examples."""
+        places = examples_in(gradient.shape, self.layout)
+        return places > 0 and places % count == 0
+
+    def deviation(self, gradient: Tensor, weighted: Tensor, weights: Tensor) -> Tensor:
+        """Norm of what rows of other examples have in the gradient of a sum of the losses with weights (n,)."""
+        if not gradient.numel() or not self.divides(gradient, len(weights)):
+            return weights.new_zeros(())
+        gradient, weighted = (arranged(t, self.layout, len(weights)) for t in (gradient, weighted))
+        rows = weights.repeat_interleave(len(gradient) // len(weights)).to(gradient)
+        return (weighted - gradient * rows.view(-1, *[1] * (gradient.dim() - 1))).float().norm()
 
     def pattern(self, count: int) -> tuple[Any, ...]:
         """Key of the call's kind: if a checked batch had only calls of the same patterns, this batch needs no check."""
-        lead = self.shape[1:2] if self.layout == "second" else self.shape[:1]
-        return (*self.use.names, self.layout, len(self.shape), lead == (count,), not lead or lead[0] % count == 0)
+        places = examples_in(self.shape, self.layout)
+        return (*self.use.names, self.layout, len(self.shape), places == count, places % count == 0)
 
 
 class ChangedInPlaceError(Exception):
@@ -99,12 +114,13 @@ class Tape(TorchFunctionMode):
         layouts: call key -> layout, for calls whose layout `first_guess` gets wrong.
         careful: clone inputs, in case the model changes them in place.
         constants: the model's buffers. A tensor computed from constants and parameters alone is a `Derived`.
+        frozen: the model's parameters that are not watched.
 
     Attributes:
         calls: recorded calls of functions with a layer rule.
         foreign: names of parameters with a use that no rule covers.
-        unsure: names of parameters with a call whose output does not divide into examples.
-        dynamic: whether rows were selected by data-dependent indices; then every batch must be checked.
+        unsure: names of parameters with a call whose output does not divide into examples, or not as its layout says.
+        ragged: whether a call's output has a number of rows that does not come from the number of examples.
     """
 
     def __init__(
@@ -114,24 +130,26 @@ class Tape(TorchFunctionMode):
         layouts: Mapping[Key, str] | None = None,
         careful: bool = False,
         constants: Iterable[Tensor] = (),
+        frozen: Iterable[Tensor] = (),
     ):
         super().__init__()
         self.names = {id(tensor): name for name, tensor in watched.items()}
         self.constants = {id(tensor) for tensor in constants}
         self.count, self.layouts, self.careful = count, layouts or {}, careful
+        self.alignment = Alignment(count, self.constants, frozen)
         self.calls: list[Call] = []
         self.derived: dict[str, Derived] = {}
         self.alive: list[Tensor] = []
         self.foreign: set[str] = set()
         self.unsure: set[str] = set()
-        self.dynamic = False
+        self.ragged = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = tensors_in(args, kwargs)
         touched = {self.names[id(tensor)] for tensor in tensors if id(tensor) in self.names}
         if not touched:
-            return self._untouched(func(*args, **kwargs), func, args, tensors)
+            return self._untouched(func(*args, **kwargs), func, args, kwargs, tensors)
         if func is multi_head_attention_forward:
             given = bound_arguments(self.name, args, kwargs)
             if given is not None:
@@ -146,19 +164,24 @@ class Tape(TorchFunctionMode):
             self._derive(output, func, leaves, lambda new: pytree.tree_unflatten(new, spec))
             return output
         use = RULES[func](self.name, *args, **kwargs) if func in RULES else None
-        if use is not None and isinstance(output, Tensor) and set(use.names) == touched:
+        if use is not None and isinstance(output, Tensor) and not output.is_nested and set(use.names) == touched:
             return self._record(use, output)
         # Reading the shape or dtype is harmless, and so is `to` where it returns the parameter itself.
         if any(isinstance(leaf, Tensor) and self.name(leaf) is None for leaf in pytree.tree_leaves(output)):
             self.foreign |= self.parameters_behind(touched)
         return output
 
-    def _untouched(self, output: Any, func: Any, args: Any, tensors: list[Tensor]) -> Any:
-        self.dynamic = self.dynamic or picks_rows(func, args, self.count)
+    def _untouched(self, output: Any, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+        self.alignment.see(func, args, kwargs, output)
         if tensors and isinstance(output, Tensor) and all(id(tensor) in self.constants for tensor in tensors):
             self.constants.add(id(output))
             self.alive.append(output)
         return output
+
+    def may_be_shared(self, call: Call) -> bool:
+        """Whether all examples may share a call's output: it does not grow with them, and a copy for each has room."""
+        grown = self.alignment.sizes.intersection(call.shape[:2]) - {self.count}
+        return not grown and self.count * call.shape.numel() * call.dtype.itemsize <= BUDGET // 4
 
     def name(self, tensor: Any) -> str | None:
         """Name of a watched parameter or derived tensor; None for any other tensor."""
@@ -184,6 +207,9 @@ class Tape(TorchFunctionMode):
             # The shared output is expanded to one row for each example, so that each has its own gradient.
             output = shared(output, self.count)
             use.share(self.count)
+        if layout == "first, stacked":
+            use.arrange(output, layout, self.count)
+        self.ragged = self.ragged or not self.alignment.holds(output, layout)
         if not output.requires_grad:
             output = _Start.apply(output, torch.zeros((), requires_grad=True))
         edge = get_gradient_edge(output)
@@ -198,9 +224,15 @@ class Tape(TorchFunctionMode):
         """Largest machine epsilon of the calls' outputs. Under autocast it is larger than that of the parameters."""
         return max((torch.finfo(call.dtype).eps for call in self.calls if call.dtype.is_floating_point), default=0.0)
 
+    @property
+    def loose(self) -> bool:
+        """Whether rows may be aligned otherwise in another batch of the same pattern; then each must be checked."""
+        return self.ragged or self.alignment.by_values
+
     def pattern(self) -> tuple[Any, ...]:
         """The patterns of all calls of the pass, with the batch size: the kind of batch that a check is valid for."""
-        return (self.count, *(call.pattern(self.count) for call in self.calls))
+        cuts = () if self.loose else tuple(self.alignment.cuts)
+        return (self.count, cuts, *(call.pattern(self.count) for call in self.calls))
 
     def forward(self, call: Callable[[], Any]) -> Any:
         """Return `call()`, recorded."""
@@ -220,19 +252,27 @@ class Tape(TorchFunctionMode):
         Raises:
             ChangedInPlaceError: the forward pass must be repeated with `careful`.
         """
+        return self.factors(self.slopes(outputs, sides, again))
+
+    def slopes(
+        self, outputs: Sequence[Tensor], sides: Sequence[Tensor] | None = None, again: bool = False
+    ) -> list[tuple[Call, Tensor]]:
+        """The gradient of sum(outputs * sides) at every call's output, of calls that the outputs depend on."""
         live = [call for call in self.calls if not self.foreign.issuperset(self.parameters_behind(call.use.names))]
         pairs = [(o, None if sides is None else sides[i]) for i, o in enumerate(outputs) if o.requires_grad]
         if not live or not pairs:
-            return {}
+            return []
         tensors = [o for o, _ in pairs]
         weights = [torch.ones_like(o) if s is None else s for o, s in pairs]
         gradients = torch.autograd.grad(
             tensors, [call.edge for call in live], weights, allow_unused=True, retain_graph=again
         )
+        return [(call, gradient) for call, gradient in zip(live, gradients, strict=True) if gradient is not None]
+
+    def factors(self, slopes: list[tuple[Call, Tensor]]) -> dict[str, list[Factor]]:
+        """Parameter with a layer rule -> factors of its per-example gradients, from the gradients at the calls."""
         found: dict[str, list[Factor]] = {}
-        for call, gradient in zip(live, gradients, strict=True):
-            if gradient is None:  # computed, but the outputs do not depend on it
-                continue
+        for call, gradient in slopes:
             factors = call.factors(gradient, self.count)
             if factors is None:
                 self.unsure |= self.parameters_behind(call.use.names)
@@ -242,6 +282,37 @@ class Tape(TorchFunctionMode):
                 for root, one in carried:
                     found.setdefault(root, []).append(one)
         return {n: f for n, f in found.items() if n not in self.foreign}
+
+    def misaligned(
+        self, slopes: list[tuple[Call, Tensor]], weighted: list[tuple[Call, Tensor]], weights: Tensor
+    ) -> set[str]:
+        """Parameters with a call whose rows do not belong to the examples that its layout says.
+
+        Args:
+            slopes: of the sum of the losses.
+            weighted: of their sum with weights, which tell the examples apart: each row must have its example's.
+            weights: (n,).
+        """
+        if not slopes:
+            return set()
+        gradients = [gradient for _, gradient in weighted]
+        whole = torch.stack([gradient.float().norm() for gradient in gradients]).norm()
+        found: set[str] = set()
+        for (call, slope), gradient in zip(slopes, gradients, strict=True):
+            if not call.deviation(slope, gradient, weights) <= tolerance(gradient, self.epsilon, whole):
+                found |= self.parameters_behind(call.use.names)
+        return found
+
+
+def tolerance(gradient: Tensor, epsilon: float, whole: Tensor) -> Tensor:
+    """Norm by which two computations of one gradient may differ, of layers that round to `epsilon`.
+
+    Args:
+        gradient: of any shape.
+        epsilon: machine epsilon. Models in double precision may round to single in places, as Llama's norms do.
+        whole: norm of all gradients of the pass.
+    """
+    return 30 * max(epsilon, 1e-7) ** 0.75 * gradient.float().norm() + 30 * epsilon * whole
 
 
 _PLAIN = Tensor | int | float | str | None | torch.dtype
@@ -253,57 +324,3 @@ def tensors_in(args: Any, kwargs: Any) -> list[Tensor]:
     if not all(isinstance(leaf, _PLAIN) for leaf in leaves):
         leaves = pytree.tree_leaves(leaves)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-
-
-_PICKING = {
-    Tensor.__getitem__,
-    Tensor.__setitem__,
-    torch.index_select,
-    Tensor.index_select,
-    torch.masked_select,
-    Tensor.masked_select,
-    Tensor.index_add_,
-    torch.index_add,
-    Tensor.index_add,
-    torch.gather,
-    Tensor.gather,
-    torch.take_along_dim,
-    Tensor.scatter_,
-    Tensor.scatter_add_,
-    torch.scatter_add,
-    Tensor.scatter_add,
-}
-
-
-def picks_rows(func: Any, args: Any, count: int) -> bool:
-    """Whether the call selects or moves rows of a batch by data-dependent indices."""
-    if func not in _PICKING or len(args) < 2:
-        return False
-    if func not in (Tensor.__getitem__, Tensor.__setitem__):
-        return not isinstance(args[1], int) or args[1] <= 0
-    index = args[1] if isinstance(args[1], tuple) else (args[1],)
-    for place, extent in zip(index, args[0].shape, strict=False):
-        if isinstance(place, Tensor | list) and (place is index[0] or extent == count):
-            return not _in_order(place, extent)
-        if not isinstance(place, slice | int):
-            break
-    return False
-
-
-def _in_order(index: Any, extent: int) -> bool:
-    place = torch.as_tensor(index)
-    if place.dtype == torch.bool:
-        return bool(place.dim() == 1 and place.all())
-    return place.shape == (extent,) and torch.equal(place, torch.arange(extent, device=place.device))
-
-
-def first_guess(output: Tensor, count: int) -> str:
-    """Guess a call's layout (see `LAYOUTS`) from its output's shape."""
-    shape = output.shape
-    if len(shape) == 0 or shape[0] == count:
-        return "first"
-    if len(shape) > 2 and shape[1] == count:
-        return "second"
-    if shape[0] == 1:
-        return "shared"
-    return "first"

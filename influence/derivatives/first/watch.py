@@ -14,8 +14,9 @@ from torch.func import grad, vmap
 from torch.utils.checkpoint import CheckpointError
 
 from influence.derivatives.autograd_limits import refuse_reentrant
+from influence.derivatives.first.alignment import LAYOUTS
 from influence.derivatives.first.factors import Dense, Factor, Factors
-from influence.derivatives.first.tape import LAYOUTS, ChangedInPlaceError, Key, Tape
+from influence.derivatives.first.tape import ChangedInPlaceError, Key, Tape, tolerance
 from influence.derivatives.objective import (
     BUDGET,
     Objective,
@@ -35,7 +36,8 @@ class Watch:
     """Per-example gradients of the parameters of `layout`, batch after batch.
 
     The tape's gradients are compared with autograd's in the first batch, and in every batch with a new call pattern.
-    Parameters for which they differ are differentiated by `torch.func` from then on, and listed in
+    Where values of the data decide which rows belong to which example, a second backward pass checks this in every
+    batch. Parameters for which the gradients differ are differentiated by `torch.func` from then on, and listed in
     `objective.remarks.without_rule`.
 
     Args:
@@ -48,15 +50,17 @@ class Watch:
         careful: whether the model changes layer inputs in place, so that the tape clones them.
         foreign: parameters that `torch.func` differentiates.
         checked: patterns of the batches that agreed with autograd.
+        loose: whether a batch was seen in which the alignment of rows may depend on the data.
     """
 
     def __init__(self, objective: Objective, layout: Layout, loss: Loss | None = None):
         self.objective, self.loss = objective, loss
-        self.parameters = {n: objective.parameters[n] for n in layout.shapes}
+        self.parameters = {n: objective.parameters[n] for n, shape in layout.shapes.items() if shape.numel()}
         self.layouts: dict[Key, str] = {}
         self.careful = False
         self.foreign: set[str] = set()
         self.checked: set[Any] = set()
+        self.loose = False
         self.batches = 0
 
     def factors(self, batch: Any, count: int) -> Factors:
@@ -65,7 +69,8 @@ class Watch:
             found, tape = self._taped(batch, count)
             self.batches += 1
             if self._doubtful(tape):
-                found = self._checked(batch, count, found, tape)
+                found, tape = self._checked(batch, count, found, tape)
+            self.loose = self.loose or tape.loose
             if self.foreign:
                 named = {n: self.parameters[n] for n in self.parameters if n in self.foreign}
                 formed = _batch_gradients(self.objective, named, batch, count, self.loss)
@@ -77,14 +82,21 @@ class Watch:
         """The model's outputs for a batch, and the tape of the forward pass."""
         outputs, tape = self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
         self.batches += 1
-        if not self._doubtful(tape):
+        doubtful = self._doubtful(tape)
+        if not doubtful and not self._is_loose(tape):
             return outputs, tape
-        self._checked(batch, count, *self._taped(batch, count))
-        return self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
+        found, of_losses = self._taped(batch, count)
+        if doubtful or self._doubtful(of_losses):
+            self._checked(batch, count, found, of_losses)
+        outputs, tape = self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
+        self.loose = self.loose or tape.loose
+        self.checked.add(tape.pattern())  # the loss may have calls of its own
+        return outputs, tape
 
     def _forward(self, watched: dict[str, Tensor], count: int, call: Callable[[], Any]) -> tuple[Any, Tape]:
         """`call()` and its tape. If the model fails on expanded outputs, these calls count as the first example's."""
-        tape = Tape(watched, count, self.layouts, self.careful, self.objective.constants)
+        frozen = [p for n, p in self.objective.parameters.items() if n not in watched]
+        tape = Tape(watched, count, self.layouts, self.careful, self.objective.constants, frozen)
         try:
             return tape.forward(call), tape
         except REFUSALS as error:
@@ -101,7 +113,12 @@ class Watch:
             return {}, Tape({}, count)
         try:
             losses, tape = self._forward(watched, count, lambda: self.objective.losses(batch, count, loss=self.loss))
-            found = tape.backward([losses])
+            loose = self._is_loose(tape)
+            slopes = tape.slopes([losses], again=loose)
+            found = tape.factors(slopes)
+            if loose:
+                weights = self._weights(count)
+                tape.unsure |= tape.misaligned(slopes, tape.slopes([losses], [weights.to(losses)]), weights)
         except ChangedInPlaceError:
             if self.careful:
                 raise
@@ -119,15 +136,24 @@ class Watch:
         return power or self._is_new(tape)
 
     def _is_new(self, tape: Tape) -> bool:
-        return tape.dynamic or bool(tape.unsure) or tape.pattern() not in self.checked
+        return bool(tape.unsure) or tape.pattern() not in self.checked
 
-    def _checked(self, batch: Any, count: int, found: dict[str, list[Factor]], tape: Tape) -> dict[str, list[Factor]]:
-        """Factors that agree with autograd on this batch.
+    def _is_loose(self, tape: Tape) -> bool:
+        return (self.loose or tape.loose) and tape.count > 1
+
+    def _weights(self, count: int) -> Tensor:
+        """Random weights (n,), which tell the examples of a batch apart."""
+        return torch.randn(count, generator=torch.Generator().manual_seed(count)).to(self.objective.device)
+
+    def _checked(
+        self, batch: Any, count: int, found: dict[str, list[Factor]], tape: Tape
+    ) -> tuple[dict[str, list[Factor]], Tape]:
+        """Factors that agree with autograd on this batch, and their tape.
 
         Where the tape's do not, every layout of `LAYOUTS` is tried for the calls in question. Parameters for which none
         is right are given up to `torch.func`, and the others are checked again.
         """
-        weights = torch.randn(count, generator=torch.Generator().manual_seed(count)).to(self.objective.device)
+        weights = self._weights(count)
         expected = self._by_autograd(batch, count, weights)
 
         def differing(found: Factors, tape: Tape) -> set[str]:
@@ -135,12 +161,13 @@ class Watch:
 
         wrong = differing(found, tape)
         if wrong and not self._is_new(tape):
-            self._note_late()
+            self._warn_late()
         for layout in LAYOUTS:
             if not wrong:
                 break
             layouts, self.layouts = self.layouts, dict(self.layouts)
-            self.layouts |= {c.key: layout for c in tape.calls if wrong & tape.parameters_behind(c.use.names)}
+            concerned = [c for c in tape.calls if wrong & tape.parameters_behind(c.use.names)]
+            self.layouts |= {c.key: layout for c in concerned if layout != "shared" or tape.may_be_shared(c)}
             try:
                 found, tape = self._taped(batch, count)
                 wrong = differing(found, tape)
@@ -153,7 +180,7 @@ class Watch:
             return self._checked(batch, count, *self._taped(batch, count))  # calls may have other names now
         self.layouts |= {call.key: call.layout for call in tape.calls}
         self.checked.add(tape.pattern())
-        return {n: f for n, f in found.items() if n not in self.foreign}
+        return {n: f for n, f in found.items() if n not in self.foreign}, tape
 
     def _by_autograd(self, batch: Any, count: int, weights: Tensor) -> dict[str, Tensor]:
         """Autograd's gradient of the weighted sum of the losses. Random weights tell the examples apart."""
@@ -188,15 +215,14 @@ class Watch:
                     raise
                 wrong.add(name)
                 continue
-            # Models in double precision may round to single in places, as Llama's norms do.
-            bound = 30 * max(epsilon, 1e-7) ** 0.75 * row.float().norm() + 30 * epsilon * whole
-            if not (mine - row).norm() <= bound:
+            if not (mine - row).norm() <= tolerance(row, epsilon, whole):
                 wrong.add(name)
         return wrong
 
-    def _note_late(self) -> None:
-        """Note that a pattern passed its check, but a later batch of the same pattern did not."""
-        self.objective.remarks.notes.add(
+    def _warn_late(self) -> None:
+        """Warn that a pattern passed its check, but a later batch of the same pattern did not."""
+        self.loose = True
+        self.objective.remarks.warn(
             f"{self.objective.stage.name}: the model moves examples to other places within a batch in ways that could "
             f"not be seen in its calls; scores of examples in the first {self.batches - 1} batches may be those of "
             "their neighbours. Use `batch_size=1`"

@@ -142,7 +142,7 @@ def _vectors_at_once(objective: Objective, names: Mapping[str, Any]) -> int:
 
     def count(tensor: Tensor) -> Tensor:
         nonlocal kept
-        kept += tensor.nbytes
+        kept += tensor.nbytes if tensor.layout == torch.strided else 0
         return tensor
 
     positions, batch = next(objective.batches(objective.stage.data))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from influence.derivatives.first.alignment import arranged
 from influence.derivatives.first.factors import Factor
 
 Name = Callable[[Any], str | None]
@@ -43,6 +44,11 @@ class Use:
         """Expand an input that all examples share to one row for each of `count` examples."""
         if self.input is not None:
             self.input = shared(self.input, count)
+
+    def arrange(self, output: Tensor, layout: str, count: int) -> None:
+        """Bring the input's rows, which belong to examples as the output's do, into the order of the examples."""
+        if self.input is not None and self.input.shape[:1] == output.shape[:1]:
+            self.input = arranged(self.input, layout, count)
 
     def keep_copies(self) -> None:
         """Clone the input, which the model may overwrite later in the forward pass."""
