@@ -1,4 +1,4 @@
-"""Batches in which an example is not one row: several of different sizes end to end, moved, stacked, or no row at all."""
+"""Batches in which an example is not one row: sizes that differ, end to end; rows moved or stacked; no row at all."""
 
 from __future__ import annotations
 
