@@ -29,7 +29,7 @@ def other_values():
 
 def endless():
     made = setup(network())
-    made.model[0].bias.data.fill_(torch.inf)
+    made.model[4].bias.data.fill_(torch.inf)
     return made
 
 
@@ -39,8 +39,8 @@ def test_scores_of_another_model_are_found_out():
     assert "**fault** exact: off by" in line(found)
 
 
-@pytest.mark.parametrize(("told", "faults"), [("not finite", 0), ("", 1)])
+@pytest.mark.parametrize(("told", "faults"), [("finite", 0), ("", 1)])
 def test_only_an_error_that_was_foreseen_is_no_fault(told, faults):
     found = compare(Row("harness", "values that are not finite", endless, told=told), ("identity",))
     assert len(found.faults) == faults
-    assert "not finite" in line(found)
+    assert "finite" in line(found)
