@@ -58,7 +58,7 @@ def white_of(extents: Sequence[Extent]) -> int:
     white = next((white for white in WHITES if brightest.most <= white), None)
     below = max((each for each in WHITES if each < brightest.most), default=0)
     over = brightest.most % 1 > 0 and brightest.most < 1.02 * below  # floats that were interpolated, a little too much
-    if white is None or over or white > 4.1 * brightest.most > 0:
+    if white is None or over or white > max(4.1 * brightest.most, 1):
         raise StudyError(
             f"{brightest.file} has values up to {_number(brightest.most)}, the largest of all; expected up to 1, or a "
             "good part of 255, 1,023, 4,095, 16,383 or 65,535, so that what is white is known. Scale or clip the "

@@ -70,6 +70,13 @@ def test_one_white_for_all_three_parts(tmp_path, kind, suffix, white):
     assert "pretrain/cat/0" in told
 
 
+def test_floats_that_are_all_dark_go_to_1(tmp_path):
+    made = exhibit(three(tmp_path, lambda n: (RAMP * 0.15 / (n + 1)).astype(np.float32), "tiff"))
+    assert made.all_settings["white"] == 1
+    assert "5 of them are dark: no value above a tenth" in made.notes[1]
+    np.testing.assert_allclose(bytes_of(made.study.stages[0].data[0]), RAMP * 0.15 * 255, atol=0.51)
+
+
 def test_a_new_question_becomes_the_tensor_of_the_same_picture(tmp_path):
     folders = three(tmp_path, lambda n: (RAMP * (4000, 60, 900)[n % 3]).astype(np.uint16), "png")
     made = exhibit(folders)
