@@ -93,8 +93,10 @@ class Chain:
         The score of a training example z of that stage is v . (gradient of its loss) / m.
         """
         for i in reversed(range(len(self.objectives))):
-            objective = self.objectives[i]
-            solved = self.solvers[i].solve(objective.all.columns(queries, objective.trained))
+            objective, solver = self.objectives[i], self.solvers[i]
+            sides = objective.all.columns(queries, objective.trained)
+            solved = solver.solve(sides)
+            solver.measure_error(sides, solved)
             yield objective, solved
             if i:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
 
 from influence.attribution.chain import Chain
 from influence.curvature.cards import IDENTITY
+from influence.curvature.iterative import UNKNOWN_ERROR
 from influence.derivatives import Objective
 from influence.run.records import NAT, ORDER_ONLY
+
+MAX_ERROR = 0.02
+"""Estimated relative error of a query's scores that needs no warning."""
 
 
 def report_of(chain: Chain, method: str) -> dict[str, Any]:
     """The report of `attribute` without its seconds: what each stage's solver reports, notes and warnings."""
     warnings = [warning for o in chain.objectives for warning in sorted(o.remarks.warnings)]
+    order_only = [warning for o in chain.objectives for warning in sorted(o.remarks.order_only)]
     for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
         stage, groups = objective.stage, objective.groups
-        loose = [r for r in solver.report.get("residuals", []) if r > 10 * solver.report["tolerance"]]
-        if loose:
-            warnings.append(
-                f"{len(loose)} queries are not converged at stage {stage.name!r} (worst residual "
-                f"{max(loose):.2g}); {solver.report.get('remedy', 'raise `iterations` or `damping`')}."
-            )
+        sentence, lost = inexact(stage.name, solver.report)
+        warnings += sentence
+        order_only += sentence if lost else []
         if objective is not chain.objectives[0] and groups.held and stage.proximity == 0:
             warnings.append(
                 f"Stage {stage.name!r} trains {len(groups.held)} inherited parameters with proximity "
@@ -41,7 +43,6 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
                 "frozen=[n for n, p in model.named_parameters() if not p.requires_grad]."
             )
     norms = chain.gradient_norms()
-    order_only = sorted(sentence for o in chain.objectives for sentence in o.remarks.order_only)
     return {
         "method": method,
         "unit": unit_of(method, order_only),
@@ -61,6 +62,21 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
 def unit_of(method: str, order_only: Sequence[str]) -> str:
     """`NAT`, or `ORDER_ONLY` where the method has no unit, or warnings take it."""
     return ORDER_ONLY if method == IDENTITY.name or order_only else NAT
+
+
+def inexact(stage: str, report: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """A warning if solves leave an error in the scores of a stage, and whether it takes the unit."""
+    loose = [error for error in report.get("score_error", []) if error > MAX_ERROR]
+    if not loose:
+        return [], False
+    of = f"{len(loose)} of {len(report['score_error'])} queries are not converged at stage {stage!r}"
+    remedy = report.get("remedy", "raise `iterations` or `damping`")
+    worst = max(loose)
+    size = f"about {worst:.2g} times their size" if worst < UNKNOWN_ERROR else "more than can be estimated"
+    lost = worst > 1
+    meaning = ", so that their size means nothing" if lost else ""
+    left = f"by an estimate the solves leave an error of {size} in the scores of the worst{meaning}"
+    return [f"{of}: {left}; {remedy}."], lost
 
 
 def moved(here: Objective, before: Objective) -> list[str]:

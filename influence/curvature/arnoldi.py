@@ -6,17 +6,21 @@ import torch
 from torch import Tensor
 
 from influence.curvature.cards import ARNOLDI
+from influence.curvature.iterative import Iterative
 from influence.curvature.linear_algebra.lanczos import lanczos
-from influence.curvature.method import Method
 from influence.derivatives import Objective
+from influence.derivatives.precision import resolving
+from influence.derivatives.second.gauss_newton import GaussNewton
 from influence.derivatives.second.products import ggn_product, hessian_product
 from influence.errors import MethodError
 
+ROW_BYTES = 2**30
+"""Bytes that rows of the Gauss-Newton matrix may take; where they do not fit, a product is a pass over the data."""
 RANDOM_PROBES = 8
 """Random vectors that estimate the curvature outside the basis."""
 
 
-class Arnoldi(Method):
+class Arnoldi(Iterative):
     """Eigenpairs from a Krylov basis, and one constant for all directions outside of it (Schioppa et al., AAAI 2022).
 
     With Ritz values L and vectors U of the data's curvature, and a the l2 term plus damping:
@@ -36,9 +40,9 @@ class Arnoldi(Method):
     (`ridge_in_basis` in the report).
 
     The result is exact to rounding if `iterations` reaches the number of trained parameters, or the rank of the
-    curvature. Else the report's residuals |q - A v| / |q|, measured on all data, indicate the error: a residual of 0.15
-    came with errors of scores of 0.1 to 0.25 above. The basis does not depend on the queries, so scores are linear in
-    the query.
+    curvature. Else the report's `score_error` estimates the error of each query's scores: a residual |q - A v| / |q| of
+    0.15 came with errors of 0.1 to 0.25 above, and on raw scales, where curvatures differ by many orders of magnitude,
+    far larger ones. The basis does not depend on the queries, so scores are linear in the query.
 
     Args:
         iterations: products with the curvature, one vector each; as many basis vectors are stored.
@@ -74,12 +78,20 @@ class Arnoldi(Method):
         ridge = self.objective.ridge.double()
         self._base = float(ridge.min()) + self.damping
         self._extra = ridge - ridge.min()
-        generator = torch.Generator().manual_seed(self.seed)
-        values, vectors = lanczos(self._product, len(ridge), self.iterations, generator, device=ridge.device)
-        found = len(values)
-        values = self._checked(values)
+        self.working = self.objective
+        if self.curvature == "ggn":
+            matrix = GaussNewton(self.objective, ROW_BYTES)
+            self.rows = matrix if matrix.kept is not None else None
+        values, vectors, generator = self._basis()
+        if self.rows is None:
+            smallest = self._base + min(0.0, float(values.min()))
+            self.working = resolving(self.objective, float(values.abs().max()), smallest)
+            if self.working is not self.objective:
+                values, vectors, generator = self._basis()
+        found, values = len(values), self._checked(values)
         kept = values.abs().argsort(descending=True)[: self.rank]
         self.values, self.vectors = values[kept], vectors[kept]
+        self._floor = self._base + min(0.0, float(values.min()))
         outside = self._curvature_outside(generator)
         self._outside = 1 / (outside + self._base) if outside + self._base > 0 else 0.0
         self.report |= {
@@ -94,6 +106,20 @@ class Arnoldi(Method):
             "ridge_in_basis": bool(self._extra.any()),
         }
 
+    def _basis(self) -> tuple[Tensor, Tensor, torch.Generator]:
+        """Ritz values and vectors, and the random numbers that follow those of the basis."""
+        generator = torch.Generator().manual_seed(self.seed)
+        size, device = len(self._extra), self._extra.device
+        return *lanczos(self._product, size, self.iterations, generator, device=device), generator
+
+    @property
+    def floor(self) -> float:
+        return self._floor
+
+    @property
+    def largest(self) -> float:
+        return float(self.values.abs().max())
+
     def solve(self, queries: Tensor) -> Tensor:
         sides = queries.double()
         shares = sides @ self.vectors.T
@@ -105,8 +131,10 @@ class Arnoldi(Method):
         return solution.to(queries.dtype)
 
     def _product(self, vectors: Tensor) -> Tensor:
+        if self.rows is not None:
+            return self.precise_product(vectors) + self._extra * vectors
         product = ggn_product if self.curvature == "ggn" else hessian_product
-        return product(self.objective, vectors) + self._extra * vectors
+        return product(self.working, vectors) + self._extra * vectors
 
     def _checked(self, values: Tensor) -> Tensor:
         """The Ritz values, with negative rounding set to 0.
@@ -115,7 +143,7 @@ class Arnoldi(Method):
             CurvatureError: a damped value is not positive.
         """
         largest = float(values.max())
-        rounding = 10 * torch.finfo(self.objective.dtype).eps * largest
+        rounding = 10 * self.epsilon * largest
         if self.curvature == "ggn" and values.min() > -rounding:
             values = values.clamp(min=0)
         unscaled = self._base - self.damping
@@ -129,7 +157,7 @@ class Arnoldi(Method):
         images = self._orthogonal(self._product(probes))
         trace, squares = float((probes * images).sum()), float(images.square().sum())
         # Below rounding the basis has all of the curvature, and the ratio would be noise.
-        rounding = torch.finfo(self.objective.dtype).eps * float(self.values.abs().max()) * probes.numel()
+        rounding = self.epsilon * self.largest * probes.numel()
         return squares / trace if trace > rounding else 0.0
 
     def _orthogonal(self, rows: Tensor) -> Tensor:

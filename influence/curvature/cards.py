@@ -47,7 +47,7 @@ ARNOLDI = Card(
     "arnoldi",
     summary="Krylov basis of the curvature's strongest directions, a constant for the others",
     cost="`iterations` products once, whatever the number of queries; memory of as many vectors",
-    advice="for many queries and models too large for 'exact'; look at the residuals",
+    advice="for many queries and models too large for 'exact'; look at `score_error` in the report",
 )
 LISSA = Card(
     "lissa",

@@ -11,9 +11,11 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from influence.curvature.cards import CG
+from influence.curvature.iterative import Iterative
+from influence.curvature.linear_algebra.block_cg import ROUNDING, refined
 from influence.curvature.linear_algebra.cg_preconditioner import MAX_ROWS, Preconditioner, preconditioner
-from influence.curvature.method import Method
 from influence.derivatives import Objective
+from influence.derivatives.precision import resolving
 from influence.derivatives.second.gauss_newton import GaussNewton
 from influence.derivatives.second.products import hessian_product
 from influence.derivatives.second.rows import MAX_ROW_BYTES
@@ -23,9 +25,13 @@ BLOCK_QUERIES = 256
 """Queries in a block. A larger block shares more search directions, but orthogonalising costs its square."""
 MIN_ROWS_PER_QUERY = 100
 """A preconditioner pays if it has this many rows a query: large blocks take hardly fewer iterations with it."""
+POWER_STEPS = 3
+"""Steps of the power iteration for the largest eigenvalue, which only measures rounding."""
+LOOSE = 10
+"""Residual, in units of the tolerance, from which on products in double precision replace those that gave it."""
 
 
-class ConjugateGradients(Method):
+class ConjugateGradients(Iterative):
     """Block conjugate gradients: every curvature product serves all queries (O'Leary 1980; Dubrulle 2001).
 
     The Gauss-Newton matrix is stored as factored rows if they fit into `memory`, which makes a product many times
@@ -67,18 +73,21 @@ class ConjugateGradients(Method):
 
     def fit(self) -> None:
         self.report |= {"tolerance": self.tolerance, "squared": self.squared, "residuals": [], "iterations": []}
-        self._rows: GaussNewton | None = None
+        self.working = self.objective
         if self.curvature == "ggn":
             matrix = GaussNewton(self.objective, self.memory)
             self._data_product: Callable[[Tensor], Tensor] = matrix.product
-            self._rows = matrix if matrix.kept is not None else None
+            self.rows = matrix if matrix.kept is not None else None
             self.report["rows_in_memory"] = matrix.kept is not None
-        else:
-            self._data_product = lambda vectors: hessian_product(self.objective, vectors)
-            if not self.squared:
-                smallest = self._smallest_eigenvalue()
-                self.report["smallest_eigenvalue"] = smallest
-                self.refuse_negative(smallest)
+            return
+        self._data_product = lambda vectors: hessian_product(self.working, vectors)
+        if not self.squared:
+            smallest, largest = self._extreme_eigenvalues()
+            self.working = resolving(self.objective, largest, smallest + self.damping)
+            if self.working is not self.objective:
+                smallest, largest = self._extreme_eigenvalues()
+            self.report["smallest_eigenvalue"] = smallest
+            self.refuse_negative(smallest)
 
     def solve(self, queries: Tensor) -> Tensor:
         self.report |= {"residuals": [], "iterations": [], "preconditioned": 0}
@@ -87,28 +96,47 @@ class ConjugateGradients(Method):
 
     def _solve_block(self, queries: Tensor) -> Tensor:
         # Iterate in float64: products may be float32, but their rounding must not add up over iterations.
-        sides = queries.double()
-        if self.squared:
-            sides = self._product(sides)
+        sides = self.sides(queries)
         near = self._near_inverse(len(queries))
         self.report["preconditioned"] = near.examples if near else 0
         try:
-            solution, residuals, iterations = refined(
-                self._operator, self._precisely, sides, self.tolerance, self.iterations, near.solve if near else None
-            )
+            found = self._converged(sides, near.solve if near else None)
         except FloatingPointError as error:
-            if self.curvature == "hessian":
-                advice = "or curvature='ggn'."
-            elif float(self.objective.ridge.min()) + self.damping <= 0:
-                advice = "since without l2 and damping the curvature is singular."
-            else:
-                advice = "for the loss is not convex in the model's outputs."
             raise CurvatureError(
-                f"Stage {self.objective.stage.name!r}: {error} Use a larger damping, {advice}"
+                f"Stage {self.objective.stage.name!r}: {error} Use a larger damping, {self._advice()}"
             ) from error
+        solution, residuals, iterations = found
         self.report["residuals"] += residuals.tolist()
         self.report["iterations"] += iterations.tolist()
         return solution.to(queries.dtype)
+
+    def _converged(
+        self, sides: Tensor, precondition: Callable[[Tensor], Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `refined`; with products in double precision where those in the model's do not converge."""
+        single = self.working.dtype != torch.float64
+        limits = self.tolerance, self.iterations, precondition
+        try:
+            rounding = 10 * torch.finfo(self.working.dtype).eps
+            found = refined(self._operator, self._residual_operator, sides, *limits, rounding)
+            worst, ended = float(found[1].max()), int(found[2].max()) >= self.iterations
+            # Without rows, so many more passes are worth it only where those that were made led nowhere.
+            if worst <= LOOSE * self.tolerance or not single or (ended and self.rows is None and worst < 1):
+                return found
+        except FloatingPointError:
+            if not single:
+                raise
+        return refined(self.precise_operator, self.precise_operator, sides, *limits, 10 * ROUNDING)
+
+    def _advice(self) -> str:
+        """What to do where a direction without curvature was met."""
+        if self.curvature == "hessian":
+            return "or curvature='ggn'."
+        if float(self.objective.ridge.min()) + self.damping <= 0:
+            return "since without l2 and damping the curvature is singular."
+        if self.rows is not None:  # a sum of squares
+            return "for the curvature's eigenvalues differ by more than double precision holds."
+        return "for the loss is not convex in the model's outputs."
 
     @cached_property
     def _preconditioner(self) -> Preconditioner | None:
@@ -121,26 +149,45 @@ class ConjugateGradients(Method):
         found = self._preconditioner
         return found if found and count * MIN_ROWS_PER_QUERY <= found.rows else None
 
-    def _operator(self, vectors: Tensor) -> Tensor:
-        if self.squared:
-            return self._product(self._product(vectors)) + self.damping**2 * vectors
-        return self._product(vectors) + self.damping * vectors
+    def sides(self, queries: Tensor) -> Tensor:
+        return self._product(queries.double()) if self.squared else queries.double()
 
-    def _precisely(self, vectors: Tensor) -> Tensor:
-        """As `_operator`, with products in float64 if the rows are stored."""
-        if self._rows is None:
-            return self._operator(vectors)
+    def _operator(self, vectors: Tensor) -> Tensor:
+        return self._system(self._product, vectors)
+
+    def precise_operator(self, vectors: Tensor) -> Tensor:
+        return self._system(lambda rows: self.precise_product(rows) + self.objective.ridge.double() * rows, vectors)
+
+    def _residual_operator(self, vectors: Tensor) -> Tensor:
+        """As `_operator`, with products in double precision if the rows are stored."""
+        return self._operator(vectors) if self.rows is None else self.precise_operator(vectors)
+
+    def _system(self, product: Callable[[Tensor], Tensor], vectors: Tensor) -> Tensor:
+        """The system's product, of the curvature's with l2 and proximity."""
         if self.squared:
-            once = self._rows.product(vectors, torch.float64) + self.objective.ridge * vectors
-            twice = self._rows.product(once, torch.float64) + self.objective.ridge * once
-            return twice + self.damping**2 * vectors
-        return self._rows.product(vectors, torch.float64) + (self.objective.ridge + self.damping) * vectors
+            return product(product(vectors)) + self.damping**2 * vectors
+        return product(vectors) + self.damping * vectors
 
     def _product(self, vectors: Tensor) -> Tensor:
         return self._data_product(vectors) + self.objective.ridge * vectors
 
-    def _smallest_eigenvalue(self) -> float:
-        """Smallest eigenvalue of the objective's Hessian, by Lanczos to about a percent of the largest."""
+    @property
+    def floor(self) -> float:
+        if self.squared:
+            return 0.0  # the bound is one of the plain system
+        return float(self.report.get("smallest_eigenvalue", self.objective.ridge.min())) + self.damping
+
+    @cached_property
+    def largest(self) -> float:
+        generator = torch.Generator().manual_seed(0)
+        row = torch.randn(1, self.objective.trained.size, generator=generator, dtype=torch.float64)
+        row = row.to(self.objective.device)
+        for _ in range(POWER_STEPS):
+            row = self._product(row / row.norm().clamp(min=1e-300))
+        return float(row.norm())
+
+    def _extreme_eigenvalues(self) -> tuple[float, float]:
+        """Smallest and largest eigenvalue of the objective's Hessian, by Lanczos to about a percent of the largest."""
         size = self.objective.trained.size
 
         def product(vector: np.ndarray) -> np.ndarray:
@@ -149,123 +196,15 @@ class ConjugateGradients(Method):
 
         if size < 20:
             basis = torch.eye(size, dtype=torch.float64, device=self.objective.device)
-            return float(torch.linalg.eigvalsh(self._product(basis))[0])
+            found = torch.linalg.eigvalsh(self._product(basis))
+            return float(found[0]), float(found[-1])
         start = np.random.default_rng(0).normal(size=size)
         operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
         try:
-            return float(eigsh(operator, k=1, which="SA", v0=start, tol=1e-2, return_eigenvectors=False)[0])
+            ends = eigsh(operator, k=2, which="BE", v0=start, tol=1e-2, return_eigenvectors=False)
         except ArpackNoConvergence as error:
             raise CurvatureError(
                 f"Stage {self.objective.stage.name!r}: the Hessian's smallest eigenvalue could not be "
                 f"found ({error}). Use curvature='ggn'."
             ) from error
-
-
-def refined(
-    operator: Callable[[Tensor], Tensor],
-    precise: Callable[[Tensor], Tensor],
-    sides: Tensor,
-    tolerance: float,
-    iterations: int,
-    precondition: Callable[[Tensor], Tensor] | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve A x = b for every row b of `sides` (Q, P): conjugate gradients with iterative refinement.
-
-    With products in float32, the true residual is larger than the one that the iterations update. `precise` gives the
-    true residual, for which the iterations are then repeated.
-
-    Returns:
-        Solutions (Q, P); true relative residuals |b - A x| / |b| (Q,); iterations of each row (Q,).
-
-    Raises:
-        FloatingPointError: a search direction has no positive curvature.
-    """
-    norms = sides.norm(dim=1)
-    scale = norms.clamp(min=torch.finfo(norms.dtype).tiny)
-    solution, counts = torch.zeros_like(sides), torch.zeros(len(sides), dtype=torch.long)
-    left, share = sides, (norms > 0).to(norms)
-    while int(counts.max()) < iterations:
-        worst = float(share.max())
-        if worst <= tolerance:
-            break
-        # Half of the tolerance, since the iterations underestimate the residual a little.
-        step, done = conjugate_gradients(
-            operator, left, tolerance / 2 * scale, iterations - int(counts.max()), precondition
-        )
-        counts += done
-        after = sides - precise(solution + step)
-        improved = after.norm(dim=1) / scale
-        if float(improved.max()) < worst or worst == 1:
-            solution, left, share = solution + step, after, improved
-        if worst < 1 and float(improved.max()) > worst / 2:  # the products are not precise enough for more
-            break
-    return solution, share, counts
-
-
-def conjugate_gradients(
-    operator: Callable[[Tensor], Tensor],
-    sides: Tensor,
-    bounds: Tensor,
-    iterations: int,
-    precondition: Callable[[Tensor], Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Solve A x = b for every row b of `sides` (Q, P), A symmetric positive definite, in one block Krylov space.
-
-    Dubrulle's variant: the residuals are an orthonormal block (in the inner product of the preconditioner) times a
-    small matrix, so that equal, dependent or converged right-hand sides do no harm. A row has converged when the norm
-    of its residual is below its entry of `bounds` (Q,). `precondition` maps rows by a symmetric positive definite
-    matrix close to the inverse of A.
-
-    Returns:
-        Solutions (Q, P); the iteration at which each row converged (Q,).
-
-    Raises:
-        FloatingPointError: a search direction has no positive curvature.
-    """
-    columns = sides.T
-    norms = columns.norm(dim=0)
-    scale = norms.clamp(min=torch.finfo(norms.dtype).tiny)
-    basis, near, mix = _orthonormal(columns / scale, precondition)
-    directions, solution = near, torch.zeros_like(columns)
-    counts = torch.zeros(len(sides), dtype=torch.long)
-    open_ = norms > bounds
-    for done in range(1, iterations + 1):
-        if not open_.any():
-            break
-        image = operator(directions.T).T
-        step = _inverse(directions.T @ image)
-        solution = solution + directions @ (step @ mix)
-        basis, near, change = _orthonormal(basis - image @ step, precondition)
-        directions = near + directions @ change.T
-        mix = change @ mix
-        counts[open_.cpu()] = done
-        left = mix if precondition is None else basis @ mix
-        open_ = open_ & (left.norm(dim=0) * norms > bounds)
-    return (solution * scale).T, counts
-
-
-def _orthonormal(columns: Tensor, precondition: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
-    """B (P, Q), M B and C (Q, Q) with columns (P, Q) = B C and B'M B = I, M being the preconditioner."""
-    basis, mix = torch.linalg.qr(columns)
-    if precondition is None:
-        return basis, basis, mix
-    near = precondition(basis.T).T
-    energy = basis.T @ near
-    factor = torch.linalg.cholesky((energy + energy.T) / 2, upper=True)
-    return (
-        torch.linalg.solve_triangular(factor, basis, upper=True, left=False),
-        torch.linalg.solve_triangular(factor, near, upper=True, left=False),
-        factor @ mix,
-    )
-
-
-def _inverse(energy: Tensor) -> Tensor:
-    """Inverse of the directions' curvature (Q, Q).
-
-    Raises:
-        FloatingPointError: it is not positive definite.
-    """
-    eigenvalues, vectors = torch.linalg.eigh((energy + energy.T) / 2)
-    if eigenvalues[0] <= 0:
-        raise FloatingPointError(f"conjugate gradients met a direction of curvature {float(eigenvalues[0]):.3g}.")
-    return (vectors / eigenvalues) @ vectors.T
+        return float(min(ends)), float(max(ends))

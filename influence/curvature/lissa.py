@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from influence.curvature.cards import LISSA
+from influence.curvature.iterative import Iterative
 from influence.curvature.linear_algebra.lanczos import lanczos
-from influence.curvature.method import Method
 from influence.derivatives import Objective
 from influence.derivatives.objective import restricted
+from influence.derivatives.precision import resolving
 from influence.derivatives.second.products import ggn_product, hessian_product
 from influence.errors import CurvatureError, MethodError
 
@@ -20,9 +21,11 @@ MAX_DEPTH = 2000
 """Largest number of steps that depth=None picks."""
 PROBED_BATCHES = 8
 """Minibatches whose largest eigenvalue is estimated, to pick the scale."""
+LANCZOS_STEPS = 50
+"""Products that the smallest eigenvalue of a Hessian is found by."""
 
 
-class Lissa(Method):
+class Lissa(Iterative):
     """Neumann series with a fresh minibatch's curvature each step (Agarwal et al. 2017; Koh & Liang 2017).
 
         v <- v + (q - (C_B + ridge + damping I) v) / scale
@@ -33,7 +36,9 @@ class Lissa(Method):
     options) the relative error of the scores against `exact` is 0.017, compared to 0.21 for the last step, and 0.09 for
     the mean of four last steps at four times the cost; with l2 0.003 it is 0.06, and 0.16 for the last step.
 
-    The series does not stop at a tolerance; the report's residuals |q - A v| / |q| are measured on all data.
+    The series does not stop at a tolerance. The report's residuals |q - A v| / |q| are measured on all data, and its
+    `score_error` estimates the error of each query's scores: directions that are much flatter than the steepest one,
+    as on raw scales, are not reached by any affordable number of steps.
 
     Args:
         depth: number of steps. By default the error along the direction of smallest known curvature (l2 and damping;
@@ -75,24 +80,33 @@ class Lissa(Method):
         self._diagonal = self.objective.ridge.double() + self.damping
         # Of an objective with examples left out, the denominator is larger than the data (`attribution/groups.py`).
         self._share = len(self.objective.stage.data) / self.objective.count
-        largest = self._largest_eigenvalue() + float(self._diagonal.max())
-        self._flattest = self._smallest_eigenvalue(largest)
+        self.working = self.objective
+        self._largest = self._largest_eigenvalue() + float(self._diagonal.max())
+        self._floor = self._smallest_eigenvalue(self._largest)
         if self.scale is None:
-            self.scale = 1.2 * largest
-        wanted = math.ceil(math.log(100) * self.scale / self._flattest)
+            self.scale = 1.2 * self._largest
+        wanted = math.ceil(math.log(100) * self.scale / self._floor)
         if self.depth is None:
             self.depth = min(wanted, MAX_DEPTH)
         self.report |= {
             "tolerance": 0.02,
             "remedy": "raise `depth`, `repeats`, `batch` or `damping`",
             "residuals": [],
-            "largest_eigenvalue": largest,
+            "largest_eigenvalue": self._largest,
             "scale": self.scale,
             "depth": self.depth,
             "depth_wanted": wanted,
             "repeats": self.repeats,
             "batch": self.batch,
         }
+
+    @property
+    def floor(self) -> float:
+        return self._floor
+
+    @property
+    def largest(self) -> float:
+        return self._largest
 
     def solve(self, queries: Tensor) -> Tensor:
         sides = queries.double()
@@ -106,7 +120,7 @@ class Lissa(Method):
         solution = total / self.repeats
         if many:
             solution = sides @ solution
-        rest = sides - self._product(self.objective, solution) - self._diagonal * solution
+        rest = sides - self._product(self.working, solution) - self._diagonal * solution
         sizes = sides.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
         self.report["residuals"] = (rest.norm(dim=1) / sizes).tolist()
         return solution.to(queries.dtype)
@@ -117,7 +131,7 @@ class Lissa(Method):
         value = sides / self.scale
         mean = torch.zeros_like(sides)
         # An upper bound of every solution's norm; the factor 100 leaves room for the minibatches' noise.
-        limit = 100 * sides.norm(dim=1) / self._flattest
+        limit = 100 * sides.norm(dim=1) / self._floor
         for step in range(self.depth):
             image = self._share * self._product(next(minibatches), value) + self._diagonal * value
             value = value + (sides - image) / self.scale
@@ -136,7 +150,7 @@ class Lissa(Method):
         while True:
             order = torch.randperm(len(self.objective.stage.data), generator=generator).tolist()
             for start in range(0, len(order) - self.batch + 1, self.batch):
-                yield restricted(self.objective, order[start : start + self.batch])
+                yield restricted(self.working, order[start : start + self.batch])
 
     def _product(self, objective: Objective, vectors: Tensor) -> Tensor:
         product = ggn_product if self.curvature == "ggn" else hessian_product
@@ -162,15 +176,20 @@ class Lissa(Method):
         """
         smallest = float(self._diagonal.min()) - self.damping
         if self.curvature == "hessian":
-            ridge = self.objective.ridge.double()
-            smallest = float(
-                lanczos(
-                    lambda rows: self._product(self.objective, rows) + ridge * rows,
-                    len(ridge),
-                    50,
-                    torch.Generator().manual_seed(self.seed),
-                    device=ridge.device,
-                )[0].min()
-            )
+            smallest = self._smallest_of_hessian()
+            self.working = resolving(self.objective, largest, smallest + self.damping)
+            if self.working is not self.objective:
+                smallest = self._smallest_of_hessian()
         self.refuse_negative(smallest, largest)
         return smallest + self.damping
+
+    def _smallest_of_hessian(self) -> float:
+        ridge = self.objective.ridge.double()
+        values, _ = lanczos(
+            lambda rows: self._product(self.working, rows) + ridge * rows,
+            len(ridge),
+            LANCZOS_STEPS,
+            torch.Generator().manual_seed(self.seed),
+            device=ridge.device,
+        )
+        return float(values.min())

@@ -62,6 +62,9 @@ class Method(ABC):
     def solve(self, queries: Tensor) -> Tensor:
         """Solve for all queries together, (Q, T) -> (Q, T)."""
 
+    def measure_error(self, queries: Tensor, solved: Tensor) -> None:  # noqa: B027 - direct methods leave none
+        """Put an estimate of the error of the scores by `solved`, of `queries`, into the report; see `Iterative`."""
+
     def norms(self, queries: Tensor) -> Tensor:
         """Quadratic form q . (C_TT + ridge + damping I)^-1 q of every row q of (Q, T): (Q,)."""
         return (self.solve(queries) * queries).sum(1)

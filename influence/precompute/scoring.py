@@ -31,7 +31,7 @@ from influence.run.records import ScoreRecord
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
 
-PER_QUERY = ("residuals", "iterations")
+PER_QUERY = ("residuals", "iterations", "score_error")
 """Keys of a method's report that have a value for each query."""
 
 Step = Callable[..., AbstractContextManager[Bar]]
@@ -119,6 +119,9 @@ class Scorer:
             count = len(self.exhibit.study.queries)
             with self.step(f"pulling queries back ({method})", total=count) as bar:
                 reports = self._pull_in_parts(chain, method, bar)
+            for solver in chain.solvers:  # it has those of the last part of the queries
+                found = reports[solver.report["stage"]]
+                solver.report |= {key: found[key] for key in PER_QUERY if key in found}
             self.draft.hear(report_of(chain, method))
             self.draft.mark(step, reports)
         return self.draft.steps[step]

@@ -42,7 +42,7 @@ def table(run: Run) -> pd.DataFrame:
 def facts(run: Run, stage: StageRecord) -> dict[str, str]:
     """The facts of one stage: names and values."""
     report, groups = report_of(run, stage.name), stage.parameters
-    residuals = report.get("residuals") or []
+    residuals, errors = report.get("residuals") or [], report.get("score_error") or []
     return {
         "covered: trained here": names_text([*groups.new, *groups.proximity]),
         "inherited, frozen: covered before": names_text(groups.frozen),
@@ -50,6 +50,7 @@ def facts(run: Run, stage: StageRecord) -> dict[str, str]:
         "method, curvature": ", ".join(filter(None, [run.manifest.default_method, report.get("curvature")])),
         "damping": _number(report.get("damping")),
         "worst residual of a solve": _number(max(residuals)) if residuals else _unsolved(run),
+        "error of the scores by the solve, worst query": _number(max(errors)) if errors else _unsolved(run),
         "smallest curvature": _number(stage.smallest_curvature),
         "gradient norm after training": _number(stage.training.gradient_norm),
         "converged": {True: "yes", False: "no", None: "not known"}[stage.training.converged],

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+ROUNDING = 100 * torch.finfo(torch.float64).eps
+"""Share of an image below which what is new in it is rounding."""
+
 
 def lanczos(
     operator: Callable[[Tensor], Tensor],
@@ -19,27 +22,23 @@ def lanczos(
     """Ritz values (k,), ascending, and orthonormal Ritz vectors (k, size) of a symmetric operator on rows, in float64.
 
     k = min(iterations, size). When the Krylov space is exhausted (after as many products as there are distinct
-    eigenvalues), a new random vector is added, so that repeated eigenvalues are found as often as they occur.
+    eigenvalues), a new random vector is added, so that repeated eigenvalues are found as often as they occur. The
+    operator's matrix in the basis is kept whole, not its three diagonals only, which rounding leaves incomplete where
+    eigenvalues differ by many orders of magnitude.
     """
     count = min(iterations, size)
     basis = torch.zeros(count, size, dtype=torch.float64, device=device)
-    matrix = torch.zeros(count, count, dtype=torch.float64)
-    scale = 0.0
+    matrix = torch.zeros(count, count, dtype=torch.float64, device=device)  # its upper triangle
     fresh = torch.randn(size, generator=generator, dtype=torch.float64).to(device)
     for i in range(count):
         basis[i] = fresh / fresh.norm()
         image = operator(basis[i : i + 1])[0]
-        scale = max(scale, float(image.norm()))
-        matrix[i, i] = image @ basis[i]
+        matrix[: i + 1, i] = basis[: i + 1] @ image
         fresh = _rejected(image, basis[: i + 1])
-        if i + 1 == count:
-            break
-        if float(fresh.norm()) > 1e-10 * scale:
-            matrix[i, i + 1] = matrix[i + 1, i] = fresh.norm()
-        else:
+        if not float(fresh.norm()) > ROUNDING * float(image.norm()):
             fresh = _rejected(torch.randn(size, generator=generator, dtype=torch.float64).to(device), basis[: i + 1])
-    values, vectors = torch.linalg.eigh(matrix)
-    return values.to(device), vectors.T.to(device) @ basis
+    values, vectors = torch.linalg.eigh(matrix, UPLO="U")
+    return values, vectors.T @ basis
 
 
 def _rejected(row: Tensor, basis: Tensor) -> Tensor:

@@ -18,11 +18,13 @@ from influence.run.records import Parameters, ScoreRecord
 )
 def test_the_residual_or_why_there_is_none(small, tmp_path, method, residuals, said):
     run = small.write_run(tmp_path, "small")
-    solved = [ScoreRecord(each.stage, method, each.file, {"residuals": residuals}) for each in run.manifest.scores]
+    report = {"residuals": residuals, "score_error": residuals}
+    solved = [ScoreRecord(each.stage, method, each.file, report) for each in run.manifest.scores]
     small.restated(run, default_method=method, scores=tuple(solved))
     table = how_computed.table(run)
     assert table.columns.tolist() == ["pretraining", "finetuning"]
-    assert table.loc["worst residual of a solve"].tolist() == [said, said]
+    for fact in ("worst residual of a solve", "error of the scores by the solve, worst query"):
+        assert table.loc[fact].tolist() == [said, said]
 
 
 def test_names_are_text_and_may_be_broken_at_their_dots(small, tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 
 from influence import Stage, Study, attribute
 from influence.curvature import METHODS, method_named
-from influence.curvature.cg import refined
+from influence.curvature.linear_algebra.block_cg import refined
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.gauss_newton import ggn

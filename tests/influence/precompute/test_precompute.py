@@ -157,6 +157,8 @@ def test_residuals_in_the_report_are_those_of_the_queries(tmp_path):
     for record in run.manifest.scores[:2]:
         assert record.method == "cg"
         assert len(record.report["residuals"]) == QUERIES
+        assert 0 < max(record.report["score_error"]) < 5e-3
+        assert len(record.report["score_error"]) == QUERIES
 
 
 # The same command again
