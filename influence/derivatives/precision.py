@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from influence.derivatives.objective import Objective, ran_out_of_memory
 from influence.errors import LossError
-from influence.study.stage import copied
+from influence.study.copies import copied
 
 NOISE = 0.02
 """Rounding of a product with the curvature, as a share of the smallest eigenvalue, up to which it does no harm."""
@@ -21,17 +21,21 @@ def resolving(objective: Objective, largest: float, smallest: float) -> Objectiv
     """The objective, in double precision where products in its own have errors beside the smallest eigenvalue.
 
     A product's rounding is machine epsilon times the largest eigenvalue. Both eigenvalues are of the damped curvature.
+    Half precision stays: its models are made so for want of memory.
     """
-    return objective if torch.finfo(objective.dtype).eps * largest <= NOISE * smallest else in_double(objective)
+    single = torch.finfo(torch.float32).eps
+    if objective.epsilon > single or single * largest <= NOISE * smallest:
+        return objective
+    return in_double(objective)
 
 
 def in_double(objective: Objective) -> Objective:
     """The same objective with model, parameters and data in double precision.
 
-    It is returned as it is where it has this precision, where the model does not run in it (a cast within `forward`,
-    say), and for half precision, whose models are made so for want of memory.
+    It is returned as it is where it has this precision, and where the model does not run in it (a cast within
+    `forward`, say).
     """
-    if objective.dtype != torch.float32 or objective.epsilon > torch.finfo(torch.float32).eps:
+    if objective.dtype == torch.float64:
         return objective
     stage = copy.copy(objective.stage)
     forward, loss = stage.forward, stage.loss
