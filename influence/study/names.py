@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -56,7 +56,7 @@ def unwrapped_pairs(where: str, here: Mapping[str, nn.Parameter], there: Mapping
             claims.setdefault(_used(where, fitting, there), []).append(name)
     pairs = {_used(where, names, here): origin for origin, names in claims.items()}
     for name, origin in pairs.items():
-        if _depth(name) < _depth(origin):
+        if _count(name, ADAPTED) < _count(origin, ADAPTED):
             raise StudyError(
                 f"{where}: {name!r} would come from {origin!r}, which is not used as it is there, but with an adapter "
                 "or parametrization. Was it merged? Keep it as it was in the model of this stage, or state what is "
@@ -90,11 +90,9 @@ def _used(where: str, names: Sequence[str], parameters: Mapping[str, nn.Paramete
         StudyError: that is not known.
     """
     chosen = list({id(parameters[name]): name for name in reversed(names)}.values())
-    copies = [name for name in chosen if COPIES & set(name.split("."))]
-    if copies:
-        chosen = [name for name in copies if parameters[name].requires_grad] or copies
-    deepest = max(map(_depth, chosen))
-    chosen = [name for name in chosen if _depth(name) == deepest]
+    chosen = _most(_most(chosen, COPIES), ADAPTED)
+    if _count(chosen[0], COPIES):  # of several adapters, the one that is trained
+        chosen = [name for name in chosen if parameters[name].requires_grad] or chosen
     if len(chosen) > 1:
         raise StudyError(
             f"{where}: {chosen[0]!r} and {chosen[1]!r} are one name without what wrappers and adapters add, so that it "
@@ -103,5 +101,11 @@ def _used(where: str, names: Sequence[str], parameters: Mapping[str, nn.Paramete
     return chosen[0]
 
 
-def _depth(name: str) -> int:
-    return sum(part in ADAPTED for part in name.split("."))
+def _most(names: Sequence[str], parts: Container[str]) -> list[str]:
+    """The names in which `parts` stand most often."""
+    most = max(_count(name, parts) for name in names)
+    return [name for name in names if _count(name, parts) == most]
+
+
+def _count(name: str, parts: Container[str]) -> int:
+    return sum(part in parts for part in name.split("."))

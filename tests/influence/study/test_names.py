@@ -86,6 +86,7 @@ def test_wrappers_on_either_side_and_on_both(wrap, prefix):
         peft.PromptTuningConfig(num_virtual_tokens=2, task_type="SEQ_CLS"),
         peft.LoraConfig(r=1, trainable_token_indices={"word_embeddings": [1]}, **ADAPTED),
         peft.LoraConfig(r=1, target_modules=["word_embeddings"], task_type="SEQ_CLS"),
+        peft.LoraConfig(r=1, modules_to_save=["embeddings"], **ADAPTED),  # which holds another copy, of word_embeddings
     ],
 )
 def test_every_parameter_of_the_origin_is_inherited_once(config):
