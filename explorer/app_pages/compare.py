@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer.panels.comparison import agreement, joined_lists, scatter, side
-from explorer.panels.lists import controls
+from explorer.panels.lists import controls, order_only
 from explorer.runs import folder, matching, score_arrays
 from explorer.ui import escape, state, theme
 from explorer.view import comparison, sides
@@ -63,7 +63,10 @@ def _second(a: sides.Choice, stage: str, names: list[str]) -> sides.Choice:
 
 def _draw_pair(pair: comparison.Pair) -> None:
     """Draw what both answers have in common, and the tables behind it."""
-    st.markdown(theme.sign_rule(escape.for_markdown(theme.stage_word(pair.a.stage))), help=theme.SIGN_HELP)
+    lost = tuple(dict.fromkeys([*pair.a.order_only, *pair.b.order_only]))
+    rule = theme.sign_rule(escape.for_markdown(theme.stage_word(pair.a.stage)))
+    st.markdown(rule, help=theme.sign_help(lost))
+    order_only.draw(lost)
     agreement.draw(pair)
     with st.container(key="compared"):
         left, right = st.columns([55, 45], gap="large")

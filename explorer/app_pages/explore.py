@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from explorer.panels.charts import histogram, map, totals
 from explorer.panels.header import models
-from explorer.panels.lists import badge, cards, controls, exports, note, ringed, tables
+from explorer.panels.lists import badge, cards, controls, exports, note, order_only, ringed, tables
 from explorer.panels.prediction import explain, picker, prediction
 from explorer.runs import neighbours, queries, score_arrays, splits
 from explorer.ui import escape, state, theme, widgets
@@ -81,7 +81,11 @@ def _draw_view(view: View, areas: Areas) -> None:
     with areas.title:
         widgets.heading(explain.question(view.query.row, view.target, escape.isolated))
     with areas.lists:
-        st.markdown(explain.rule(view.query.row, view.target, theme.stage_word(view.stage)), help=theme.SIGN_HELP)
+        st.markdown(
+            explain.rule(view.query.row, view.target, theme.stage_word(view.stage)),
+            help=theme.sign_help(view.order_only),
+        )
+        order_only.draw(view.order_only)
         if view.target is None and view.ranking == state.INFLUENCE:
             badge.draw(view)
         controls.chips(view)

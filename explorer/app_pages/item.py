@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.charts import chart, histogram
 from explorer.export import spreadsheet
-from explorer.panels.lists import controls, note, single_cards
+from explorer.panels.lists import controls, note, order_only, single_cards
 from explorer.panels.lists.card import HARMFUL, HELPFUL
 from explorer.panels.prediction import prediction
 from explorer.panels.prediction.search import in_table
@@ -16,7 +16,7 @@ from explorer.panels.retraining import retrain
 from explorer.runs import leads, neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme, widgets
 from influence.errors import RunError
-from influence.run import MAP, Run, top
+from influence.run import MAP, NAT, Run, top
 
 PREDICTIONS = "item_predictions"
 NEIGHBOURS = "item_neighbours"
@@ -52,11 +52,12 @@ def draw(run: Run) -> None:
     with right:
         widgets.heading("Which test predictions does it help and hurt most?")
         rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "a prediction")
-        st.markdown(rule, help=theme.SIGN_HELP)
+        st.markdown(rule, help=theme.sign_help(run.order_only(method, stage)))
+        order_only.draw(run.order_only(method, stage))
         shown = _predictions(run, stage, method, position, scores)
         spread, near = st.columns([45, 55], gap="medium")
         with spread:
-            _histogram(run, scores, theme.unit_of(scores, method), shown)
+            _histogram(run, scores, theme.unit_of(scores, run.unit(method, stage)), shown)
         with near:
             _neighbours(run, stage, position)
     st.caption(theme.CARE)
@@ -92,7 +93,7 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
     for name, title, unit in (
         ("loss", "Loss", " nat"),
         ("gradient_norm", "Gradient norm", ""),
-        ("self_influence", "Self-influence", " nat"),
+        ("self_influence", "Self-influence", f" {NAT}" if run.unit(method, stage) == NAT else ""),
     ):
         if name in table:
             value = f"{theme.number(float(example[name]))}{unit}"
@@ -153,7 +154,7 @@ def _steps(table: pd.DataFrame, position: int) -> None:
 
 def _predictions(run: Run, stage: str, method: str, position: int, scores: np.ndarray) -> np.ndarray:
     """Draw the lists; returns the positions that they show."""
-    table, unit = run.queries(), theme.unit_of(scores, method)
+    table, unit = run.queries(), theme.unit_of(scores, run.unit(method, stage))
     helped, hurt = top(scores, 5), top(scores, 5, helpful=False)
 
     def explore(query: int) -> str:
@@ -165,11 +166,11 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
     for title, verb, places, sign in (("Helped", "helps", helped, HELPFUL), ("Hurt", "hurts", hurt, HARMFUL)):
         cards = single_cards.scored(table, places, scores, unit, "explore", explore)
         lists.append(
-            single_cards.column(title, note.marked(cards, noted), empty=f"It {verb} none.", sign=sign, unit=unit.name)
+            single_cards.column(title, note.marked(cards, noted), empty=f"It {verb} none.", sign=sign, unit=unit.words)
         )
     single_cards.draw(PREDICTIONS, lists)
     spreadsheet.button(
-        single_cards.rows(table, np.argsort(-scores, kind="stable"), scores),
+        single_cards.rows(table, np.argsort(-scores, kind="stable"), scores, unit.column),
         f"{run.name}-{stage}-{run.examples(stage)['id'].iloc[position]}-predictions",
         "item_csv",
     )

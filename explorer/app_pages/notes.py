@@ -1,4 +1,4 @@
-"""Notes: everything that was noted about a run's examples and predictions, with the way back to each."""
+"""Notes: what people noted about a run, with the way back to each item, and what its computation says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.export import notes, spreadsheet
+from explorer.panels.header import said
 from explorer.panels.lists import controls, note
 from explorer.runs import queries
 from explorer.ui import escape, pictures, state, theme, widgets
@@ -19,6 +20,14 @@ PREVIEW_CHARACTERS = 120
 
 def draw(run: Run) -> None:
     """Draw the page for one run."""
+    _written(run)
+    widgets.heading("What the computation says")
+    with st.container(width=760):
+        said.draw(run)
+
+
+def _written(run: Run) -> None:
+    """Draw what people noted."""
     found = note.of(run)
     widgets.heading("Notes on this run")
     if not found.latest:

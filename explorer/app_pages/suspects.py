@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.panels.lists import controls
+from explorer.panels.lists import controls, order_only
 from explorer.panels.retraining import retrain
 from explorer.runs import queries, score_arrays, slices
 from explorer.trust import left_out
@@ -18,10 +18,8 @@ LISTED_EXAMPLES = 50
 """Examples that the table lists."""
 NUMBER_FORMAT = "%.3g"
 """Format of the table's numbers."""
-SELF_INFLUENCE = "self-influence, nat"
 COLUMN_LOOKS = {
     "picture": st.column_config.ImageColumn(width="small"),
-    SELF_INFLUENCE: st.column_config.NumberColumn(format=NUMBER_FORMAT),
     "text": st.column_config.TextColumn(width="large"),
     "reasons": st.column_config.TextColumn(width="large"),
 }
@@ -47,9 +45,10 @@ def draw(run: Run) -> None:
     method = run.methods(stage)[0]
     positions = slices.rows(run.queries(), name, _query(run))
     sums = slices.totals(run, stage, method, name, positions)
-    examples, unit = run.examples(stage), theme.unit_of(sums, method)
+    examples, unit = run.examples(stage), theme.unit_of(sums, run.unit(method, stage))
     rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "these predictions, summed up")
-    st.markdown(rule, help=theme.SIGN_HELP)
+    st.markdown(rule, help=theme.sign_help(run.order_only(method, stage)))
+    order_only.draw(run.order_only(method, stage))
     st.caption(f"Scores are summed over {len(positions):,} {'prediction' if len(positions) == 1 else 'predictions'}.")
     listed = top(sums, LISTED_EXAMPLES, helpful=helpful)
     chosen = _basket(examples)
@@ -146,14 +145,20 @@ def _table(
         key="ranking_table",
         selection_mode="multi-row",
         alt="Training examples ranked by their summed scores",
-        column_config=COLUMN_LOOKS | {summed(unit): st.column_config.NumberColumn(format=NUMBER_FORMAT)},
+        column_config=COLUMN_LOOKS
+        | {name: st.column_config.NumberColumn(format=NUMBER_FORMAT) for name in (summed(unit), own(unit))},
     )
     return [int(listed[place]) for place in event["selection"]["rows"] if place < len(listed)]
 
 
 def summed(unit: theme.Unit) -> str:
     """Heading of the summed scores."""
-    return f"summed score, {unit.name or 'no unit'}"
+    return f"summed score, {unit.words}"
+
+
+def own(unit: theme.Unit) -> str:
+    """Heading of the examples' scores for their own losses."""
+    return f"self-influence, {unit.stored}"
 
 
 def ranking(
@@ -171,7 +176,7 @@ def ranking(
         summed(unit): sums[listed] * unit.factor,
     }
     if "self_influence" in table:
-        columns[SELF_INFLUENCE] = table["self_influence"].to_numpy()
+        columns[own(unit)] = table["self_influence"].to_numpy()
     columns["reasons"] = slices.reasons(examples, listed)
     columns["in basket"] = ["✓" if row in chosen else "" for row in listed]
     return pd.DataFrame(columns)
@@ -206,12 +211,13 @@ def _draw_basket(
 def effect_text(effect: float, count: int, unit: theme.Unit, losses: np.ndarray) -> str:
     """The predicted effect of leaving the basket out on predictions with these losses, as Streamlit markdown."""
     direction = "rise" if effect > 0 else "fall"
-    total, size = float(losses.sum()), f"{theme.number(abs(effect) * unit.factor)} {unit.name}".strip()
+    total, size = float(losses.sum()), f"{theme.number(abs(effect) * unit.factor)} {unit.name}"
     part = f", {theme.percent(abs(effect) / total)} of its {theme.number(total)} nat" if total > 0 else ""
     without = "it" if count == 1 else "them"
+    amount = f" by **{size}**{part}" if unit.name else ", by how much is not known: these scores are an order only"
     return (
         f"**{count}** in the basket. Without {without}, the summed loss of these {len(losses):,} is predicted to "
-        f"{direction} by **{size}**{part if unit.name else ''}."
+        f"{direction}{amount}."
     )
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from explorer.panels.charts import map
 from explorer.panels.comparison import beside
-from explorer.panels.lists import cards, controls, exports, ringed
+from explorer.panels.lists import cards, controls, exports, order_only, ringed
 from explorer.panels.prediction import prediction, question, target
 from explorer.runs import live, neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme, widgets
@@ -63,7 +63,10 @@ def draw(run: Run) -> None:
         st.html(answer)  # before its lists, which take longer
     with middle:
         view = new_view(run, opened, asked, query, chosen, choices)
-        st.markdown(target.rule(chosen, escape.for_markdown(theme.stage_word(view.stage))), help=theme.SIGN_HELP)
+        rule = target.rule(chosen, escape.for_markdown(theme.stage_word(view.stage)))
+        st.markdown(rule, help=theme.sign_help(view.order_only))
+        order_only.draw(view.order_only)
+        live.warn(run, opened)
         cards.draw(view)
         link = state.link() if asked.linked else None
         exports.draw(view, f"The model says “{said.prediction}”. Why?", answer, link)
@@ -121,6 +124,7 @@ def new_view(
         shading=choices.shading,
         example=queries.position_by_id(run.examples(stage), state.clicked(state.EXAMPLE) or ""),
         split=live.split(opened, asked.item, chosen, stage),
+        told=tuple(opened.order_only),
     )
 
 

@@ -42,7 +42,11 @@ class Contents:
     run: str
     identity: str
     facts: Sequence[tuple[str, str]]
+    order_only: Sequence[str]
+    """Why the size of the scores means nothing; empty: they are in nats."""
     warnings: Sequence[str]
+    remarks: Sequence[str]
+    """How the scores were computed, where that is not as usual."""
     link: str
     written: str
 
@@ -102,8 +106,10 @@ def _lists(contents: Contents) -> str:
     )
     said = "".join(f'<p class="quiet">{for_html(text)}</p>' for text in contents.sentences)
     columns = "".join(_column(column) for column in contents.cards["columns"])
+    lost = "".join(f"<li>{for_html(reason)}</li>" for reason in contents.order_only)
+    warned = f"<p><b>Order only</b>: how large these scores are means nothing.</p><ul>{lost}</ul>" if lost else ""
     return (
-        f"<section><h2>Where it came from</h2>{rule(contents.stage, contents.explained)}{narrowed}"
+        f"<section><h2>Where it came from</h2>{rule(contents.stage, contents.explained)}{warned}{narrowed}"
         f'{_legend(contents.cards.get("legend") or {})}{own}<div class="columns">{columns}</div>{said}</section>'
     )
 
@@ -217,7 +223,9 @@ def _notes(contents: Contents) -> str:
 def _identity(contents: Contents) -> str:
     warnings = "".join(f"<li>{for_html(text)}</li>" for text in contents.warnings)
     told = f"<h3>Warnings</h3><ul>{warnings}</ul>" if warnings else '<p class="quiet">The run has no warnings.</p>'
-    return f"<section><h2>The run</h2>{_pairs(contents.facts)}{told}</section>"
+    remarks = "".join(f"<li>{for_html(text)}</li>" for text in contents.remarks)
+    computed = f"<h3>How the scores were computed</h3><ul>{remarks}</ul>" if remarks else ""
+    return f"<section><h2>The run</h2>{_pairs(contents.facts)}{told}{computed}</section>"
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:

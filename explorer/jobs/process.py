@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import influence.live
 from influence.run import PROGRESS
 
 RUNNING, FINISHED, FAILED, CANCELLED = "running", "finished", "failed", "cancelled"
@@ -149,7 +150,7 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 def environment(told: Path) -> dict[str, str]:
     """Of this process, with the file in which progress is told; one processor is left to draw pages."""
-    threads = str(max(1, (os.cpu_count() or 2) - 1))
+    threads = str(max(1, influence.live.processors() - 1))
     here = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     return {"OMP_NUM_THREADS": threads, **os.environ, PROGRESS: str(told), "PYTHONPATH": path}

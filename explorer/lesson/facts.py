@@ -54,12 +54,13 @@ class Scene:
 
     @cached_property
     def unit(self) -> theme.Unit:
-        return theme.unit_of(self.own, self.run.methods(self.stages[0])[0])
+        method = self.run.methods(self.stages[0])[0]
+        return theme.unit_of(self.own, self.run.unit(method, self.stages[0]))
 
-    def amount(self, score: float) -> str:
-        """A score with arrow and unit."""
+    def amount(self, score: float, rank: int) -> str:
+        """A score with arrow and unit; its `rank` among those of its sign where its size means nothing."""
         arrow = theme.HELPFUL if score > 0 else theme.HARMFUL if score < 0 else ""
-        return f"{arrow} {self.unit.text(score)} {self.unit.name}".strip()
+        return f"{arrow} {self.unit.of_one(score, rank)} {self.unit.name}".strip()
 
     @property
     def _asked(self) -> pd.Series:
@@ -135,18 +136,21 @@ class Scene:
 
     @property
     def worst_words(self) -> str:
-        return self.example_words(self.worst, self.own)
+        better = "do better here by that much" if self.unit.name else "do better here, by how much is not known"
+        return f"Without {self.example_words(self.worst, self.own)} the model is predicted to {better}."
 
     def example_words(self, row: int, scores: np.ndarray) -> str:
         """An example by id, label and score."""
         example = self.examples.iloc[row]
         label = escape.for_markdown(theme.group_name(example["label"]))
-        return f"#{example['id']} (“{label}”, {self.amount(float(scores[row]))})"
+        return f"#{example['id']} (“{label}”, {self.amount(float(scores[row]), lists.rank(scores, row))})"
 
     def share(self, count: int) -> str:
         """Part of all influence that the cards of a `count` a list carry."""
         shown = lists.ranked(self.own, count, np.ones(len(self.own), dtype=bool)).positions
-        return f"The {len(shown)} shown carry {theme.percent(lists.share(self.own, shown))}"
+        if not self.unit.name:
+            return f"The {len(shown)} shown are its ends"
+        return f"The {len(shown)} shown carry {theme.percent(lists.share(self.own, shown))} of all influence"
 
     @property
     def share_of_few(self) -> str:
@@ -198,7 +202,9 @@ class Scene:
     def heaviest_words(self) -> str:
         total = self.totals.loc[self.heaviest]
         name = escape.for_markdown(theme.group_name(self.heaviest))
-        harmful, helpful = map(self.amount, total[["harmful", "helpful"]].to_numpy(dtype=float))
+        if not self.unit.name:
+            return f"“{name}” has the largest harmful total"
+        harmful, helpful = (self.amount(float(total[sign]), 1) for sign in ("harmful", "helpful"))
         return f"“{name}” harms by {harmful} and helps by {helpful}"
 
     @property
@@ -223,9 +229,12 @@ class Scene:
             return self._measured_alone
         first = table[table["left_out"] == table["left_out"].min()]
         change, predicted = float((first["loss"] - first["loss_before"]).mean()), float(first["predicted"].mean())
+        told = (
+            f"; {theme.signed(predicted)} was predicted" if self.unit.name else ", which an order only cannot predict"
+        )
         return (
             f"Really retrained without its {int(first['left_out'].iloc[0]):,} most harmful examples, this model's "
-            f"mean loss changed by {theme.signed(change)} nat; {theme.signed(predicted)} was predicted."
+            f"mean loss changed by {theme.signed(change)} nat{told}."
         )
 
     @property

@@ -186,7 +186,7 @@ STEPS = (
         f":orange[{theme.HARMFUL} **Harmful**]: without it, to *fall*.\n\nTwo lists, one scale; arrow, side and colour "
         "say the same.",
         "Find the example that harms this prediction most, and press its card.",
-        "Without {it.worst_words} the model is predicted to do better here by that much. The map rings it.",
+        "{it.worst_words} The map rings it.",
         worst_ringed,
         set=ASKED,
         regions=("cards",),
@@ -195,7 +195,7 @@ STEPS = (
     Step(
         "Size and spread",
         "Each of the {it.m} examples has a score, and the histogram holds them all; its counts are on a log scale, so "
-        "most are next to zero. {it.share_of_few} of all influence; the ticks below the bars are they.",
+        "most are next to zero. {it.share_of_few}; the ticks below the bars are they.",
         "Would more cards tell it all? Under “Options”, set “Cards a list” to 20.",
         "{it.share_of_many}. A list is the end of a spread, not *the* cause.",
         many_cards,

@@ -12,6 +12,7 @@ import streamlit as st
 
 import influence.live
 from explorer.runs import cache
+from explorer.ui import escape
 from influence.live import Target
 from influence.run import Run
 
@@ -49,6 +50,13 @@ def scores(opened: Live, item: Any, target: Target) -> Mapping[str, np.ndarray]:
     first = "" if opened.ready else "Before the first one an index is made, which may take a minute or two. "
     with st.spinner(f"{first}Following the answer back …"):
         return opened.scores(item, target)
+
+
+def warn(run: Run, opened: Live) -> None:
+    """Draw what the live computation warns of and the run does not."""
+    for warning in opened.warnings:
+        if warning not in run.manifest.warnings:
+            st.warning(escape.for_markdown(warning), icon=":material/warning:")
 
 
 def split(opened: Live, item: Any, target: Target, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:

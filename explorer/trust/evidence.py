@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.ui import state
-from influence.run import Run
+from influence.run import ORDER_ONLY, Run
 
 SETTLED_NORM = 1e-3
 """A training that ended with a larger gradient norm did not end at a minimum."""
@@ -138,5 +138,5 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def unitless(run: Run) -> bool:
-    """Whether the default method's scores are not in nats."""
-    return run.manifest.default_method == "identity"
+    """Whether the default method's scores are an order only, not nats."""
+    return run.unit(run.manifest.default_method) == ORDER_ONLY

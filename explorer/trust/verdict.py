@@ -21,6 +21,7 @@ STAYS = (0.7, 0.4)
 """Share of a list that stays: yes from, partly from."""
 FEWEST_EXAMPLES = 5
 """Examples left out below which nothing is said."""
+SIZES = ", and their numbers as sizes"
 LEADING_FIGURE = "Pearson r, those that lead a list"
 
 
@@ -49,6 +50,8 @@ def of(run: Run) -> Verdict:
     alone, sets = single_examples(run, start), whole_sets(run, start)
     beats, settings, again = baselines(run), other_settings(run), another_training(run)
     level, headline, advice = _whole(worst(alone.mark, sets.mark), beats.mark, settings.mark, again.mark)
+    if evidence.unitless(run):
+        advice = f"{advice.replace(SIZES, '')} The scores are an order only: read no size from them."
     return Verdict(level, headline, advice, [alone, sets, beats, settings, again])
 
 
@@ -89,7 +92,7 @@ def _whole(predicts: str, beats: str, settings: str, again: str) -> tuple[str, s
     return (
         YES,
         "Yes: leaving examples out did what the scores say.",
-        "Use the order of the lists, and their numbers as sizes. Where one example decides something, really retrain "
+        f"Use the order of the lists{SIZES}. Where one example decides something, really retrain "
         "without it to be sure.",
     )
 
@@ -138,7 +141,7 @@ def single_examples(run: Run, start: str) -> Finding:
     way = "the models trained from scratch" if start == SCRATCH else "the models trained on from the solution"
     words = f"{r.count} that lead a list were left out, each alone, {way}: r = {_with_interval(r)}"
     if size is None or not math.isfinite(size.value) or evidence.unitless(run):
-        words += ". The method has no unit: only the order is judged."
+        words += ". The method has no unit here: only the order is judged."
         return Finding(question, *fair(run, start, graded(r.sure, AGREES), words))
     words += f", and the changes were {theme.number(size.value)} times as large as predicted."
     mark = graded(r.sure, AGREES)

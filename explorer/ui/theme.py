@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from explorer.ui import escape, state
+from influence.run import NAT, ORDER_ONLY
 
 HELPFUL, HARMFUL = "▲", "▼"
 RIGHT, WRONG = "✓", "✗"
@@ -63,10 +65,25 @@ def palette(mode: str | None) -> Palette:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A unit of scores: `factor` of them make one nat (or one raw score where the method has no unit)."""
+    """A unit of scores: `factor` of them make one nat; without a name, of scores whose order alone means something."""
 
     name: str
     factor: float
+
+    @property
+    def words(self) -> str:
+        """The name, or in its place that there is none."""
+        return self.name or ORDER_ONLY
+
+    @property
+    def stored(self) -> str:
+        """The unit of the numbers as the run has them, in words."""
+        return NAT if self.name else ORDER_ONLY
+
+    @property
+    def column(self) -> str:
+        """Name of a column of such numbers in an exported table."""
+        return f"score_{self.stored.replace(' ', '_')}"
 
     def text(self, score: float) -> str:
         """Signed, two significant digits, without the unit's name."""
@@ -74,13 +91,20 @@ class Unit:
 
     def full(self, score: float) -> str:
         """The full value in the stored unit, for hovering."""
-        stored = "nat" if self.name else "(no unit)"
+        stored = NAT if self.name else f"({ORDER_ONLY})"
         return f"{score:+.6g} {stored}".replace("-", MINUS)
 
+    def of_one(self, score: float, rank: int) -> str:
+        """What a card says of an example's score: its size or, where that means nothing, its rank among its sign."""
+        return self.text(score) if self.name else f"rank {rank:,}"
 
-def unit_of(scores: np.ndarray, method: str = "exact") -> Unit:
-    """The unit in which a query's largest score reads well; one unit a query, so that bars can be compared."""
-    if method == "identity":
+
+def unit_of(scores: np.ndarray, stored: str = NAT) -> Unit:
+    """The unit in which a query's largest score reads well; one unit a query, so that bars can be compared.
+
+    `stored` is that of the run's numbers, as `Run.unit` says.
+    """
+    if stored != NAT:
         return Unit("", 1.0)
     largest = float(np.abs(scores).max(initial=0.0))
     if largest >= 0.1:
@@ -138,6 +162,14 @@ def sign_rule(stage: str, of: str = "this prediction") -> str:
         f":blue[{HELPFUL} **Helpful**]: leaving this example out of {stage} is predicted to *raise* the loss "
         f"on {of}. :orange[{HARMFUL} **Harmful**]: to *lower* it."
     )
+
+
+def sign_help(reasons: Sequence[str]) -> str:
+    """The formula behind the sign rule, or `reasons` why the scores are no such change; Streamlit markdown."""
+    if not reasons:
+        return SIGN_HELP
+    told = "\n".join(f"- {escape.for_markdown(reason)}" for reason in reasons)
+    return f"Only the order of these scores means something; their size is no change of the loss in nats.\n\n{told}"
 
 
 SIGN_HELP = r"""

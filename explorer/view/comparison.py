@@ -12,7 +12,7 @@ from explorer.ui import theme
 from explorer.view import lists
 from explorer.view.query import Query
 from influence.live import Target
-from influence.run import Run
+from influence.run import NAT, ORDER_ONLY, Run
 
 DEPTHS = (5, 10, 20, 50, 100)
 """Lengths of the lists whose overlap is tabled."""
@@ -37,11 +37,18 @@ class Side:
     method: str
     target: Target | None
     scores: np.ndarray
+    told: tuple[str, ...] = ()
+    """For scores computed live: why their size means nothing, if it does not."""
 
     @property
     def asked(self) -> tuple[object, ...]:
         """The question of the side; sides with the same question have the same scores."""
         return self.run.name, self.query.row["id"], self.stage, self.method, self.target
+
+    @property
+    def order_only(self) -> tuple[str, ...]:
+        """Why the size of the scores means nothing, a sentence each; empty: they are in nats."""
+        return tuple(dict.fromkeys([*self.run.order_only(self.method, self.stage), *self.told]))
 
     def ordered(self, rows: np.ndarray) -> Side:
         """The side with its scores in another order of the examples."""
@@ -71,16 +78,17 @@ class Pair:
 
     @cached_property
     def one_unit(self) -> bool:
-        """Whether both have the same unit, so that their sizes may be compared and not only their orders."""
-        return (self.a.method == "identity") == (self.b.method == "identity")
+        """Whether both are in nats, so that their sizes may be compared and not only their orders."""
+        return not self.a.order_only and not self.b.order_only
 
     @cached_property
     def units(self) -> tuple[theme.Unit, theme.Unit]:
         """The unit of either side; one for both, that of the larger scores, where they can be compared."""
         if self.one_unit:
-            unit = theme.unit_of(np.concatenate([self.a.scores, self.b.scores]), self.a.method)
+            unit = theme.unit_of(np.concatenate([self.a.scores, self.b.scores]))
             return unit, unit
-        return theme.unit_of(self.a.scores, self.a.method), theme.unit_of(self.b.scores, self.b.method)
+        a, b = (theme.unit_of(side.scores, ORDER_ONLY if side.order_only else NAT) for side in (self.a, self.b))
+        return a, b
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -115,13 +123,13 @@ def list_table(pair: Pair) -> pd.DataFrame:
     columns: dict[str, object] = {"id": table["id"].to_numpy(), "label": table["label"].to_numpy()}
     for name, side, unit in (("A", pair.a, pair.units[0]), ("B", pair.b, pair.units[1])):
         columns[f"rank in {name}"] = [place_words(side.scores, place) for place in shown]
-        columns[f"score in {name}, {'nat' if unit.name else 'no unit'}"] = side.scores[shown]
+        columns[f"score in {name}, {unit.stored}"] = side.scores[shown]
     return pd.DataFrame(columns)
 
 
 def score_table(pair: Pair) -> pd.DataFrame:
     """All examples with their scores on both sides, the strongest on either first."""
-    unit_a, unit_b = ("nat" if unit.name else "no unit" for unit in pair.units)
+    unit_a, unit_b = (unit.stored for unit in pair.units)
     table = pd.DataFrame(
         {
             "id": pair.examples["id"].to_numpy(),

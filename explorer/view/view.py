@@ -15,7 +15,7 @@ from explorer.view import diverse, lists, regions
 from explorer.view.query import Query
 from influence.errors import RunError
 from influence.live import Target
-from influence.run import Run
+from influence.run import NAT, ORDER_ONLY, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,8 @@ class View:
     """The target; None: the loss of the prediction's true class, whose scores the run has stored."""
     split: Callable[[list[int]], Mapping[int, np.ndarray]] | None = None
     """For scores computed live: rows of examples -> their scores split over tokens."""
+    told: tuple[str, ...] = ()
+    """For scores computed live: why their size means nothing, if it does not."""
 
     @property
     def examples(self) -> pd.DataFrame:
@@ -51,7 +53,12 @@ class View:
 
     @cached_property
     def unit(self) -> theme.Unit:
-        return theme.unit_of(self.scores, self.method)
+        return theme.unit_of(self.scores, ORDER_ONLY if self.order_only else NAT)
+
+    @cached_property
+    def order_only(self) -> tuple[str, ...]:
+        """Why the size of the scores means nothing, a sentence each; empty: they are in nats."""
+        return tuple(dict.fromkeys([*self.run.order_only(self.method, self.stage), *self.told]))
 
     @cached_property
     def on_map(self) -> bool:

@@ -19,6 +19,26 @@ MAX_ERROR = 0.02
 
 def report_of(chain: Chain, method: str) -> dict[str, Any]:
     """The report of `attribute` without its seconds: what each stage's solver reports, notes and warnings."""
+    norms = chain.gradient_norms()
+    warnings, order_only = warnings_of(chain)
+    return {
+        "method": method,
+        "unit": unit_of(method, order_only),
+        "order_only": order_only,
+        "stages": [{**s.report, "gradient_norm": n} for s, n in zip(chain.solvers, norms, strict=True)],
+        "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
+        "without_rule": {
+            o.stage.name: sorted(o.remarks.without_rule) for o in chain.objectives if o.remarks.without_rule
+        },
+        "compression": chain.objectives[0].compression,
+        "notes": sorted(note for o in chain.objectives for note in o.remarks.notes),
+        "warnings": warnings,
+        "peak_memory": peak_memory(),
+    }
+
+
+def warnings_of(chain: Chain) -> tuple[list[str], list[str]]:
+    """What makes the scores something else than they claim, as far as is known by now, and what of it takes the unit."""
     warnings = [warning for o in chain.objectives for warning in sorted(o.remarks.warnings)]
     order_only = [warning for o in chain.objectives for warning in sorted(o.remarks.order_only)]
     for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
@@ -42,21 +62,7 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
                 "have requires_grad=False but are not in `frozen`, so they count as trained. Where they were not: "
                 "frozen=[n for n, p in model.named_parameters() if not p.requires_grad]."
             )
-    norms = chain.gradient_norms()
-    return {
-        "method": method,
-        "unit": unit_of(method, order_only),
-        "order_only": order_only,
-        "stages": [{**s.report, "gradient_norm": n} for s, n in zip(chain.solvers, norms, strict=True)],
-        "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
-        "without_rule": {
-            o.stage.name: sorted(o.remarks.without_rule) for o in chain.objectives if o.remarks.without_rule
-        },
-        "compression": chain.objectives[0].compression,
-        "notes": sorted(note for o in chain.objectives for note in o.remarks.notes),
-        "warnings": warnings,
-        "peak_memory": peak_memory(),
-    }
+    return warnings, sorted(set(order_only))
 
 
 def unit_of(method: str, order_only: Sequence[str]) -> str:

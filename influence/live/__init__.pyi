@@ -1,4 +1,5 @@
 from .computing import Progress as Progress
+from .computing import processors as processors
 from .live import Live as Live
 from .question import DRAWING as DRAWING
 from .question import PICTURE as PICTURE

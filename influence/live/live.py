@@ -27,6 +27,7 @@ from torch import Tensor
 from influence.attribution.chain import Chain
 from influence.attribution.index.gradients import Gradients, expected_bytes
 from influence.attribution.products.score import score
+from influence.attribution.report import warnings_of
 from influence.attribution.tokens import token_shares
 from influence.curvature import Method, method_named
 from influence.derivatives import Objective
@@ -120,6 +121,21 @@ class Live:
         """Relative error that packing makes in the scores of a stage's examples, measured on the run's first query."""
         with self._lock:
             return self._errors.get(stage, 0.0)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the scores of answers something else than they claim, a sentence each, as far as it is known."""
+        return self._remarks[0]
+
+    @property
+    def order_only(self) -> list[str]:
+        """Those of the warnings that take the unit."""
+        return self._remarks[1]
+
+    @property
+    def _remarks(self) -> tuple[list[str], list[str]]:
+        with self._lock:
+            return warnings_of(self.chain) if "chain" in vars(self) else ([], [])
 
     @property
     def ready(self) -> bool:

@@ -64,6 +64,17 @@ def test_without_the_space_every_question_passes_over_the_data(opened, monkeypat
     assert other.error("pretrain") == 0
 
 
+def test_what_its_stages_remark_on_is_told(opened, monkeypatch):
+    run, live = opened
+    monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: live.exhibit)
+    other = Live(run)
+    assert (other.warnings, other.order_only) == ([], [])  # nothing was asked yet
+    other.chain.last.remarks.warn("far off", order_only=True)
+    other.chain.objectives[0].remarks.warn("a little off")
+    assert {"far off", "a little off"} <= set(other.warnings)
+    assert other.order_only == ["far off"]
+
+
 def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch):
     parts = {"pretrain": corpus(30, 0), "finetune": corpus(16, 1), "queries": corpus(5, 2)}
     options = TextOptions(vocabulary=30, context=5, width=8, layers=1, epochs=3)

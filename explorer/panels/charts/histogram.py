@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import streamlit as st
 
 from explorer import components
@@ -15,7 +14,7 @@ from explorer.view.view import View
 def draw(view: View) -> None:
     widgets.heading("All scores", "count, log scale")
     components.histogram(key="histogram", data=data(view), on_picked_change=lambda: _pick(view))
-    st.caption(f"{share_text(view.scores, view.lists.positions)} Press a bar to list its examples.")
+    st.caption(f"{share_text(view)} Press a bar to list its examples.")
 
 
 def _pick(view: View) -> None:
@@ -23,10 +22,13 @@ def _pick(view: View) -> None:
     state.toggle(state.BAR, f"{view.query.row['id']}-{components.event('histogram', 'picked')}")
 
 
-def share_text(scores: np.ndarray, shown: np.ndarray) -> str:
-    """How much the shown examples carry, in a sentence."""
+def share_text(view: View) -> str:
+    """How much the shown examples carry, in a sentence; of scores without a unit only how many they are."""
+    scores, shown = view.scores, view.lists.positions
     if not len(shown):
         return f"No example is shown of {len(scores):,}."
+    if not view.unit.name:
+        return f"{len(shown)} are shown of {len(scores):,}."
     carried = theme.percent(lists.share(scores, shown))
     return f"The {len(shown)} shown carry {carried} of the total |influence| of all {len(scores):,}."
 

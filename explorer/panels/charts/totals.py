@@ -42,13 +42,12 @@ def draw(view: View) -> None:
         data={"rows": sent, "first": FIRST if len(sent) > FIRST + 2 else len(sent), "what": noun(view)},
         on_picked_change=_pick,
     )
-    unit = f", {view.unit.name}" if view.unit.name else ""
     where = " in the region" if view.region is not None else ""
     strongest = ", strongest first" if len(sent) > FIRST + 2 else ""
     left_out = len(view.totals) - len(sent)
     more = f" {left_out:,} weaker ones are left out." if left_out else ""
     st.caption(
-        f"Sums over all examples of a {noun(view)}{where}{unit}{strongest}.{more} "
+        f"Sums over all examples of a {noun(view)}{where}, {view.unit.words}{strongest}.{more} "
         f"Press a {noun(view)} to list only its examples."
     )
 

@@ -26,7 +26,7 @@ def draw(view: View) -> None:
     Raises:
         RunError: the scores of the test prediction cannot be read.
     """
-    own = Side(view.run, view.query, view.stage, view.method, view.target, view.scores)
+    own = Side(view.run, view.query, view.stage, view.method, view.target, view.scores, view.told)
     earlier = {f"asked {side.query.row['id']} {side.target}": side for side in _remembered(own)}
     table = view.run.queries()
     ids = table["id"].astype(str).tolist()

@@ -10,7 +10,7 @@ from explorer.panels.lists import cards, controls, note
 from explorer.panels.lists.card import HARMFUL, HELPFUL, SYMBOLS, Card, Piece
 from explorer.runs import leads
 from explorer.ui import escape, pictures, state, theme
-from explorer.view import comparison
+from explorer.view import comparison, lists
 from influence.errors import RunError
 
 PREVIEW_CHARACTERS = 120
@@ -35,7 +35,7 @@ def _column(pair: comparison.Pair, at: int, largest: float) -> dict[str, object]
     """The lists of side `at` (0: A, 1: B)."""
     side, shown = (pair.a, pair.b)[at], pair.lists[at]
     everywhere, noted = _everywhere(side), note.of(pair.a.run).of(pair.a.stage)
-    column: dict[str, object] = {"name": "AB"[at], "unit": pair.units[at].name}
+    column: dict[str, object] = {"name": "AB"[at], "unit": pair.units[at].words}
     for sign, places in ((HELPFUL, shown.helpful), (HARMFUL, shown.harmful)):
         drawn = [_card(pair, at, place, sign, largest, everywhere) for place in places.tolist()]
         column[sign] = [card.json() for card in note.marked(drawn, noted)]
@@ -77,7 +77,7 @@ def _card(pair: comparison.Pair, at: int, place: int, sign: str, largest: float,
         detail=f"#{example['id']}",
         image=pictures.data_url(example),
         alt=f"Example {example['id']}, label {escape.visible(example['label'])}",
-        score=unit.text(score),
+        score=unit.of_one(score, lists.rank(own.scores, place)),
         full=unit.full(score),
         width=abs(score) / largest if largest else 0.0,
         where=f"{comparison.place_words(other.scores, place)} in {'BA'[at]}",

@@ -51,8 +51,8 @@ def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
         "only_a": np.setdiff1d(a, b).tolist(),
         "only_b": np.setdiff1d(b, a).tolist(),
         "units": [unit.name for unit in units],
-        "x_title": f"score in A, {units[0].name or 'no unit'}",
-        "y_title": f"score in B, {units[1].name or 'no unit'}",
+        "x_title": f"score in A, {units[0].words}",
+        "y_title": f"score in B, {units[1].words}",
         # The line of equal scores ends where one of the sides does: it must not stretch the other's axis.
         "equal": pair.one_unit,
         "limit": min(largest(pair)) * units[0].factor,

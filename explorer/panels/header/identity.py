@@ -8,9 +8,10 @@ import json
 import pandas as pd
 import streamlit as st
 
+from explorer.panels.header import said
 from explorer.ui import theme
 from explorer.ui.escape import for_markdown
-from influence.run import Run
+from influence.run import ORDER_ONLY, Run
 
 
 def line(run: Run) -> str:
@@ -19,9 +20,10 @@ def line(run: Run) -> str:
     sizes = " + ".join(f"{stage.examples:,} {theme.stage_word(stage.name)}" for stage in manifest.stages)
     reports = [record.report for record in manifest.scores if record.method == manifest.default_method]
     damping = reports[0].get("damping") if reports else None
+    solved = manifest.default_method + (f", damping {damping:.2g}" if isinstance(damping, (int, float)) else "")
     parts = [
         " ".join(part for part in (manifest.study, manifest.variant, f"({case(run)})" * bool(case(run))) if part),
-        manifest.default_method + (f", damping {damping:.2g}" if isinstance(damping, (int, float)) else ""),
+        solved + (f", {ORDER_ONLY}" if run.unit(manifest.default_method) == ORDER_ONLY else ""),
         f"{sizes} examples, {len(run.queries()):,} predictions",
         "" if manifest.seed is None else f"seed {manifest.seed}",
         _date(manifest.created),
@@ -48,16 +50,16 @@ def _date(created: str) -> str:
 
 def draw(run: Run) -> None:
     """The line, and the card behind it."""
-    card = st.popover("Run details", icon=":material/info:", on_change="rerun", key="identity")
+    warnings = len(run.manifest.warnings)
+    told = f"Run details, {warnings} {'warning' if warnings == 1 else 'warnings'}" if warnings else "Run details"
+    icon = ":material/warning:" if warnings else ":material/info:"
+    card = st.popover(told, icon=icon, on_change="rerun", key="identity")
     if not card.open:
         return
     with card:
         st.markdown(f"**{for_markdown(run.manifest.title or run.name)}**")
         st.markdown(for_markdown(run.manifest.summary))
-        for warning in run.manifest.warnings:
-            st.warning(for_markdown(warning), icon=":material/warning:")
-        if not run.manifest.warnings:
-            st.caption("No warnings were raised while computing.")
+        said.draw(run)
         st.markdown("**Stages**")
         st.dataframe(stages(run), hide_index=False, alt="What is known of each stage")
         st.markdown("**Layers**")

@@ -75,6 +75,7 @@ def really(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.U
     for place in shown.tolist():
         if place in singles.index:
             row = singles.loc[place]
-            predicted, measured = unit.text(float(row["predicted"])), measured_unit.text(float(row["measured"]))
-            found.append(f"#{ids.iloc[place]}: predicted {predicted}, measured {measured} {measured_unit.name}.")
+            predicted = f"predicted {unit.text(float(row['predicted']))}, " if unit.name else ""
+            measured = f"measured {measured_unit.text(float(row['measured']))} {measured_unit.name}"
+            found.append(f"#{ids.iloc[place]}: {predicted}{measured}.")
     return found

@@ -173,13 +173,13 @@ def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarra
         empty="No example is left to list." if sign == SINGLE else none,
         sign=sign,
         symbol=symbol,
-        unit="relative" if _by_relative(view) else view.unit.name,
+        unit="relative" if _by_relative(view) else view.unit.words,
     )
 
 
 def _card(view: View, place: int, largest: float) -> Card:
     example, score = view.examples.iloc[place], float(view.scores[place])
-    value, width = view.unit.text(score), abs(score) / largest if largest else 0.0
+    value, width = view.unit.of_one(score, lists.rank(view.scores, place)), abs(score) / largest if largest else 0.0
     if view.relative is not None and _by_relative(view):
         value, width = theme.signed(float(view.relative[place])), abs(float(view.relative[place]))
     card = Card(
@@ -236,7 +236,8 @@ def _by(view: View, place: int) -> str:
     if view.ranking == state.NEAREST and view.cosines is not None:
         return f"cosine {theme.signed(float(view.cosines[place])).lstrip('+')} · "
     if _by_relative(view):
-        return f"{view.unit.text(float(view.scores[place]))} {view.unit.name} · "
+        own = view.unit.of_one(float(view.scores[place]), lists.rank(view.scores, place))
+        return f"{' '.join(filter(None, (own, view.unit.name)))} · "
     return ""
 
 

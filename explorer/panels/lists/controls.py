@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,8 @@ from explorer.view.view import View
 from influence.live import Target
 from influence.run import Run
 
+PLAIN = re.compile(r"[^\W_]+([ _-][^\W_]+)*")
+"""Names that markdown shows letter by letter, as those of all stages that Upstream itself names."""
 STAGE_HELP = "Whose training examples are listed: those of which stage."
 STRONGEST_HELP = "Strongest: by score."
 RELATIVE_HELP = (
@@ -123,8 +126,9 @@ def _shading() -> str:
 
 
 def stage_title(stage: str) -> str:
-    """A stage's name as a label; also what the URL says."""
-    return theme.stage_word(stage).capitalize()
+    """A stage's name as a label, which is markdown; also what the URL says."""
+    title = theme.stage_word(stage).capitalize()
+    return title if PLAIN.fullmatch(title) else escape.for_markdown(title)
 
 
 def chips(view: View) -> None:

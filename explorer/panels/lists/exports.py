@@ -68,7 +68,7 @@ def draw(view: View, question: str, prediction: str, link: str | None) -> None:
 
 def list_table(view: View) -> pd.DataFrame:
     """The cards as a table, helpful ones first, with the query and what is explained."""
-    table = tables.list_table(view, score_column(view))
+    table = tables.list_table(view, view.unit.column)
     return table.assign(query=view.query.row["id"], explained=_explained(view))
 
 
@@ -76,13 +76,8 @@ def score_table(view: View) -> pd.DataFrame:
     """Every example with its score, strongest first, and what is explained."""
     known = [name for name in ("id", "label", "title", "source", "text") if name in view.examples]
     table = view.examples[known].copy()
-    table[score_column(view)], table["explained"] = view.scores, _explained(view)
+    table[view.unit.column], table["explained"] = view.scores, _explained(view)
     return table.iloc[np.argsort(-np.abs(view.scores), kind="stable")]
-
-
-def score_column(view: View) -> str:
-    """The name of the column of scores: with their unit, if the method has one."""
-    return "score_nat" if view.unit.name else "score"
 
 
 def contents(view: View, question: str, prediction: str, link: str | None, written: notes.Notes) -> report.Contents:
@@ -99,12 +94,14 @@ def contents(view: View, question: str, prediction: str, link: str | None, writt
         totals=totals.rows(view),
         summed_by=totals.noun(view),
         narrowed=narrowed(view),
-        sentences=[*([overlap] if overlap else []), histogram.share_text(view.scores, view.lists.positions), CARE],
+        sentences=[*([overlap] if overlap else []), histogram.share_text(view), CARE],
         notes=_noted(view, written),
         run=view.run.name,
         identity=identity.line(view.run),
         facts=_facts(view),
-        warnings=list(view.run.manifest.warnings),
+        order_only=view.order_only,
+        warnings=view.run.manifest.warnings,
+        remarks=view.run.manifest.notes,
         link=link or "Asked on Try it: no link leads to it.",
         written=f"{now:%Y-%m-%d %H:%M} UTC",
     )

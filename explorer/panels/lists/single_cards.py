@@ -11,6 +11,7 @@ import pandas as pd
 from explorer import components
 from explorer.panels.lists.card import HARMFUL, HELPFUL, SINGLE, SYMBOLS, Card, CardList, Piece
 from explorer.ui import escape, pictures, theme
+from explorer.view import lists
 
 PREVIEW_CHARACTERS = 400
 """Characters of a text on a card."""
@@ -56,7 +57,7 @@ def scored(
         card(
             table.iloc[place],
             where,
-            unit.text(float(scores[place])),
+            unit.of_one(float(scores[place]), lists.rank(scores, place)),
             full=unit.full(float(scores[place])),
             sign=HELPFUL if scores[place] >= 0 else HARMFUL,
             width=abs(float(scores[place])) / largest if largest else 0.0,
@@ -82,11 +83,10 @@ def picked(key: str) -> str:
     return str(components.event(key, "picked"))
 
 
-def rows(table: pd.DataFrame, positions: np.ndarray, scores: np.ndarray | None = None) -> pd.DataFrame:
-    """A list as a table for people and CSV: rank, id, score in nats where there is one, and what is known of each."""
+def rows(table: pd.DataFrame, positions: np.ndarray, scores: np.ndarray, column: str = "score_nat") -> pd.DataFrame:
+    """A list as a table for people and CSV: rank, id, score, and what is known of each."""
     known = ["label", "prediction", "confidence", "loss", "title", "source", "text"]
     part = table.iloc[positions]
     listed = pd.DataFrame({"rank": np.arange(1, len(part) + 1), "id": part["id"].to_numpy()})
-    if scores is not None:
-        listed["score_nat"] = scores[positions]
+    listed[column] = scores[positions]
     return listed.assign(**{name: part[name].to_numpy() for name in known if name in part})

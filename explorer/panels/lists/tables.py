@@ -18,16 +18,21 @@ def draw(view: View) -> None:
 
 
 def _draw(view: View) -> None:
-    unit = f"score, {'nat' if view.unit.name else 'no unit'}"
+    unit = f"score, {view.unit.stored}"
     left, right = st.columns(2)
     with left:
         _table("The lists", list_table(view, unit), "The listed examples and their scores")
         shares = token_shares(view)
         if len(shares):
-            _table("Shares of the tokens", shares, "Share of each token of the listed texts, in nats", height=250)
+            _table(
+                "Shares of the tokens",
+                shares,
+                f"Share of each token of the listed texts, {view.unit.stored}",
+                height=250,
+            )
         by = "class" if view.by == state.LABEL else "source"
         totals = view.totals.reset_index(names=by)
-        _table(f"Totals by {by}", totals, "Helpful and harmful totals by class or source, in nats")
+        _table(f"Totals by {by}", totals, f"Helpful and harmful totals by class or source, {view.unit.stored}")
     with right:
         counts, edges = lists.histogram(view.scores)
         bins = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "examples": counts})
@@ -74,7 +79,7 @@ def token_shares(view: View) -> pd.DataFrame:
         for span in view.splits.spans(place, text):
             token = escape.visible(text[span.start : span.end])
             rows.append((view.examples["id"].iloc[place], span.start, token, span.share))
-    return pd.DataFrame(rows, columns=["id", "at", "token", "share, nat"])
+    return pd.DataFrame(rows, columns=["id", "at", "token", f"share, {view.unit.stored}"])
 
 
 def places(view: View, unit: str) -> pd.DataFrame:

@@ -44,10 +44,20 @@ def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.nda
         return None
     try:
         opened = live.opened(run)
-        return live.scores(opened, opened.stored(position), wanted)[stage]
+        found = live.scores(opened, opened.stored(position), wanted)[stage]
+        live.warn(run, opened)
+        return found
     except UpstreamError as error:
         state.notice(f"{escape.message(error)} The loss of the true class is explained instead.")
         return None
+
+
+def order_only(run: Run) -> tuple[str, ...]:
+    """Why the size of the scores that were computed live means nothing; empty: they are in nats."""
+    try:
+        return tuple(live.opened(run).order_only)
+    except UpstreamError:
+        return ()  # nothing was computed
 
 
 def explained(view: View, wanted: Target | None) -> View:
@@ -59,7 +69,7 @@ def explained(view: View, wanted: Target | None) -> View:
         return view
     opened = live.opened(view.run)
     split = live.split(opened, opened.stored(position), wanted, view.stage)
-    return dataclasses.replace(view, scores=found, split=split, target=wanted)
+    return dataclasses.replace(view, scores=found, split=split, target=wanted, told=order_only(view.run))
 
 
 def question(query: pd.Series, wanted: Target | None, name: Callable[[object], str] = str) -> str:

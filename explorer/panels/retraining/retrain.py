@@ -29,7 +29,7 @@ def draw(run: Run, stage: str, method: str, rows: Sequence[int], positions: np.n
     for effect in found:
         # A slice by which examples were chosen flatters them; one prediction is asked about for itself.
         whole = everywhere.get(effect.start) if effect.queries > 1 else None
-        st.html(effect_html(effect, len(rows), method, whole))
+        st.html(effect_html(effect, len(rows), run.unit(method, stage), whole))
     open_starts = [name for name, start in evidence.STARTS.items() if start not in {effect.start for effect in found}]
     if not open_starts:
         return
@@ -75,9 +75,12 @@ def name_of(stage: str, rows: Sequence[int]) -> str:
     return "left-out-" + hashlib.sha256(f"{stage} {sorted(rows)}".encode()).hexdigest()[:16]
 
 
-def effect_html(effect: Effect, count: int, method: str, whole: Effect | None = None) -> str:
-    """Measured beside predicted: a sentence and two bars on one scale, as HTML; `whole` is of the whole test set."""
-    unit = theme.unit_of(np.array([effect.predicted, effect.measured]), method)
+def effect_html(effect: Effect, count: int, stored: str, whole: Effect | None = None) -> str:
+    """Measured beside predicted: a sentence and two bars on one scale, as HTML.
+
+    `stored` is the unit of the run's scores, `whole` is of the whole test set.
+    """
+    unit = theme.unit_of(np.array([effect.predicted, effect.measured]), stored)
     measured_unit = theme.unit_of(np.array([effect.measured]))
     of = "this prediction" if effect.queries == 1 else f"these {effect.queries:,} together"
     direction = "rose" if effect.measured > 0 else "fell"
@@ -89,7 +92,9 @@ def effect_html(effect: Effect, count: int, method: str, whole: Effect | None = 
         f"{turned(effect)}"
     )
     if not unit.name:
-        return f'<div class="up-effect"><p>{words} Scores of this method have no unit to compare.</p></div>'
+        return (
+            f'<div class="up-effect"><p>{words} These scores are an order only: they have no unit to compare.</p></div>'
+        )
     if whole is not None and whole.queries > effect.queries:
         words += (
             f" Of all {whole.queries:,} test predictions together: predicted {unit.text(whole.predicted)}, measured "

@@ -48,6 +48,7 @@ def facts(run: Run, stage: StageRecord) -> dict[str, str]:
         "inherited, frozen: covered before": names_text(groups.frozen),
         "skipped: neither trained nor inherited": names_text(groups.constant),
         "method, curvature": ", ".join(filter(None, [run.manifest.default_method, report.get("curvature")])),
+        "unit of the scores": run.unit(run.manifest.default_method, stage.name),
         "damping": _number(report.get("damping")),
         "worst residual of a solve": _number(max(residuals)) if residuals else _unsolved(run),
         "error of the scores by the solve, worst query": _number(max(errors)) if errors else _unsolved(run),
@@ -72,7 +73,7 @@ def report_of(run: Run, stage: str) -> Mapping[str, Any]:
 
 
 def notes(run: Run) -> list[str]:
-    """Facts that limit trust, and the run's own warnings, as markdown."""
+    """Facts that limit trust, the run's own warnings, and how it was computed, as markdown."""
     found = []
     unsettled = evidence.unsettled(run)
     for stage in run.manifest.stages:
@@ -86,8 +87,9 @@ def notes(run: Run) -> list[str]:
         if stage.parameters.constant:
             skipped = len(stage.parameters.constant)
             found.append(f"{theme.WRONG} {skipped} parameters of {name} are skipped: their part is in no score.")
-    found += run.manifest.warnings
-    return [escape.for_markdown(note) for note in found] or ["Nothing met while computing speaks against the scores."]
+    found += dict.fromkeys([*run.order_only(run.manifest.default_method), *run.manifest.warnings])
+    told = [escape.for_markdown(note) for note in found] or ["Nothing met while computing speaks against the scores."]
+    return [*told, *(f"How it was computed: {escape.for_markdown(note)}" for note in run.manifest.notes)]
 
 
 def names_text(names: Sequence[str], most: int = 6) -> str:

@@ -84,9 +84,10 @@ def pair_words(run: Run, pair: Mapping[Hashable, Any], unit: theme.Unit, measure
     """What a point of the scatter is."""
     example = run.examples(evidence.stage_of(run))["id"].iloc[pair["example"]]
     kind = scatter.KINDS.get(pair["kind"], (pair["kind"],))[0]
+    query, predicted = run.queries()["id"].iloc[pair["query"]], f"predicted {unit.text(pair['predicted'])}, "
     return (
-        f"Without #{example} ({kind}), prediction #{run.queries()['id'].iloc[pair['query']]}: predicted "
-        f"{unit.text(pair['predicted'])}, measured {measured.text(pair['measured'])} {measured.name}"
+        f"Without #{example} ({kind}), prediction #{query}: {predicted if unit.name else ''}measured "
+        f"{measured.text(pair['measured'])} {measured.name}"
     )
 
 
@@ -198,8 +199,7 @@ def singles(run: Run, position: int | None, start: str) -> pd.DataFrame:
 def unit_of(run: Run, table: pd.DataFrame) -> theme.Unit:
     """The unit in which the strongest predicted and measured values read well."""
     values = [table[name].to_numpy() for name in ("predicted", "measured") if name in table]
-    method = run.manifest.default_method
-    return theme.unit_of(np.concatenate(values) if values else np.zeros(1), method)
+    return theme.unit_of(np.concatenate(values) if values else np.zeros(1), run.unit(run.manifest.default_method))
 
 
 def _title(text: str) -> None:

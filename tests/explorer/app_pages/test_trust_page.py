@@ -256,15 +256,15 @@ def test_without_classes_nothing_becomes_right(tmp_path):
     restaged(run, -1, classes=())
     (effect,) = leaving_out.effects(run, "pretrain", [2], np.arange(5))
     assert (effect.mended, effect.broken) == (None, None)
-    assert "became" not in retrain.effect_html(effect, 1, "exact")
+    assert "became" not in retrain.effect_html(effect, 1, "nat")
 
 
 def test_measured_and_predicted_of_other_signs_part_in_the_middle():
-    drawn = retrain.effect_html(leaving_out.Effect("scratch", 0.5, -0.25, 3), 2, "exact")
+    drawn = retrain.effect_html(leaving_out.Effect("scratch", 0.5, -0.25, 3), 2, "nat")
     assert drawn.count("up-across") == 2
     assert "all over again from scratch without these 2" in drawn
     assert "fell by <b>0.25 nat</b>" in drawn
-    assert "no unit" in retrain.effect_html(leaving_out.Effect("solution", 5.0, -0.25, 3), 2, "identity")
+    assert "no unit" in retrain.effect_html(leaving_out.Effect("solution", 5.0, -0.25, 3), 2, "order only")
 
 
 def test_what_a_check_says_of_itself_stays_text(open_app, tmp_path):

@@ -74,6 +74,7 @@ def test_a_run_that_cannot_be_asked_says_what_to_do(open_app, small_root):
 
 class Fake:
     ready = True
+    warnings = order_only = ()
 
     def __init__(self, run, lengths):
         self.form, self.classes, self.lengths = "text", run.classes, lengths
