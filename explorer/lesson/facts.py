@@ -204,7 +204,8 @@ class Scene:
         name = escape.for_markdown(theme.group_name(self.heaviest))
         if not self.unit.name:
             return f"“{name}” has the largest harmful total"
-        harmful, helpful = (self.amount(float(total[sign]), 1) for sign in ("harmful", "helpful"))
+        sums = np.asarray(total[["harmful", "helpful"]], dtype=float).tolist()
+        harmful, helpful = (self.amount(each, 1) for each in sums)
         return f"“{name}” harms by {harmful} and helps by {helpful}"
 
     @property

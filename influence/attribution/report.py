@@ -38,7 +38,7 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
 
 
 def warnings_of(chain: Chain) -> tuple[list[str], list[str]]:
-    """What makes the scores something else than they claim, as far as is known by now, and what of it takes the unit."""
+    """What makes the scores something else than they claim, as far as is known by now, and what takes their unit."""
     warnings = [warning for o in chain.objectives for warning in sorted(o.remarks.warnings)]
     order_only = [warning for o in chain.objectives for warning in sorted(o.remarks.order_only)]
     for objective, solver in zip(chain.objectives, chain.solvers, strict=True):

@@ -32,12 +32,10 @@ def answer(choice: sides.Choice, stage: str) -> comparison.Side:
     asked = sides.target_of(choice)
     scores = explain.scores(choice.run, choice.position, stage, asked)
     # Live answers are by the run's usual method, whatever else it has stored.
-    method, told = choice.run.methods(stage)[0], ()
+    method, told = choice.run.methods(stage)[0], explain.order_only(choice.run) if scores is not None else ()
     if scores is None:
         asked, method = None, choice.method
         scores = score_arrays.row(choice.run, stage, method, choice.position)
-    else:
-        told = explain.order_only(choice.run)
     return comparison.Side(choice.run, stored(choice.run, choice.position), stage, method, asked, scores, told)
 
 
