@@ -26,8 +26,8 @@ def warn_of_missing(objective: Objective) -> None:
     flags = {n: p.requires_grad for n, p in own.items()}
     batch, count = _first(objective)
     try:
-        for parameter in own.values():
-            parameter.requires_grad_()
+        for name, parameter in own.items():
+            parameter.requires_grad_().data = objective.parameters[name]
         expected, outside = _gradients(objective, batch, count, own)
         others = {n: p.clone().requires_grad_() for n, p in objective.parameters.items()}
         found, _ = _gradients(objective, batch, count, others)

@@ -1,4 +1,4 @@
-"""Calls of a model at other parameters than its own, which leave no trace in it.
+"""Calls of a model at other parameters than its own, which leave nothing in it but their values.
 
 `torch.func.functional_call` exchanges what modules register, name by name. A tied table of a module with two names is
 then left behind, and so is what modules keep in evaluation mode (LeViT's attention biases), or hold in lists, functions
@@ -39,7 +39,8 @@ class Substitution:
         modules, exchanged = list(model.modules()), set(names)
         # Modules that make a tensor of their parameters where they enter evaluation mode, and keep it.
         self._remade = [m for m in modules if any(_has_history(v) for v in (*vars(m).values(), *m._buffers.values()))]
-        self._names = {id(p): name for name, p in model.named_parameters() if name in exchanged}
+        self._own = {name: p for name, p in model.named_parameters() if name in exchanged}
+        self._names = {id(p): name for name, p in self._own.items()}
         self._single: list[tuple[Callable[[Any], Any], Tensor, str]] = []
         self._nested: list[Place] = []  # tuples with parameters in them
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
@@ -60,7 +61,7 @@ class Substitution:
 
     @contextmanager
     def at(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:
-        """Within this context the model has these parameters, by name. After it, the model is as it was before."""
+        """Within this context the model has these parameters, by name."""
         for put, _, name in self._single:
             put(parameters[name])
         try:
@@ -74,13 +75,21 @@ class Substitution:
                 put(there)
             for put, there in self._nested:
                 put(there)
-            for now, was in self._dicts:
-                if len(now) != len(was) or not all(map(is_, now.values(), was.values())):
-                    now.clear()
-                    now.update(was)
-            for items, were in self._lists:
-                if len(items) != len(were) or not all(map(is_, items, were)):
-                    items[:] = were
+            self._let_go()
+            if not torch._C._are_functorch_transforms_active():  # which refuse checkpoints
+                # A checkpoint calls its layers again on the way back, when this context is left: at the same values.
+                for name, parameter in self._own.items():
+                    parameter.data = parameters[name].detach()
+
+    def _let_go(self) -> None:
+        """Undo what the call has put into attributes, dictionaries and lists."""
+        for now, was in self._dicts:
+            if len(now) != len(was) or not all(map(is_, now.values(), was.values())):
+                now.clear()
+                now.update(was)
+        for items, were in self._lists:
+            if len(items) != len(were) or not all(map(is_, items, were)):
+                items[:] = were
 
 
 def _has_history(value: Any) -> bool:

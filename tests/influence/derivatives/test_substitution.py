@@ -13,11 +13,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
+from influence.derivatives import Objective
+from influence.derivatives.first.gradients import example_gradients, gradient
 from influence.derivatives.substitution import Substitution
 from influence.study.copies import copied
+from influence.study.parameters import groups_of
 
 M = 12
 
@@ -265,7 +269,7 @@ def test_solved_scores_are_those_of_the_dense_hessian(kind):
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*")
-def test_a_call_at_other_parameters_leaves_no_trace(kind):
+def test_a_call_at_other_parameters_leaves_nothing_but_their_values(kind):
     torch.manual_seed(1)
     model = copied(MODELS[kind]().double()).train().eval()
     x = examples().tensors[0]
@@ -278,7 +282,26 @@ def test_a_call_at_other_parameters_leaves_no_trace(kind):
     assert not torch.allclose(other, before)
     for module in model.modules():
         assert all(now is was for now, was in zip(vars(module).values(), kept[id(module)], strict=True))
-    torch.testing.assert_close(model(x).detach(), before)
+    model.train().eval()  # what was made where it entered evaluation mode is made anew
+    torch.testing.assert_close(model(x), other)
+
+
+class Checkpointed(Net):
+    def forward(self, x):
+        return self.head(checkpoint(lambda x: torch.tanh(self.enter(x) * self.gain), x, use_reentrant=False))
+
+
+def test_checkpoints_are_computed_again_at_the_same_parameters():
+    """A checkpoint calls its layers on the way back, after the call; it shows elsewhere than at the model's own."""
+    slopes = []
+    for kind in (Net, Checkpointed):
+        torch.manual_seed(1)
+        stage = Stage("one", kind().double(), cross_entropy, examples())
+        objective = Objective(stage, groups_of(stage, None))
+        objective = objective.at({name: p + 0.3 for name, p in objective.parameters.items()})
+        each = torch.cat([rows for _, rows in example_gradients(objective, stage.data, objective.trained)])
+        slopes.append((gradient(objective), each))
+    torch.testing.assert_close(slopes[1], slopes[0])
 
 
 def test_functions_of_a_copy_use_the_copy():
