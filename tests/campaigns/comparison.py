@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from retraining import Retraining
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.utils.data import default_collate
@@ -69,9 +71,39 @@ class Setup:
     methods: Sequence[str] = METHODS
     steps: int = 0
 
+    def prepare(self) -> None:
+        self.model.eval()
+        if self.steps:
+            self._train()
+
+    def scored(self, method: str) -> tuple[np.ndarray, dict[str, Any]]:
+        """Scores (Q, m) by the library, and its report."""
+        options = {"damping": self.l2, "progress": False}
+        if method == "index":
+            with tempfile.TemporaryDirectory() as folder:
+                scores = Index(self.study(), folder, method="exact", **options).query(self.queries)
+        else:
+            scores = attribute(self.study(), method=method, **options, **OPTIONS[method])
+        return scores.values, scores.report
+
+    def wanted(self, method: str) -> np.ndarray:
+        """Scores (Q, m) that a method must give."""
+        return (self._truth.products() if method == "identity" else self._truth.scores(2 * self.l2)).numpy()
+
+    def layerwise(self) -> np.ndarray:
+        """Scores (Q, m) of what `ekfac` approximates: the curvature layer by layer."""
+        return self._truth.layerwise(2 * self.l2).numpy()
+
+    def epochs(self) -> dict[str, float]:
+        """Method -> its time in forward and backward passes over the same data."""
+        return dict(_epochs(self))
+
+    @cached_property
+    def _truth(self) -> Truth:
+        same = self.reference or self
+        return same.side().truth(list(same.examples), list(same.queries))
+
     def side(self) -> Side:
-        if self.reference is not None:
-            return self.reference.side()
         # What old weight_norm and pruning keep beside their parameters has a history, and cannot be copied.
         kept = [t for m in self.model.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf]
         model = copy.deepcopy(self.model, {id(tensor): tensor.detach().clone() for tensor in kept})
@@ -96,7 +128,7 @@ class Setup:
         )
         return Study("setup", [stage], self.queries)
 
-    def train(self) -> None:
+    def _train(self) -> None:
         """Towards a minimum of the objective, on all examples as one batch."""
         trained = [p for n, p in self.model.named_parameters() if not any(fnmatch(n, f) for f in self.frozen)]
         optimiser = torch.optim.LBFGS(trained, max_iter=self.steps, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
@@ -135,7 +167,7 @@ class Row:
 
     kind: str
     name: str
-    make: Callable[[], Setup]
+    make: Callable[[], Setup | Retraining]
     quick: bool = False
     told: str = ""
 
@@ -172,38 +204,24 @@ class Measured:
 def compare(row: Row, methods: Sequence[str] | None = None, timed: bool = False) -> Measured:
     """Score a row by its methods, or some of them, and compare."""
     torch.manual_seed(0)
-    found = Measured(row)
-    setup = row.make()
-    setup.model.eval()
-    if setup.steps:
-        setup.train()
-    same = setup.reference or setup
-    truth = same.side().truth(list(same.examples), list(same.queries))
-    for method in [method for method in setup.methods if methods is None or method in methods]:
+    found, made = Measured(row), row.make()
+    made.prepare()
+    for method in [method for method in made.methods if methods is None or method in methods]:
         try:
-            values, report = _scored(setup, method)
+            values, report = made.scored(method)
         except Exception as error:
             foreseen = isinstance(error, UpstreamError) and row.told and re.search(row.told, str(error))
             sentence = str(error) if foreseen else f"{method}: {type(error).__name__}: {error}"
             (found.refusals.add if foreseen else found.faults.append)(sentence)
         else:
-            _add(found, setup, truth, method, values, report)
+            _add(found, made, method, values, report)
     if timed and not found.told and not found.faults:
-        found.epochs = dict(_epochs(setup))
+        found.epochs = made.epochs()
     return found
 
 
-def _scored(setup: Setup, method: str) -> tuple[np.ndarray, dict[str, Any]]:
-    if method == "index":
-        with tempfile.TemporaryDirectory() as folder:
-            scores = Index(setup.study(), folder, method="exact", damping=setup.l2, progress=False).query(setup.queries)
-    else:
-        scores = attribute(setup.study(), method=method, damping=setup.l2, progress=False, **OPTIONS[method])
-    return scores.values, scores.report
-
-
-def _add(found: Measured, setup: Setup, truth: Truth, method: str, values: np.ndarray, report: dict[str, Any]) -> None:
-    wanted = (truth.products() if method == "identity" else truth.scores(2 * setup.l2)).numpy()
+def _add(found: Measured, made: Setup | Retraining, method: str, values: np.ndarray, report: dict[str, Any]) -> None:
+    wanted = made.wanted(method)
     error = float(np.linalg.norm(values - wanted) / np.linalg.norm(wanted))
     # That no minimum was reached is true of many rows, and explains no difference from the formula.
     warnings = {warning for warning in report["warnings"] if "minimum" not in warning}
@@ -211,13 +229,13 @@ def _add(found: Measured, setup: Setup, truth: Truth, method: str, values: np.nd
     found.warnings |= warnings
     found.slow = sorted({*found.slow, *(name for names in report["without_rule"].values() for name in names)})
     if method == "ekfac":
-        found.ratio = float(np.linalg.norm(values) / truth.layerwise(2 * setup.l2).norm())
+        found.ratio = float(np.linalg.norm(values) / np.linalg.norm(made.layerwise()))
         found.rank = float(np.mean([spearmanr(a, b)[0] for a, b in zip(values, wanted, strict=True)]))
         wrong = not 1 / RATIO < found.ratio < RATIO
         figure = f"{found.ratio:.2g} times the scores of its layers"
     else:
         found.errors[method] = error
-        allowed = max(setup.tolerance, ESTIMATES) if method in ("arnoldi", "lissa") else setup.tolerance
+        allowed = max(made.tolerance, ESTIMATES) if method in ("arnoldi", "lissa") else made.tolerance
         wrong, figure = not error <= allowed, f"off by {error:.2g}"
     if wrong and not warnings:
         found.faults.append(f"{method}: {figure} without a warning")
