@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from influence.run.files import (
 )
 from influence.run.plain import odd_entries, read_plain
 from influence.run.records import FORMAT, NAT, ORDER_ONLY, Manifest, StageRecord, manifest_of
+from influence.run.tables import EXAMPLES, FORMS, QUERIES, Form, read_table
 
 if TYPE_CHECKING:
     import torch
@@ -167,11 +169,11 @@ class Run:
     def examples(self, stage: str) -> pd.DataFrame:
         """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md."""
         name = self.stage(stage).name
-        return self._table(examples_file(name), map_file(name))
+        return self._table(examples_file(name), FORMS["examples"], map_file(name))
 
     def queries(self) -> pd.DataFrame:
         """One row a test query; treat as read-only. Columns: CONTRACT.md."""
-        return self._table(QUERIES_FILE, map_file("queries"))
+        return self._table(QUERIES_FILE, FORMS["queries"], map_file("queries"))
 
     def embedding(self) -> tuple[zarr.Array, zarr.Array] | None:
         """What the map is made of: float32 (n_examples, d) and (n_queries, d), lazily read; None without."""
@@ -185,7 +187,7 @@ class Run:
     def tokens(self, table: str) -> pd.DataFrame | None:
         """`starts` and `ends` of the tokens of a stage's examples, or of "queries"; None if they are not known."""
         name = tokens_file(table)
-        return self._table(name) if name in self.manifest.files else None
+        return self._table(name, FORMS["tokens"]) if name in self.manifest.files else None
 
     def shares(self, stage: str, method: str, query: int) -> dict[int, np.ndarray]:
         """Scores of the query at row `query` split over tokens, nats: row of the example -> float32 (tokens,).
@@ -196,7 +198,8 @@ class Run:
         if name not in self.manifest.files:
             return {}
         try:
-            found = pd.read_parquet(self.path / name, filters=[("query", "==", query)])
+            rows = {QUERIES: self._rows(QUERIES_FILE), EXAMPLES: self._rows(examples_file(stage))}
+            found = read_table(self.path / name, FORMS["shares"], rows, [("query", "==", query)])
             pairs = zip(found["example"], found["shares"], strict=True)
             return {int(row): np.asarray(shares, np.float32) for row, shares in pairs}
         except (OSError, ValueError, KeyError) as error:
@@ -205,11 +208,14 @@ class Run:
     @property
     def validations(self) -> list[str]:
         """The checks that `upstream validate` has put into the run, in the order of their names."""
-        return sorted(name for name, file in self.manifest.validation.items() if file in self.manifest.files)
+        return sorted(name for name in self.manifest.validation if name in FORMS)
 
     def validation(self, check: str) -> pd.DataFrame | None:
         """What a check found, one row a figure; None if it was not run. Columns: CONTRACT.md."""
-        return self._table(self.manifest.validation[check]) if check in self.validations else None
+        if check not in self.validations:
+            return None
+        rows = {QUERIES: self._rows(QUERIES_FILE)} | {name: self._rows(examples_file(name)) for name in self.stages}
+        return self._table(self.manifest.validation[check], FORMS[check], rows=rows)
 
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
         """The trained parameters and buffers of every stage: stage -> name -> tensor."""
@@ -251,13 +257,13 @@ class Run:
             )
         return array
 
-    def _table(self, name: str, places: str = "") -> pd.DataFrame:
+    def _table(self, name: str, form: Form, places: str = "", rows: Mapping[str, int] | None = None) -> pd.DataFrame:
         """A table, with the columns of its file of places where the run has one."""
         try:
             if name not in self._tables:
-                table = pd.read_parquet(self.path / name)
+                table = read_table(self.path / name, form, rows or {})
                 if places in self.manifest.files:
-                    found = pd.read_parquet(self.path / places)
+                    found = read_table(self.path / places, FORMS["map"], {})
                     if len(found) != len(table):
                         raise ValueError(f"{places} has {len(found):,} rows for {len(table):,}")
                     table = pd.concat([table.drop(columns=found.columns, errors="ignore"), found], axis=1)

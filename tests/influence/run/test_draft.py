@@ -15,7 +15,12 @@ from influence.run.files import locked, manifest_checksum, write_json
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
-TABLE = pd.DataFrame({"query": [0, 1], "measured": [0.5, -0.5]})
+TABLE = pd.DataFrame({"changed": "seed", "start": "scratch", "seed": [0, 0], "query": [0, 1], "measured": [0.5, -0.5]})
+OTHER = pd.DataFrame({"scores": "shuffled labels", "against": "subsets", "query": [0], "rank_correlation": [0.5]})
+
+
+def times(factor):
+    return TABLE.assign(measured=factor * TABLE["measured"])
 
 
 @pytest.fixture
@@ -37,14 +42,14 @@ def test_what_was_added_is_read_back_and_the_rest_is_as_it_was(run):
 
 
 def test_a_newer_table_takes_the_place_of_the_older(run):
-    add_tables(run, {"noise": TABLE, "subsets": TABLE})
-    add_tables(run, {"noise": TABLE * 2})  # `run` itself still has the manifest of before
+    add_tables(run, {"noise": TABLE, "sanity": OTHER})
+    add_tables(run, {"noise": times(2)})  # `run` itself still has the manifest of before
     again = Run.open(run.path)
-    pd.testing.assert_frame_equal(again.validation("noise"), TABLE * 2)
-    pd.testing.assert_frame_equal(again.validation("subsets"), TABLE)
+    pd.testing.assert_frame_equal(again.validation("noise"), times(2))
+    pd.testing.assert_frame_equal(again.validation("sanity"), OTHER)
     assert len(list((run.path / "validation").iterdir())) == 2
-    add_tables(run, {"noise": TABLE * 2})  # the same once more
-    assert Run.open(run.path).validations == ["noise", "subsets"]
+    add_tables(run, {"noise": times(2)})  # the same once more
+    assert Run.open(run.path).validations == ["noise", "sanity"]
 
 
 @pytest.mark.parametrize("moves", [0, 1])
@@ -61,10 +66,10 @@ def test_an_interruption_leaves_the_run_as_it_was(run, monkeypatch, moves):
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        add_tables(run, {"noise": TABLE * 2})
+        add_tables(run, {"noise": times(2)})
     pd.testing.assert_frame_equal(Run.open(run.path).validation("noise"), TABLE)
     monkeypatch.undo()
-    pd.testing.assert_frame_equal(add_tables(run, {"noise": TABLE * 3}).validation("noise"), TABLE * 3)
+    pd.testing.assert_frame_equal(add_tables(run, {"noise": times(3)}).validation("noise"), times(3))
     Run.open(run.path)
 
 
