@@ -141,7 +141,7 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
         "PYTHONSAFEPATH": "1",  # as -P, for what the server starts
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
     }
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(entry), "--server.port", str(port)]
+    command = [sys.executable, "-P", "-m", "explorer.jobs.server", str(entry), str(port)]
     # Without stdin Streamlit asks nothing; its own start message would only repeat ours.
     server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=launch)
     looking = _first_look(port, environment)

@@ -1,5 +1,6 @@
 """`python -m explorer`: what it refuses, and what it leaves behind."""
 
+import http.client
 import os
 import socket
 import subprocess
@@ -66,29 +67,90 @@ def test_logo_in_assets_is_the_apps_logo():
 
 
 TRAPS = ("explorer", "influence", "streamlit", "numpy", "pandas", "tornado", "zarr", "sitecustomize")
+GUARD = """
+import socket
+connect, lookup = socket.socket.connect, socket.getaddrinfo
+
+def told(what):
+    if what not in ("localhost", "127.0.0.1", "::1", None):
+        open({log!r}, "a").write(f"{{what}}\\n")
+
+def connect_told(self, address):
+    told(address[0] if isinstance(address, tuple) else None)
+    return connect(self, address)
+
+def lookup_told(host, *others, **options):
+    told(host)
+    return lookup(host, *others, **options)
+
+socket.socket.connect, socket.getaddrinfo = connect_told, lookup_told
+"""
+"""A sitecustomize.py: every process of ours writes down whom it asks for, or connects to, beyond this machine."""
 
 
-def test_first_page_is_drawn_without_torch_or_the_current_folder_when_the_address_is_printed(small_root, tmp_path):
+@pytest.fixture(scope="module")
+def served(small_root, tmp_path_factory):
+    """(process, port, folder) of `upstream explore`, typed in a folder full of traps; its address is printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    here, temporary = tmp_path / "here", tmp_path / "temporary"
-    here.mkdir()
-    temporary.mkdir()
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("served")
+    for name in ("here", "temporary", "guard"):
+        (folder / name).mkdir()
     for trap in TRAPS:
-        (here / f"{trap}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'a').write({trap!r})\n")
+        (folder / "here" / f"{trap}.py").write_text(f"open({str(folder / 'executed')!r}, 'a').write({trap!r})\n")
+    (folder / "guard" / "sitecustomize.py").write_text(GUARD.format(log=str(folder / "connects")))
     upstream = [sys.executable, "-P", "-c", "from influence.cli import main; main()"]
-    command = [*upstream, "explore", "--runs", str(small_root), "--port", port, "--no-browser"]
-    code = str(launch.HERE.parent)
-    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": code}
-    started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=here)
+    command = [*upstream, "explore", "--runs", str(small_root), "--port", str(port), "--no-browser"]
+    path = os.pathsep.join([str(folder / "guard"), str(launch.HERE.parent)])
+    environment = {**os.environ, "TMPDIR": str(folder / "temporary"), "PYTHONPATH": path}
+    started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=folder / "here")
     try:
-        assert port in next(line for line in started.stdout if "Upstream is at" in line)
-        assert list(temporary.glob("upstream-*/static/*.points")), "the page that was drawn wrote what its map shows"
-        for process in [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]:
-            assert not [file.path for file in process.memory_maps() if "libtorch" in file.path]
-        assert not (tmp_path / "executed").exists()
+        assert str(port) in next(line for line in started.stdout if "Upstream is at" in line)
+        yield started, port, folder
     finally:
         for process in psutil.Process(started.pid).children():
             process.terminate()
         started.wait(timeout=30)
+
+
+def test_first_page_is_drawn_without_torch_when_the_address_is_printed(served):
+    started, _, folder = served
+    assert list(folder.glob("temporary/upstream-*/static/*.points")), "the drawn page wrote what its map shows"
+    for process in [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]:
+        assert not [file.path for file in process.memory_maps() if "libtorch" in file.path]
+
+
+def test_nothing_of_the_current_folder_is_executed(served):
+    assert not (served[2] / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("localhost", "http://localhost", 101),
+        ("127.0.0.1", "http://127.0.0.1", 101),
+        ("rebound.example", "http://rebound.example", 403),  # a name that was pointed to this machine
+        ("localhost", "http://foreign.example", 403),
+        ("localhost", "null", 403),
+    ],
+)
+def test_pages_of_others_are_not_connected_and_nobody_outside_is_asked(served, host, origin, status):
+    _, port, folder = served
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    client.request(
+        "GET",
+        "/_stcore/stream",
+        headers={
+            "Host": f"{host}:{port}",
+            "Origin": origin if origin == "null" else f"{origin}:{port}",
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        },
+    )
+    assert client.getresponse().status == status
+    client.close()
+    asked = folder / "connects"
+    assert not asked.exists(), asked.read_text()
