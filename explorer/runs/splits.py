@@ -59,10 +59,8 @@ class Splits:
             return None
         if table is None:
             return None
-        missing = sorted({"starts", "ends"} - set(table.columns))
-        if missing or len(table) != rows:
-            wrong = f"lacks {', '.join(missing)}" if missing else f"has {len(table):,} rows for {rows:,} texts"
-            self._note(f"{name} of run {self.run.name} {wrong}")
+        if len(table) != rows:
+            self._note(f"{name} of run {self.run.name} has {len(table):,} rows for {rows:,} texts")
             return None
         return table
 

@@ -24,6 +24,8 @@ from explorer import vendor
 from explorer.runs import queries
 from explorer.runs.cache import per_run
 from explorer.ui import escape
+from influence.errors import StudyError
+from influence.live import thumbnail
 
 if TYPE_CHECKING:
     from influence.run import Run
@@ -135,8 +137,8 @@ def sprite_sheet(images: pd.Series) -> bytes:
     sheet = Image.new("RGB", (wide * TILE_PIXELS, math.ceil(len(images) / wide) * TILE_PIXELS), "#888888")
     for place, png in enumerate(images):
         try:
-            tile = Image.open(io.BytesIO(png)).convert("RGB")
-        except (OSError, TypeError, ValueError):
+            tile = thumbnail(png)
+        except StudyError:
             continue
         if tile.size != (TILE_PIXELS, TILE_PIXELS):
             tile = tile.resize((TILE_PIXELS, TILE_PIXELS), Image.Resampling.LANCZOS)

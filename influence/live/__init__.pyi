@@ -4,7 +4,9 @@ from .live import Live as Live
 from .question import DRAWING as DRAWING
 from .question import PICTURE as PICTURE
 from .question import TEXT as TEXT
+from .question import UPLOAD_PIXELS as UPLOAD_PIXELS
 from .question import Input as Input
 from .question import Reading as Reading
 from .question import Target as Target
 from .question import open_picture as open_picture
+from .question import thumbnail as thumbnail

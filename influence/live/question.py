@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from influence.studies.images.picture_files import open_picture
+from influence.studies.images.picture_files import UPLOAD_PIXELS, open_picture, thumbnail
 from influence.studies.question import DRAWING, PICTURE, TEXT, Input
 
-__all__ = ["DRAWING", "PICTURE", "TEXT", "Input", "Reading", "Target", "open_picture"]
+__all__ = ["DRAWING", "PICTURE", "TEXT", "UPLOAD_PIXELS", "Input", "Reading", "Target", "open_picture", "thumbnail"]
 
 
 @dataclass(frozen=True)

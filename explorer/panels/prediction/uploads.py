@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.live import open_picture
+from influence.live import UPLOAD_PIXELS, open_picture
 
 LARGEST_FILE = 10 * 2**20
 """Bytes of the largest file that is looked at."""
@@ -34,7 +34,7 @@ def upload(name: str, content: bytes) -> Image.Image:
         raise StudyError(
             f"The file has {len(content):,} bytes; at most {LARGEST_FILE:,} are read. Choose a smaller one."
         )
-    return open_picture(Path(Path(name).name), _Content(content))
+    return open_picture(Path(Path(name).name), _Content(content), UPLOAD_PIXELS)
 
 
 def drawing(address: str) -> Image.Image:

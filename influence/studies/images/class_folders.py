@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies.images.picture_files import printable
+from influence.studies.images.picture_files import KINDS, printable
 
 NO_PICTURES = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "__MACOSX", "@eaDir"}
 """What operating systems leave beside pictures; hidden files (.DS_Store, ._1.png) are passed over too."""
@@ -46,7 +46,7 @@ def class_folders(root: Path) -> dict[str, list[Path]]:
 
 def left_out(root: Path) -> list[str]:
     """A sentence about pictures beside the class folders of `root`, or in folders below them; none without such."""
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in KINDS}
     below = [
         Path(folder)
         for inside in _entries(root)

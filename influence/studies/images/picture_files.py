@@ -17,6 +17,10 @@ from influence.studies.images.white import alone_rgb
 
 MAX_PIXELS = 100_000_000
 """Pixels of the largest picture that is decoded."""
+KINDS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "TGA", "PCX", "SGI", "ICO")
+"""Formats that Pillow decodes by itself. For others, EPS say, it starts programs that run what a file says."""
+UPLOAD_PIXELS, TABLE_PIXELS = 20_000_000, 4_000_000
+"""The same for pictures that visitors upload, and for those in a run's tables."""
 THUMBNAIL = 64
 PAGES = "pages"
 """Key of a picture's `info`: how many frames or pages its file has."""
@@ -25,21 +29,31 @@ BITS_12, BITS_14 = 16, 64
 
 
 @contextmanager
-def opened(path: Path, file: IO[bytes] | None = None) -> Iterator[Image.Image]:
+def opened(
+    path: Path, file: IO[bytes] | None = None, largest: int = MAX_PIXELS, kinds: tuple[str, ...] = KINDS
+) -> Iterator[Image.Image]:
     """The picture in file `path` (or in the open `file` that is called so), not decoded yet.
 
+    Args:
+        path: of the file, or its name.
+        file: its content, if it is no file on this machine.
+        largest: number of pixels that are decoded at most.
+        kinds: Pillow's names of the formats that are read.
+
     Raises:
-        StudyError: it is no picture, is damaged (also while it is decoded), or is too large.
+        StudyError: it is no picture of these kinds, is damaged (also while it is decoded), or is too large.
     """
+    Image.init()  # so that it knows all formats of this installation
+    known = tuple(kind for kind in kinds if kind in Image.OPEN)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd but readable files; size is looked at below
-            with Image.open(file or path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise StudyError(_too_large(path, f"{image.width} x {image.height} pixels"))
+            with Image.open(file or path, formats=known) as image:
+                if image.width * image.height > largest:
+                    raise StudyError(_too_large(path, f"{image.width} x {image.height} pixels", largest))
                 yield image
     except Image.DecompressionBombError as error:
-        raise StudyError(_too_large(path, "too many pixels")) from error
+        raise StudyError(_too_large(path, "too many pixels", largest)) from error
     except FileNotFoundError as error:
         raise StudyError(f"{printable(path)} is not there (a link to nowhere?). Remove it.") from error
     except PermissionError as error:
@@ -50,13 +64,13 @@ def opened(path: Path, file: IO[bytes] | None = None) -> Iterator[Image.Image]:
         ) from error
 
 
-def open_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
+def open_picture(path: Path, file: IO[bytes] | None = None, largest: int = MAX_PIXELS) -> Image.Image:
     """The picture in file `path` (or in the open `file` that is called so): its first frame, upright, as it is stored.
 
     Raises:
         StudyError: as `opened`; or it has colours of 16 bits of which at most 12 are used.
     """
-    with opened(path, file) as image:
+    with opened(path, file, largest) as image:
         pages = page_count(image)
         wide, upright = is_wide(image), ImageOps.exif_transpose(image)
     upright.info[PAGES] = pages
@@ -110,5 +124,15 @@ def printable(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _too_large(path: Path, size: str) -> str:
-    return f"{printable(path)} has {size}; pictures up to {MAX_PIXELS // 10**6} million are read. Make it smaller."
+def thumbnail(content: bytes) -> Image.Image:
+    """A run's `image`, a PNG, in RGB.
+
+    Raises:
+        StudyError: it is none, or has more than `TABLE_PIXELS`.
+    """
+    with opened(Path("image"), io.BytesIO(content), TABLE_PIXELS, ("PNG",)) as image:
+        return image.convert("RGB")
+
+
+def _too_large(path: Path, size: str, largest: int) -> str:
+    return f"{printable(path)} has {size}; pictures up to {largest // 10**6} million are read. Make it smaller."

@@ -50,10 +50,10 @@ def test_text_is_read_up_to_the_models_context(run, small):
     ("name", "change", "said"),
     [
         ("tokens/pretrain.parquet", lambda t: t.iloc[:7], "7 rows for 60 texts"),
-        ("tokens/pretrain.parquet", lambda t: t.drop(columns="ends"), "lacks ends"),
+        ("tokens/pretrain.parquet", lambda t: t.drop(columns="ends"), "lacks the column 'ends'"),
         ("tokens/pretrain.parquet", lambda t: t.assign(ends=[e + 10**6 for e in t["ends"]]), "outside its text"),
-        ("tokens/pretrain.parquet", lambda t: t.assign(ends=[e[1:] for e in t["ends"]]), "does not fit"),
-        ("tokens/pretrain.parquet", lambda t: t.assign(starts=None), "does not fit the texts"),
+        ("tokens/pretrain.parquet", lambda t: t.assign(ends=[e[1:] for e in t["ends"]]), "lists of other lengths"),
+        ("tokens/pretrain.parquet", lambda t: t.assign(starts=None), "'starts' holds null"),
         ("shares/pretrain-exact.parquet", lambda t: t.assign(shares=[s[1:] for s in t["shares"]]), "does not fit"),
         ("shares/pretrain-exact.parquet", lambda t: t.assign(shares=[s * np.nan for s in t["shares"]]), "does not fit"),
         ("shares/pretrain-exact.parquet", lambda t: t.drop(columns="shares"), "cannot be read"),
