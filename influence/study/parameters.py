@@ -180,9 +180,13 @@ def _matching(stage: Stage, parameters: Mapping[str, nn.Parameter]) -> set[str]:
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:
-    """Every name of every parameter -> the name that `named_parameters` lists it under (tied weights have several)."""
+    """Every name of every parameter -> the name that `named_parameters` lists it under.
+
+    Tied weights have several names. What was compiled has one with and one without what `torch.compile` puts into it.
+    """
     first = {id(p): n for n, p in model.named_parameters()}
-    return {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
+    listed = {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
+    return {n.replace("_orig_mod.", ""): c for n, c in listed.items()} | listed
 
 
 def _name_list(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 
 from influence import Stage, Study, attribute
 from influence.derivatives.eager import eager
+from influence.study.parameters import groups_of, l2_of
 
 FEATURES, CLASSES = 5, 3
 
@@ -115,3 +116,21 @@ def test_the_setting_is_taken_back_when_the_last_thread_leaves(compiled):
     thread.join()
     double(torch.ones(2))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("frozen", ["body.*", "_orig_mod.body.*"])
+@pytest.mark.parametrize("prefix", ["", "_orig_mod."])
+def test_names_are_written_as_before_compiling_or_as_after(compiled, frozen, prefix):
+    compile, _ = compiled
+    examples = data(9, FEATURES, CLASSES, torch.Generator().manual_seed(0))
+    stated = {f"{prefix}body.0.{kind}": f"body.0.{kind}" for kind in ("weight", "bias")}
+    for inherits in (None, stated):
+        first, last = Net(), compile(Net())
+        stages = [
+            Stage("old", first, loss, examples, l2=0.1),
+            Stage("new", last, loss, examples, l2={f"{prefix}head.*": 0.1}, frozen=[frozen], inherits=inherits),
+        ]
+        groups = groups_of(stages[1], stages[0])
+        assert groups.frozen == ("_orig_mod.body.0.weight", "_orig_mod.body.0.bias")
+        assert set(groups.held) == (set() if inherits else {"_orig_mod.head.weight", "_orig_mod.head.bias"})
+        assert l2_of(stages[1])["_orig_mod.head.bias"] == 0.1
