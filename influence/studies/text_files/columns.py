@@ -181,7 +181,11 @@ class _Source:
                 + ("" if self.sample is None else " A larger --sample may draw it.")
                 + hint(label, self.classes)
             )
+        if label not in self.spellings and len(self.spellings) == MAX_CLASSES:  # no classes, so not kept
+            return label
         spellings = self.spellings.setdefault(label, set())
+        if text in spellings:
+            return label
         spellings.add(text)
         if self.labelled and is_fraction(label) and len({each.strip() for each in spellings}) > 1:
             raise StudyError(

@@ -9,6 +9,7 @@ import datetime
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]
 
 def plain_text(value: Any) -> str:
     """A value of a column as text, "" for a missing one. A text stays as it is."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
     if isinstance(value, datetime.datetime):
@@ -32,6 +35,7 @@ def plain_text(value: Any) -> str:
     return str(value)
 
 
+@lru_cache(maxsize=4096)  # of classes there are few
 def label_text(text: str) -> str:
     """A label without blanks around it, in the spelling that its number, date or truth value always has."""
     text = text.strip()
