@@ -96,6 +96,7 @@ class EKFAC(Method):
             if not second:
                 for block in self.blocks.values():
                     block.turn()
+        fisher.tell()
 
     def state(self) -> dict[str, Tensor]:
         """JSON of [form, names, what] -> what the blocks found; empty of a stage that is solved exactly."""

@@ -102,20 +102,22 @@ def pick_damping(objective: Objective) -> float:
         return 0.0
     if decayed.any():
         return AUTOMATIC_DAMPING * float(objective.l2[decayed].min())
-    mean = mean_curvature(objective)
+    fisher = Fisher(objective)
+    mean = mean_curvature(objective, fisher)
     if mean <= 0:
+        why = " (the loss is not convex in the model's outputs)" if fisher.negative else ""
         raise CurvatureError(
-            f"Stage {objective.stage.name!r}: the mean curvature is {mean:.3g}, so no damping can be "
+            f"Stage {objective.stage.name!r}: the mean curvature is {mean:.3g}{why}, so no damping can be "
             "picked. Pass `damping`."
         )
     return AUTOMATIC_DAMPING * mean
 
 
-def mean_curvature(objective: Objective, examples: int = 512) -> float:
-    """Mean eigenvalue of the Gauss-Newton matrix, estimated by the mean square of `Fisher`'s random gradients."""
+def mean_curvature(objective: Objective, fisher: Fisher, examples: int = 512) -> float:
+    """Mean eigenvalue of the Gauss-Newton matrix, estimated by the mean square of `fisher`'s random gradients."""
     some = torch.randperm(objective.count, generator=torch.Generator().manual_seed(0))[:examples].tolist()
     total = 0.0
-    for count, factors in Fisher(objective).factors(torch.utils.data.Subset(objective.stage.data, some)):
+    for count, factors in fisher.factors(torch.utils.data.Subset(objective.stage.data, some)):
         for several in factors.values():
             rows = max(1, BUDGET // (objective.sum_dtype.itemsize * several[0].shape[1]))
             for start in range(0, count, rows):

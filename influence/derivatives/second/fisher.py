@@ -13,13 +13,20 @@ from torch import Tensor
 from influence.derivatives.first.factors import Factors
 from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import Objective, plain_kernels
-from influence.derivatives.second.outputs import differentiable, random_directions
+from influence.derivatives.second.outputs import OutputLoss, differentiable
+from influence.derivatives.second.samples import random_sides
+
+NEGATIVE = 0.05
+"""Share of a Hessian's trace from which on its negative part is too much to be left out without a warning."""
+ERROR = 0.05
+"""Relative error of the random vectors from which on there is a warning."""
 
 
 class Fisher:
     """For every example, random gradients J's, with E[s s'] = d2 loss / d outputs2 and J the outputs' Jacobian.
 
-    Then E[J's s'J] = J' (d2 loss / d outputs2) J, the example's Gauss-Newton matrix.
+    Then E[J's s'J] = J' (d2 loss / d outputs2) J, the example's Gauss-Newton matrix. Of a loss that is not convex in
+    the outputs, the positive part of the Hessian is taken; `tell` says how much is missing.
 
     Args:
         objective: the stage's.
@@ -30,6 +37,7 @@ class Fisher:
         self.objective = objective
         self.generator = torch.Generator().manual_seed(seed)
         self.watch = Watch(objective, objective.trained)
+        self.positive = self.negative = self.error = 0.0
 
     def factors(self, data: Any = None) -> Iterator[tuple[int, Factors]]:
         """(number of examples, factors of the trained parameters' random gradients) batch by batch."""
@@ -37,11 +45,35 @@ class Fisher:
             count = positions.stop - positions.start
             with plain_kernels():
                 outputs, tape = self.watch.recorded(batch, count)
-                sides = random_directions(self.objective, outputs, batch, count, self.generator)
-                found: Factors = tape.backward(differentiable(self.objective, outputs)[0], sides)
+                curve = OutputLoss(self.objective, outputs, batch)
+                sample = random_sides(curve, count, self.generator)
+                found: Factors = tape.backward(curve.leaves, sample.sides)
+            self.positive, self.negative = self.positive + sample.positive, self.negative + sample.negative
+            self.error = max(self.error, sample.error)
             if self.watch.foreign or tape.foreign or tape.unsure:
-                found = self._apart.factors((batch, sides), count)
+                sides = curve.placed(sample.sides)
+                owners = None if curve.examples_first(count) else curve.placed(curve.owners(count))
+                found = self._apart.factors((batch, sides, owners, count), count)
             yield count, found
+
+    def tell(self) -> None:
+        """Say in the objective's remarks what the random gradients lack, after one pass or more."""
+        stage, remarks = self.objective.stage.name, self.objective.remarks
+        share = self.negative / max(self.positive + self.negative, 1e-300)
+        if share > 1e-4:
+            said = (
+                f"{stage}: the loss is not convex in what the model returns; of its curvature there, the negative part "
+                f"is left out ({share:.2g} of all)"
+            )
+            if share > NEGATIVE:
+                remarks.warn(f"{said}. Compare with method='cg', which takes both parts")
+            else:
+                remarks.notes.add(said)
+        if self.error > ERROR:
+            remarks.warn(
+                f"{stage}: the curvature in what the model returns is drawn with a relative error of about "
+                f"{self.error:.1g}, since it has no simple form. Compare with method='cg', which has none"
+            )
 
     @cached_property
     def _apart(self) -> Watch:
@@ -52,15 +84,29 @@ class Fisher:
         sided = dataclasses.replace(
             stage,
             forward=lambda model, batch: forward(model, batch[0]),
-            loss=lambda outputs, batch: along(differentiable(self.objective, outputs)[0], batch[1]),
+            loss=lambda outputs, batch: along(differentiable(self.objective, outputs)[0], *batch[1:]),
         )
         return Watch(self.objective.with_stage(sided), self.objective.trained)
 
 
-def along(outputs: list[Tensor], sides: list[Tensor]) -> Tensor:
-    """Dot product of each example's outputs with its sides: (n,)."""
-    parts = [
-        (output * side).flatten(1).sum(1) if output.dim() > 1 else output * side
-        for output, side in zip(outputs, sides, strict=True)
-    ]
+def along(outputs: list[Tensor], sides: list[Tensor | None], owners: list[Tensor | None] | None, count: int) -> Tensor:
+    """Dot product of each example's outputs with its sides: (n,).
+
+    Args:
+        outputs: the output tensors.
+        sides: of the outputs' shapes; None where an output has none.
+        owners: the example that each number of the outputs belongs to; None if the first dimension tells.
+        count: examples that the owners are numbered by.
+    """
+    parts = []
+    for place, (output, side) in enumerate(zip(outputs, sides, strict=True)):
+        if side is None:
+            continue
+        product = output * side
+        if owners is None:
+            parts.append(product.reshape(len(product), -1).sum(1))
+        else:
+            owner = owners[place]
+            assert owner is not None
+            parts.append(product.new_zeros(count).index_add(0, owner.flatten(), product.flatten()))
     return torch.stack(parts).sum(0)

@@ -1,12 +1,12 @@
-"""The Hessian of a loss with respect to the model's outputs, d2 loss / d outputs2: its square root, and samples of it.
+"""A batch's loss as a function of the model's outputs: its slopes there, and products with its Hessian.
 
-The rows of the Gauss-Newton matrix are this square root times the Jacobian of the outputs.
+Every use of the Gauss-Newton matrix J' (d2 loss / d outputs2) J takes the middle factor from here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,11 +14,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from influence.derivatives.autograd_limits import refuse_once_differentiable
-from influence.derivatives.objective import Objective
+from influence.derivatives.objective import Objective, ran_out_of_memory
 from influence.errors import LossError
 
-MAX_OUTPUTS = 128
-"""Outputs of an example (classes, say) up to which their Hessian is decomposed."""
+MAX_DOUBLE = 2**20
+"""Numbers in a batch's outputs up to which the loss is differentiated in double precision. There, predictions that are
+saturated in single precision still have a curvature."""
+SUM_OF_ONE = 30
+"""Probabilities add up to one within so many units of rounding."""
 
 
 def differentiable(objective: Objective, outputs: Any) -> tuple[list[Tensor], Callable[[Any], Any]]:
@@ -48,147 +51,160 @@ def differentiable(objective: Objective, outputs: Any) -> tuple[list[Tensor], Ca
     return [values[i] for i in real], rebuild
 
 
-def hessian_roots(objective: Objective, outputs: Any, batch: Any, count: int) -> Iterator[list[Tensor]] | None:
-    """Square root of d2 loss / d outputs2: vectors r_k, of the outputs' shapes, with sum_k r_k r_k' equal to it.
+class OutputLoss:
+    """The losses of a batch as a function of those output tensors that they depend on.
 
-    They are the eigenvectors of every example's Hessian times the roots of the eigenvalues, the largest first. None if
-    there is no such root: outputs that are not (B, ...), more than `MAX_OUTPUTS`, or a loss that is not convex in them.
+    Log-probabilities in which the loss is linear, as in `nll_loss`, are taken as logits: `log_softmax` does not change
+    them, and as a part of the loss it gives the curvature of the same network with logits and `cross_entropy`.
+
+    Args:
+        objective: the stage's.
+        outputs: what the model returned for the batch.
+        batch: the batch.
+
+    Attributes:
+        number: of floating-point tensors in the outputs.
+        places: the positions among them of those that the losses depend on.
+        leaves: the tensors, as the model returned them.
+        points: the same values, detached, in the precision of the derivatives: single at least.
+        losses: (B,), at `points`.
+        slopes: d sum of losses / d points, of the points' shapes.
     """
-    leaves, rebuild = differentiable(objective, outputs)
-    points = [leaf.detach().requires_grad_() for leaf in leaves]
-    with torch.enable_grad():
-        losses = objective.stage.loss(rebuild(points), batch)
-        slopes = torch.autograd.grad(losses.sum(), points, create_graph=True, allow_unused=True)
-        refuse_once_differentiable(objective.stage.name, slopes)
-        if any(p.dim() == 0 or len(p) != count for p, s in zip(points, slopes, strict=True) if s is not None):
-            return None
-        if not _examples_first(losses, points, slopes):
-            return None
-        used = [i for i, s in enumerate(slopes) if s is not None]
-        width = sum(points[i].numel() // count for i in used)
-        if not 0 < width <= MAX_OUTPUTS:
-            return None
-        slope = torch.cat([s.reshape(count, -1) for s in slopes if s is not None], dim=1)
-        if not slope.requires_grad:  # linear in the outputs
-            _note_linear(objective)
-            return iter(())
-        matrix = _curvature(slope, [points[i] for i in used])
-    eigenvalues, vectors = torch.linalg.eigh(matrix)
-    largest = eigenvalues[:, -1:].clamp(min=0)
-    rounding = width * torch.finfo(points[0].dtype).eps * largest.max()
-    if (eigenvalues < -rounding).any():
-        return None
-    scaled = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
-    kept = [k for k in reversed(range(width)) if float(eigenvalues[:, k].max()) > float(rounding)]
-    if not kept:
-        _note_linear(objective)
-    return (_like(scaled[:, :, k], points, used) for k in kept)
 
+    def __init__(self, objective: Objective, outputs: Any, batch: Any):
+        self._objective, self._batch = objective, batch
+        self._every, self._rebuild = differentiable(objective, outputs)
+        self._classes: dict[int, int] = {}
+        self.number = len(self._every)
+        with torch.enable_grad():
+            self._differentiate(_precisions(self._every))
+            self._classes = self._log_probabilities()
+            if self._classes:
+                self._differentiate([self.points[0].dtype])
+                objective.remarks.notes.add(
+                    f"{objective.stage.name}: the model returns log-probabilities, in which the loss is linear; they "
+                    "are taken as logits, which gives the curvature of the same network with logits and cross_entropy"
+                )
+        refuse_once_differentiable(objective.stage.name, self.slopes)
 
-def _examples_first(losses: Tensor, points: list[Tensor], slopes: tuple[Tensor | None, ...]) -> bool:
-    """Whether each example's loss depends on its own row of the outputs only.
+    def _differentiate(self, precisions: Sequence[torch.dtype | None]) -> None:
+        for dtype in precisions:
+            every = [leaf.detach().to(dtype or leaf.dtype).requires_grad_() for leaf in self._every]
+            try:
+                # With `log_softmax` in its place, a tensor of log-probabilities is a tensor of logits.
+                given = [p.log_softmax(self._classes[i]) if i in self._classes else p for i, p in enumerate(every)]
+                self.losses = self._objective.stage.loss(self._rebuild(given), self._batch)
+                total = self.losses.sum()
+                found: tuple[Tensor | None, ...] = ()
+                if total.requires_grad:
+                    found = torch.autograd.grad(total, every, create_graph=True, allow_unused=True)
+                break
+            except (RuntimeError, TypeError, ValueError) as error:  # the loss mixes them with tensors of another dtype
+                if dtype is None or ran_out_of_memory(error):
+                    raise
+        self.places = [i for i, slope in enumerate(found) if slope is not None]
+        self.leaves = [self._every[i] for i in self.places]
+        self.points = [every[i] for i in self.places]
+        self.slopes: list[Tensor] = [slope for slope in found if slope is not None]
 
-    It does not if the first dimension of the outputs is a sequence that happens to be as long as the batch.
-    """
-    weights = torch.arange(1, len(losses) + 1, device=losses.device).to(losses) / len(losses)
-    weighted = torch.autograd.grad(losses, points, weights, retain_graph=True, allow_unused=True)
-    for slope, found in zip(slopes, weighted, strict=True):
-        if slope is not None and found is not None:
+    def product(self, vectors: Sequence[Tensor], weights: Tensor | None = None) -> list[Tensor]:
+        """Hessian of the (weighted) sum of the losses in `points`, times vectors of the points' shapes."""
+        with torch.enable_grad():
+            slopes = self.slopes if weights is None else self.weighted(weights, create_graph=True)
+            pairs = [(s, v.to(s)) for s, v in zip(slopes, vectors, strict=True) if s.requires_grad]
+            if not pairs:
+                return [torch.zeros_like(point) for point in self.points]
+            found = torch.autograd.grad(
+                [s for s, _ in pairs], self.points, [v for _, v in pairs], retain_graph=True, allow_unused=True
+            )
+        return [torch.zeros_like(p) if f is None else f for f, p in zip(found, self.points, strict=True)]
+
+    def weighted(self, weights: Tensor, create_graph: bool = False) -> list[Tensor]:
+        """Slopes of the sum of weights * losses, of `weights` (B,)."""
+        found = torch.autograd.grad(
+            self.losses, self.points, weights.to(self.losses), retain_graph=True, create_graph=create_graph
+        )
+        return list(found)
+
+    def random(self, generator: torch.Generator) -> list[Tensor]:
+        """Random vectors of the points' shapes, between -1 and 1."""
+        drawn = (torch.rand(p.shape, generator=generator, dtype=p.dtype) * 2 - 1 for p in self.points)
+        return [d.to(p.device) for d, p in zip(drawn, self.points, strict=True)]
+
+    def placed(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
+        """Tensors, one for each of `points`, among all floating-point tensors of the outputs; None at the others."""
+        found = dict(zip(self.places, tensors, strict=True))
+        return [found.get(place) for place in range(self.number)]
+
+    def flat(self) -> list[bool]:
+        """For each of `points`, whether the loss is linear in it, and it has no share in the curvature of others."""
+        if not any(slope.requires_grad for slope in self.slopes):
+            return [True] * len(self.points)
+        found = self.product(self.random(torch.Generator().manual_seed(0)))
+        return (~torch.stack([product.any() for product in found])).tolist()
+
+    def examples_first(self, count: int) -> bool:
+        """Whether row i of each of `points` belongs to example i, and to no other.
+
+        It does not if the first dimension of the outputs is a sequence that happens to be as long as the batch.
+        """
+        if any(p.dim() == 0 or len(p) != count for p in self.points):
+            return False
+        weights = torch.arange(1, count + 1, device=self.losses.device).to(self.losses) / count
+        for slope, found in zip(self.slopes, self.weighted(weights), strict=True):
             expected = slope.detach() * weights.to(slope).view(-1, *[1] * (slope.dim() - 1))
             if not (found - expected).norm() <= torch.finfo(slope.dtype).eps ** 0.5 * expected.norm():
                 return False
-    return True
+        return True
+
+    def owners(self, count: int) -> list[Tensor]:
+        """The example that each number of `points` belongs to, wherever the loss is curved in it; else 0.
+
+        Products with the Hessians of random weightings of the losses tell it, bit by bit.
+
+        Raises:
+            LossError: several examples' losses are curved in the same number.
+        """
+        probe = self.random(torch.Generator().manual_seed(0))
+        base = self.product(probe)
+        found = [torch.zeros(p.shape, dtype=torch.long, device=p.device) for p in self.points]
+        places = torch.arange(count, device=self.losses.device)
+        for bit in range(count.bit_length()):
+            for owner, image, product in zip(found, self.product(probe, 1 + (places >> bit) % 2), base, strict=True):
+                share = torch.where(product != 0, image / product - 1, 0)
+                if ((share - share.round()).abs() > 0.1).any() or (share.round().abs() > 1).any():
+                    raise LossError(
+                        f"Stage {self._objective.stage.name!r}: the model returns numbers that the losses of several "
+                        "examples depend on, and parameters without a layer rule. Use method='cg'."
+                    )
+                owner += share.round().long() << bit
+        return found
+
+    def _log_probabilities(self) -> dict[int, int]:
+        """The tensors, by position, that hold log-probabilities in which the loss is linear -> dimension of classes."""
+        found = {}
+        for place, leaf, slope in zip(self.places, self.leaves, self.slopes, strict=True):
+            if leaf.dim() > 1 and leaf.numel() and bool((leaf[:1] <= 0).all()):
+                dims = [dim for dim in range(leaf.dim()) if _adds_up_to_one(leaf.detach(), slope.detach(), dim)]
+                if dims:
+                    found[place] = dims[-1]
+        if found:
+            flat = dict(zip(self.places, self.flat(), strict=True))
+            found = {place: dim for place, dim in found.items() if flat[place]}
+        return found
 
 
-def _note_linear(objective: Objective) -> None:
-    objective.remarks.notes.add(
-        f"{objective.stage.name}: the loss, of some batches at least, is linear in what the model returns and adds "
-        "nothing to the Gauss-Newton matrix. If these are log-probabilities, let the model return logits and the loss "
-        "be their cross_entropy"
-    )
+def _adds_up_to_one(leaf: Tensor, slope: Tensor, dim: int) -> bool:
+    """Whether exp(leaf) adds up to one along `dim`, wherever the loss depends on it."""
+    if leaf.shape[dim] < 2:
+        return False
+    total = leaf.to(slope).exp().sum(dim)
+    off = (total - 1).abs() > max(SUM_OF_ONE * torch.finfo(leaf.dtype).eps, 1e-5)
+    return not bool((off & slope.any(dim)).any())
 
 
-def _curvature(slope: Tensor, points: list[Tensor]) -> Tensor:
-    """Hessian (n, K, K) of every example, in float64: one backward pass of the loss alone for each column."""
-    columns = []
-    for k in range(slope.shape[1]):
-        column = torch.autograd.grad(slope[:, k].sum(), points, retain_graph=True, allow_unused=True)
-        filled = [torch.zeros_like(p) if c is None else c for c, p in zip(column, points, strict=True)]
-        columns.append(torch.cat([c.reshape(len(slope), -1) for c in filled], dim=1))
-    matrix = torch.stack(columns, dim=2).double()
-    return (matrix + matrix.transpose(1, 2)) / 2
-
-
-def _like(row: Tensor, points: list[Tensor], used: list[int]) -> list[Tensor]:
-    """(n, K) split into tensors of the outputs' shapes, with zeros for outputs that the loss does not use."""
-    parts = iter(row.split([points[i].numel() // len(points[i]) for i in used], dim=1))
-    return [next(parts).to(p).view_as(p) if i in used else torch.zeros_like(p) for i, p in enumerate(points)]
-
-
-def random_directions(
-    objective: Objective, outputs: Any, batch: Any, count: int, generator: torch.Generator
-) -> list[Tensor]:
-    """Draw random vectors s at the outputs whose covariance is the loss's Hessian, E[s s'] = d2 loss / d outputs2.
-
-    Back-propagated, they estimate the Gauss-Newton matrix. With few outputs, s is a sum of the Hessian's roots with
-    random signs. With a cross-entropy over many outputs, it is the gradient for a label that is sampled from the model
-    (Martens & Grosse 2015). For any other loss it is the loss's own gradient (empirical Fisher), which is noted.
-
-    Returns:
-        One tensor for each floating-point output, of its shape.
-    """
-    directions = hessian_roots(objective, outputs, batch, count)
-    leaves, rebuild = differentiable(objective, outputs)
-    if directions is not None:
-        total = [torch.zeros_like(leaf) for leaf in leaves]
-        for direction in directions:
-            signs = (torch.randint(0, 2, (count,), generator=generator) * 2 - 1).to(objective.device)
-            for whole, part in zip(total, direction, strict=True):
-                whole += part * signs.to(part).view(-1, *[1] * (part.dim() - 1))
-        return total
-    sampled = _sampled_label_directions(objective, leaves, rebuild, batch, generator)
-    if sampled is not None:
-        return sampled
-    objective.remarks.notes.add(
-        f"{objective.stage.name}: the curvature in the outputs is taken from the loss's own gradients (empirical "
-        "Fisher), since there are many outputs and the loss is no cross-entropy of them"
-    )
-    with torch.enable_grad():
-        points = [leaf.detach().requires_grad_() for leaf in leaves]
-        slopes = torch.autograd.grad(objective.stage.loss(rebuild(points), batch).sum(), points, allow_unused=True)
-    return [torch.zeros_like(p) if s is None else s for p, s in zip(points, slopes, strict=True)]
-
-
-def _sampled_label_directions(
-    objective: Objective, leaves: list[Tensor], rebuild: Callable[[Any], Any], batch: Any, generator: torch.Generator
-) -> list[Tensor] | None:
-    """sqrt(w) (p - y) at every position: p the softmax, y a one-hot label drawn from p, w the position's loss weight.
-
-    None if the loss is no weighted cross-entropy of the outputs. A cross-entropy is recognised by its Hessian: along a
-    random direction u its product must be w (p * u - p p'u), which also gives w.
-    """
-    with torch.enable_grad():
-        points = [leaf.detach().requires_grad_() for leaf in leaves]
-        slopes = torch.autograd.grad(
-            objective.stage.loss(rebuild(points), batch).sum(), points, create_graph=True, allow_unused=True
-        )
-        refuse_once_differentiable(objective.stage.name, slopes)
-        used = [i for i, slope in enumerate(slopes) if slope is not None and slope.requires_grad]
-        if len(used) != 1 or points[used[0]].dim() < 2:
-            return None
-        logits, slope = points[used[0]], slopes[used[0]]
-        probe = torch.rand(logits.shape, generator=generator).to(logits)
-        (product,) = torch.autograd.grad(slope, logits, probe)
-    p = logits.detach().softmax(-1)
-    expected = p * (probe - (p * probe).sum(-1, keepdim=True))
-    weight = (product * expected).sum(-1) / expected.square().sum(-1).clamp(min=torch.finfo(p.dtype).tiny)
-    error = (product - weight[..., None] * expected).norm()
-    if not error <= 1e-2 * product.norm() or (weight < -1e-3 * weight.abs().max()).any():
-        return None
-    # Inverse transform sampling: several times faster than torch.multinomial.
-    chance = torch.rand(p.shape[:-1], generator=generator, dtype=p.dtype).to(p.device)[..., None]
-    labels = torch.searchsorted(p.cumsum(-1), chance)[..., 0].clamp(max=p.shape[-1] - 1)
-    gradients = p.scatter_add(-1, labels[..., None], -torch.ones_like(p[..., :1]))
-    directions = [torch.zeros_like(point) for point in points]
-    directions[used[0]] = weight.clamp(min=0).sqrt()[..., None] * gradients
-    return directions
+def _precisions(leaves: Sequence[Tensor]) -> list[torch.dtype | None]:
+    """The precisions in which to differentiate the loss, the first that it can compute in; None: as they are."""
+    wide: list[torch.dtype | None] = [torch.float64] if sum(leaf.numel() for leaf in leaves) <= MAX_DOUBLE else []
+    narrow = any(leaf.dtype.itemsize < torch.float32.itemsize for leaf in leaves)
+    return [*wide, *([torch.float32] if narrow else []), None]

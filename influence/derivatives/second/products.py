@@ -15,7 +15,7 @@ from torch import Tensor
 from influence.derivatives.autograd_limits import refuse_once_differentiable
 from influence.derivatives.kernels.convolution import FastConvolution
 from influence.derivatives.objective import BUDGET, Objective, plain_kernels, ran_out_of_memory
-from influence.derivatives.second.outputs import differentiable
+from influence.derivatives.second.outputs import OutputLoss
 from influence.study.layout import Layout
 
 Product = Callable[[Tensor], Tensor]
@@ -67,19 +67,18 @@ def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
     def product(batch: Any, count: int) -> Product:
         live = _live(objective, objective.trained.shapes)
         parameters = list(live.values())
-        outputs, rebuild = differentiable(objective, objective.outputs(batch, live))
-        points = [output.detach().requires_grad_() for output in outputs]
-        slopes = _back([objective.stage.loss(rebuild(points), batch).sum()], points, create_graph=True)
-        refuse_once_differentiable(objective.stage.name, slopes)
+        curve = OutputLoss(objective, objective.outputs(batch, live), batch)
         # J'u is linear in u, so its derivative along v is J v: forward mode without forward-mode rules.
-        starts = [torch.zeros_like(output).requires_grad_() for output in points]
-        pulled = _back(outputs, parameters, starts, create_graph=True)
+        starts = [torch.zeros_like(leaf).requires_grad_() for leaf in curve.leaves]
+        pulled = _back(curve.leaves, parameters, starts, create_graph=True)
 
         def along(vectors: Tensor) -> Tensor:
             given = list(objective.trained.unflatten(vectors).values())
             pushed = _back(pulled, starts, given)
-            curved = _back(slopes, points, pushed)
-            return _joined(objective.trained, _back(outputs, parameters, curved), vectors)
+            wide = [p if p is None else p.to(s.dtype) for p, s in zip(pushed, curve.slopes, strict=True)]
+            curved = _back(curve.slopes, curve.points, wide)
+            sides = [c if c is None else c.to(leaf.dtype) for c, leaf in zip(curved, curve.leaves, strict=True)]
+            return _joined(objective.trained, _back(curve.leaves, parameters, sides), vectors)
 
         return along
 

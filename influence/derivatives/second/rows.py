@@ -1,6 +1,6 @@
 """The Gauss-Newton matrix in factored form: B'B / m, with a row of B for every example and direction of its outputs.
 
-The row of direction k is r_k' J, with r_k a root of the loss's Hessian at the outputs (`outputs.hessian_roots`). For
+The row of direction k is r_k' J, with r_k a root of the loss's Hessian at the outputs (`roots.hessian_roots`). For
 a linear layer, a row is stored as the pair of layer input and output gradient; for small layers it is multiplied out.
 Stored once, the rows give products at a fraction of the cost of differentiating again.
 """
@@ -17,7 +17,8 @@ from torch import Tensor
 from influence.derivatives.first.factors import CORE_CACHE_BYTES, Dense, Factor, Factors, Outer, summed_gradients
 from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import Objective, plain_kernels
-from influence.derivatives.second.outputs import differentiable, hessian_roots
+from influence.derivatives.second.outputs import OutputLoss
+from influence.derivatives.second.roots import hessian_roots
 
 MAX_ROW_BYTES = 2**32
 """Bytes that stored rows may take."""
@@ -138,12 +139,14 @@ def rows_of_batch(watch: Watch, batch: object, count: int, room: int) -> BatchRo
         outputs, tape = watch.recorded(batch, count)
         if watch.foreign or tape.foreign:
             return None
-        directions = hessian_roots(objective, outputs, batch, count)
+        curve = OutputLoss(objective, outputs, batch)
+        directions = hessian_roots(curve, count)
         if directions is None:
             return None
-        leaves, rows, taken = differentiable(objective, outputs)[0], [], 0
+        rows, taken = [], 0
         for direction in directions:
-            factors = tape.backward(leaves, direction, again=True)
+            sides = [side.to(leaf.dtype) for side, leaf in zip(direction, curve.leaves, strict=True)]
+            factors = tape.backward(curve.leaves, sides, again=True)
             taken += sum(_bytes(several, objective.sum_dtype.itemsize) for several in factors.values())
             if taken > room or tape.foreign:
                 return None

@@ -22,7 +22,6 @@ from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.fisher import Fisher
 from influence.derivatives.second.gauss_newton import ggn
-from influence.derivatives.second.outputs import hessian_roots, random_directions
 from influence.errors import CurvatureError, MethodError
 
 g = torch.Generator().manual_seed(0)
@@ -52,43 +51,6 @@ def test_random_gradients_have_the_gauss_newton_matrix_as_covariance():
             rows = torch.cat([factors[name][0].gradients() for name in layout.shapes], dim=1)
             total = total + rows.T @ rows / (draws * objective.count)
     assert (total - ggn(objective)).norm() < 0.1 * ggn(objective).norm()
-
-
-def test_roots_of_a_cross_entropy_are_those_of_its_curvature():
-    objective = objective_of(nn.Linear(3, 4), data(9, 3, 4, g))
-    _, batch = next(objective.batches(objective.stage.data))
-    outputs = objective.outputs(batch).detach()
-    rows = torch.stack([side for (side,) in hessian_roots(objective, outputs, batch, 7)])
-    p = outputs.softmax(1)
-    expected = torch.diag_embed(p) - p[:, :, None] * p[:, None]
-    torch.testing.assert_close(torch.einsum("knc,knd->ncd", rows, rows), expected)
-
-
-def test_labels_are_drawn_from_the_model_where_there_are_many_outputs(monkeypatch):
-    """Weighted, masked tokens: sum of w (p - y) (p - y)' has the mean w (diag p - p p')."""
-    monkeypatch.setattr("influence.derivatives.second.outputs.MAX_OUTPUTS", 2)
-    weights = torch.tensor([0.0, 1.0, 0.5]).double()
-
-    def tokens(outputs, batch):
-        each = nn.functional.cross_entropy(outputs.mT, batch[1], reduction="none")
-        return (each * weights).sum(1)
-
-    examples = TensorDataset(
-        torch.randn(4, 3, 2, generator=g, dtype=torch.float64), torch.randint(5, (4, 3), generator=g)
-    )
-    stage = Stage("tokens", nn.Linear(2, 5).double(), tokens, examples)
-    (objective,) = objectives_of(Study("one", [stage], examples))
-    _, batch = next(objective.batches(examples))
-    outputs, generator, count = objective.outputs(batch).detach(), torch.Generator().manual_seed(0), 4000
-    drawn = torch.stack([random_directions(objective, outputs, batch, 4, generator)[0] for _ in range(count)])
-    p = outputs.softmax(2)
-    expected = weights[:, None, None] * (torch.diag_embed(p) - p[..., None] * p[..., None, :])
-    found = torch.einsum("kntc,kntd->ntcd", drawn, drawn) / count
-    assert not objective.remarks.notes
-    assert not objective.remarks.warnings
-    assert (found - expected).abs().max() < 0.03
-    between = torch.einsum("knc,knd->ncd", drawn[:, :, 1], drawn[:, :, 2]) / count  # positions are independent
-    assert between.abs().max() < 0.03
 
 
 @pytest.mark.parametrize("longest", [ekfac_blocks.MAX_SIDE, 0])
