@@ -62,7 +62,7 @@ class Chain:
         for objective in self.objectives:
             refuse_changing(objective, checked_losses(objective, objective.stage.data))
             _, gradients = next(example_gradients(objective, objective.stage.data, objective.trained))
-            objective.note_if_constant(gradients.any())
+            objective.warn_if_constant(gradients.any())
             warn_of_missing(objective)
         self.solvers = [solver(objective) for objective in self.objectives]
 
@@ -84,7 +84,7 @@ class Chain:
         queries = self.study.queries if queries is None else queries
         blocks = [g for _, g in example_gradients(self.last, queries, self.last.all, self.study.measure)]
         gradients = torch.cat(blocks)
-        self.last.note_if_constant(gradients.any())
+        self.last.warn_if_constant(gradients.any())
         return gradients
 
     def pull_back(self, queries: Tensor) -> Iterator[tuple[Objective, Tensor]]:

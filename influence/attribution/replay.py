@@ -156,7 +156,7 @@ def _query_gradients(study: Study, last: Objective, queries: Sequence[int | Sequ
     for positions, gradients in example_gradients(last, data, last.all, study.measure):
         part = members[:, positions].to(gradients) @ gradients
         total = total + part if positions.start else part
-    last.note_if_constant(total.any())
+    last.warn_if_constant(total.any())
     return total
 
 

@@ -15,6 +15,7 @@ from influence.derivatives.first.factors import Factors
 from influence.derivatives.first.gradients import formed
 from influence.derivatives.objective import BUDGET
 from influence.derivatives.second.fisher import Fisher
+from influence.derivatives.second.linear import warn_if_linear
 from influence.errors import CurvatureError, MethodError
 
 CURVATURES = ("ggn", "hessian")
@@ -49,6 +50,8 @@ class Method(ABC):
         self.damping = pick_damping(objective) if damping is None else float(damping)
         self.report: dict[str, Any] = {"stage": objective.stage.name, "curvature": curvature, "damping": self.damping}
         self.fit()
+        if self.report["curvature"] == "ggn":
+            warn_if_linear(objective)
 
     @abstractmethod
     def fit(self) -> None:
@@ -105,10 +108,10 @@ def pick_damping(objective: Objective) -> float:
     fisher = Fisher(objective)
     mean = mean_curvature(objective, fisher)
     if mean <= 0:
-        why = " (the loss is not convex in the model's outputs)" if fisher.negative else ""
+        why = "not convex in the model's outputs" if fisher.negative else "linear in the model's outputs, or at rest"
         raise CurvatureError(
-            f"Stage {objective.stage.name!r}: the mean curvature is {mean:.3g}{why}, so no damping can be "
-            "picked. Pass `damping`."
+            f"Stage {objective.stage.name!r}: the mean curvature is {mean:.3g} (the loss is {why}), so no damping can "
+            "be picked. Pass `damping`."
         )
     return AUTOMATIC_DAMPING * mean
 

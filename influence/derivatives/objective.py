@@ -210,13 +210,35 @@ class Objective:
             f"{self.stage.name}: derivatives example by example (the model or its batches cannot be vectorised)"
         )
 
-    def note_if_constant(self, any_gradient: Tensor | bool) -> None:
-        """Note for the report that all gradients are zero: `forward` most likely calls another model."""
-        if not any_gradient:
-            self.remarks.notes.add(
-                f"{self.stage.name}: no loss depends on the model's parameters; `forward(model, batch)` must call the "
-                "model that it is given, not another object, and must not detach its outputs"
+    def warn_if_constant(self, any_gradient: Tensor | bool) -> None:
+        """Warn that all gradients are zero: `forward` calls another model, or all predictions are saturated."""
+        if any_gradient:
+            return
+        if self._reached():
+            digits = str(self.dtype).removeprefix("torch.")
+            self.remarks.warn(
+                f"{self.stage.name}: the losses depend on the model's parameters, but all gradients are exactly 0, and "
+                f"so are the scores. The predictions are saturated (a probability that {digits} rounds to 1), or the "
+                "losses are at their lowest value. Use a model with an l2 term, or one that was trained for less long; "
+                "model.double() has more digits",
+                order_only=True,
             )
+        else:
+            self.remarks.warn(
+                f"{self.stage.name}: no loss depends on the model's parameters; `forward(model, batch)` must call the "
+                "model that it is given, not another object, and must not detach its outputs",
+                order_only=True,
+            )
+
+    def _reached(self) -> bool:
+        """Whether autograd finds a way from the losses of a batch to a trained parameter."""
+        live = {n: self.parameters[n].clone().requires_grad_() for n in self.trained.shapes}
+        positions, batch = next(self.batches(self.stage.data))
+        with torch.enable_grad(), plain_kernels():
+            total = self.losses(batch, positions.stop - positions.start, live).sum()
+        if not total.requires_grad:
+            return False
+        return any(g is not None for g in torch.autograd.grad(total, list(live.values()), allow_unused=True))
 
 
 def ran_out_of_memory(error: Exception) -> bool:

@@ -93,7 +93,18 @@ def test_a_forward_that_calls_another_model_is_found_out():
     examples = data(9, 3, 3, g)
     stage = Stage("one", nn.Linear(3, 3).double(), loss, examples, forward=lambda model, batch: other(batch[0]), l2=0.1)
     report = attribute(Study("other", [stage], examples), progress=False).report
-    assert any("one: no loss depends on the model's parameters" in note for note in report["notes"])
+    assert any("one: no loss depends on the model's parameters" in warning for warning in report["warnings"])
+
+
+def test_saturated_predictions_are_not_blamed_on_forward():
+    model = nn.Linear(3, 1).double()
+    nn.init.constant_(model.weight, 1000.0)
+    examples = TensorDataset(torch.rand(9, 3, generator=g).double() + 0.1)
+    stage = Stage("sure", model, lambda o, b: nn.functional.softplus(-o).sum(1), examples, l2=0.1)
+    report = attribute(Study("sure", [stage], examples), method="identity", progress=False).report
+    (warning,) = report["warnings"]
+    assert "predictions are saturated" in warning
+    assert report["unit"] == "order only"
 
 
 class Steps(nn.Module):
