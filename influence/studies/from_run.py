@@ -13,7 +13,7 @@ from influence.errors import RunError, StudyError
 from influence.run.asked import asked_of
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
-from influence.studies.request import exhibits_for
+from influence.studies.request import PATHS, exhibits_for
 
 
 def exhibit_of(run: Run, function: str | None = None) -> Exhibit:
@@ -47,7 +47,7 @@ def _of_variant(run: Run, asked: Mapping[str, Any]) -> Exhibit:
         _paths(asked.get("images")),
         _paths(asked.get("texts")),
         asked.get("seed"),
-        asked.get("options") or {},
+        {name: Path(value) if name in PATHS else value for name, value in (asked.get("options") or {}).items()},
         asked.get("solving") or {},
     )
     for exhibit in made:

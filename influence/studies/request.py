@@ -22,6 +22,8 @@ from influence.studies.texts.options import TextOptions
 COLUMNS = [field.name for field in fields(Columns)]
 TEXTS = {field.name for field in fields(TextOptions)} - {"width", "layers", "fading", "seed"}
 TEXTS |= {"sample", *(f"{kind}_column" for kind in COLUMNS)}
+PATHS = ("data", "weights")
+"""Options that are paths; in run.json they are text."""
 PICTURES = {field.name for field in fields(Options)} - {"seed"}
 
 

@@ -12,6 +12,7 @@ from influence.errors import RunError, UpstreamError
 from influence.precompute.steps import precompute
 from influence.run.reading import Run
 from influence.studies.from_run import exhibit_of
+from influence.studies.images import cifar10
 from influence.studies.request import exhibits_for
 
 CODE = "from tiny import tiny_study\ndef f():\n    return tiny_study()\n"
@@ -85,3 +86,18 @@ def test_a_run_made_in_python_says_what_is_needed(tmp_path, quick_map, monkeypat
     with pytest.raises(RunError, match=r"FILE\.py:FUNCTION"):
         exhibit_of(run)
     Run.open(run.path)
+
+
+def test_options_that_are_paths_are_paths_again(runs, tmp_path, quick_map, monkeypatch):
+    """Where the data of a built-in study is, and the weights to start from, stand in run.json as text."""
+    for part in ("train", "test"):
+        for number, name in enumerate(cifar10.CLASSES):
+            (tmp_path / "cifar" / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8), (20 * number, 0, 0)).save(tmp_path / "cifar" / part / name / "0.png")
+    options = {"epochs": 1, "size": 8, "finetuning": "frozen"}
+    weights = runs[0].path / "stages" / "pretrain.safetensors"
+    same = [tmp_path / part for part in ("pre", "fine", "fine")]
+    for study, images, asked in (("cifar10", None, {"data": tmp_path / "cifar"}), (None, same, {"weights": weights})):
+        exhibits = exhibits_for(study, images, None, 0, options | asked, {"method": "identity"})
+        (run,) = precompute(exhibits, [study or "again"], tmp_path / "runs", progress=False)
+        assert exhibit_of(run).variant == "frozen"
