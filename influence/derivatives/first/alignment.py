@@ -176,7 +176,8 @@ def _in_order(index: Any, extent: int) -> bool:
     place = torch.as_tensor(index)
     if place.dtype == torch.bool:
         return bool(place.dim() == 1 and place.all())
-    return place.shape == (extent,) and torch.equal(place, torch.arange(extent, device=place.device))
+    column = place.dim() > 0 and len(place) == place.numel() == extent  # further dimensions of length 1 are broadcast
+    return column and torch.equal(place.flatten(), torch.arange(extent, device=place.device))
 
 
 def _named(*names: str) -> list[Any]:

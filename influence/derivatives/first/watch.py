@@ -16,7 +16,7 @@ from torch.utils.checkpoint import CheckpointError
 from influence.derivatives.autograd_limits import refuse_reentrant
 from influence.derivatives.first.alignment import LAYOUTS
 from influence.derivatives.first.factors import Dense, Factor, Factors
-from influence.derivatives.first.tape import ChangedInPlaceError, Key, Tape, tolerance
+from influence.derivatives.first.tape import Call, ChangedInPlaceError, Key, Tape, tolerance
 from influence.derivatives.objective import (
     BUDGET,
     Objective,
@@ -82,12 +82,9 @@ class Watch:
         """The model's outputs for a batch, and the tape of the forward pass."""
         outputs, tape = self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
         self.batches += 1
-        doubtful = self._doubtful(tape)
-        if not doubtful and not self._is_loose(tape):
+        if not self._doubtful(tape) and self._misaligned_for(outputs, batch, tape) <= self.foreign:
             return outputs, tape
-        found, of_losses = self._taped(batch, count)
-        if doubtful or self._doubtful(of_losses):
-            self._checked(batch, count, found, of_losses)
+        self._checked(batch, count, *self._taped(batch, count))
         outputs, tape = self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
         self.loose = self.loose or tape.loose
         self.checked.add(tape.pattern())  # the loss may have calls of its own
@@ -117,8 +114,7 @@ class Watch:
             slopes = tape.slopes([losses], again=loose)
             found = tape.factors(slopes)
             if loose:
-                weights = self._weights(count)
-                tape.unsure |= tape.misaligned(slopes, tape.slopes([losses], [weights.to(losses)]), weights)
+                tape.unsure |= self._misaligned(losses, slopes, tape)
         except ChangedInPlaceError:
             if self.careful:
                 raise
@@ -140,6 +136,21 @@ class Watch:
 
     def _is_loose(self, tape: Tape) -> bool:
         return (self.loose or tape.loose) and tape.count > 1
+
+    def _misaligned_for(self, outputs: Any, batch: Any, tape: Tape) -> set[str]:
+        """As `_misaligned`, of the loss of outputs whose graph is kept."""
+        if not self._is_loose(tape):
+            return set()
+        with torch.enable_grad():
+            losses = self.objective.stage.loss(outputs, batch)
+        return self._misaligned(losses, tape.slopes([losses], again=True), tape, again=True)
+
+    def _misaligned(
+        self, losses: Tensor, slopes: list[tuple[Call, Tensor]], tape: Tape, again: bool = False
+    ) -> set[str]:
+        """Parameters with a call whose rows do not belong to the examples that its layout says."""
+        weights = self._weights(tape.count)
+        return tape.misaligned(slopes, tape.slopes([losses], [weights.to(losses)], again), weights)
 
     def _weights(self, count: int) -> Tensor:
         """Random weights (n,), which tell the examples of a batch apart."""
@@ -165,9 +176,11 @@ class Watch:
         for layout in LAYOUTS:
             if not wrong:
                 break
-            layouts, self.layouts = self.layouts, dict(self.layouts)
             concerned = [c for c in tape.calls if wrong & tape.parameters_behind(c.use.names)]
-            self.layouts |= {c.key: layout for c in concerned if layout != "shared" or tape.may_be_shared(c)}
+            tried = {c.key: layout for c in concerned if layout != "shared" or tape.may_be_shared(c)}
+            if all(c.layout == tried.get(c.key, c.layout) for c in concerned):
+                continue
+            layouts, self.layouts = self.layouts, self.layouts | tried
             try:
                 found, tape = self._taped(batch, count)
                 wrong = differing(found, tape)

@@ -154,6 +154,25 @@ def test_padding_that_is_left_out():
     check(Stage("sets", model, loss, point_sets(EQUAL_AT_FIRST), forward=forward, collate=padded), counts=(2,))
 
 
+def test_rows_taken_in_their_order_are_not_moved():
+    """As masks of attention are read, and the last word of each text."""
+    every = torch.arange(4)
+    with Tape({}, 4) as tape:
+        noise(4, 3)[every[:, None, None, None], torch.arange(3)]
+        noise(4, 3, 2)[every, torch.tensor([2, 0, 1, 1])]
+    assert not tape.loose
+
+
+@pytest.mark.parametrize(
+    "index",
+    [torch.tensor([1, 0, 2, 3]), [0, 1, 1, 2], (None, torch.tensor([3, 2, 1, 0])), torch.tensor([3, 2, 1, 0]).numpy()],
+)
+def test_rows_taken_in_another_order_are_moved(index):
+    with Tape({}, 4) as tape:
+        noise(4, 3)[index]
+    assert tape.loose
+
+
 @torch.jit.script
 def in_order(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
     return x[by.argsort()]
