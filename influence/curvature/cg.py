@@ -120,8 +120,10 @@ class ConjugateGradients(Iterative):
             rounding = 10 * torch.finfo(self.working.dtype).eps
             found = refined(self._operator, self._residual_operator, sides, *limits, rounding)
             worst, ended = float(found[1].max()), int(found[2].max()) >= self.iterations
-            # Without rows, so many more passes are worth it only where those that were made led nowhere.
-            if worst <= LOOSE * self.tolerance or not single or (ended and self.rows is None and worst < 1):
+            # More passes are worth it only where rounding is at fault: the iterations led nowhere, or were more than
+            # exact ones would take.
+            short = ended and self.rows is None and worst < 1 and self.iterations < self.objective.trained.size
+            if worst <= LOOSE * self.tolerance or not single or short:
                 return found
         except FloatingPointError:
             if not single:

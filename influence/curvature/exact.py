@@ -7,6 +7,8 @@ from torch import Tensor
 
 from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
 from influence.curvature.method import Method
+from influence.derivatives import Objective
+from influence.derivatives.precision import resolving
 from influence.derivatives.second.gauss_newton import ggn
 from influence.derivatives.second.hessian import hessian
 from influence.derivatives.second.rows import batch_rows
@@ -14,6 +16,9 @@ from influence.errors import CurvatureError
 
 MAX_GRAM_BYTES = 2**31
 """Bytes that the rows of the Gauss-Newton matrix may take when there are fewer of them than parameters."""
+
+SUM_ROUNDING = 1e-12
+"""Share of the largest eigenvalue below which a negative one is rounding of sums in float64."""
 
 
 class Exact(Method):
@@ -37,10 +42,14 @@ class Exact(Method):
                 f"{MAX_DENSE_SIZE}, or for the Gauss-Newton matrix to so many examples times outputs. Use "
                 "method='cg' or 'ekfac'."
             )
-        matrix = ggn(self.objective) if self.curvature == "ggn" else hessian(self.objective)
-        matrix.diagonal().add_(self.objective.ridge)
-        eigenvalues, self.vectors = torch.linalg.eigh(matrix)
+        eigenvalues, self.vectors = self._decomposed(self.objective)
         smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
+        # A Gauss-Newton matrix of rows is a sum of squares, summed in float64; one of products may round below 0.
+        if self.curvature == "hessian" or smallest < -SUM_ROUNDING * largest:
+            sharper = resolving(self.objective, largest, smallest + self.damping)
+            if sharper is not self.objective:
+                eigenvalues, self.vectors = self._decomposed(sharper)
+                smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
         if self.curvature == "ggn":
             # Positive semi-definite for a loss that is convex in the outputs: then what is below zero is rounding.
             rounding = 10 * torch.finfo(self.objective.dtype).eps * largest
@@ -50,6 +59,13 @@ class Exact(Method):
         self.report |= {"smallest_eigenvalue": smallest, "largest_eigenvalue": largest}
         self.refuse_negative(smallest, largest)
         self.inverse = 1 / (eigenvalues + self.damping)
+
+    def _decomposed(self, objective: Objective) -> tuple[Tensor, Tensor]:
+        """Eigenvalues, ascending, and eigenvectors of the curvature with ridge."""
+        matrix = ggn(objective) if self.curvature == "ggn" else hessian(objective)
+        matrix.diagonal().add_(objective.ridge)
+        eigenvalues, vectors = torch.linalg.eigh(matrix)
+        return eigenvalues, vectors
 
     def _fit_rows(self) -> bool:
         """Decompose the rows' matrix; False where there are not fewer rows than parameters, or none to be had."""
