@@ -19,9 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from influence.attribution.stationarity import Stationarity
 from influence.curvature import Method
+from influence.curvature.identity import Identity
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import example_gradients, slope
+from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses, refuse_changing
 from influence.derivatives.missing import warn_of_missing
 from influence.derivatives.objective import objectives_of
@@ -39,7 +41,8 @@ class Chain:
         device, batch_size, halvings: as of `Objective`.
 
     Raises:
-        LossError, StudyError: a stage's losses are not finite, not deterministic, or depend on the batch.
+        LossError, StudyError: a stage's losses are not finite, not deterministic, or depend on the batch; or parameters
+            that were begun anew count as inherited.
     """
 
     def __init__(
@@ -59,11 +62,16 @@ class Chain:
                 f"{objective.stage.name}: memory ran out; {objective.batch_size} examples at a time"
             )
         checked_losses(self.last, study.queries, study.measure)
+        self.stationarities = []
         for objective in self.objectives:
             refuse_changing(objective, checked_losses(objective, objective.stage.data))
             _, gradients = next(example_gradients(objective, objective.stage.data, objective.trained))
             objective.warn_if_constant(gradients.any())
             warn_of_missing(objective)
+            position = study.stages.index(objective.stage)
+            before = dict(study.stages[position - 1].model.named_parameters()) if position else {}
+            typical = float(gradients.norm() / len(gradients) ** 0.5)
+            self.stationarities.append(Stationarity(objective, before, typical))
         self.solvers = [solver(objective) for objective in self.objectives]
 
     @property
@@ -72,12 +80,7 @@ class Chain:
 
     def gradient_norms(self) -> list[float]:
         """Norm of the gradient of each stage's objective over its trained parameters; 0 at a minimum."""
-        norms = []
-        for objective in self.objectives:
-            position = self.study.stages.index(objective.stage)
-            before = dict(self.study.stages[position - 1].model.named_parameters()) if position else {}
-            norms.append(float(slope(objective, before).norm()))
-        return norms
+        return [each.norm for each in self.stationarities]
 
     def query_gradients(self, queries: Any = None) -> Tensor:
         """Gradients of the queries' measure (default: the study's) over all parameters of the last stage: (Q, P)."""
@@ -93,13 +96,22 @@ class Chain:
         The score of a training example z of that stage is v . (gradient of its loss) / m.
         """
         for i in reversed(range(len(self.objectives))):
-            objective, solver = self.objectives[i], self.solvers[i]
+            objective = self.objectives[i]
             sides = objective.all.columns(queries, objective.trained)
-            solved = solver.solve(sides)
-            solver.measure_error(sides, solved)
+            solved = self._solved(i, sides)
+            self.solvers[i].measure_error(sides, solved)
             yield objective, solved
             if i:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved)
+
+    def _solved(self, number: int, queries: Tensor) -> Tensor:
+        """The queries (Q, T) solved at a stage; the first time with the objective's gradient, unless it is rounding."""
+        solver, stationarity = self.solvers[number], self.stationarities[number]
+        if not stationarity.open or not len(queries) or isinstance(solver, Identity):
+            return solver.solve(queries)
+        solved, step = solver.solve_beside(queries, stationarity.gradient)
+        stationarity.measure(solved, step)
+        return solved
 
 
 def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import psutil
 
 from influence.attribution.chain import Chain
+from influence.attribution.misstatement import inherits_line, name_list
 from influence.curvature.cards import IDENTITY
 from influence.curvature.iterative import UNKNOWN_ERROR
 from influence.derivatives import Objective
@@ -19,13 +20,12 @@ MAX_ERROR = 0.02
 
 def report_of(chain: Chain, method: str) -> dict[str, Any]:
     """The report of `attribute` without its seconds: what each stage's solver reports, notes and warnings."""
-    norms = chain.gradient_norms()
     warnings, order_only = warnings_of(chain)
     return {
         "method": method,
         "unit": unit_of(method, order_only),
         "order_only": order_only,
-        "stages": [{**s.report, "gradient_norm": n} for s, n in zip(chain.solvers, norms, strict=True)],
+        "stages": [s.report | each.report() for s, each in zip(chain.solvers, chain.stationarities, strict=True)],
         "not_covered": {o.stage.name: list(o.groups.constant) for o in chain.objectives if o.groups.constant},
         "without_rule": {
             o.stage.name: sorted(o.remarks.without_rule) for o in chain.objectives if o.remarks.without_rule
@@ -41,7 +41,8 @@ def warnings_of(chain: Chain) -> tuple[list[str], list[str]]:
     """What makes the scores something else than they claim, as far as is known by now, and what takes their unit."""
     warnings = [warning for o in chain.objectives for warning in sorted(o.remarks.warnings)]
     order_only = [warning for o in chain.objectives for warning in sorted(o.remarks.order_only)]
-    for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
+    for objective, solver, stationarity in zip(chain.objectives, chain.solvers, chain.stationarities, strict=True):
+        warnings += stationarity.warnings
         stage, groups = objective.stage, objective.groups
         sentence, lost = inexact(stage.name, solver.report)
         warnings += sentence
@@ -95,10 +96,11 @@ def moved(here: Objective, before: Objective) -> list[str]:
             gaps[name] = gap
     if not gaps:
         return []
-    named = ", ".join(list(gaps)[:3]) + (" ..." if len(gaps) > 3 else "")
+    rest = {n: origin for n, origin in here.groups.inherited.items() if n not in gaps}
     return [
-        f"Stage {here.stage.name!r}: {named} in `frozen` differ from stage {before.stage.name!r} by up to "
-        f"{max(gaps.values()):.2g}. Were they trained, or is this another model?"
+        f"Stage {here.stage.name!r}: {name_list(list(gaps))} in `frozen` differ from stage {before.stage.name!r} by up "
+        f"to {max(gaps.values()):.2g}. Were they trained, or is this another model?"
+        + (f" If they were begun anew, state {inherits_line(rest, here)}." if rest else "")
     ]
 
 

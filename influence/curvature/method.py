@@ -21,6 +21,8 @@ from influence.errors import CurvatureError, MethodError
 CURVATURES = ("ggn", "hessian")
 AUTOMATIC_DAMPING = 1e-2
 """Share of the stage's smallest l2, or else of the mean eigenvalue, that damping=None adds where l2 is lacking."""
+PER_QUERY = ("residuals", "iterations", "score_error")
+"""Keys of a method's report that have a value for each query."""
 EXAMPLES_AT_ONCE = 32
 """Examples whose gradients are multiplied out at once: more do not fit a CPU's cache."""
 
@@ -67,6 +69,12 @@ class Method(ABC):
 
     def measure_error(self, queries: Tensor, solved: Tensor) -> None:  # noqa: B027 - direct methods leave none
         """Put an estimate of the error of the scores by `solved`, of `queries`, into the report; see `Iterative`."""
+
+    def solve_beside(self, queries: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve for all queries (Q, T), and for a row (T,) that is none and does not enter the report."""
+        found = self.solve(torch.cat([queries, row[None].to(queries)]))
+        self.report |= {key: self.report[key][: len(queries)] for key in PER_QUERY if key in self.report}
+        return found[:-1], found[-1]
 
     def norms(self, queries: Tensor) -> Tensor:
         """Quadratic form q . (C_TT + ridge + damping I)^-1 q of every row q of (Q, T): (Q,)."""

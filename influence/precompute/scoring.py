@@ -16,6 +16,7 @@ from influence.attribution.chain import Chain
 from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
 from influence.curvature import Method, method_named
+from influence.curvature.method import PER_QUERY
 from influence.derivatives import Objective
 from influence.derivatives.remarks import Remarks
 from influence.precompute.needs import VECTOR_BYTES
@@ -30,9 +31,6 @@ from influence.run.reading import read_curvature
 from influence.run.records import ScoreRecord
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
-
-PER_QUERY = ("residuals", "iterations", "score_error")
-"""Keys of a method's report that have a value for each query."""
 
 Step = Callable[..., AbstractContextManager[Bar]]
 
@@ -122,7 +120,10 @@ class Scorer:
             for solver in chain.solvers:  # it has those of the last part of the queries
                 found = reports[solver.report["stage"]]
                 solver.report |= {key: found[key] for key in PER_QUERY if key in found}
-            self.draft.hear(report_of(chain, method))
+            report = report_of(chain, method)
+            self.draft.hear(report)
+            for told in report["stages"]:
+                reports[told["stage"]] = told | reports[told["stage"]]
             self.draft.mark(step, reports)
         return self.draft.steps[step]
 

@@ -64,13 +64,13 @@ def slope(objective: Objective, before: Mapping[str, Tensor]) -> Tensor:
     return gradient(objective) + terms + 2 * objective.stage.proximity * objective.displacement(before)
 
 
-def gradient(objective: Objective) -> Tensor:
-    """Gradient (P,) of the data term (mean loss) over the trained parameters."""
+def gradient(objective: Objective, loss: Loss | None = None) -> Tensor:
+    """Gradient (P,) of the data term (mean loss) over the trained parameters. `loss` replaces the stage's loss."""
     total = torch.zeros(objective.trained.size, dtype=objective.sum_dtype, device=objective.device)
     here = {n: objective.parameters[n].detach().clone().requires_grad_() for n in objective.trained.shapes}
     with plain_kernels(), torch.enable_grad():
         for positions, batch in objective.batches(objective.stage.data):
-            value = objective.losses(batch, positions.stop - positions.start, here).sum()
+            value = objective.losses(batch, positions.stop - positions.start, here, loss).sum()
             if value.requires_grad:
                 rows = torch.autograd.grad(value, list(here.values()), allow_unused=True, materialize_grads=True)
                 total += objective.trained.flatten(dict(zip(here, rows, strict=True)))

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from influence import Stage, Study, attribute
 from influence.errors import CurvatureError, LossError, MethodError, StudyError
 from influence.study.parameters import groups_of, l2_of
+from influence.training.minimum import fit_stage
 
 
 class Stream(IterableDataset):
@@ -232,16 +233,24 @@ def test_measure_is_checked_too():
 # Warnings
 
 
+def trained(study: Study) -> Study:
+    """The study at the minima of its stages."""
+    for previous, stage in study.pairs():
+        fit_stage(stage, previous)
+    return study
+
+
 def test_no_warning_where_there_is_nothing_to_warn_of():
-    report = ask(tiny_study()).report
+    report = ask(trained(tiny_study())).report
     assert (report["warnings"], report["notes"], report["not_covered"]) == ([], [], {})
 
 
 def test_a_frozen_parameter_with_another_value_than_it_inherited_warns():
-    study = tiny_study()
+    study = trained(tiny_study())
     with torch.no_grad():
-        study.stages[1].model.body[0].bias += 0.25
-    (warning,) = ask(study).report["warnings"]
+        study.stages[0].model.body[0].bias += 0.25
+    distance, warning = ask(study).report["warnings"]
+    assert "Stage 'pretrain' does not stand at a minimum" in distance
     assert "Stage 'finetune': body.0.bias in `frozen` differ from stage 'pretrain' by up to 0.25" in warning
     assert ask(study, stage="finetune").report["warnings"] == []
 
@@ -252,7 +261,7 @@ def test_a_device_that_is_not_there_is_named():
 
 
 def test_proximity_zero_warns_that_nothing_flows_back():
-    study = tiny_study(frozen=False, proximity=0.0)
+    study = trained(tiny_study(frozen=False, proximity=0.0))
     scores = ask(study)
     assert len(scores.report["warnings"]) == 1
     assert "Stage 'finetune' trains 2 inherited parameters with proximity 0" in scores.report["warnings"][0]
@@ -261,7 +270,8 @@ def test_proximity_zero_warns_that_nothing_flows_back():
 
 
 def test_requires_grad_off_but_not_frozen_warns_and_counts_as_trained():
-    study, plain = tiny_study(frozen=False), ask(tiny_study(frozen=False))
+    study = trained(tiny_study(frozen=False))
+    plain = ask(study)
     study.stages[1].model.body.requires_grad_(False)
     scores = ask(study)
     assert len(scores.report["warnings"]) == 1

@@ -1,0 +1,120 @@
+"""How far a stage stands from a minimum of the objective that it states, in nats, beside the size of its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from influence.attribution.misstatement import best_explanation, name_list, refuse_heads_begun_anew
+from influence.attribution.products.dots import dots
+from influence.derivatives import Objective
+from influence.derivatives.first.gradients import slope
+
+ROUNDING = 1e-6
+"""A gradient of at most this share of a typical example's gradient is rounding."""
+EXAMPLES, QUERIES = 32, 64
+"""Examples, evenly spaced over the data, and first queries that say how large a score is."""
+DISTANCE, EXPLAINED_DISTANCE = 1e-3, 1e-4
+"""Share of all examples from which on a distance is told; the latter where the gradient surely has another cause."""
+
+
+class Stationarity:
+    """The gradient of a stage's objective where its model stands, and what one Newton step along it would change.
+
+    With g this gradient, H the curvature and v = H^-1 q a solved query, the step -H^-1 g changes the objective by
+    -g . H^-1 g / 2 and the query's loss by -v . g. A score is v . g_z / m. So the root mean square of v . g divided by
+    that of the scores is the number of examples whose leaving out would move the queries as far.
+
+    Args:
+        objective: at the parameters in question.
+        before: the previous stage's parameters by name; empty for the first stage.
+        typical: root mean square of the norms of some examples' gradients.
+
+    Attributes:
+        gradient: (T,), nats per unit of parameter.
+        norm: its norm; 0 at a minimum.
+        measured: empty before `measure`; in nats `newton_drop`, by which the step would lower the objective,
+            `newton_change`, root mean square by which it would change the queries' losses, and `typical_score`, that of
+            some scores.
+
+    Raises:
+        StudyError: parameters that were begun anew count as inherited.
+    """
+
+    def __init__(self, objective: Objective, before: Mapping[str, Tensor], typical: float):
+        self.objective, self.before = objective, before
+        self.gradient = slope(objective, before)
+        self.norm = float(self.gradient.norm())
+        self.small = self.norm <= ROUNDING * typical
+        self.measured: dict[str, float] = {}
+        if not self.small:
+            refuse_heads_begun_anew(objective, before, self.gradient)
+
+    @property
+    def open(self) -> bool:
+        """Whether a solve has something to measure."""
+        return not self.small and not self.measured
+
+    def measure(self, solved: Tensor, step: Tensor) -> None:
+        """Take the solved queries (Q, T) and the solved gradient (T,)."""
+        gradient, some = self.gradient.to(solved), solved[:QUERIES]
+        count = len(self.objective.stage.data)
+        data = Subset(self.objective.stage.data, range(0, count, -(-count // EXAMPLES)))
+        scores = [block for _, block in dots(self.objective, data, self.objective.trained, some)]
+        self.measured = {
+            "newton_drop": float(gradient @ step) / 2,
+            "newton_change": _size(some @ gradient),
+            "typical_score": _size(torch.cat(scores)) / self.objective.count,
+        }
+
+    def report(self) -> dict[str, float]:
+        return {"gradient_norm": self.norm, **self.measured}
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """A sentence if the distance to the minimum is more than that which leaving an example out would move."""
+        if not self.measured or not self.measured["typical_score"]:
+            return []
+        examples = self.measured["newton_change"] / self.measured["typical_score"]
+        share = examples / self.objective.count
+        if share < EXPLAINED_DISTANCE:
+            return []
+        found = best_explanation(self.objective, self.before, self.gradient)
+        if (found is None and examples < 1) or (not (found and found.is_sure) and share < DISTANCE):
+            return []
+        return [
+            f"Stage {self.objective.stage.name!r} does not stand at a minimum of the objective that it states, which "
+            f"scores assume: the gradient has norm {self.norm:.2g}{self._where()}. One Newton step would lower the "
+            f"objective by {self.measured['newton_drop']:.2g} nats and change a query's loss by "
+            f"{self.measured['newton_change']:.2g} nats, where leaving out an example changes it by "
+            f"{self.measured['typical_score']:.2g}: as much as {examples:.2g} of the {self.objective.count} examples. "
+            f"{found.sentence if found else self._possible()}"
+        ]
+
+    def _where(self) -> str:
+        """The parameters that the gradient comes from, with their shares of its square."""
+        shares = {n: float(self.gradient[s].norm() / self.norm) ** 2 for n, s in self.objective.trained.slices.items()}
+        largest = sorted(shares, key=lambda name: -shares[name])[:3]
+        told = [f"{n} ({shares[n]:.0%})" for n in largest if shares[n] > 0.01]
+        return f", of whose square most is at {name_list(told)}"
+
+    def _possible(self) -> str:
+        """What could explain the gradient where no other objective was found that does."""
+        modules = list(self.objective.stage.model.modules())
+        causes = ["training that ended early", "a term that was not stated", "label smoothing", "augmentation"]
+        if any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p for module in modules):
+            causes.append("dropout, which was on while it trained")
+        if any(isinstance(module, nn.modules.batchnorm._NormBase) for module in modules):
+            causes.append("batch normalisation by each batch's own statistics")
+        return (
+            f"No other l2 or proximity explains it; {name_list(causes, 'or')} could. Train on to the minimum, state "
+            "the loss that was minimised, or read the scores as those of a minimum nearby."
+        )
+
+
+def _size(values: Tensor) -> float:
+    return float(values.double().square().mean().sqrt())
