@@ -33,8 +33,10 @@ class Scores:
             been left out of its stage. Positive = leaving it out hurts = helpful; negative = harmful.
         stage: whose training examples were scored.
         report: `method`; `unit`, "nat", or "order only" where the size of the scores means nothing; `stages`, for each
-            damping, residuals, iterations, eigenvalues and the norm of the objective's gradient (0 at a minimum, which
-            the theory asks for), and with "cg", "arnoldi" and "lissa" `score_error`: for every query an estimate of
+            damping, residuals, iterations, eigenvalues and `gradient_norm`, of the objective (0 at a minimum, which the
+            theory asks for); where that is more than rounding, in nats, `newton_drop`, by which one Newton step would
+            lower the objective, `newton_change`, root mean square by which it would change the queries' losses, and
+            `typical_score`, that of some scores; with "cg", "arnoldi" and "lissa" `score_error`: for every query an estimate of
             the relative error of its scores by the solve, 1000 where it is larger or not known; `not_covered`,
             parameters that no influence flows through; `without_rule`, parameters without a layer rule, which are
             differentiated more slowly; `seconds`, `peak_memory` in bytes; `notes`, how it was computed; `warnings`,
@@ -116,7 +118,8 @@ def attribute(
         `Scores`, with `values` (n_queries, n_examples) in nats, positive = helpful.
 
     Raises:
-        StudyError: there is no such stage, or the data change from one reading to the next.
+        StudyError: there is no such stage, the data change from one reading to the next, or parameters that were begun
+            anew count as inherited.
         LossError: a loss is not finite or not one value per example, or torch cannot differentiate it.
         MethodError: an unknown method, option or device, a value out of range, or too little memory.
         CurvatureError: the curvature cannot be inverted: negative eigenvalues, or a matrix that is too large.
