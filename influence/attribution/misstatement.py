@@ -15,10 +15,13 @@ from torch import Tensor
 
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import gradient as gradient_of
+from influence.derivatives.objective import restricted
 from influence.errors import LossError, StudyError
 
 SURE, LIKELY = 0.1, 0.5
 """Share of the gradient that an explanation may leave: above `LIKELY` it explains nothing."""
+SOME_EXAMPLES, POSSIBLE = 256, 0.8
+"""Examples by which smoothed labels are tried first, and the share that may be left then, since these are not all."""
 MAX_STRENGTHS = 3
 """Lambdas that groups of parameters may have, besides 0 and the stated ones."""
 MIN_FREEDOM = 5
@@ -188,16 +191,22 @@ def _smoothing(objective: Objective, gradient: Tensor, pull: Tensor) -> tuple[fl
             raise LossError("not logits")
         return -logits.log_softmax(-1).flatten(1).mean(1)
 
-    terms = objective.l2 * objective.trained.flatten(objective.parameters) + 2 * objective.stage.proximity * pull
-    try:
-        difference = gradient - terms - gradient_of(objective, uniform)
-    except LossError:
-        return None
-    size = float(difference @ difference)
-    share = float(gradient @ difference) / size if size else 0.0
-    if not 1e-4 < share < 1:
-        return None
-    return share, float((gradient - share * difference).norm() / gradient.norm())
+    data = gradient - objective.l2 * objective.trained.flatten(objective.parameters)
+    data -= 2 * objective.stage.proximity * pull
+    count, found = len(objective.stage.data), None
+    # A pass over all data is worth its time only where some examples have let it seem possible.
+    for step in dict.fromkeys((-(-count // SOME_EXAMPLES), 1)):
+        try:
+            difference = data - gradient_of(restricted(objective, range(0, count, step)), uniform)
+        except LossError:
+            return None
+        size = float(difference @ difference)
+        share = float(gradient @ difference) / size if size else 0.0
+        left = float((gradient - share * difference).norm() / gradient.norm())
+        if not 1e-4 < share < 1 or left > POSSIBLE:
+            return None
+        found = share, left
+    return found
 
 
 # The line to state
