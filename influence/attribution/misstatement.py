@@ -59,8 +59,8 @@ def refuse_heads_begun_anew(objective: Objective, before: Mapping[str, Tensor], 
     raise StudyError(
         f"Stage {objective.stage.name!r}: {name_list(names)} count as inherited, since names and shapes are those of "
         f"the stage before, but nothing held them near the values there: the objective's gradient is "
-        f"{norm:.2g}, and {left * norm:.2g} if they are called new. They were begun anew, so state "
-        f"{inherits_line(rest, objective)}."
+        f"{norm:.2g}, and {left * norm:.2g} if they are called new. They were begun anew, or trained without this "
+        f"term, so state {inherits_line(rest, objective)}."
     )
 
 
@@ -69,7 +69,6 @@ def best_explanation(objective: Objective, before: Mapping[str, Tensor], gradien
 
     Where none does, the values may tell: parameters that have nothing to do with the inherited ones, whereas others do.
     """
-    gradient = gradient.double()
     everything = list(_explanations(objective, before, gradient))
     best = min(everything, key=lambda each: each.left, default=None)
     if best and best.left <= LIKELY:
@@ -80,7 +79,7 @@ def best_explanation(objective: Objective, before: Mapping[str, Tensor], gradien
 
 def _explanations(objective: Objective, before: Mapping[str, Tensor], gradient: Tensor) -> Iterator[Explanation]:
     norm = float(gradient.norm())
-    pull = objective.displacement(before).double()
+    pull = objective.displacement(before).to(gradient)
     anew = _anew(objective, before, gradient)
     if anew is not None:
         yield _called_new(objective, gradient, *anew)
@@ -157,8 +156,8 @@ def _unrelated(objective: Objective, before: Mapping[str, Tensor], names: Sequen
 
 def _decay(objective: Objective, gradient: Tensor) -> tuple[dict[str, float], float] | None:
     """Lambda of every trained parameter, out of few values, and the share of the gradient that is left with these."""
-    point = objective.trained.flatten(objective.parameters).double()
-    bare = gradient - objective.l2.double() * point  # what an l2 term has to balance
+    point = objective.trained.flatten(objective.parameters).to(gradient)
+    bare = gradient - objective.l2 * point  # what an l2 term has to balance
     slices, values = objective.trained.slices, sorted({0.0, *objective.l2.unique().tolist()})
     for _ in range(MAX_STRENGTHS + 1):
         found = {}
