@@ -46,6 +46,7 @@ class Bench:
     Attributes:
         costs: cost class of pieces -> mean seconds of those computed so far.
         computed: number of pieces that were computed, not read.
+        warnings: what other scores than the run's own were warned of, each once.
     """
 
     def __init__(self, run: Run, exhibit: Exhibit, retrainer: Retrainer, stage: str, seed: int = 0):
@@ -54,6 +55,7 @@ class Bench:
         self.costs: dict[str, float] = {}
         self._taken: dict[str, list[float]] = {}
         self.computed = 0
+        self.warnings: list[str] = []
         self.bar: Bar | None = None
         self._until = float("inf")
 
@@ -198,6 +200,8 @@ class Bench:
             "error": self.exhibit.error,
         }
         found = attribute(study, stage=self.stage, progress=False, **{**solving, **options})
+        known = {*self.run.manifest.warnings, *self.warnings}
+        self.warnings += [warning for warning in found.report["warnings"] if warning not in known]
         return found.values  # noqa: PD011
 
 

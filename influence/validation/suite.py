@@ -74,6 +74,7 @@ def validate(
                 one = bench.change_without([0], "solution")
             bars.say(_cost(bench, budget))
             for i, check in enumerate(chosen):
+                told = len(bench.warnings)
                 share = check.share / sum(other.share for other in chosen[i:])
                 try:
                     with bench.within(bench.left * share), bars.step(check.asks):
@@ -81,6 +82,8 @@ def validate(
                 except TrainingError as error:  # the other checks may still succeed
                     bars.say(f"{check.name}: {error}")
                     continue
+                for warning in bench.warnings[told:]:
+                    bars.say(f"{check.name}, of the scores that it compares with: {warning}")
                 if len(table):
                     run = add_tables(run, {check.name: table, "summary": _summary(run, check, table)})
                 else:

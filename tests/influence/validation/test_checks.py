@@ -12,6 +12,7 @@ import torch
 from tiny import FINETUNE, PRETRAIN, QUERIES
 from tiny_runs import TinyBuilt
 
+from influence.curvature.exact import Exact
 from influence.errors import RunError, StudyError, TrainingError
 from influence.precompute.steps import precompute
 from influence.run.reading import Run
@@ -207,3 +208,16 @@ def test_labels_are_replaced_and_nothing_else():
     data = torch.utils.data.TensorDataset(torch.arange(3.0), torch.tensor([0, 1, 2]), torch.tensor([7, 8, 9]))
     other = Relabelled(data, np.array([2, 1, 0]))
     assert [[int(part) for part in other[i]] for i in range(len(other))] == [[0, 2, 7], [1, 1, 8], [2, 0, 9]]
+
+
+def test_warnings_of_the_scores_that_a_check_compares_with_are_told(run, monkeypatch, capsys):
+    fit = Exact.fit
+
+    def warning(self):
+        self.objective.remarks.warn(f"{self.objective.stage.name}: far off")
+        fit(self)
+
+    monkeypatch.setattr(Exact, "fit", warning)
+    validate(run, checks=["stability"], budget=600)
+    said = capsys.readouterr().err
+    assert said.count("stability, of the scores that it compares with: pretrain: far off") == 1
