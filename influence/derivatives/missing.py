@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from influence.derivatives.autograd_limits import leaves_of
-from influence.derivatives.objective import Objective, equal_to_rounding, plain_kernels, restricted
+from influence.derivatives.objective import Objective, plain_kernels, restricted
 
 FEW = 4
 """Examples whose gradients are compared."""
@@ -65,12 +65,12 @@ def _gradients(
 def _warn_of_differing(objective: Objective, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     if not expected:
         return
-    size = float(torch.stack([row.abs().max() for row in expected.values()]).max())
-    gaps = {n: row - found[n] if n in found else row for n, row in expected.items()}
-    same = [equal_to_rounding(row, row - gaps[n], size, objective.epsilon).all() for n, row in expected.items()]
-    differing = [n for n, is_same in zip(expected, torch.stack(same).tolist(), strict=True) if not is_same]
+    norms = _norms(expected.values())
+    gaps = _norms(row - found[name] if name in found else row for name, row in expected.items())
+    rounding = objective.epsilon**0.5 * norms + 100 * objective.epsilon * norms.norm()
+    differing = [name for name, is_off in zip(expected, (gaps > rounding).tolist(), strict=True) if is_off]
     if differing:
-        share = _norm(gaps[n] for n in differing) / _norm(expected.values())
+        share = float(gaps[gaps > rounding].norm() / norms.norm())
         objective.remarks.warn(
             f"{objective.stage.name}: the model keeps values of {_listed(differing)} where they cannot be exchanged; "
             f"{share:.2g} of the gradient of the first examples is missing, and as much of the scores. Compute what is "
@@ -81,11 +81,11 @@ def _warn_of_differing(objective: Objective, expected: Mapping[str, Tensor], fou
 def _warn_of_outside(
     objective: Objective, expected: Mapping[str, Tensor], outside: Sequence[tuple[Tensor, Tensor]]
 ) -> None:
-    missing = _norm(row for _, row in outside)
+    missing = float(_norms(row for _, row in outside).norm()) if outside else 0.0
     if missing:
         theirs = {id(p): n for n, p in objective.stage.model.named_parameters()}
         named = [theirs.get(id(leaf), f"one of shape {tuple(leaf.shape)}") for leaf, _ in outside]
-        share = missing / _norm([*expected.values(), *(row for _, row in outside)])
+        share = missing / float(_norms([*expected.values(), *(row for _, row in outside)]).norm())
         objective.remarks.warn(
             f"{objective.stage.name}: its model or loss uses parameters that are not registered in the model that "
             f"`forward` is given: {_listed(named)}. The scores miss them: {share:.2g} of the gradient of the first "
@@ -109,9 +109,8 @@ def _warn_of_kept(objective: Objective, unused: Iterable[str]) -> None:
             )
 
 
-def _norm(rows: Iterable[Tensor]) -> float:
-    norms = [row.float().norm() for row in rows]
-    return float(torch.stack(norms).norm()) if norms else 0.0
+def _norms(rows: Iterable[Tensor]) -> Tensor:
+    return torch.stack([row.float().norm() for row in rows])
 
 
 def _listed(names: Sequence[str]) -> str:
