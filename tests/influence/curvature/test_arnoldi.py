@@ -95,6 +95,15 @@ def test_lanczos_finds_repeated_eigenvalues_and_the_null_space():
     torch.testing.assert_close(vectors.T @ torch.diag(values) @ vectors, matrix)
 
 
+def test_lanczos_finds_eigenvalues_of_many_orders_of_magnitude():
+    g = torch.Generator().manual_seed(0)
+    spectrum = torch.tensor([1e9, 3e6, 130, 0.05, 0.01, 1e-3, 1e-3], dtype=torch.float64)
+    axes = torch.linalg.qr(torch.randn(7, 7, generator=g, dtype=torch.float64))[0]
+    values, vectors = lanczos(lambda rows: ((rows @ axes) * spectrum) @ axes.T, 7, 50, g)
+    torch.testing.assert_close(values, spectrum.sort().values, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(7).double())
+
+
 @pytest.mark.parametrize("damping", [0.0, 0.01])
 def test_an_indefinite_hessian_is_refused_with_the_damping_that_it_needs(damping):
     objective = objective_of(l2=0.0)

@@ -10,8 +10,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import Subset, TensorDataset
 
 from influence import Stage, Study, attribute
-from influence.curvature.cg import ConjugateGradients, refined
+from influence.curvature.cg import ConjugateGradients
 from influence.curvature.linear_algebra import cg_preconditioner as package
+from influence.curvature.linear_algebra.block_cg import refined
 from influence.curvature.linear_algebra.cg_preconditioner import preconditioner
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients, gradient

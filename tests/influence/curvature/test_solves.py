@@ -81,6 +81,19 @@ def test_conjugate_gradients_report_the_true_residual_and_stop_each_row_alone():
     assert counts[1] <= 2 < counts[0], "an eigenvector needs one step"
 
 
+def test_conjugate_gradients_end_where_products_are_no_numbers():
+    sides = torch.ones(2, 3, dtype=torch.float64)
+    calls = []
+
+    def precise(vectors):
+        calls.append(vectors)
+        return torch.full_like(vectors, torch.nan)
+
+    _, residuals, _ = refined(lambda v: v, precise, sides, 1e-8, 50)
+    assert residuals.isnan().all()
+    assert len(calls) < 5
+
+
 def test_too_few_iterations_are_warned_about(study):
     found = attribute(study, method="cg", iterations=1, progress=False)
     assert any("not converged at stage 'only'" in warning for warning in found.report["warnings"])
