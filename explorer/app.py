@@ -10,7 +10,7 @@ import streamlit as st
 from explorer import components
 from explorer.app_pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.app_pages.page import Page
-from explorer.panels.header import computing, identity, start
+from explorer.panels.header import computing, failure, identity, start
 from explorer.runs import cache, folder, live
 from explorer.ui import escape, pictures, state
 from explorer.view import switching
@@ -40,11 +40,13 @@ def script(page: Page) -> Callable[[], None]:
         run = header()
         notices = st.container()
         if run is not None:
-            refuse_bad_links(page.allowed(run))
             try:
+                refuse_bad_links(page.allowed(run))
                 page.draw(run)
             except UpstreamError as error:
                 st.error(escape.message(error), icon=":material/error:")
+            except Exception as error:
+                failure.draw(run, error)
         texts = state.take_notices()
         if texts:
             notices.warning(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -37,6 +37,28 @@ SIGN = (
 NAT = "nat"
 ORDER_ONLY = "order only"
 """The unit of scores whose size means nothing: only their order within a query does."""
+
+
+def _anything(_: Any) -> bool:
+    return True
+
+
+def _is_number(told: Any) -> bool:
+    return isinstance(told, int | float) and not isinstance(told, bool)
+
+
+def _are(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda told: isinstance(told, list | tuple) and all(map(fits, told))
+
+
+REPORT: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("unit", "curvature"), lambda told: isinstance(told, str)),
+    **dict.fromkeys(("damping", "seconds"), _is_number),
+    **dict.fromkeys(("residuals", "score_error"), _are(_is_number)),
+    "order_only": _are(lambda told: isinstance(told, str)),
+    "compression": lambda told: isinstance(told, Mapping) and _is_number(told.get("error", 0)),
+}
+"""Entry of a method's report that readers use -> whether it is of its kind."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +107,11 @@ class ScoreRecord:
     method: str
     file: str
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Entries of another kind than `REPORT` says are left out, as fields are.
+        kept = {name: value for name, value in self.report.items() if REPORT.get(name, _anything)(value)}
+        object.__setattr__(self, "report", kept)
 
 
 @dataclasses.dataclass(frozen=True)

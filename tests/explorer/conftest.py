@@ -15,6 +15,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
+from explorer.panels.header import failure
+from influence.run import Run
+
 APP = Path(__file__).parents[2] / "explorer" / "app.py"
 
 
@@ -22,6 +25,16 @@ APP = Path(__file__).parents[2] / "explorer" / "app.py"
 def _nothing_kept() -> None:
     """Runs of two tests may be equal but for the damage that is done to one."""
     st.cache_resource.clear()
+
+
+@pytest.fixture(autouse=True)
+def _failures_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no page foresaw is a test's failure, and no callout."""
+
+    def again(run: Run, error: Exception) -> None:
+        raise error
+
+    monkeypatch.setattr(failure, "draw", again)
 
 
 @pytest.fixture(scope="session")

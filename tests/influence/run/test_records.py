@@ -166,6 +166,24 @@ def test_every_file_of_a_run_is_of_a_form_of_the_contract():
         assert not COMPUTED_FILE.fullmatch(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "odd"),
+    [
+        ("curvature", "ggn", ["ggn"]),
+        ("unit", "nat", 1),
+        ("damping", 0.1, "much"),
+        ("residuals", [0.1, 1], [0.1, None]),
+        ("score_error", [], "none"),
+        ("order_only", ["why"], [["why"]]),
+        ("compression", {"error": 0.01}, {"error": []}),
+    ],
+)
+def test_entries_of_a_report_have_their_kind(told, name, good, odd):
+    for value, kept in ((good, {name: good, "other": []}), (odd, {"other": []})):
+        manifest = parsed(told, scores=[told["scores"][0] | {"report": {name: value, "other": []}}])
+        assert manifest.scores[0].report == kept
+
+
 def test_every_field_of_a_record_is_in_the_contract():
     for record in (records.Manifest, StageRecord, ScoreRecord, Parameters, Training):
         for field in dataclasses.fields(record):
