@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from influence.derivatives.autograd_limits import refuse_once_differentiable
+from influence.derivatives.eager import eager
 from influence.derivatives.objective import Objective, ran_out_of_memory
 from influence.errors import LossError
 
@@ -76,7 +77,7 @@ class OutputLoss:
         self._every, self._rebuild = differentiable(objective, outputs)
         self._classes: dict[int, int] = {}
         self.number = len(self._every)
-        with torch.enable_grad():
+        with torch.enable_grad(), eager():
             self._differentiate(_precisions(self._every))
             self._classes = self._log_probabilities()
             if self._classes:

@@ -52,7 +52,8 @@ def scores(model, method="exact", loss=loss):
     examples = data(9, FEATURES, CLASSES, torch.Generator().manual_seed(0))
     study = Study("one", [Stage("stage", model, loss, examples, l2=0.1)], examples)
     found = attribute(study, method=method, progress=False)
-    assert found.report["warnings"] == []
+    missed = ("cannot be exchanged", "not registered", "keeps a tensor")
+    assert not any(words in warning for warning in found.report["warnings"] for words in missed)
     return found.values
 
 
