@@ -8,9 +8,13 @@ import torch
 from minima import data, loss
 from models import g
 from torch import nn
-from torch.utils.data import Dataset
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset, TensorDataset
 
 from influence import Stage, Study, attribute
+from influence.derivatives.objective import objectives_of
+from influence.derivatives.second import fisher
+from influence.derivatives.second.samples import random_sides
 
 
 def scores(stage: Stage, **options) -> np.ndarray:
@@ -105,3 +109,33 @@ def test_packed_sequences(method, kind, collate):
     )  # fmt: skip
     alone = scores(plain, method=method, batch_size=1)
     np.testing.assert_allclose(found, alone, atol=1e-4 * abs(alone).max())
+
+
+class TimeFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.cell, self.out = nn.Embedding(5, 3), nn.GRU(3, 3), nn.Linear(3, 5)
+
+    def forward(self, x):
+        return self.out(self.cell(self.table(x.T))[0])
+
+
+def test_random_gradients_of_outputs_whose_first_dimension_is_time(monkeypatch):
+    """Of a cell without a layer rule, against each example's own backward pass."""
+    torch.manual_seed(0)
+    words = TensorDataset(torch.randint(5, (4, 6), generator=g))
+    model = TimeFirst().double()
+    stage = Stage("time", model, lambda o, b: cross_entropy(o.permute(1, 2, 0), b[0], reduction="none").sum(1), words)
+    drawn = []
+    keep = lambda *a: (drawn.append(random_sides(*a)), drawn[-1])[1]  # noqa: E731
+    monkeypatch.setattr(fisher, "random_sides", keep)
+    (objective,) = objectives_of(Study("one", [stage], words))
+    ((count, factors),) = fisher.Fisher(objective).factors()
+    (side,) = drawn[0].sides
+    assert count == 4
+    for name in ("cell.weight_hh_l0", "out.weight"):
+        rows = sum(factor.gradients() for factor in factors[name])
+        for i in range(count):
+            along = (model(words.tensors[0])[:, i] * side[:, i]).sum()
+            (expected,) = torch.autograd.grad(along, model.get_parameter(name))
+            torch.testing.assert_close(rows[i], expected.flatten())
