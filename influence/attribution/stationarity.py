@@ -105,14 +105,15 @@ class Stationarity:
     def _possible(self) -> str:
         """What could explain the gradient where no other objective was found that does."""
         modules = list(self.objective.stage.model.modules())
-        causes = ["training that ended early", "a term that was not stated", "label smoothing", "augmentation"]
+        causes = ["training that ended early", "AdamW's decay, which is no l2 term", "another term that was not stated"]
+        causes += ["label smoothing", "augmentation"]
         if any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p for module in modules):
             causes.append("dropout, which was on while it trained")
         if any(isinstance(module, nn.modules.batchnorm._NormBase) for module in modules):
             causes.append("batch normalisation by each batch's own statistics")
         return (
-            f"No other l2 or proximity explains it; {name_list(causes, 'or')} could. Train on to the minimum, state "
-            "the loss that was minimised, or read the scores as those of a minimum nearby."
+            f"No other l2 (on weights only, say) or proximity explains it; {name_list(causes, 'or')} could. Train on "
+            "to the minimum, state the loss that was minimised, or read the scores as those of a minimum nearby."
         )
 
 
