@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from comparison import Row, Setup
+from comparison import DIRECT, Row, Setup
 from torch import nn
 from torch.nn import functional as fn
 
@@ -40,7 +40,13 @@ class Channels(nn.Module):
 
 def setup(model, x, **rest):
     examples = [(row, torch.tensor(i % CLASSES)) for i, row in enumerate(x)]
-    return Setup(model, lambda o, b: fn.cross_entropy(o, b[1], reduction="none"), examples[:M], examples[M:], **rest)
+    return Setup(
+        model,
+        lambda o, b: fn.cross_entropy(o, b[1], reduction="none"),
+        examples[:M],
+        examples[M:],
+        **({"methods": DIRECT} | rest),
+    )
 
 
 def rows(layer, width=WIDTH, **rest):

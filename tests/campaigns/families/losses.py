@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as fn
 
 KIND = "Losses"
-M, Q = 60, 4
+M, Q = 40, 3
 
 
 def picked(first, second):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 import transformers
 from comparison import DIRECT, Row, Setup
+from torch import nn
 from torch.nn import functional as fn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -85,6 +86,9 @@ def text(model, config, sizes, loss=over_classes, forward=logits, **rest):
 def pictures(model, config, sizes, side=8, channels=1, **rest):
     def make():
         made = getattr(transformers, model)(getattr(transformers, config)(**{**PICTURE, **sizes}))
+        for parameter in made.parameters():
+            if not parameter.any():  # tokens and places begin at zero, where a normalisation divides by nearly nothing
+                nn.init.normal_(parameter, std=0.1)
         rows = [(torch.randn(channels, side, side), torch.tensor(i % CLASSES)) for i in range(M + Q)]
         return Setup(
             made,
@@ -200,7 +204,7 @@ BART = {
 }
 OPT = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 6, "word_embed_proj_dim": 4}
 DEBERTA = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 4}
-EXPERTS = {"num_local_experts": 3, "num_experts_per_tok": 2}
+EXPERTS = {"intermediate_size": 8, "num_local_experts": 3, "num_experts_per_tok": 2}
 SWIN = {"embed_dim": 4, "depths": [1, 1], "num_heads": [1, 2], "window_size": 2, "patch_size": 2}
 CONV = {"hidden_sizes": [4, 6], "depths": [1, 1], "num_stages": 2, "patch_size": 2}
 
@@ -263,7 +267,9 @@ MODELS = {
     ),
     "T5, translation": text("T5ForConditionalGeneration", "T5Config", T5, over_translation, translated),
     "BART, translation": text("BartForConditionalGeneration", "BartConfig", BART, over_translation, translated),
-    "Marian, translation": text("MarianMTModel", "MarianConfig", BART, over_translation, translated),
+    "Marian, translation": text(
+        "MarianMTModel", "MarianConfig", BART, over_translation, translated, frozen=("*embed_positions*",)
+    ),
     "ViT": pictures("ViTForImageClassification", "ViTConfig", SIZES),
     "DeiT": pictures("DeiTForImageClassification", "DeiTConfig", SIZES),
     "BEiT": pictures("BeitForImageClassification", "BeitConfig", SIZES | {"use_relative_position_bias": True}),
