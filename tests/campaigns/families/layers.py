@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 
 import torch
 from comparison import DIRECT, Row, Setup
@@ -175,6 +177,14 @@ class Spectrum(nn.Module):
         return torch.fft.irfft(bent, n=x.shape[1], dim=1) * self.shift[0]
 
 
+def by_frequency():
+    """A flag that scales a batch's gradient; the loss knows nothing of it, nor does the independent side."""
+    made = words(lambda: nn.Embedding(6, WIDTH, scale_grad_by_freq=True))()
+    plain = copy.deepcopy(made.model)
+    plain.layer.scale_grad_by_freq = False
+    return replace(made, reference=replace(made, model=plain))
+
+
 def drawn(layer, *, moved=1.0):
     """A normalisation with running statistics that are not 0 and 1."""
 
@@ -251,7 +261,7 @@ LAYERS = {
     "Linear of width 0": rows(lambda: Calls(nn.Linear(WIDTH, 0), lambda m, x: torch.cat([x, m(x)], 1))),
     "Embedding": words(lambda: nn.Embedding(6, WIDTH)),
     "Embedding with padding": words(lambda: nn.Embedding(6, WIDTH, padding_idx=0)),
-    "Embedding, scale_grad_by_freq": words(lambda: nn.Embedding(6, WIDTH, scale_grad_by_freq=True)),
+    "Embedding, scale_grad_by_freq": by_frequency,
     "Embedding, sparse": words(lambda: nn.Embedding(6, WIDTH, sparse=True)),
     "Embedding, max_norm": words(lambda: nn.Embedding(6, WIDTH, max_norm=10.0)),
     "EmbeddingBag, mean": words(lambda: nn.EmbeddingBag(6, WIDTH)),
