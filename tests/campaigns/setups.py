@@ -1,7 +1,7 @@
 """What people really have, compared with truth: prints a table, a line a setup. `make campaigns` runs it.
 
     python tests/campaigns/setups.py [WORD ...]    # only rows whose kind or name holds one of the words
-    python tests/campaigns/setups.py > FILE        # what `docs/compared.md` ends with
+    python tests/campaigns/setups.py > TABLES      # what `docs/compared.md` ends with; faults go to the standard error
 
 It ends with 1 if a row is wrong without a warning, or fails by an error that nobody foresaw.
 """

@@ -80,12 +80,12 @@ class Watch:
 
     def recorded(self, batch: Any, count: int) -> tuple[Any, Tape]:
         """The model's outputs for a batch, and the tape of the forward pass."""
-        outputs, tape = self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
+        outputs, tape = self._forward(self._watched(), count, lambda: self.objective.outputs(batch))
         self.batches += 1
         if not self._doubtful(tape) and self._misaligned_for(outputs, batch, tape) <= self.foreign:
             return outputs, tape
         self._checked(batch, count, *self._taped(batch, count))
-        outputs, tape = self._forward(self.parameters, count, lambda: self.objective.outputs(batch))
+        outputs, tape = self._forward(self._watched(), count, lambda: self.objective.outputs(batch))
         self.loose = self.loose or tape.loose
         self.checked.add(tape.pattern())  # the loss may have calls of its own
         return outputs, tape
@@ -105,7 +105,7 @@ class Watch:
             return self._forward(watched, count, call)
 
     def _taped(self, batch: Any, count: int) -> tuple[dict[str, list[Factor]], Tape]:
-        watched = {n: p for n, p in self.parameters.items() if n not in self.foreign}
+        watched = self._watched()
         if not watched:
             return {}, Tape({}, count)
         try:
@@ -125,6 +125,9 @@ class Watch:
             return self._taped(batch, count)
         self._give_up(tape.foreign)
         return found, tape
+
+    def _watched(self) -> dict[str, Tensor]:
+        return {n: p for n, p in self.parameters.items() if n not in self.foreign}
 
     def _doubtful(self, tape: Tape) -> bool:
         """Whether to check this batch: its pattern is new, or it is number 1, 8, 64 ... as a safeguard."""

@@ -384,6 +384,8 @@ TOLD = {
     ),
 }
 QUICK = {
+    "Linear of width 0",
+    "Embedding, scale_grad_by_freq",
     "Linear",
     "Embedding",
     "Conv2d, groups",

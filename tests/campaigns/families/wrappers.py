@@ -271,5 +271,11 @@ QUICK = {
     "all weights in one vector",
     "lower half frozen",
     "DataParallel",
+    "checkpointing",
+    "a tensor of parameters kept in evaluation mode",
+    "a parameter in a list",
+    "a parameter in a closure",
+    "one module under two names, tied to a third",
+    "8-bit base, low-rank correction",
 }
 ROWS = [Row(KIND, name, make, name in QUICK) for name, make in WRAPPERS.items()]
