@@ -14,7 +14,7 @@ import torch
 
 from influence import Run, attribute
 from influence.cli import main
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.studies.exhibit import Exhibit
 from influence.studies.from_file import from_file
 

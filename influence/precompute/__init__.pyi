@@ -1,4 +1,4 @@
 from .needs import Need as Need
 from .needs import check_solver as check_solver
-from .steps import examine as examine
-from .steps import precompute as precompute
+from .runs import examine as examine
+from .runs import precompute as precompute

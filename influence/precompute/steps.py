@@ -1,11 +1,10 @@
-"""The steps from an exhibit to a finished run: train, solve, score, map; resumable, with progress."""
+"""The steps from one exhibit to a finished run: train, solve, score, map; resumable, with progress."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,135 +14,31 @@ import pandas as pd
 import safetensors.torch
 import torch
 
-from influence.attribution.guards import derivatives_named, usable
-from influence.attribution.memory import with_smaller_batches
+from influence.attribution.guards import derivatives_named
 from influence.attribution.report import peak_memory, unit_of
 from influence.curvature import Method
 from influence.derivatives import Objective
-from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.remarks import Remarks
-from influence.errors import RunError
 from influence.precompute.embedding import embedded, map_of
 from influence.precompute.manifest import stage_record, versions
 from influence.precompute.needs import (
-    Need,
     methods_of,
-    need_of,
-    refuse_what_cannot_be_solved,
-    refuse_what_cannot_fit,
 )
 from influence.precompute.predictions import predictions
 from influence.precompute.scoring import Scorer
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
-from influence.run.draft import REMARKS, Draft, discard_work
-from influence.run.files import JOURNAL_FILE, MAP, SHARES, model_file, refuse_name
-from influence.run.reading import Run, read_manifest
+from influence.run.draft import REMARKS, Draft
+from influence.run.files import MAP, SHARES, model_file
+from influence.run.reading import Run
 from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.study.stage import Stage
 from influence.training.fitting import fit, standing
 
 
-@callers_modes_off()
-def precompute(
-    exhibits: Sequence[Exhibit],
-    names: Sequence[str],
-    root: str | Path,
-    *,
-    device: torch.device | str = "cpu",
-    progress: bool = True,
-    announce: Callable[[str, Need], None] | None = None,
-) -> list[Run]:
-    """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
-
-    A run that is there already with the same settings is opened, not computed again; one that was interrupted is
-    resumed after its last finished step, scores after their last finished chunk. A run can be opened as soon as its
-    models, tables and scores are there; its other parts are added to it one by one.
-
-    Args:
-        exhibits: what to compute.
-        names: of their runs, as many.
-        root: folder of the runs.
-        device: where to compute.
-        progress: show bars with time left.
-        announce: called with the name of each run that is not there yet and what it needs, before any is computed.
-
-    Raises:
-        RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
-        MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
-    """
-    for name, need in examine(exhibits, names, root, device).items():
-        if announce:
-            announce(name, need)
-    # All are looked for before any is computed: what would be refused is refused at once.
-    found = [existing(Path(root) / name, exhibit) for exhibit, name in zip(exhibits, names, strict=True)]
-    shared = _Shared()
-    runs = []
-    with Progress(visible=progress) as bars:
-        for name, there in zip(names, found, strict=True):
-            bars.run(name, readable=there is not None)
-        for exhibit, name, there in zip(exhibits, names, found, strict=True):
-            run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared)
-            shared.runs.append((exhibit.study.stages[0], run))
-            runs.append(run)
-    return runs
-
-
-@callers_modes_off()
-def examine(
-    exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, device: torch.device | str = "cpu"
-) -> dict[str, Need]:
-    """What the runs that are not there yet will need, by name; what cannot be computed is refused.
-
-    Raises:
-        MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
-        RunError: a name cannot be a folder's, or the disk or the memory lacks the space.
-    """
-    for name in names:
-        refuse_name(name, "a run's")
-    usable(device)
-    needs = {name: need_of(exhibit) for exhibit, name in zip(exhibits, names, strict=True)}
-    for exhibit, need in zip(exhibits, needs.values(), strict=True):
-        refuse_what_cannot_be_solved(exhibit, need)
-    missing = {name: need for name, need in needs.items() if not (Path(root) / name).exists()}
-    refuse_what_cannot_fit(missing, Path(root))
-    return missing
-
-
-def existing(folder: Path, exhibit: Exhibit) -> Run | None:
-    """The run at `folder`, verified, if it was computed with the exhibit's settings; None if it is not complete.
-
-    Raises:
-        RunError: there is one with other settings, a damaged one, or one that cannot be completed.
-    """
-    if not folder.exists():
-        return None
-    there, wanted = read_manifest(folder).settings, json.loads(json.dumps(exhibit.all_settings))
-    if there != wanted:
-        other = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
-        raise RunError(
-            f"Run {folder} exists with other settings: {other} is {there.get(other)!r}, asked for "
-            f"{wanted.get(other)!r}. "
-            "Choose another --name, or delete that folder."
-        )
-    run = Run.open(folder)
-    if run.pending and not (folder / JOURNAL_FILE).is_file():
-        run = Run.open(folder)  # the process that computes it may have finished while its files were verified
-    if run.pending and not (folder / JOURNAL_FILE).is_file():
-        raise RunError(
-            f"Run {folder} lacks {', '.join(run.pending)}, and journal.json, which says how to go on. Delete the "
-            "folder and compute it again."
-        )
-    if run.pending:
-        return None
-    if (folder / JOURNAL_FILE).is_file():
-        discard_work(folder)  # a process was killed between its last write and this
-    return run
-
-
-class _Shared:
+class Shared:
     """What runs have in common: solvers and self-influence by stage object and settings, runs by first stage."""
 
     def __init__(self) -> None:
@@ -152,18 +47,7 @@ class _Shared:
         self.runs: list[tuple[Stage, Run]] = []
 
 
-def _computed(exhibit: Exhibit, name: str, root: Path, device: torch.device, bars: Progress, shared: _Shared) -> Run:
-    """The run of one exhibit; where memory runs out it goes on from its last finished step, with smaller batches."""
-
-    def compute(halvings: int) -> Run:
-        if halvings:
-            shared.solvers.clear()  # they have batches of the size that was too large
-        return _Precompute(exhibit, name, root, device, bars, shared, halvings).run()
-
-    return with_smaller_batches(compute)
-
-
-class _Precompute:
+class Steps:
     """The steps of one run, in order."""
 
     def __init__(
@@ -173,7 +57,7 @@ class _Precompute:
         root: Path,
         device: torch.device,
         bars: Progress,
-        shared: _Shared,
+        shared: Shared,
         halvings: int,
     ):
         self.exhibit, self.name, self.device, self.bars, self.shared = exhibit, name, device, bars, shared

@@ -12,7 +12,7 @@ from tiny import tiny_exhibit
 from tiny_runs import TinyBuilt, compute
 
 from influence import cli
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.studies import STUDIES
 from influence.studies.cards import CARDS
 

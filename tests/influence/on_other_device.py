@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 import influence.attribution.products.dots as products
 from influence import Index, Stage, Study, attribute, group_effect, record
 from influence.derivatives.objective import objectives_of
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 
 QUIET = {"progress": False, "damping": 0.1}
 BATCHES = 4

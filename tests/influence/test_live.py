@@ -12,7 +12,7 @@ from influence.curvature import ekfac
 from influence.errors import RunError, StudyError
 from influence.live import Live, Target
 from influence.live import live as module
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.studies.images.digit_drawing import BOX, centred, digit, ink_of
 from influence.studies.images.digits import Digits
 from influence.studies.texts import TextOptions, TextStudy

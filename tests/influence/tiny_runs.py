@@ -8,7 +8,7 @@ import torch
 from tiny import two_exhibits
 
 from influence import Run
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.studies.cards import Card
 from influence.training.minimum import Trainer
 

@@ -11,7 +11,7 @@ from influence import attribute
 from influence.attribution.memory import bytes_held, size, with_smaller_batches
 from influence.derivatives.objective import Objective
 from influence.errors import MethodError
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.studies.exhibit import Exhibit
 
 SAYINGS = [

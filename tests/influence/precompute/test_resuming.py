@@ -18,7 +18,7 @@ from tiny_runs import NAMES, assert_equal_runs, compute, counted_fits
 from influence import Run
 from influence.errors import RunError
 from influence.precompute import embedding, scoring
-from influence.precompute import steps as package
+from influence.precompute import runs as package
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
 from influence.run.reading import read_json

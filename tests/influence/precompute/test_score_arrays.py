@@ -15,8 +15,8 @@ from influence.derivatives.objective import objectives_of
 from influence.errors import RunError
 from influence.precompute.needs import need_of, refuse_what_cannot_fit
 from influence.precompute.query_vectors import QueryVectors
+from influence.precompute.runs import precompute
 from influence.precompute.score_arrays import fill
-from influence.precompute.steps import precompute
 from influence.progress import Progress
 from influence.run import draft as draft_module
 from influence.run.draft import Draft

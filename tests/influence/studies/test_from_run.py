@@ -9,7 +9,7 @@ from PIL import Image
 
 from influence.attribution.scores import attribute
 from influence.errors import RunError, UpstreamError
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.from_run import exhibit_of
 from influence.studies.images import cifar10

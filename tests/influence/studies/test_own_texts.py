@@ -13,7 +13,7 @@ import pytest
 
 from influence.errors import StudyError
 from influence.live import Live
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.studies.own_texts import from_files
 from influence.studies.request import exhibits_for
 from influence.studies.text_files import columns as text_files

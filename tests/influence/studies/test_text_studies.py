@@ -12,7 +12,7 @@ from tiny_texts import sentences
 from tokenizers import Tokenizer
 
 from influence.errors import StudyError
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.studies.texts import TextOptions, TextStudy
 from influence.studies.texts.corpus import Corpus
 from influence.studies.texts.definitions import TOPICS, Definitions

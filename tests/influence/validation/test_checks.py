@@ -14,7 +14,7 @@ from tiny_runs import TinyBuilt
 
 from influence.curvature.exact import Exact
 from influence.errors import RunError, StudyError, TrainingError
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.built_in import STUDIES
 from influence.studies.request import exhibits_for

@@ -9,7 +9,7 @@ import pytest
 from tiny_runs import TinyBuilt
 
 from influence.errors import RunError
-from influence.precompute.steps import precompute
+from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies import from_run
 from influence.studies.built_in import STUDIES

@@ -1,0 +1,134 @@
+"""Runs of several exhibits: what they need, which are there already, and the computation of the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from influence.attribution.guards import usable
+from influence.attribution.memory import with_smaller_batches
+from influence.derivatives.modes import callers_modes_off
+from influence.errors import RunError
+from influence.precompute.needs import (
+    Need,
+    need_of,
+    refuse_what_cannot_be_solved,
+    refuse_what_cannot_fit,
+)
+from influence.precompute.steps import Shared, Steps
+from influence.progress import Progress
+from influence.run.draft import discard_work
+from influence.run.files import JOURNAL_FILE, refuse_name
+from influence.run.reading import Run, read_manifest
+from influence.studies.exhibit import Exhibit
+
+
+@callers_modes_off()
+def precompute(
+    exhibits: Sequence[Exhibit],
+    names: Sequence[str],
+    root: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    announce: Callable[[str, Need], None] | None = None,
+) -> list[Run]:
+    """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
+
+    A run that is there already with the same settings is opened, not computed again; one that was interrupted is
+    resumed after its last finished step, scores after their last finished chunk. A run can be opened as soon as its
+    models, tables and scores are there; its other parts are added to it one by one.
+
+    Args:
+        exhibits: what to compute.
+        names: of their runs, as many.
+        root: folder of the runs.
+        device: where to compute.
+        progress: show bars with time left.
+        announce: called with the name of each run that is not there yet and what it needs, before any is computed.
+
+    Raises:
+        RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
+        MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
+    """
+    for name, need in examine(exhibits, names, root, device).items():
+        if announce:
+            announce(name, need)
+    # All are looked for before any is computed: what would be refused is refused at once.
+    found = [existing(Path(root) / name, exhibit) for exhibit, name in zip(exhibits, names, strict=True)]
+    shared = Shared()
+    runs = []
+    with Progress(visible=progress) as bars:
+        for name, there in zip(names, found, strict=True):
+            bars.run(name, readable=there is not None)
+        for exhibit, name, there in zip(exhibits, names, found, strict=True):
+            run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared)
+            shared.runs.append((exhibit.study.stages[0], run))
+            runs.append(run)
+    return runs
+
+
+@callers_modes_off()
+def examine(
+    exhibits: Sequence[Exhibit], names: Sequence[str], root: str | Path, device: torch.device | str = "cpu"
+) -> dict[str, Need]:
+    """What the runs that are not there yet will need, by name; what cannot be computed is refused.
+
+    Raises:
+        MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
+        RunError: a name cannot be a folder's, or the disk or the memory lacks the space.
+    """
+    for name in names:
+        refuse_name(name, "a run's")
+    usable(device)
+    needs = {name: need_of(exhibit) for exhibit, name in zip(exhibits, names, strict=True)}
+    for exhibit, need in zip(exhibits, needs.values(), strict=True):
+        refuse_what_cannot_be_solved(exhibit, need)
+    missing = {name: need for name, need in needs.items() if not (Path(root) / name).exists()}
+    refuse_what_cannot_fit(missing, Path(root))
+    return missing
+
+
+def existing(folder: Path, exhibit: Exhibit) -> Run | None:
+    """The run at `folder`, verified, if it was computed with the exhibit's settings; None if it is not complete.
+
+    Raises:
+        RunError: there is one with other settings, a damaged one, or one that cannot be completed.
+    """
+    if not folder.exists():
+        return None
+    there, wanted = read_manifest(folder).settings, json.loads(json.dumps(exhibit.all_settings))
+    if there != wanted:
+        other = next(key for key in {**there, **wanted} if there.get(key) != wanted.get(key))
+        raise RunError(
+            f"Run {folder} exists with other settings: {other} is {there.get(other)!r}, asked for "
+            f"{wanted.get(other)!r}. "
+            "Choose another --name, or delete that folder."
+        )
+    run = Run.open(folder)
+    if run.pending and not (folder / JOURNAL_FILE).is_file():
+        run = Run.open(folder)  # the process that computes it may have finished while its files were verified
+    if run.pending and not (folder / JOURNAL_FILE).is_file():
+        raise RunError(
+            f"Run {folder} lacks {', '.join(run.pending)}, and journal.json, which says how to go on. Delete the "
+            "folder and compute it again."
+        )
+    if run.pending:
+        return None
+    if (folder / JOURNAL_FILE).is_file():
+        discard_work(folder)  # a process was killed between its last write and this
+    return run
+
+
+def _computed(exhibit: Exhibit, name: str, root: Path, device: torch.device, bars: Progress, shared: Shared) -> Run:
+    """The run of one exhibit; where memory runs out it goes on from its last finished step, with smaller batches."""
+
+    def compute(halvings: int) -> Run:
+        if halvings:
+            shared.solvers.clear()  # they have batches of the size that was too large
+        return Steps(exhibit, name, root, device, bars, shared, halvings).run()
+
+    return with_smaller_batches(compute)
