@@ -1,6 +1,6 @@
 # make demo   an environment, the embedded study, the explorer
 # make test   an environment, lint, types, the whole test suite in two processes of one thread each
-# make campaigns   what people really have, compared with truth: a table, a line a setup (half an hour)
+# make campaigns   what people really have, compared with truth: a table, a line a setup
 # make docs   the documentation site, strictly and without a network, into build/docs
 # make screenshots   every page of the demo's runs, into build/screenshots
 
