@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 COMPUTES = """
 import sys, time
 from pathlib import Path
-from influence.precompute import steps
+from influence.precompute import runs, steps
 from tiny import two_exhibits
 root = Path(sys.argv[1])
 def waits(vectors, others, seed):
@@ -28,7 +28,7 @@ def waits(vectors, others, seed):
     return vectors[:, :2], others[:, :2], "two coordinates"
 steps.map_of = waits
 try:
-    steps.precompute(two_exhibits(), ["tiny-frozen", "tiny-updated"], root, progress=False)
+    runs.precompute(two_exhibits(), ["tiny-frozen", "tiny-updated"], root, progress=False)
     print("Finished:")
 except KeyboardInterrupt:
     sys.exit("Interrupted.")

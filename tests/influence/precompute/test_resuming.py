@@ -17,7 +17,7 @@ from tiny_runs import NAMES, assert_equal_runs, compute, counted_fits
 
 from influence import Run
 from influence.errors import RunError
-from influence.precompute import embedding, scoring
+from influence.precompute import embedding, scoring, steps
 from influence.precompute import runs as package
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
@@ -75,7 +75,7 @@ STEPS_INSIDE = [
 def test_interrupted_inside_a_step(runs, tmp_path, monkeypatch, inside, call):
     """The call is made, and then interrupted: half of a step is done."""
     owner, _, name = inside.rpartition(".")
-    usual = package if hasattr(package, name) else scoring
+    usual = steps if hasattr(steps, name) else scoring
     place = {"": usual, "projection": embedding, "Trainer": Trainer, "Draft": Draft, "Path": Path}[owner]
     original, calls = getattr(place, name), 0
 
@@ -114,7 +114,7 @@ def test_interrupted_while_a_json_file_is_written(runs, tmp_path, monkeypatch):
 
 KILLED = """
 import sys, time
-from influence.precompute import scoring, steps
+from influence.precompute import runs, scoring, steps
 from tiny import two_exhibits
 steps.map_of = lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates")
 module, name = {"fill": (scoring, "fill"), "map_of": (steps, "map_of")}[sys.argv[2]]
@@ -125,7 +125,7 @@ def slow(*arguments):
     time.sleep(60)
     return result
 setattr(module, name, slow)
-steps.precompute(two_exhibits(), ["tiny-frozen", "tiny-updated"], sys.argv[1], progress=False)
+runs.precompute(two_exhibits(), ["tiny-frozen", "tiny-updated"], sys.argv[1], progress=False)
 """
 
 
@@ -162,7 +162,7 @@ def test_killed_process_loses_at_most_the_step_under_way(runs, tmp_path, monkeyp
 def first(tmp_path, monkeypatch):
     """A run whose process was interrupted when its first lists stood."""
     with monkeypatch.context() as patch:
-        patch.setattr(package, "embedded", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(steps, "embedded", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             compute(tmp_path)
     return Run.open(tmp_path / NAMES[0])
@@ -256,7 +256,7 @@ def test_own_columns_are_not_taken_for_the_map_that_comes_later(tmp_path, monkey
     for table in (*exhibit.examples.values(), exhibit.queries):
         table[["x", "y"]] = 7.0
     with monkeypatch.context() as patch:
-        patch.setattr(package, "embedded", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(steps, "embedded", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             compute(tmp_path, [exhibit], ["own"])
     run = Run.open(tmp_path / "own")
