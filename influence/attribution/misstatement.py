@@ -20,8 +20,10 @@ from influence.errors import LossError, StudyError
 
 SURE, LIKELY = 0.1, 0.5
 """Share of the gradient that an explanation may leave: above `LIKELY` it explains nothing."""
-SOME_EXAMPLES, POSSIBLE = 256, 0.8
+SOME_EXAMPLES, POSSIBLE = 256, 0.6
 """Examples by which smoothed labels are tried first, and the share that may be left then, since these are not all."""
+MOST_SMOOTHED = 0.4
+"""Share of smoothing above which a gradient is that of a training that has hardly begun."""
 MAX_STRENGTHS = 3
 """Lambdas that groups of parameters may have, besides 0 and the stated ones."""
 MIN_FREEDOM = 5
@@ -202,7 +204,7 @@ def _smoothing(objective: Objective, gradient: Tensor, pull: Tensor) -> tuple[fl
         size = float(difference @ difference)
         share = float(gradient @ difference) / size if size else 0.0
         left = float((gradient - share * difference).norm() / gradient.norm())
-        if not 1e-4 < share < 1 or left > POSSIBLE:
+        if not 1e-4 < share < MOST_SMOOTHED or left > POSSIBLE:
             return None
         found = share, left
     return found
