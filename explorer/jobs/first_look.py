@@ -16,6 +16,8 @@ from websockets.sync.client import connect
 
 PATIENCE = 60.0
 """Seconds after which the address is said anyway."""
+OPENING = 2.0
+"""Seconds that an attempt takes at most: a server that is starting may accept a connection and never answer on it."""
 PAUSE = 0.1
 """Seconds between two attempts to reach a server that is starting."""
 
@@ -26,7 +28,8 @@ def look(port: int) -> None:
     while time.monotonic() < end:
         try:
             # Without the name of a browser: pages know by it that somebody looks.
-            with connect(f"ws://localhost:{port}/_stcore/stream", max_size=None, user_agent_header=None) as server:
+            address = f"ws://localhost:{port}/_stcore/stream"
+            with connect(address, max_size=None, user_agent_header=None, open_timeout=OPENING) as server:
                 message = BackMsg()
                 message.rerun_script.query_string = ""
                 server.send(message.SerializeToString())
