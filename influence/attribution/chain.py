@@ -105,12 +105,11 @@ class Chain:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved)
 
     def _solved(self, number: int, queries: Tensor) -> Tensor:
-        """The queries (Q, T) solved at a stage; the first time with the objective's gradient, unless it is rounding."""
+        """The queries (Q, T) solved at a stage; the first ones measure how far it stands from a minimum."""
         solver, stationarity = self.solvers[number], self.stationarities[number]
-        if not stationarity.open or not len(queries) or isinstance(solver, Identity):
-            return solver.solve(queries)
-        solved, step = solver.solve_beside(queries, stationarity.gradient)
-        stationarity.measure(solved, step)
+        solved = solver.solve(queries)
+        if stationarity.open and len(queries) and not isinstance(solver, Identity):
+            stationarity.measure(solved)
         return solved
 
 

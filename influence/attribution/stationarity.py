@@ -25,8 +25,8 @@ DISTANCE, EXPLAINED_DISTANCE = 1e-3, 1e-4
 class Stationarity:
     """The gradient of a stage's objective where its model stands, and what one Newton step along it would change.
 
-    With g this gradient, H the curvature and v = H^-1 q a solved query, the step -H^-1 g changes the objective by
-    -g . H^-1 g / 2 and the query's loss by -v . g. A score is v . g_z / m. So the root mean square of v . g divided by
+    With g this gradient, H the curvature and v = H^-1 q a solved query, the step -H^-1 g changes the query's loss by
+    -v . g. A score is v . g_z / m. So the root mean square of v . g divided by
     that of the scores is the number of examples whose leaving out would move the queries as far.
 
     Args:
@@ -37,9 +37,8 @@ class Stationarity:
     Attributes:
         gradient: (T,), nats per unit of parameter.
         norm: its norm; 0 at a minimum.
-        measured: empty before `measure`; in nats `newton_drop`, by which the step would lower the objective,
-            `newton_change`, root mean square by which it would change the queries' losses, and `typical_score`, that of
-            some scores.
+        measured: empty before `measure`; in nats `newton_change`, root mean square by which the step would change the
+            queries' losses, and `typical_score`, that of some scores.
 
     Raises:
         StudyError: parameters that were begun anew count as inherited.
@@ -56,17 +55,16 @@ class Stationarity:
 
     @property
     def open(self) -> bool:
-        """Whether a solve has something to measure."""
+        """Whether solved queries have something to measure."""
         return not self.small and not self.measured
 
-    def measure(self, solved: Tensor, step: Tensor) -> None:
-        """Take the solved queries (Q, T) and the solved gradient (T,)."""
+    def measure(self, solved: Tensor) -> None:
+        """Take the solved queries, (Q, T)."""
         gradient, some = self.gradient.to(solved), solved[:QUERIES]
         count = len(self.objective.stage.data)
         data = Subset(self.objective.stage.data, range(0, count, -(-count // EXAMPLES)))
         scores = [block for _, block in dots(self.objective, data, self.objective.trained, some)]
         self.measured = {
-            "newton_drop": float(gradient @ step) / 2,
             "newton_change": _size(some @ gradient),
             "typical_score": _size(torch.cat(scores)) / self.objective.count,
         }
@@ -88,9 +86,8 @@ class Stationarity:
             return []
         return [
             f"Stage {self.objective.stage.name!r} does not stand at a minimum of the objective that it states, which "
-            f"scores assume: the gradient has norm {self.norm:.2g}{self._where()}. One Newton step would lower the "
-            f"objective by {self.measured['newton_drop']:.2g} nats and change a query's loss by "
-            f"{self.measured['newton_change']:.2g} nats, where leaving out an example changes it by "
+            f"scores assume: the gradient has norm {self.norm:.2g}{self._where()}. One Newton step to it would change a "
+            f"query's loss by {self.measured['newton_change']:.2g} nats, where leaving out an example changes it by "
             f"{self.measured['typical_score']:.2g}: as much as {examples:.2g} of the {self.objective.count} examples. "
             f"{found.sentence if found else self._possible()}"
         ]

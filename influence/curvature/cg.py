@@ -21,9 +21,8 @@ from influence.derivatives.second.products import hessian_product
 from influence.derivatives.second.rows import MAX_ROW_BYTES
 from influence.errors import CurvatureError, MethodError
 
-BLOCK_QUERIES = 257
-"""Queries in a block: 256, and the objective's gradient (`solve_beside`). A larger block shares more search directions,
-but orthogonalising costs its square."""
+BLOCK_QUERIES = 256
+"""Queries in a block. A larger block shares more search directions, but orthogonalising costs its square."""
 MIN_ROWS_PER_QUERY = 100
 """A preconditioner pays if it has this many rows a query: large blocks take hardly fewer iterations with it."""
 POWER_STEPS = 3

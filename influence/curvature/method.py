@@ -70,12 +70,6 @@ class Method(ABC):
     def measure_error(self, queries: Tensor, solved: Tensor) -> None:  # noqa: B027 - direct methods leave none
         """Put an estimate of the error of the scores by `solved`, of `queries`, into the report; see `Iterative`."""
 
-    def solve_beside(self, queries: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-        """Solve for all queries (Q, T), and for a row (T,) that is none and does not enter the report."""
-        found = self.solve(torch.cat([queries, row[None].to(queries)]))
-        self.report |= {key: self.report[key][: len(queries)] for key in PER_QUERY if key in self.report}
-        return found[:-1], found[-1]
-
     def norms(self, queries: Tensor) -> Tensor:
         """Quadratic form q . (C_TT + ridge + damping I)^-1 q of every row q of (Q, T): (Q,)."""
         return (self.solve(queries) * queries).sum(1)

@@ -20,7 +20,7 @@ from influence.errors import StudyError
 from influence.study.parameters import l2_of
 
 BODY = {name: name for name in ("first.weight", "first.bias", "second.weight", "second.bias")}
-MEASURED = {"newton_drop", "newton_change", "typical_score"}
+MEASURED = {"newton_change", "typical_score"}
 
 
 def two_stages(seed: int, classes: int, **finetuning) -> tuple[list[Stage], TensorDataset]:
@@ -261,11 +261,10 @@ def test_a_newton_step_is_that_of_dense_matrices(method):
     solved = torch.linalg.solve(hessian, asked.T).T
     (told,) = scores.report["stages"]
     assert told["gradient_norm"] == pytest.approx(float(slope.norm()))
-    assert told["newton_drop"] == pytest.approx(float(slope @ torch.linalg.solve(hessian, slope)) / 2, rel=1e-4)
     assert told["newton_change"] == pytest.approx(float((solved @ slope).square().mean().sqrt()), rel=1e-4)
     assert told["typical_score"] == pytest.approx(float((solved @ rows.T / 30).square().mean().sqrt()), rel=1e-4)
     if method != "exact":
-        assert len(told["residuals"]) == len(queries), "the gradient is no query"
+        assert len(told["residuals"]) == len(queries)
 
 
 def test_methods_without_curvature_take_no_step():
