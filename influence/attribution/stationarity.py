@@ -86,8 +86,8 @@ class Stationarity:
             return []
         return [
             f"Stage {self.objective.stage.name!r} does not stand at a minimum of the objective that it states, which "
-            f"scores assume: the gradient has norm {self.norm:.2g}{self._where()}. One Newton step to it would change a "
-            f"query's loss by {self.measured['newton_change']:.2g} nats, where leaving out an example changes it by "
+            f"scores assume: the gradient has norm {self.norm:.2g}{self._where()}. One Newton step to it would change "
+            f"a query's loss by {self.measured['newton_change']:.2g} nats, where leaving out an example changes it by "
             f"{self.measured['typical_score']:.2g}: as much as {examples:.2g} of the {self.objective.count} examples. "
             f"{found.sentence if found else self._possible()}"
         ]
