@@ -12,6 +12,7 @@ import torch
 from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.errors import StudyError
+from influence.run.tables import FORMS, refuse_columns
 
 
 def predictions(
@@ -22,13 +23,18 @@ def predictions(
     Without classes the model is no classifier, and only the losses are added.
 
     Raises:
-        StudyError: the table's length differs, the outputs are not (B, classes), or a label is not a class.
+        StudyError: the table's length differs, a column is of another kind than CONTRACT.md says, the outputs are not
+            (B, classes), or a label is not a class.
     """
     if not {"id", "label"} <= set(shown.columns) or shown["id"].duplicated().any():
         raise StudyError(
             f"Stage {objective.stage.name!r}: the table has the columns {', '.join(shown.columns)}, expected at "
             "least id, each once, and label."
         )
+    try:
+        refuse_columns(shown, FORMS["queries"])
+    except ValueError as error:
+        raise StudyError(f"Stage {objective.stage.name!r}: the table of its items cannot be kept: {error}.") from error
     if len(shown) != len(data):
         raise StudyError(f"Stage {objective.stage.name!r}: the table has {len(shown)} rows for {len(data)} examples.")
     if len(set(classes)) < len(classes):

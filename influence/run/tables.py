@@ -33,6 +33,8 @@ class Kind:
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    if kinds.is_dictionary(kind):  # a categorical column of pandas
+        return _is_text(kind.value_type)
     return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_null(kind))
 
 
@@ -140,9 +142,21 @@ def read_table(file: Path, form: Form, rows: Mapping[str, int], filters: Any = N
         table = pq.read_table(opened, columns=names, filters=filters) if filters else source.read(columns=names)
     _refuse_values(table, form, rows)
     for place, name in enumerate(table.column_names):
-        if form.columns[name] is TEXT and table.column(name).null_count:
-            table = table.set_column(place, name, table.column(name).cast(pa.large_string()).fill_null(""))
+        column = table.column(name)
+        if form.columns[name] is TEXT and (column.null_count or kinds.is_dictionary(column.type)):
+            table = table.set_column(place, name, column.cast(pa.large_string()).fill_null(""))
     return table.to_pandas()
+
+
+def refuse_columns(table: pd.DataFrame, form: Form) -> None:
+    """Raise ValueError if a table that is to be written has columns of other kinds than its form."""
+    fields = []
+    for name in table.columns:
+        try:
+            fields += list(pa.Schema.from_pandas(table[[name]], preserve_index=False))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise ValueError(f"its column {name!r} holds values of several kinds ({error})") from error
+    _refuse_columns(pa.schema(fields), form, len(table))
 
 
 def _refuse_columns(schema: pa.Schema, form: Form, count: int) -> None:

@@ -249,6 +249,10 @@ def test_folder_that_cannot_be_written_is_found_before_training(tmp_path, monkey
         compute(tmp_path / "file" / "below")
 
 
+def retold(exhibit, stage, **columns):
+    exhibit.examples[stage] = exhibit.examples[stage].assign(**columns)
+
+
 def bad_loss(outputs, batch):
     losses = torch.nn.functional.cross_entropy(outputs, batch[1], reduction="none")
     return torch.where(batch[0][:, 0] == batch[0][:, 0].max(), torch.nan, losses)
@@ -258,6 +262,13 @@ def bad_loss(outputs, batch):
     ("change", "error", "message"),
     [
         (lambda e: e.examples.update(pretrain=e.examples["pretrain"][:-1]), StudyError, "has 39 rows for 40 examples"),
+        (lambda e: retold(e, "pretrain", title=7), StudyError, "column 'title' holds int64, expected text"),
+        (lambda e: retold(e, "finetune", image="a"), StudyError, "column 'image' holds .*, expected bytes"),
+        (
+            lambda e: retold(e, "pretrain", id=["a", *range(39)]),
+            StudyError,
+            "cannot be kept: its column 'id' holds values of several kinds",
+        ),
         (lambda e: e.classes.update(finetune=NEW[:2]), StudyError, r"outputs have shape \(20, 3\), expected \(20, 2\)"),
         (lambda e: e.classes.update(finetune=["cat", "dog", "elk"]), StudyError, "label 'eel' is none of the classes"),
         (lambda e: setattr(e.study.stages[1], "loss", bad_loss), LossError, r"loss of example \d+ is nan"),
@@ -270,6 +281,14 @@ def test_what_does_not_fit_is_found_before_training(tmp_path, monkeypatch, chang
     change(exhibit)
     with pytest.raises(error, match=message):
         compute(tmp_path, [exhibit], ["one"])
+
+
+def test_labels_may_be_categories(tmp_path):
+    exhibit = tiny_exhibit(train=False, curvature="ggn")
+    labels = exhibit.examples["pretrain"]["label"]
+    retold(exhibit, "pretrain", label=labels.astype("category"))
+    (run,) = compute(tmp_path, [exhibit], ["one"])
+    assert run.examples("pretrain")["label"].tolist() == labels.tolist()
 
 
 def test_models_that_are_not_to_be_trained_stay_as_they_are(tmp_path):
