@@ -1,4 +1,14 @@
-"""The named errors of the library: each message says what was given, what was expected and what to do."""
+"""The named errors of the library: each message says what was given, what was expected and what to do.
+
+And how such messages write names: `listed`, `printable`.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+SHOWN = 8
+"""Names of a list that are written out."""
 
 
 class UpstreamError(Exception):
@@ -27,3 +37,18 @@ class TrainingError(UpstreamError):
 
 class RunError(UpstreamError):
     """A run on disk is missing, unfinished, damaged, of another format, or cannot be written."""
+
+
+def listed(names: Iterable[str], last: str = ", ") -> str:
+    """Names as a list in a sentence: "a, b, c", or with `last` " and ": "a, b and c".
+
+    Of more than `SHOWN`, the first are written out, and how many more there are.
+    """
+    every = list(names)
+    shown = [*every[: SHOWN - 1], f"{len(every) - SHOWN + 1} more"] if len(every) > SHOWN else every
+    return last.join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
+
+
+def printable(path: Path | str) -> str:
+    """A file name as text that can be shown and stored, whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

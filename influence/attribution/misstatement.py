@@ -16,7 +16,7 @@ from torch import Tensor
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import gradient as gradient_of
 from influence.derivatives.objective import restricted
-from influence.errors import LossError, StudyError
+from influence.errors import SHOWN, LossError, StudyError, listed
 
 SURE, LIKELY = 0.1, 0.5
 """Share of the gradient that an explanation may leave: above `LIKELY` it explains nothing."""
@@ -28,8 +28,6 @@ MAX_STRENGTHS = 3
 """Lambdas that groups of parameters may have, besides 0 and the stated ones."""
 MIN_FREEDOM = 5
 """Parameters' entries beyond the explanation's own numbers: fewer are explained by chance."""
-SHOWN = 8
-"""Pairs or patterns that are written out."""
 
 
 @dataclass
@@ -59,8 +57,8 @@ def refuse_heads_begun_anew(objective: Objective, before: Mapping[str, Tensor], 
         return
     norm = float(gradient.norm())
     raise StudyError(
-        f"Stage {objective.stage.name!r}: {name_list(names)} count as inherited, since names and shapes are those of "
-        f"the stage before, but nothing held them near the values there: the objective's gradient is "
+        f"Stage {objective.stage.name!r}: {listed(names, ' and ')} count as inherited, since names and shapes "
+        f"are those of the stage before, but nothing held them near the values there: the objective's gradient is "
         f"{norm:.2g}, and {left * norm:.2g} if they are called new. They were begun anew, or trained without this "
         f"term, so state {inherits_line(rest, objective)}."
     )
@@ -115,7 +113,7 @@ def _called_new(objective: Objective, gradient: Tensor, names: list[str], left: 
     rest = {n: origin for n, origin in objective.groups.inherited.items() if n not in names}
     return Explanation(
         left,
-        f"With nothing to hold {name_list(names)} near the inherited values the gradient would be "
+        f"With nothing to hold {listed(names, ' and ')} near the inherited values the gradient would be "
         f"{left * float(gradient.norm()):.2g}: if they were begun anew, or trained without this term, state "
         f"{inherits_line(rest, objective) if rest else 'proximity=0'}.",
     )
@@ -211,11 +209,6 @@ def _smoothing(objective: Objective, gradient: Tensor, pull: Tensor) -> tuple[fl
 
 
 # The line to state
-
-
-def name_list(names: Sequence[str], word: str = "and") -> str:
-    shown = [*names[: SHOWN - 1], f"{len(names) - SHOWN + 1} more"] if len(names) > SHOWN else [*names]
-    return f" {word} ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
 def inherits_line(pairs: Mapping[str, str], objective: Objective) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 import psutil
 
 from influence.attribution.chain import Chain
-from influence.attribution.misstatement import inherits_line, name_list
+from influence.attribution.misstatement import inherits_line
 from influence.curvature.cards import IDENTITY
 from influence.curvature.iterative import UNKNOWN_ERROR
 from influence.derivatives import Objective
+from influence.errors import listed
 from influence.run.records import NAT, ORDER_ONLY
 
 MAX_ERROR = 0.02
@@ -44,9 +45,9 @@ def warnings_of(chain: Chain) -> tuple[list[str], list[str]]:
     for objective, solver, stationarity in zip(chain.objectives, chain.solvers, chain.stationarities, strict=True):
         warnings += stationarity.warnings
         stage, groups = objective.stage, objective.groups
-        sentence, lost = inexact(stage.name, solver.report)
-        warnings += sentence
-        order_only += sentence if lost else []
+        loose, lost = solve_warnings(stage.name, solver.report)
+        warnings += loose
+        order_only += loose if lost else []
         if objective is not chain.objectives[0] and groups.held and stage.proximity == 0:
             warnings.append(
                 f"Stage {stage.name!r} trains {len(groups.held)} inherited parameters with proximity "
@@ -55,12 +56,12 @@ def warnings_of(chain: Chain) -> tuple[list[str], list[str]]:
             )
         if objective is not chain.objectives[0]:
             before = chain.objectives[chain.objectives.index(objective) - 1]
-            warnings += moved(objective, before) + rounded(objective, before)
+            warnings += frozen_warnings(objective, before) + integer_warnings(objective, before)
         off = [n for n, p in stage.model.named_parameters() if not p.requires_grad and n in objective.trained.shapes]
         if off:
             warnings.append(
-                f"Stage {stage.name!r}: {', '.join(off[:5])}{f' ... ({len(off):,} in all)' if len(off) > 5 else ''} "
-                "have requires_grad=False but are not in `frozen`, so they count as trained. Where they were not: "
+                f"Stage {stage.name!r}: {listed(off)} have "
+                "requires_grad=False but are not in `frozen`, so they count as trained. Where they were not: "
                 "frozen=[n for n, p in model.named_parameters() if not p.requires_grad]."
             )
     return warnings, sorted(set(order_only))
@@ -71,7 +72,7 @@ def unit_of(method: str, order_only: Sequence[str]) -> str:
     return ORDER_ONLY if method == IDENTITY.name or order_only else NAT
 
 
-def inexact(stage: str, report: Mapping[str, Any]) -> tuple[list[str], bool]:
+def solve_warnings(stage: str, report: Mapping[str, Any]) -> tuple[list[str], bool]:
     """A warning if solves leave an error in the scores of a stage, and whether it takes the unit."""
     loose = [error for error in report.get("score_error", []) if error > MAX_ERROR]
     if not loose:
@@ -86,7 +87,7 @@ def inexact(stage: str, report: Mapping[str, Any]) -> tuple[list[str], bool]:
     return [f"{of}: {left}; {remedy}."], lost
 
 
-def moved(here: Objective, before: Objective) -> list[str]:
+def frozen_warnings(here: Objective, before: Objective) -> list[str]:
     """A warning if frozen parameters differ from the inherited values."""
     gaps = {}
     for name in here.groups.frozen:
@@ -98,9 +99,24 @@ def moved(here: Objective, before: Objective) -> list[str]:
         return []
     rest = {n: origin for n, origin in here.groups.inherited.items() if n not in gaps}
     return [
-        f"Stage {here.stage.name!r}: {name_list(list(gaps))} in `frozen` differ from stage {before.stage.name!r} by up "
+        f"Stage {here.stage.name!r}: {listed(gaps, ' and ')} in `frozen` differ from stage {before.stage.name!r} by up "
         f"to {max(gaps.values()):.2g}. Were they trained, or is this another model?"
         + (f" If they were begun anew, state {inherits_line(rest, here)}." if rest else "")
+    ]
+
+
+def integer_warnings(here: Objective, before: Objective) -> list[str]:
+    """A warning if parameters of the stage before stand here as integers, and so cannot be inherited."""
+    trained = before.trained.shapes
+    left = {trained[name] for name in trained if name not in here.groups.inherited.values()}
+    whole = {n: p for n, p in here.model.named_parameters() if n not in here.parameters}
+    lost = [name for name, parameter in whole.items() if parameter.shape in left]
+    if not lost:
+        return []
+    return [
+        f"Stage {here.stage.name!r}: {listed(lost)} are integers, of shapes that were trained in stage "
+        f"{before.stage.name!r}. Integers have no derivative, so what flows back through them is missing. Give the "
+        "stage the model with its weights not quantised."
     ]
 
 
@@ -112,19 +128,3 @@ def peak_memory() -> int:
     import resource  # absent on Windows, where psutil gives the peak
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def rounded(here: Objective, before: Objective) -> list[str]:
-    """A warning if parameters of the stage before stand here as integers, and so cannot be inherited."""
-    trained = before.trained.shapes
-    left = {trained[name] for name in trained if name not in here.groups.inherited.values()}
-    whole = {n: p for n, p in here.model.named_parameters() if n not in here.parameters}
-    lost = [name for name, parameter in whole.items() if parameter.shape in left]
-    if not lost:
-        return []
-    named = ", ".join(lost[:3]) + (" ..." if len(lost) > 3 else "")
-    return [
-        f"Stage {here.stage.name!r}: {named} are integers, of shapes that were trained in stage {before.stage.name!r}. "
-        "Integers have no derivative, so what flows back through them is missing. Give the stage the model with its "
-        "weights not quantised."
-    ]

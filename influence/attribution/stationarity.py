@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from influence.attribution.misstatement import best_explanation, name_list, refuse_heads_begun_anew
+from influence.attribution.misstatement import best_explanation, refuse_heads_begun_anew
 from influence.attribution.products.dots import dots
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import slope
+from influence.errors import listed
 
 ROUNDING = 1e-6
 """A gradient of at most this share of a typical example's gradient is rounding."""
@@ -97,7 +98,7 @@ class Stationarity:
         shares = {n: float(self.gradient[s].norm() / self.norm) ** 2 for n, s in self.objective.trained.slices.items()}
         largest = sorted(shares, key=lambda name: -shares[name])[:3]
         told = [f"{n} ({shares[n]:.0%})" for n in largest if shares[n] > 0.01]
-        return f", of whose square most is at {name_list(told)}"
+        return f", of whose square most is at {listed(told, ' and ')}"
 
     def _possible(self) -> str:
         """What could explain the gradient where no other objective was found that does."""
@@ -109,7 +110,7 @@ class Stationarity:
         if any(isinstance(module, nn.modules.batchnorm._NormBase) for module in modules):
             causes.append("batch normalisation by each batch's own statistics")
         return (
-            f"No other l2 (on weights only, say) or proximity explains it; {name_list(causes, 'or')} could. Train on "
+            f"No other l2 (on weights only, say) or proximity explains it; {listed(causes, ' or ')} could. Train on "
             "to the minimum, state the loss that was minimised, or read the scores as those of a minimum nearby."
         )
 

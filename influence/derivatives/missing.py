@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from influence.derivatives.autograd_limits import leaves_of
 from influence.derivatives.objective import Objective, plain_kernels, restricted
+from influence.errors import listed
 
 FEW = 4
 """Examples whose gradients are compared."""
@@ -72,7 +73,7 @@ def _warn_of_differing(objective: Objective, expected: Mapping[str, Tensor], fou
     if differing:
         share = float(gaps[gaps > rounding].norm() / norms.norm())
         objective.remarks.warn(
-            f"{objective.stage.name}: the model keeps values of {_listed(differing)} where they cannot be exchanged; "
+            f"{objective.stage.name}: the model keeps values of {listed(differing)} where they cannot be exchanged; "
             f"{share:.2g} of the gradient of the first examples is missing, and as much of the scores. Compute what is "
             "made of parameters in every forward, and hold parameters as attributes of registered modules"
         )
@@ -88,7 +89,7 @@ def _warn_of_outside(
         share = missing / float(_norms([*expected.values(), *(row for _, row in outside)]).norm())
         objective.remarks.warn(
             f"{objective.stage.name}: its model or loss uses parameters that are not registered in the model that "
-            f"`forward` is given: {_listed(named)}. The scores miss them: {share:.2g} of the gradient of the first "
+            f"`forward` is given: {listed(named)}. The scores miss them: {share:.2g} of the gradient of the first "
             "examples. Register them (nn.ParameterList, nn.ModuleList, add_module), and call the model that `forward` "
             "is given; where they are not trained, call requires_grad_(False) on them"
         )
@@ -111,7 +112,3 @@ def _warn_of_kept(objective: Objective, unused: Iterable[str]) -> None:
 
 def _norms(rows: Iterable[Tensor]) -> Tensor:
     return torch.stack([row.float().norm() for row in rows])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f", ... ({len(names)} in all)" if len(names) > 5 else "")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from influence.run.records import NAT, ORDER_ONLY
-
 
 @dataclass
 class Remarks:
@@ -25,8 +23,3 @@ class Remarks:
         self.warnings.add(sentence)
         if order_only:
             self.order_only.add(sentence)
-
-    @property
-    def unit(self) -> str:
-        """`ORDER_ONLY` once a warning has taken the unit."""
-        return ORDER_ONLY if self.order_only else NAT

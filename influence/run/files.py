@@ -26,14 +26,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Of a run, a method or a check."""
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}"
 COMPUTED_FILE = re.compile(
-    r"queries\.parquet|tokenizer\.json|(stages|curvature)/NAME\.safetensors"
-    r"|(examples|map|tokens|shares)/NAME\.parquet"
-    r"|(scores|embedding)/NAME\.zarr/(zarr\.json|c(/[0-9]+)*)".replace("NAME", r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+    rf"queries\.parquet|tokenizer\.json|(stages|curvature)/{_PART}\.safetensors"
+    rf"|(examples|map|tokens|shares)/{_PART}\.parquet"
+    rf"|(scores|embedding)/{_PART}\.zarr/(zarr\.json|c(/[0-9]+)*)"
 )
 """Relative path of a file that a run is computed with, in the forms that CONTRACT.md gives."""
-SCORES_FILE = re.compile(r"scores/[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.zarr")
-LISTED_FILE = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,200}(/[A-Za-z0-9][A-Za-z0-9._-]{0,200}){0,5}")
+SCORES_FILE = re.compile(rf"scores/{_PART}\.zarr")
+LISTED_FILE = re.compile(rf"(?!.*\.\.){_PART}(/{_PART}){{0,5}}")
 """Relative path of any file that run.json may list: plain names, none of them hidden. Readers open only known ones."""
 
 

@@ -30,9 +30,10 @@ from influence.run.files import (
     shares_file,
     tokens_file,
 )
+from influence.run.forms import EXAMPLES, FORMS, QUERIES, Form
 from influence.run.plain import odd_entries, read_plain
 from influence.run.records import FORMAT, NAT, ORDER_ONLY, Manifest, StageRecord, manifest_of
-from influence.run.tables import EXAMPLES, FORMS, QUERIES, Form, read_table
+from influence.run.tables import read_table
 
 if TYPE_CHECKING:
     import torch

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from influence.errors import StudyError
+from influence.errors import StudyError, listed
 from influence.study.names import unwrapped_pairs
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn
     if not found:
         raise StudyError(
             f"Stage {stage.name!r} inherits nothing from {previous.name!r}: no parameter has equal name and shape. "
-            f"Here: {_name_list(parameters)}. There: {_name_list(before)}. State the pairs in `inherits`."
+            f"Here: {listed(parameters)}. There: {listed(before)}. State the pairs in `inherits`."
         )
     return found
 
@@ -118,14 +118,13 @@ def _stated(
     for name, origin in inherits.items():
         if name not in here:
             raise StudyError(
-                f"Stage {stage.name!r}: `inherits` names {name!r}, which its model lacks. "
-                f"It has {_name_list(parameters)}."
+                f"Stage {stage.name!r}: `inherits` names {name!r}, which its model lacks. It has {listed(parameters)}."
             )
         if origin not in there:
             raise StudyError(
                 f"Stage {stage.name!r}: `inherits` takes {name!r} from {origin!r}, which stage "
                 f"{previous.name!r} lacks. "
-                f"It has {_name_list(before)}."
+                f"It has {listed(before)}."
             )
         name, origin = here[name], there[origin]
         if parameters[name].shape != before[origin].shape:
@@ -160,7 +159,7 @@ def l2_of(stage: Stage) -> dict[str, float]:
         matches = fnmatch.filter(names, pattern)
         if not matches:
             raise StudyError(
-                f"Stage {stage.name!r}: the pattern {pattern!r} in `l2` matches none of {_name_list(parameters)}."
+                f"Stage {stage.name!r}: the pattern {pattern!r} in `l2` matches none of {listed(parameters)}."
             )
         for match in matches:
             found.setdefault(names[match], strength)
@@ -173,7 +172,7 @@ def _matching(stage: Stage, parameters: Mapping[str, nn.Parameter]) -> set[str]:
         matches = fnmatch.filter(names, pattern)
         if not matches:
             raise StudyError(
-                f"Stage {stage.name!r}: the pattern {pattern!r} in `frozen` matches none of {_name_list(parameters)}."
+                f"Stage {stage.name!r}: the pattern {pattern!r} in `frozen` matches none of {listed(parameters)}."
             )
         found |= {names[match] for match in matches}
     return found
@@ -187,8 +186,3 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
     first = {id(p): n for n, p in model.named_parameters()}
     listed = {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
     return {n.replace("_orig_mod.", ""): c for n, c in listed.items()} | listed
-
-
-def _name_list(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")

@@ -19,13 +19,13 @@ from influence.derivatives.kernels.embedding_bags import embedding_bag
 def embedding(
     input: Tensor,
     weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
+    padding_idx: Any = None,
+    max_norm: Any = None,
+    norm_type: Any = 2.0,
+    *_: Any,
+    **__: Any,
 ) -> Tensor:
-    """As `torch.nn.functional.embedding`. The gradient is dense, and that of the loss."""
+    """As `torch.nn.functional.embedding`, without its flags: the gradient is dense, and that of the loss."""
     return functional.embedding(input, weight, padding_idx, max_norm, norm_type)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from influence.errors import StudyError
-from influence.studies.images.picture_files import KINDS, printable
+from influence.errors import StudyError, printable
+from influence.studies.images.picture_files import KINDS
 
 NO_PICTURES = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "__MACOSX", "@eaDir"}
 """What operating systems leave beside pictures; hidden files (.DS_Store, ._1.png) are passed over too."""

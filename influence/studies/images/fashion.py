@@ -13,9 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from influence.errors import StudyError
+from influence.errors import StudyError, printable
 from influence.studies.cards import FASHION
-from influence.studies.images.picture_files import printable
 from influence.studies.images.study import ImageStudy, Options, Part
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

@@ -13,8 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from influence.errors import StudyError
-from influence.studies.images.picture_files import printable
+from influence.errors import StudyError, printable
 
 BUILT_IN = "cnn"
 CALIBRATION_EXAMPLES = 2048

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import IO
 
 from PIL import Image, ImageOps
 
-from influence.errors import StudyError
+from influence.errors import StudyError, printable
 from influence.studies.images.white import alone_rgb
 
 MAX_PIXELS = 100_000_000
@@ -117,11 +116,6 @@ def png(image: Image.Image) -> bytes:
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     small.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def printable(path: Path | str) -> str:
-    """A file name as text that can be shown and stored, whatever its bytes are."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def thumbnail(content: bytes) -> Image.Image:

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from influence.errors import StudyError
+from influence.errors import StudyError, printable
 from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit, fingerprint
 from influence.studies.images.class_folders import class_folders, left_out
 from influence.studies.images.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
-from influence.studies.images.picture_files import open_picture, printable
+from influence.studies.images.picture_files import open_picture
 from influence.studies.images.pictures import Pictures, picture
 from influence.studies.images.survey import Survey, survey
 from influence.studies.lookalikes import hint, lookalikes

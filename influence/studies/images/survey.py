@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from influence.errors import StudyError
+from influence.errors import StudyError, printable
 from influence.studies.images.picture_files import (
     BITS_14,
     brightest_byte,
@@ -15,7 +15,6 @@ from influence.studies.images.picture_files import (
     open_picture,
     opened,
     page_count,
-    printable,
 )
 from influence.studies.images.white import DARK, extent_of, is_deep, white_of
 

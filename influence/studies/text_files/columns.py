@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from influence.errors import StudyError
-from influence.studies.images.picture_files import printable
+from influence.errors import StudyError, printable
 from influence.studies.lookalikes import hint, lookalikes
 from influence.studies.text_files.formats import Lines, Texts, name_list, open_texts, short_repr
 from influence.studies.text_files.labels import NO_CLASS, is_fraction, label_text, plain_text, told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from influence.studies.images.picture_files import printable
+from influence.errors import printable
 
 
 def not_utf8(path: Path) -> str:

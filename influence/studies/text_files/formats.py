@@ -16,8 +16,7 @@ from typing import Any, ClassVar, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from influence.errors import StudyError
-from influence.studies.images.picture_files import printable
+from influence.errors import StudyError, printable
 from influence.studies.text_files.encoding import looks_wide, not_utf8
 
 Row = tuple[int, list[Any]]

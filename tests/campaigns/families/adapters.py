@@ -68,27 +68,13 @@ def plain(config):
     """An adapter of a network of the user's own."""
 
     def make():
-        model = stirred(peft.get_peft_model(Net(), config()))
-        frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-        rows = [(torch.randint(0, WORDS, (5,)), torch.tensor(i % 3)) for i in range(M + Q)]
-        return Setup(
-            model,
-            lambda o, b: fn.cross_entropy(o, b[1], reduction="none"),
-            rows[:M],
-            rows[M:],
-            frozen=frozen,
-            methods=DIRECT,
-        )
+        return classified(stirred(peft.get_peft_model(Net(), config())))
 
     return make
 
 
-def mixed():
-    """Two adapters at once, both trained."""
-    model = peft.get_peft_model(Net(), peft.LoraConfig(r=1, target_modules=["body"]))
-    model.add_adapter("other", peft.LoraConfig(r=2, target_modules=["body"]))
-    model.base_model.set_adapter(["default", "other"])
-    stirred(model)
+def classified(model):
+    """The setup of an adapted `Net` on random words."""
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     rows = [(torch.randint(0, WORDS, (5,)), torch.tensor(i % 3)) for i in range(M + Q)]
     return Setup(
@@ -99,6 +85,14 @@ def mixed():
         frozen=frozen,
         methods=DIRECT,
     )
+
+
+def mixed():
+    """Two adapters at once, both trained."""
+    model = peft.get_peft_model(Net(), peft.LoraConfig(r=1, target_modules=["body"]))
+    model.add_adapter("other", peft.LoraConfig(r=2, target_modules=["body"]))
+    model.base_model.set_adapter(["default", "other"])
+    return classified(stirred(model))
 
 
 ADAPTERS = {

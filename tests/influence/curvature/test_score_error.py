@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from influence import Scores, Stage, Study, attribute
 from influence.curvature import iterative
-from influence.derivatives.remarks import ORDER_ONLY
+from influence.run.records import ORDER_ONLY
 
 EXAMPLES, QUERIES, L2 = 60, 4, 1e-2
 

@@ -13,8 +13,9 @@ from test_run import NEW, OLD, QUERIES, write
 from influence.errors import RunError
 from influence.run import tables
 from influence.run.additions import add_tables
+from influence.run.forms import FORMS
 from influence.run.reading import Run
-from influence.run.tables import FORMS, read_table
+from influence.run.tables import read_table
 
 GOOD = {
     "leave-one-out": {

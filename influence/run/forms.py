@@ -1,0 +1,108 @@
+"""Forms of a run's tables: their columns and kinds, as CONTRACT.md states them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as kinds
+
+Fits = Callable[[pa.DataType], bool]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a column holds: the name for a message, and whether an Arrow type is of it."""
+
+    name: str
+    fits: Fits
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if kinds.is_dictionary(kind):  # a categorical column of pandas
+        return _is_text(kind.value_type)
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_null(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(kinds.is_floating(kind) or kinds.is_integer(kind))
+
+
+def _list_of(name: str, fits: Fits) -> Kind:
+    return Kind(
+        f"lists of {name}", lambda kind: (kinds.is_list(kind) or kinds.is_large_list(kind)) and fits(kind.value_type)
+    )
+
+
+INTEGER, NUMBER, TEXT = Kind("integers", kinds.is_integer), Kind("numbers", _is_number), Kind("text", _is_text)
+BYTES = Kind("bytes", lambda kind: bool(kinds.is_binary(kind) or kinds.is_large_binary(kind)))
+INTEGERS, NUMBERS = _list_of("integers", kinds.is_integer), _list_of("numbers", _is_number)
+
+
+@dataclass(frozen=True)
+class Form:
+    """The columns of one kind of table, by name.
+
+    `needed`: those that must be there. `aligned`: lists that have one length in each row. `unique`: columns without a
+    value twice.
+    """
+
+    columns: Mapping[str, Kind]
+    needed: Iterable[str] = ()
+    aligned: tuple[str, ...] = ()
+    unique: tuple[str, ...] = ()
+    lengths: Mapping[str, str] = field(default_factory=dict)
+    """Column of lists -> the table, `QUERIES` say, that has as many rows as each list has values."""
+
+
+QUERIES, EXAMPLES = "queries", "examples"
+_ITEMS = {
+    "id": INTEGER, "label": TEXT, "prediction": TEXT, "confidence": NUMBER, "label_probability": NUMBER, "loss": NUMBER,
+    "image": BYTES, "text": TEXT, "title": TEXT, "source": TEXT,
+}  # fmt: skip
+_NAMED: dict[str, Kind] = {"stage": TEXT, "start": TEXT, "kind": TEXT, "changed": TEXT}
+
+
+def _check(named: str, *others: Mapping[str, Kind], **options: Any) -> Form:
+    columns = {name: _NAMED[name] for name in named.split()} | {k: v for other in others for k, v in other.items()}
+    return Form(columns, needed=tuple(columns), **options)
+
+
+def _all(kind: Kind, names: str) -> dict[str, Kind]:
+    return dict.fromkeys(names.split(), kind)
+
+
+FORMS = {
+    "examples": Form(_ITEMS | _all(NUMBER, "gradient_norm self_influence"), ("id", "label"), unique=("id",)),
+    "queries": Form(_ITEMS | {"probabilities": NUMBERS}, ("id", "label"), unique=("id",)),
+    "map": Form({"x": NUMBER, "y": NUMBER}, ("x", "y")),
+    "tokens": Form({"starts": INTEGERS, "ends": INTEGERS}, ("starts", "ends"), aligned=("starts", "ends")),
+    "shares": Form({"query": INTEGER, "example": INTEGER, "shares": NUMBERS}, ("query", "example", "shares")),
+    "leave-one-out": _check(
+        "stage start kind", _all(INTEGER, "example chosen_for query"), _all(NUMBER, "predicted measured")
+    ),
+    "subsets": _check("stage start", _all(INTEGER, "subset seed query"), _all(NUMBER, "kept predicted measured")),
+    "removal": _check(
+        "stage start kind",
+        _all(INTEGER, "left_out seed"),
+        _all(NUMBER, "share loss loss_before accuracy accuracy_before predicted"),
+    ),
+    "planted": _check("stage", {"finder": TEXT}, _all(INTEGER, "seed"), _all(NUMBER, "share checked found area")),
+    "sanity": _check("", _all(TEXT, "scores against"), _all(INTEGER, "query"), _all(NUMBER, "rank_correlation")),
+    "stability": _check(
+        "stage changed", {"value": TEXT}, _all(INTEGER, "query k"), _all(NUMBER, "overlap rank_correlation")
+    ),
+    "noise": _check("changed start", _all(INTEGER, "seed query"), _all(NUMBER, "measured")),
+    "left-out": _check(
+        "stage start",
+        _all(INTEGERS, "examples class_before class_after"),
+        _all(NUMBERS, "predicted measured"),
+        lengths=dict.fromkeys(("predicted", "measured", "class_before", "class_after"), QUERIES),
+    ),
+    "summary": _check("start", _all(TEXT, "check what words"), _all(NUMBER, "value low high"), _all(INTEGER, "count")),
+}
+"""Folder of a table, "queries", or a check's name -> its form."""
+POINTERS = {"query": (QUERIES, 0), "chosen_for": (QUERIES, -1), "example": (EXAMPLES, 0), "examples": (EXAMPLES, 0)}
+"""Column -> the table whose rows it numbers, and the least number that it may hold."""
