@@ -46,7 +46,7 @@ def in_double(objective: Objective) -> Objective:
     try:
         found = Objective(stage, objective.groups, device=objective.device, batch_size=objective.batch_size)
         found.parameters = {n: p.to(found.parameters[n]) for n, p in objective.parameters.items()}
-        found.count = objective.count
+        found.count, found.remarks = objective.count, objective.remarks
         positions, batch = next(found.batches(stage.data))
         with torch.no_grad():
             losses = found.losses(batch, positions.stop - positions.start)

@@ -49,3 +49,9 @@ def test_double_precision_is_taken_where_rounding_hides_the_smallest_eigenvalue(
     assert resolving(objective, 1.0, 100 * EPSILON) is objective
     for smallest in (EPSILON, 0.0, -1.0):
         assert resolving(objective, 1.0, smallest).dtype == torch.float64
+
+
+def test_warnings_met_in_double_precision_are_the_objectives():
+    objective = objective_of()
+    in_double(objective).remarks.warn("too flat to believe")
+    assert objective.remarks.warnings == {"too flat to believe"}
