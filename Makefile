@@ -1,6 +1,6 @@
 # make demo   an environment, the embedded study, the explorer
 # make test   an environment, lint, types, the whole test suite in two processes of one thread each
-# make campaigns   what people really have, compared with truth: a table, a line a setup
+# make campaigns   what people really have, compared with truth, and what strangers and power cuts do to runs
 # make docs   the documentation site, strictly and without a network, into build/docs
 # make screenshots   every page of the demo's runs, into build/screenshots
 
@@ -28,6 +28,7 @@ lint: $(READY)
 
 campaigns: $(READY)
 	$(BIN)/python tests/campaigns/setups.py $(ARGS)
+	$(BIN)/python tests/campaigns/runs/attacks.py $(ARGS)
 
 docs: $(READY)
 	rm -rf build/docs build/pages
