@@ -10,8 +10,9 @@ import streamlit as st
 from explorer import components
 from explorer.app_pages import compare, explore, item, learn, notes, suspects, trust, try_it
 from explorer.app_pages.page import Page
+from explorer.jobs import live
 from explorer.panels.header import computing, failure, identity, start
-from explorer.runs import cache, folder, live
+from explorer.runs import cache, folder
 from explorer.ui import escape, pictures, state
 from explorer.view import switching
 from influence.errors import UpstreamError

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from explorer.jobs import live
 from explorer.panels.charts import map
 from explorer.panels.comparison import beside
 from explorer.panels.lists import cards, controls, exports, order_only, ringed
 from explorer.panels.prediction import prediction, question, target
-from explorer.runs import live, neighbours, queries, score_arrays
+from explorer.runs import neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view.query import Query
 from explorer.view.view import View
@@ -72,7 +73,7 @@ def draw(run: Run) -> None:
         exports.draw(view, f"The model says “{said.prediction}”. Why?", answer, link)
     with right:
         _draw_map(view)
-    off = opened.error(view.stage)
+    off = live.error(opened, view.stage)
     if off >= TOLD_ERROR:
         st.caption(f"These scores come from an index, which is off by {theme.percent(off)} (measured on a test item).")
     beside.draw(view)

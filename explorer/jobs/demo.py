@@ -20,6 +20,7 @@ from typing import Any
 import filelock
 import psutil
 
+from explorer.jobs import turn
 from explorer.jobs.process import command as upstream
 from explorer.jobs.process import environment
 from influence.errors import RunError
@@ -80,7 +81,7 @@ def start(root: Path, study: str = STUDY) -> None:
     """Start the computation of an embedded study, or resume it; nothing happens if it is running already.
 
     Raises:
-        RunError: the folder cannot be written, no process can be started, or another study is being computed there.
+        RunError: the folder cannot be written, no process can be started, or something else is being computed there.
     """
     folder = _folder(root)
     try:
@@ -124,8 +125,11 @@ def command(root: Path, study: str) -> list[str]:
 
 
 def _start(root: Path, folder: Path, study: str) -> None:
-    (folder / "progress.json").unlink(missing_ok=True)
-    with (folder / "log.txt").open("wb") as log:
+    def under_way(words: str) -> None:
+        raise RunError(f"{words} is under way, and one computation at a time: wait until it has ended, or cancel it.")
+
+    with turn.held(root, f"upstream precompute {study}", under_way) as files, (folder / "log.txt").open("wb") as log:
+        (folder / "progress.json").unlink(missing_ok=True)
         process = subprocess.Popen(
             command(root, study),
             stdin=subprocess.DEVNULL,
@@ -133,6 +137,7 @@ def _start(root: Path, folder: Path, study: str) -> None:
             stderr=subprocess.STDOUT,
             cwd=folder,
             env=environment(folder / "progress.json"),
+            pass_fds=files,
         )
     try:
         born = psutil.Process(process.pid).create_time()
@@ -145,7 +150,7 @@ def _start(root: Path, folder: Path, study: str) -> None:
 
 
 def _folder(root: Path) -> Path:
-    return root / ".computing"
+    return turn.folder(root)
 
 
 def _process(root: Path) -> psutil.Process | None:

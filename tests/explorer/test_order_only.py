@@ -11,10 +11,10 @@ import small_checks
 from small_run import restated, write_run
 
 from explorer.export import report
+from explorer.jobs import live
 from explorer.lesson.facts import Scene
 from explorer.panels.lists import exports, order_only, tables
 from explorer.panels.retraining import retrain
-from explorer.runs import live
 from explorer.trust import evidence, verdict
 from explorer.trust.left_out import Effect
 from explorer.ui import state

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from explorer.jobs import live
 from explorer.panels.prediction import target
-from explorer.runs import live
 from explorer.ui import escape, state, theme, widgets
 from explorer.view.view import View
 from influence.errors import UpstreamError

@@ -1,4 +1,4 @@
-"""A computation under way: how far it is, and a way to stop it; what went wrong if it failed."""
+"""A computation that waits or is under way: how far it is, and a way to stop it; what went wrong if it failed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from explorer.ui import escape
 
 
 def draw(run: Path, what: str) -> bool:
-    """Draw what is under way for the run in that folder, or how `what` ended; whether something is under way."""
+    """Draw what waits or is under way for the run in that folder, or how `what` ended; whether there is something."""
     job = process.of(run)
     if job is None:
         return False
-    if job.running:
+    if not job.over:
         if job.what != what:
             st.caption("Another computation of this run is under way; one at a time is computed.")
         _progress(run)
@@ -33,7 +33,7 @@ def draw(run: Path, what: str) -> bool:
 @st.fragment(run_every=1.0)
 def _progress(run: Path) -> None:
     job = process.of(run)
-    if job is None or not job.running:
+    if job is None or job.over:
         st.rerun()
         return
     with st.container(horizontal=True, vertical_alignment="center", key="job"):
@@ -42,7 +42,9 @@ def _progress(run: Path) -> None:
 
 
 def text(job: process.Job) -> str:
-    """The step under way and the time so far, as markdown."""
+    """The step under way or what it waits for, and the time so far, as markdown."""
+    if job.state == process.WAITING:
+        return f"{escape.for_markdown(job.step)}: one computation at a time · {_time(job.elapsed)}"
     of = f" of about {_time(job.seconds)}" if job.seconds else ""
     return f"{escape.for_markdown(job.step)} · {_time(job.elapsed)}{of}"
 

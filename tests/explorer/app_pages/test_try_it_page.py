@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from explorer.jobs import live
 from explorer.panels.prediction import target, uploads
-from explorer.runs import live
 from influence import Run
 from influence.errors import StudyError
 from influence.live import Target

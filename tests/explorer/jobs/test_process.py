@@ -133,7 +133,7 @@ def test_without_steps_time_is_what_is_known(monkeypatch):
 
 
 def test_the_command_is_this_package(tmp_path):
-    job = process.Job("a", process.command(["validate", "--budget", "soon", "--", str(tmp_path / "none")]))
+    job = process.begin(RUN, "a", ["validate", "--budget", "soon", "--", str(tmp_path / "none")])
     assert job.wait(60)
     assert job.state == process.FAILED
     assert job.problem == "The budget is 'soon', expected a time such as 90s, 10m or 1h."

@@ -1,16 +1,20 @@
-"""Live answers for pages: one opened study a run, shared by all visitors."""
+"""Live answers for pages: one opened study a run, shared by all visitors; of all runs one answer is computed at a time.
+
+They are computed in this process, and wait for each other, but not for the commands of `process`: those take minutes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
 import influence.live
+from explorer.jobs.line import Line
 from explorer.runs import cache
 from explorer.ui import escape
 from influence.live import Target
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 AHEAD = 5.0
 """Seconds after a visitor's first view until torch is loaded: by then that view stands."""
+_line = Line()
 
 
 def opened(run: Run) -> Live:
@@ -34,22 +39,47 @@ def opened(run: Run) -> Live:
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the run's models …")
 def _opened(_run: Run, computed: int) -> Live:
-    found = influence.live.Live(_run)
+    with _line.turn("the models of another run", _silently):
+        found = influence.live.Live(_run)
     # While the visitor still thinks of a question; what goes wrong is told by the first question, which tries again.
     threading.Thread(target=_warm_up, args=(found,), daemon=True).start()
     return found
 
 
 def _warm_up(opened: Live) -> None:
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), _line.turn("the index of a run", _silently):
         opened.warm_up()
+
+
+def _silently(words: str, more: int) -> None:
+    """Nobody is told that something waits."""
+
+
+@contextlib.contextmanager
+def _turn() -> Iterator[None]:
+    """Wait on the page for what was asked before. A visitor who leaves, or asks something else, gives the place up."""
+    place = st.empty()
+
+    def waiting(words: str, more: int) -> None:
+        place.caption(f"Waits for {words}{f' and {more} more' if more else ''}: one at a time is answered.")
+
+    with _line.turn("another question", waiting):
+        place.empty()
+        yield
 
 
 def scores(opened: Live, item: Any, target: Target) -> Mapping[str, np.ndarray]:
     """Stage -> scores of its examples; what is on the page already stays there while they are computed."""
-    first = "" if opened.ready else "Before the first one an index is made, which may take a minute or two. "
-    with st.spinner(f"{first}Following the answer back …"):
-        return opened.scores(item, target)
+    with _turn():
+        first = "" if opened.ready else "Before the first one an index is made, which may take a minute or two. "
+        with st.spinner(f"{first}Following the answer back …"):
+            return opened.scores(item, target)
+
+
+def error(opened: Live, stage: str) -> float:
+    """Relative error of a stage's scores that the index makes."""
+    with _turn():
+        return opened.error(stage)
 
 
 def warn(run: Run, opened: Live) -> None:
@@ -61,7 +91,14 @@ def warn(run: Run, opened: Live) -> None:
 
 def split(opened: Live, item: Any, target: Target, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:
     """Rows of a stage's examples -> their scores split over tokens; empty where the stage has none."""
-    return lambda examples: opened.shares(item, target, stage, examples) if opened.splits(stage) else {}
+
+    def of(examples: list[int]) -> Mapping[int, np.ndarray]:
+        if not opened.splits(stage):
+            return {}
+        with _turn():
+            return opened.shares(item, target, stage, examples)
+
+    return of
 
 
 @st.cache_resource(show_spinner=False)
