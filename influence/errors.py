@@ -51,4 +51,5 @@ def listed(names: Iterable[str], last: str = ", ") -> str:
 
 def printable(path: Path | str) -> str:
     """A file name as text that can be shown and stored, whatever its bytes are."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -37,7 +37,7 @@ from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError
 from influence.live.question import Reading, Target
 from influence.precompute.embedding import embed
-from influence.run.reading import Run, read_curvature
+from influence.run.reading import Run
 from influence.studies.from_run import exhibit_of
 from influence.studies.question import Input
 
@@ -91,7 +91,8 @@ class Live:
         exhibit, chosen = self.exhibit, method_named(self.exhibit.method)
 
         def solver(objective: Objective) -> Method:
-            kept = read_curvature(self.run.path, objective.stage.name, exhibit.method)
+            state = self.run.curvature(objective.stage.name, exhibit.method)
+            kept: dict[str, Any] = {"state": state} if state else {}
             return chosen(objective, curvature=exhibit.curvature, damping=exhibit.damping, **kept)
 
         return Chain(exhibit.study, 0, solver)

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
-from typing import Any
+import os
+from typing import Any, cast
 
 import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore
 
-from influence.run.plain import read_plain
+from influence.run.contents import Contents
 
 LARGEST_CHUNK = 2**24
 """Numbers in a chunk. A chunk is held in memory whole, and a missing one is made up of NaN."""
+NUMBER = 4
+"""Bytes of a number."""
 WIDEST = 2**16
 """Numbers in a vector of the map, whose width no table gives."""
 FORM: dict[str, Any] = {
@@ -31,26 +35,54 @@ FORM: dict[str, Any] = {
 """What zarr.json says of every array of a run. The shape and the chunks' shape are the array's own."""
 
 
-def open_array(folder: Path) -> zarr.Array:
-    """The array in `folder`, lazily read. Its shape is as its zarr.json says: compare it with the tables.
+def open_array(contents: Contents, name: str) -> zarr.Array:
+    """The array called `name`, lazily read. Its shape is as its zarr.json says: compare it with the tables.
+
+    Whoever indexes it gets a RunError that names the chunk if that is not as it was written. A chunk that is missing,
+    or that run.json does not list, reads as NaN.
 
     Raises:
         OSError: its zarr.json cannot be read.
-        ValueError: it is not of the form that CONTRACT.md gives.
+        ValueError: it is not of the form that CONTRACT.md gives, or not as it was written.
     """
-    told = json.loads(read_plain(folder / "zarr.json", 2**20))
+    with contents.opened(f"{name}/zarr.json") as file:
+        told = json.loads(file.read(2**20))
     if not isinstance(told, dict):
         raise ValueError("zarr.json holds no object")
-    for name, value in FORM.items():
-        if told.get(name, value if name == "storage_transformers" else None) != value:
-            raise ValueError(f"its {name} is {str(told.get(name))[:100]}, expected {value}")
+    for field, value in FORM.items():
+        if told.get(field, value if field == "storage_transformers" else None) != value:
+            raise ValueError(f"its {field} is {str(told.get(field))[:100]}, expected {value}")
     if not _sizes(told.get("shape")):
         raise ValueError(f"its shape is {str(told.get('shape'))[:100]}, expected two dimensions")
     grid: Any = told.get("chunk_grid")
     chunk: Any = grid.get("configuration", {}).get("chunk_shape") if isinstance(grid, dict) else None
     if not _sizes(chunk) or grid.get("name") != "regular" or math.prod(chunk) > LARGEST_CHUNK:
         raise ValueError(f"its chunk_grid is {str(grid)[:100]}, expected regular chunks of at most {LARGEST_CHUNK:,}")
-    return zarr.open_array(folder, mode="r", zarr_format=3)
+    store = MemoryStore(cast(Any, _Files(contents, name)), read_only=True)
+    return zarr.open_array(store, mode="r", zarr_format=3)
+
+
+class _Files:
+    """What zarr reads of an array: its files by their relative names, from the disk and as they were written."""
+
+    def __init__(self, contents: Contents, array: str):
+        self._contents, self._array = contents, array
+
+    def __contains__(self, key: str) -> bool:
+        return f"{self._array}/{key}" in self._contents
+
+    def __getitem__(self, key: str) -> Any:
+        name = f"{self._array}/{key}"
+        try:
+            with self._contents.opened(name) as file:
+                if os.fstat(file.fileno()).st_size > NUMBER * LARGEST_CHUNK:
+                    raise ValueError(f"it has more than {NUMBER * LARGEST_CHUNK:,} bytes")
+                held = file.read()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        except (OSError, ValueError) as error:
+            raise self._contents.unreadable(name, error) from error
+        return default_buffer_prototype().buffer.from_bytes(held)
 
 
 def _sizes(shape: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 
 from influence.errors import RunError
-from influence.run.plain import plain_file, replacement
+from influence.run.plain import is_half_written, plain_file, replacement
 
 PROGRESS = "UPSTREAM_PROGRESS"
 """Environment variable: the file that says how far a process is that computes a run, for whoever started it."""
@@ -154,6 +154,11 @@ def belongs_to(file: str, parts: Iterable[str]) -> bool:
         for part in parts
         for pattern in patterns.get(part, (f"scores/*-{part}.zarr/*", f"curvature/*-{part}.safetensors"))
     )
+
+
+def is_of_computation(file: str, pending: Iterable[str]) -> bool:
+    """Whether the computation of the pending parts of a run may keep a file there, by its relative path."""
+    return file == JOURNAL_FILE or file.startswith("work/") or is_half_written(file) or belongs_to(file, pending)
 
 
 def draft_name(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from pathlib import Path
 
 from influence.errors import RunError
 
-TEMPORARY, PARTIAL = ".tmp", ".partial"
-"""How the names of files end that were not written whole: by us, by zarr."""
+HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{16}\.tmp|.+\.[0-9a-f]{32}\.partial")
+"""Name of a file that was not written whole: by us, by zarr."""
 
 
 def plain_file(path: str | os.PathLike[str], flags: int) -> int:
@@ -91,10 +92,15 @@ def own_folder(folder: Path) -> None:
     refuse_odd_entries(folder)
 
 
+def is_half_written(file: str) -> bool:
+    """Whether a file has a name that we or zarr give to those that are not written whole."""
+    return HALF_WRITTEN.fullmatch(file.rpartition("/")[2]) is not None
+
+
 def sweep(folder: Path) -> None:
     """Delete what killed processes left half written in `folder`, at any depth. Nobody else may be writing there."""
     for path in folder.rglob("*"):
-        if path.name.endswith((TEMPORARY, PARTIAL)):
+        if is_half_written(path.name):
             path.unlink(missing_ok=True)
 
 
@@ -105,7 +111,7 @@ def replacement(path: Path) -> Iterator[Path]:
     Its name is not known before, and it is never opened through a link. Its contents are on the disk before it takes
     the place. If writing fails it is deleted, and `path` stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     open(temporary, "xb").close()
     try:
         yield temporary

@@ -16,6 +16,7 @@ import zarr
 
 from influence.errors import RunError
 from influence.run.arrays import WIDEST, open_array
+from influence.run.contents import Contents
 from influence.run.files import (
     JOURNAL_FILE,
     MANIFEST_FILE,
@@ -25,6 +26,7 @@ from influence.run.files import (
     draft_name,
     embedding_file,
     examples_file,
+    is_of_computation,
     map_file,
     model_file,
     shares_file,
@@ -49,11 +51,13 @@ LARGEST_MANIFEST = 2**26
 class Run:
     """A finished run: one finetuned model, its examples, and what each prediction came from.
 
-    Use `Run.open(path)`. Everything is read lazily and nothing is ever written.
+    Use `Run.open(path)`. Everything is read lazily and nothing is ever written. When a file is read it is compared with
+    its sha256 again: what a disk lost since the run was opened is a RunError that names the file.
     """
 
     def __init__(self, path: Path, manifest: Manifest):
         self.path, self.manifest = path, manifest
+        self._contents = Contents(path, manifest.files)
         self._tables: dict[str, pd.DataFrame] = {}
 
     def __repr__(self) -> str:
@@ -94,6 +98,15 @@ class Run:
                 if actual != expected:
                     found.append(f"{name} has other contents than when it was written")
         return found
+
+    def unlisted(self) -> list[str]:
+        """Relative names of files in the folder that run.json does not list: no part of the run, and never read.
+
+        What a computation that is to go on keeps there is left out.
+        """
+        there = (path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if not path.is_dir())
+        others = {name for name in there if name not in self._contents and name != MANIFEST_FILE}
+        return sorted(name for name in others if not (self.pending and is_of_computation(name, self.pending)))
 
     @property
     def pending(self) -> list[str]:
@@ -180,7 +193,7 @@ class Run:
         """What the map is made of: float32 (n_examples, d) and (n_queries, d), lazily read; None without."""
         tables = {"examples": examples_file(self.manifest.map.stage), "queries": QUERIES_FILE}
         names = {table: embedding_file(table) for table in tables}
-        if not all(f"{name}/zarr.json" in self.manifest.files for name in names.values()):
+        if not all(f"{name}/zarr.json" in self._contents for name in names.values()):
             return None
         examples, queries = (self._array(name, tables[table]) for table, name in names.items())
         return examples, queries
@@ -188,7 +201,7 @@ class Run:
     def tokens(self, table: str) -> pd.DataFrame | None:
         """`starts` and `ends` of the tokens of a stage's examples, or of "queries"; None if they are not known."""
         name = tokens_file(table)
-        return self._table(name, FORMS["tokens"]) if name in self.manifest.files else None
+        return self._table(name, FORMS["tokens"]) if name in self._contents else None
 
     def shares(self, stage: str, method: str, query: int) -> dict[int, np.ndarray]:
         """Scores of the query at row `query` split over tokens, nats: row of the example -> float32 (tokens,).
@@ -196,15 +209,16 @@ class Run:
         Only of the strongest examples (CONTRACT.md); empty if there are none.
         """
         name = shares_file(stage, method)
-        if name not in self.manifest.files:
+        if name not in self._contents:
             return {}
         try:
             rows = {QUERIES: self._rows(QUERIES_FILE), EXAMPLES: self._rows(examples_file(stage))}
-            found = read_table(self.path / name, FORMS["shares"], rows, [("query", "==", query)])
+            with self._contents.opened(name) as file:
+                found = read_table(file, FORMS["shares"], rows, [("query", "==", query)])
             pairs = zip(found["example"], found["shares"], strict=True)
             return {int(row): np.asarray(shares, np.float32) for row, shares in pairs}
         except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+            raise self._contents.unreadable(name, error) from error
 
     @property
     def validations(self) -> list[str]:
@@ -220,36 +234,44 @@ class Run:
 
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
         """The trained parameters and buffers of every stage: stage -> name -> tensor."""
-        return {stage: self._model(model_file(stage)) for stage in self.stages}
+        return {stage: self._tensors(model_file(stage)) for stage in self.stages}
 
     def shapes(self, stage: str) -> dict[str, tuple[int, ...]]:
         """Shapes of a stage's parameters and buffers by name, without reading their values."""
         name = model_file(self.stage(stage).name)
         try:
-            with safetensors.safe_open(self.path / name, framework="np") as kept:
+            with safetensors.safe_open(self._contents.path(name), framework="np") as kept:
                 return {key: tuple(kept.get_slice(key).get_shape()) for key in sorted(kept.keys())}
-        except (OSError, safetensors.SafetensorError) as error:
-            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise self._contents.unreadable(name, error) from error
 
-    def _model(self, name: str) -> dict[str, torch.Tensor]:
+    def curvature(self, stage: str, method: str) -> dict[str, torch.Tensor]:
+        """What a method found of a stage's curvature, as it takes it up again; empty if none is kept."""
+        name = curvature_file(stage, method)
+        return self._tensors(name) if name in self._contents else {}
+
+    def _tensors(self, name: str) -> dict[str, torch.Tensor]:
+        from safetensors.torch import load_file  # only here: everything else of a run is read without torch
+
         try:
-            return _tensors(self.path / name)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+            return load_file(self._contents.path(name))
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise self._contents.unreadable(name, error) from error
 
     def _rows(self, name: str) -> int:
         """Rows of a table, without reading them."""
         try:
-            return int(pq.read_metadata(self.path / name).num_rows)
+            with self._contents.opened(name) as file:
+                return int(pq.read_metadata(file).num_rows)
         except (OSError, ValueError) as error:
-            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+            raise self._contents.unreadable(name, error) from error
 
     def _array(self, name: str, rows_of: str, columns_of: str = "") -> zarr.Array:
         """An array with a row for each row of one table, and a column for each row of another; "": of any width."""
         try:
-            array = open_array(self.path / name)
+            array = open_array(self._contents, name)
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+            raise self._contents.unreadable(name, error) from error
         rows, columns = self._rows(rows_of), self._rows(columns_of) if columns_of else min(array.shape[1], WIDEST)
         if array.shape != (rows, columns):
             raise RunError(
@@ -262,16 +284,18 @@ class Run:
         """A table, with the columns of its file of places where the run has one."""
         try:
             if name not in self._tables:
-                table = read_table(self.path / name, form, rows or {})
-                if places in self.manifest.files:
-                    found = read_table(self.path / places, FORMS["map"], {})
+                with self._contents.opened(name) as file:
+                    table = read_table(file, form, rows or {})
+                if places in self._contents:
+                    with self._contents.opened(places) as file:
+                        found = read_table(file, FORMS["map"], {})
                     if len(found) != len(table):
                         raise ValueError(f"{places} has {len(found):,} rows for {len(table):,}")
                     table = pd.concat([table.drop(columns=found.columns, errors="ignore"), found], axis=1)
                 self._tables[name] = table
             return self._tables[name]
         except (OSError, ValueError) as error:
-            raise RunError(f"{name} of run {self.name} cannot be read: {error}") from error
+            raise self._contents.unreadable(name, error) from error
 
 
 def runs_in(root: str | os.PathLike[str]) -> list[tuple[Path, Run | RunError]]:
@@ -333,19 +357,15 @@ def read_json(folder: Path) -> dict[str, Any]:
 
 
 def read_curvature(folder: Path, stage: str, method: str) -> dict[str, Any]:
-    """`{"state": ...}` as the method takes it; empty if none is kept.
+    """What a method found of a stage's curvature, of a run that is not finished: `{"state": ...}` as it takes it.
 
     Raises:
         RunError: the file is damaged.
     """
+    from safetensors.torch import load_file  # only here, as above
+
     file = folder / curvature_file(stage, method)
     try:
-        return {"state": _tensors(file)} if file.is_file() else {}
+        return {"state": load_file(file)} if file.is_file() else {}
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{file} cannot be read: {error}. Delete the run and compute it again.") from error
-
-
-def _tensors(file: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file  # only here: everything else of a run is read without torch
-
-    return load_file(file)

@@ -7,7 +7,6 @@ file that unpacks into more than memory holds is a ValueError here, and no surpr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pandas as pd
@@ -17,32 +16,30 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from influence.run.forms import BYTES, EXAMPLES, NUMBER, POINTERS, TEXT, Form
-from influence.run.plain import plain_file
 
 LARGEST = 2**31
 """Bytes of a table in memory."""
 
 
-def read_table(file: Path, form: Form, rows: Mapping[str, int], filters: Any = None) -> pd.DataFrame:
+def read_table(file: BinaryIO, form: Form, rows: Mapping[str, int], filters: Any = None) -> pd.DataFrame:
     """The table in `file`, with the columns that its form knows. Empty entries of texts are "".
 
     Args:
-        file: Parquet.
+        file: Parquet, open.
         form: of `FORMS`.
         rows: number of rows of the tables that its columns point into: of `QUERIES`, and of every stage's examples by
             its name, or of `EXAMPLES` where the table is of one stage.
         filters: as of pyarrow: only such rows.
 
     Raises:
-        OSError: it is missing, or no plain file.
+        OSError: it cannot be read.
         ValueError: it is damaged, or not of its form.
     """
-    with open(file, "rb", opener=plain_file) as opened:
-        source = pq.ParquetFile(opened)
-        _refuse_columns(source.schema_arrow, form, source.metadata.num_rows)
-        names = [name for name in source.schema_arrow.names if name in form.columns]
-        _refuse_large(source, opened, names)
-        table = pq.read_table(opened, columns=names, filters=filters) if filters else source.read(columns=names)
+    source = pq.ParquetFile(file)
+    _refuse_columns(source.schema_arrow, form, source.metadata.num_rows)
+    names = [name for name in source.schema_arrow.names if name in form.columns]
+    _refuse_large(source, file, names)
+    table = pq.read_table(file, columns=names, filters=filters) if filters else source.read(columns=names)
     _refuse_values(table, form, rows)
     for place, name in enumerate(table.column_names):
         column = table.column(name)

@@ -17,6 +17,7 @@ import zarr
 from PIL import Image
 
 from influence.run.draft import Draft
+from influence.run.files import checksum
 from influence.run.reading import Run
 from influence.run.records import (
     Manifest,
@@ -118,6 +119,11 @@ def restated(run: Run, **fields: Any) -> Run:
     (run.path / "run.json").write_text(json.dumps(told))
     run.manifest = manifest_of(told, run.path)
     return run
+
+
+def relisted(run: Run) -> Run:
+    """The run with the checksums of its files as they now are: they tell damage, not who wrote them."""
+    return restated(run, files={name: checksum(run.path / name) for name in run.manifest.files})
 
 
 def restaged(run: Run, place: int, **fields: Any) -> Run:

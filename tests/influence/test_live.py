@@ -92,7 +92,9 @@ def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch
         stored = np.asarray(run.scores(stage)[0])
         assert np.linalg.norm(found[stage] - stored) <= 1e-3 * np.linalg.norm(stored)
     run.path.joinpath("curvature", "pretrain-ekfac.safetensors").write_bytes(b"half")
-    with pytest.raises(RunError, match="pretrain-ekfac.safetensors cannot be read"):
+    with pytest.raises(
+        RunError, match="curvature/pretrain-ekfac.safetensors of run t cannot be read: it has other contents"
+    ):
         Live(run).scores(live.stored(0), Target(run.queries()["label"][0]))
 
 

@@ -20,10 +20,10 @@ def reopened(run):
     return Run(run.path, read_manifest(run.path))
 
 
-def damaged(run, name, change):
+def damaged(small, run, name, change):
     path = run.path / name
     change(pd.read_parquet(path)).to_parquet(path, index=False)
-    return reopened(run)
+    return reopened(small.relisted(run))
 
 
 def test_shares_add_up_to_the_score_of_the_strongest_only(run, small):
@@ -60,8 +60,8 @@ def test_text_is_read_up_to_the_models_context(run, small):
         ("shares/pretrain-exact.parquet", lambda t: t.drop(columns="query"), "cannot be read"),
     ],
 )
-def test_tables_that_do_not_fit_are_named_and_nothing_is_raised(run, name, change, said):
-    bad = splits.Splits(damaged(run, name, change), "pretrain", "exact", 3)
+def test_tables_that_do_not_fit_are_named_and_nothing_is_raised(small, run, name, change, said):
+    bad = splits.Splits(damaged(small, run, name, change), "pretrain", "exact", 3)
     for row in range(60):
         text = run.examples("pretrain")["text"][row]
         assert bad.spans(row, text) == []

@@ -117,6 +117,23 @@ def test_a_run_that_is_still_being_computed_is_told(upstream, runs_folder):
         assert (code, "is not complete: map, identity is still to be computed." in errors) == (2, True)
 
 
+def test_check_names_files_that_are_no_part_of_the_run(upstream, runs_folder):
+    folder = runs_folder / "tiny-frozen"
+    strange = ["scores/pretrain-exact.zarr/c/9/9", "examples/other.parquet", "stages/other.safetensors", "work/old"]
+    for name in (*strange, "odd\x1b[31m\n.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    code, out, _ = upstream("check", folder)
+    assert code == 0
+    for name in (*strange, r"odd\x1b[31m\n.png"):
+        assert f"No part of the run, and never read: {name}" in out
+    told = read_manifest(folder)
+    (folder / "run.json").write_text(json.dumps(json_of(dataclasses.replace(told, pending=("map",)))))
+    out = upstream("check", folder)[1]
+    assert "work/old" not in out, "a computation that is to go on keeps it there"
+    assert "examples/other.parquet" in out
+
+
 def test_check_tells_warnings_and_a_lost_unit(upstream, runs_folder):
     folder = runs_folder / "tiny-frozen"
     manifest = read_manifest(folder)

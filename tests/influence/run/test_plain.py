@@ -128,14 +128,19 @@ def test_a_failure_leaves_the_old_file_and_no_other(mine):
 def test_what_a_kill_left_half_written_is_deleted_when_it_is_met(tmp_path):
     run = write(tmp_path)
     for name in (
-        ".run.json.0a.tmp",
-        "validation/.noise-0.parquet.0b.tmp",
-        "scores/pretrain-exact.zarr/c/0/9.ab.partial",
+        f".run.json.{'0a' * 8}.tmp",
+        f"validation/.noise-0.parquet.{'0b' * 8}.tmp",
+        f"scores/pretrain-exact.zarr/c/0/9.{'ab' * 16}.partial",
     ):
         (run.path / name).parent.mkdir(exist_ok=True)
         (run.path / name).write_text("half")
     add_tables(run, {"noise": TABLE})
     assert not [p for p in run.path.rglob("*") if p.suffix in (".tmp", ".partial")]
+    for mine in ("letter.tmp", "validation/film.partial", ".cache.tmp"):  # not of our forms
+        (run.path / mine).write_text("of the user")
+    add_tables(run, {"noise": TABLE[:1]})
+    assert all((run.path / mine).read_text() == "of the user" for mine in ("letter.tmp", ".cache.tmp"))
+    assert (run.path / "validation/film.partial").is_file()
     sweep(own(tmp_path / "empty"))
 
 

@@ -8,13 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_run import NEW, OLD, QUERIES, write
+from test_run import NEW, OLD, QUERIES, relisted, write
 
 from influence.errors import RunError
 from influence.run import tables
 from influence.run.additions import add_tables
 from influence.run.forms import FORMS
-from influence.run.reading import Run
 from influence.run.tables import read_table
 
 GOOD = {
@@ -36,7 +35,7 @@ def run(tmp_path_factory):
 
 def rewritten(run, name, table):
     table.to_parquet(run.path / name, index=False)
-    return Run(run.path, run.manifest)
+    return relisted(run.path)
 
 
 @pytest.mark.parametrize(
