@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import sys
 from functools import partialmethod
 
+import uvicorn
+from starlette.middleware import Middleware
 from streamlit import net_util
 from streamlit.runtime.memory_session_storage import MemorySessionStorage
-from streamlit.web import cli
+from streamlit.starlette import App
+
+from explorer.jobs.shell import Shell
 
 OPEN_FILES = 10_240
 """Files that may be open at once, if the system lets us: macOS has no more, and gives 256 unless it is asked."""
@@ -25,8 +30,17 @@ def main() -> None:
     # No setting bounds their number; Streamlit would keep 128.
     kept = partialmethod(MemorySessionStorage.__init__, maxsize=KEPT_SESSIONS)
     MemorySessionStorage.__init__ = kept  # type: ignore[assignment, method-assign]
-    sys.argv = ["streamlit", "run", entry, "--server.port", port]
-    cli.main()
+    os.environ["STREAMLIT_SERVER_PORT"] = port
+    # Not by `streamlit run`: on the socket that it opens, an answer's end waits until the browser has confirmed its
+    # beginning, 40 ms a file (no TCP_NODELAY).
+    uvicorn.run(
+        App(entry, middleware=[Middleware(Shell)]),
+        host="127.0.0.1",
+        port=int(port),
+        access_log=False,
+        log_level="warning",
+        ws_per_message_deflate=False,
+    )
 
 
 def raise_open_files() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import urllib.request
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -65,6 +67,13 @@ def test_opens_on_a_mistake(page, small):
     assert "✗ wrong" in page.locator(".up-prediction").inner_text()
     assert page.locator("button.card").count() == 10
     assert page.locator("section.helpful .value").all_inner_texts()[0].startswith("+")
+
+
+def test_scripts_of_the_first_view_are_named_in_the_first_answer(page, address):
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        named = set(re.findall(r'/static/js/[^"]+', answer.read().decode()))
+    loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
+    assert {path for path in loaded if path.startswith("/static/js/")} == named
 
 
 def test_card_rings_its_point_and_zoom_is_kept(page, until):

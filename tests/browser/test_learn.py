@@ -24,8 +24,7 @@ def learn(watched, address):
 
     yield go
     assert watched.left == []
-    # The server answers the browser's first question about a page's own address with 404, whatever the page.
-    assert [error for error in watched.errors if "404" not in error] == []
+    assert watched.errors == []
 
 
 def settle(page: Any) -> None:

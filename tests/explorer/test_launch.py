@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -119,6 +120,18 @@ def test_first_page_is_drawn_without_torch_when_the_address_is_printed(served):
     assert list(folder.glob("temporary/upstream-*/static/*.points")), "the drawn page wrote what its map shows"
     for process in [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]:
         assert not [file.path for file in process.memory_maps() if "libtorch" in file.path]
+
+
+def test_a_small_file_does_not_wait_until_its_beginning_is_confirmed(served):
+    """On a socket without TCP_NODELAY an answer of two parts takes 40 ms, but for the first few of a connection."""
+    client = http.client.HTTPConnection("127.0.0.1", served[1], timeout=30)
+    waits = []
+    for _ in range(40):
+        began = time.perf_counter()
+        client.request("GET", "/_stcore/health")
+        assert client.getresponse().read() == b"ok"
+        waits.append(time.perf_counter() - began)
+    assert min(waits[30:]) < 0.03
 
 
 def test_nothing_of_the_current_folder_is_executed(served):

@@ -30,8 +30,9 @@ function traces(data, m, colour) {
     cloud.marker.color = value.map((code) => data.palette[code] ?? colour.grey);
   }
   if (data.faint) cloud.marker.opacity = 0.3;
+  // The few marks are SVG: for WebGL a picture of each symbol would be made first, a tenth of the first view.
   const top = (places, symbol, fill) => ({
-    type: "scattergl", mode: "markers", hoverinfo: "none", x: places.map((i) => m.x[i]), y: places.map((i) => m.y[i]),
+    type: "scatter", mode: "markers", hoverinfo: "none", x: places.map((i) => m.x[i]), y: places.map((i) => m.y[i]),
     customdata: places, marker: { size: 15, symbol, color: fill, line: { width: 1.5, color: colour.background } },
   });
   const result = [
@@ -40,11 +41,11 @@ function traces(data, m, colour) {
     top(data.harmful, "triangle-down", colour.harmful),
   ];
   if (data.query) result.push({
-    type: "scattergl", mode: "markers", hoverinfo: "none", x: [data.query.x], y: [data.query.y], customdata: ["query"],
+    type: "scatter", mode: "markers", hoverinfo: "none", x: [data.query.x], y: [data.query.y], customdata: ["query"],
     marker: { size: 21, symbol: "star", color: colour.text, line: { width: 2, color: colour.background } },
   });
   if (data.ringed !== null) result.push({
-    type: "scattergl", mode: "markers", hoverinfo: "skip", x: [m.x[data.ringed]], y: [m.y[data.ringed]], name: "ring",
+    type: "scatter", mode: "markers", hoverinfo: "skip", x: [m.x[data.ringed]], y: [m.y[data.ringed]], name: "ring",
     marker: { size: 27, symbol: "circle-open", color: colour.text, line: { width: 3 } },
   });
   return result;
