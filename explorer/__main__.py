@@ -18,7 +18,7 @@ from pathlib import Path
 import influence.run
 from explorer import vendor
 from explorer.jobs import demo, terminal
-from influence.errors import RunError
+from influence.errors import RunError, printable
 
 HERE = Path(__file__).parent
 HOST = "localhost"
@@ -41,10 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="upstream-") as launch:
             return serve(Path(launch), runs, first, options.port, not options.no_browser, bool(options.compute))
     except (LaunchError, RunError) as error:
-        sys.stderr.write(f"Error: {error}\n")
+        sys.stderr.write(f"Error: {printable(str(error))}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"Error: no launch folder can be written ({error}). Point TMPDIR to a writable folder.\n")
+        why = printable(str(error))
+        sys.stderr.write(f"Error: no launch folder can be written ({why}). Point TMPDIR to a writable folder.\n")
         return 2
 
 
@@ -143,7 +144,19 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
     }
     command = [sys.executable, "-P", "-m", "explorer.jobs.server", str(entry), str(port)]
     # Without stdin Streamlit asks nothing; its own start message would only repeat ours.
-    server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=launch)
+    server = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=launch,
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
+    assert server.stderr is not None
+    log = threading.Thread(target=terminal.show_log, args=(server.stderr,), daemon=True)
+    log.start()
     looking = _first_look(port, environment)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     readable = not computing
@@ -162,6 +175,7 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
             terminal.stop(runs)
         _end(looking)
         _end(server)
+        log.join(timeout=1)
 
 
 def _first_look(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -170,7 +184,7 @@ def _first_look(port: int, environment: dict[str, str]) -> subprocess.Popen[byte
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(timeout=10)
@@ -179,7 +193,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _announce(
-    server: subprocess.Popen[bytes],
+    server: subprocess.Popen[str],
     looking: subprocess.Popen[bytes],
     runs: Path,
     port: int,

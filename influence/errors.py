@@ -3,12 +3,18 @@
 And how such messages write names: `listed`, `printable`.
 """
 
+import functools
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 SHOWN = 8
 """Names of a list that are written out."""
+
+UNSEEN = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
+"""Characters that cannot be seen and do something: control characters, ends of lines, turns of the direction of reading.
+
+The last are halves of a character, and bytes of a file's name that are no UTF-8.
+"""
 
 
 class UpstreamError(Exception):
@@ -49,7 +55,15 @@ def listed(names: Iterable[str], last: str = ", ") -> str:
     return last.join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
 
 
-def printable(path: Path | str) -> str:
-    """A file name as text that can be shown and stored, whatever its bytes are."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+def printable(text: str | os.PathLike[str], kept: str = "") -> str:
+    """A text from outside, such as a file's name, so that it can be shown and stored, and no terminal obeys it.
+
+    What cannot be seen is written as Python would write it; characters that are `kept` (newlines, say) stay.
+    """
+    return os.fspath(text).translate(_escapes(kept))
+
+
+@functools.cache
+def _escapes(kept: str) -> Mapping[int, str]:
+    known = {code: chr(code).encode("unicode_escape").decode() for code in UNSEEN if chr(code) not in kept}
+    return known | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from influence.errors import printable
 from influence.run.files import PROGRESS
 from influence.run.plain import replacement
 
@@ -154,7 +155,7 @@ class Progress:
     def say(self, text: str) -> None:
         """A line above the bars."""
         if self._lines or not self._progress.disable:
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(printable(text, kept="\n"), markup=False, highlight=False, soft_wrap=True)
 
     def run(self, name: str, readable: bool = False) -> None:
         """Write into the progress file that the run of that name is computed, and whether it can be opened yet."""
@@ -163,7 +164,7 @@ class Progress:
     @contextlib.contextmanager
     def step(self, description: str, total: float | None = None) -> Iterator[Bar]:
         """A bar for the steps of a `with` block; without a total it only pulses until it is done."""
-        task = self._progress.add_task(description, total=total)
+        task = self._progress.add_task(printable(description), total=total)
         self._told.begins(description)
         if self._lines:
             self._lines.begins(task)
@@ -173,4 +174,4 @@ class Progress:
         self._told.ended(description, self.seconds[description])
         self._progress.update(task, total=total or 1, completed=total or 1)
         if self._lines:
-            self._lines.ended(description, self.seconds[description])
+            self._lines.ended(printable(description), self.seconds[description])

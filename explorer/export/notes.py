@@ -19,7 +19,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.runs import queries
-from influence.errors import RunError
+from influence.errors import RunError, printable
 from influence.run import Run, plain_file, read_plain
 
 TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
@@ -124,11 +124,10 @@ def parse(line: bytes) -> Note | None:
     words = [said.get(name, "") for name in ("text", "view", "created", "time")]
     if not isinstance(tags, list) or not all(isinstance(word, str) for word in (*tags, *words)):
         return None
-    text, view, created, time = words
+    # What cannot be seen may be half of a character, which nothing could show or write.
+    table, text, view, created, time = (printable(word, kept="\n\r\t") for word in (said["table"], *words))
     known = tuple(tag for tag in TAGS if tag in tags)
-    return Note(
-        said["table"], said["id"], known, text[:LONGEST_NOTE], view if _VIEW.fullmatch(view) else "", created, time
-    )
+    return Note(table, said["id"], known, text[:LONGEST_NOTE], view if _VIEW.fullmatch(view) else "", created, time)
 
 
 def write(run: Run, note: Note) -> None:

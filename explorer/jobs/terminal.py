@@ -1,15 +1,16 @@
-"""The computation of an embedded study as a terminal shows it: until its first run can be opened, and to its end."""
+"""A terminal: how far the computation of an embedded study is, and the server's log."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import influence.live
 from explorer.jobs import demo
-from influence.errors import RunError
+from influence.errors import RunError, printable
 
 EVERY = 0.1
 """Seconds between two looks."""
@@ -43,7 +44,7 @@ def until_ended(root: Path) -> None:
     while (now := demo.status(root)).state == demo.RUNNING:
         time.sleep(EVERY)
     if now.state == demo.FAILED:
-        sys.stderr.write(f"Error: {now.message}\n")
+        sys.stderr.write(f"Error: {printable(now.message)}\n")
     elif now.state == demo.NONE:
         sys.stdout.write("Everything is computed.\n")
         sys.stdout.flush()
@@ -54,3 +55,10 @@ def stop(root: Path) -> None:
     demo.stop(root)
     if demo.status(root).state == demo.STOPPED:
         sys.stderr.write("Interrupted. Finished steps are kept: the same command goes on.\n")
+
+
+def show_log(lines: Iterable[str]) -> None:
+    """Show the server's log line by line; what it says of a run, in tracebacks too, the terminal does not obey."""
+    for line in lines:
+        sys.stderr.write(printable(line, kept="\n\t"))
+        sys.stderr.flush()

@@ -5,19 +5,21 @@ from __future__ import annotations
 import html
 import re
 
-# Newlines and tabs do what they do everywhere; other control characters would be invisible, and those of bidirectional
-# text would turn round what stands beside them. One of these stands for itself as a symbol or by its number.
-_UNSEEN = (
-    {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
-    | {0x7F: "\N{SYMBOL FOR DELETE}"}
-    | {code: f"[U+{code:04X}]" for code in (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+from influence.errors import UNSEEN
+
+# Newlines and tabs do what they do everywhere; other characters that cannot be seen are written as a symbol or by their
+# number: those of bidirectional text would turn round what stands beside them.
+_SYMBOLS = (
+    {code: f"[U+{code:04X}]" for code in UNSEEN}
+    | {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
+    | {0x7F: "\N{SYMBOL FOR DELETE}", ord("\n"): "\n", ord("\t"): "\t"}
 )
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])")
 
 
 def visible(text: object) -> str:
-    """`text` with control characters written as symbols; all else, markup included, is left as it is."""
-    return str(text).replace("\r\n", "\n").translate(_UNSEEN)
+    """`text` with control characters written as symbols; all else, markup and newlines included, is left as it is."""
+    return str(text).replace("\r\n", "\n").translate(_SYMBOLS)
 
 
 def beginning(text: object, longest: int) -> str:
@@ -33,19 +35,18 @@ def isolated(name: object) -> str:
 
 def for_markdown(text: object) -> str:
     """`text` so that Streamlit's markdown shows it letter by letter, on one line."""
-    return _escaped(" ".join(str(text).split()).translate(_UNSEEN))
-
-
-def _escaped(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", text.replace("\n", " "))
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()).translate(_SYMBOLS))
 
 
 def message(error: object) -> str:
     """An error's words for Streamlit's markdown: only its `commands` are set as code, all else stays text."""
-    parts = str(error).split("`")
+    text = " ".join(str(error).split()).translate(_SYMBOLS)
+    parts = text.split("`")
     if len(parts) % 2 == 0:
-        return for_markdown(error)
-    return "".join(f"`{part}`" if place % 2 else _escaped(part) for place, part in enumerate(parts) if part)
+        return for_markdown(text)
+    return "".join(
+        f"`{part}`" if place % 2 else _MARKDOWN.sub(r"\\\1", part) for place, part in enumerate(parts) if part
+    )
 
 
 def for_html(text: object) -> str:

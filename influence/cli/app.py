@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
 
 from influence.cli.check import check
+from influence.cli.console import say
 from influence.cli.demo import demo
 from influence.cli.explore import explore
 from influence.cli.leave_out import leave_out
@@ -28,6 +30,8 @@ for command in (demo, precompute, studies, methods, runs, check, validate, leave
 
 def main() -> None:
     """Run the command line; errors that the user can mend are printed without a traceback, with exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal need not know every letter of a run
     try:
         app()
     except UpstreamError as problem:
@@ -38,5 +42,5 @@ def main() -> None:
 
 
 def _end(problem: str) -> None:
-    typer.secho(f"Error: {problem}", fg="red", err=True)
+    say(f"Error: {problem}", err=True, colour="red")
     sys.exit(2)

@@ -8,6 +8,7 @@ import typer
 
 import influence.attribution
 import influence.validation
+from influence.cli.console import say
 from influence.cli.options import (
     DEFAULT_RUNS,
     Function,
@@ -55,4 +56,4 @@ def leave_out(
         rows = omission.rows_of(opened, ids, stage)
         options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
         found = omission.leave_out(opened, rows, progress=not quiet, **options)
-    typer.echo(omission.result_sentence(found, rows, stage, start))
+    say(omission.result_sentence(found, rows, stage, start))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import typer
-
 import influence.run
+from influence.cli.console import say, say_table
 from influence.cli.options import DEFAULT_RUNS, Runs
 from influence.curvature import cards as method_cards
 from influence.studies import cards as study_cards
@@ -18,20 +15,20 @@ def studies() -> None:
         (card.name, card.summary, ", ".join(f"{card.name}-{variant}" for variant in card.variants))
         for card in study_cards.CARDS.values()
     ]
-    _print(("study", "what it is", "runs"), rows)
+    say_table(("study", "what it is", "runs"), rows)
 
 
 def methods() -> None:
     """List the methods with their cost and when to use which."""
     rows = [(card.name, card.summary, card.cost, card.advice) for card in method_cards.CARDS]
-    _print(("method", "what it computes", "cost", "when to use it"), rows, padding=(0, 2, 1, 0))
+    say_table(("method", "what it computes", "cost", "when to use it"), rows, padding=(0, 2, 1, 0))
 
 
 def runs(runs: Runs = DEFAULT_RUNS) -> None:
     """List the runs of a folder."""
     found = influence.run.runs_in(runs)
     if not found:
-        typer.echo(f"No runs in {runs}. `upstream demo` makes the first.")
+        say(f"No runs in {runs}. `upstream demo` makes the first.")
         return
     rows = []
     for folder, run in found:
@@ -42,7 +39,7 @@ def runs(runs: Runs = DEFAULT_RUNS) -> None:
             rows.append((folder.name + _state(run), run.manifest.title, correct, created))
         else:
             rows.append((folder.name, str(run), "", ""))
-    _print(("run", "what it is", "queries correct", "created"), rows)
+    say_table(("run", "what it is", "queries correct", "created"), rows)
 
 
 def _state(run: influence.run.Run) -> str:
@@ -50,16 +47,3 @@ def _state(run: influence.run.Run) -> str:
     if not run.pending:
         return ""
     return " (being computed)" if influence.run.is_held(run.path) else " (not complete: the same command goes on)"
-
-
-def _print(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], padding: tuple[int, int, int, int] = (0, 1, 0, 1)
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns, box=None, header_style="bold", padding=padding)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)

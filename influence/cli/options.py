@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from influence.cli.console import say
 from influence.run import ORDER_ONLY
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def run_path(run: str, runs: Path) -> Path:
 def say_loading(quiet: bool) -> None:
     """Say that PyTorch is loaded, which takes the first seconds, unless it is loaded already."""
     if not quiet and "torch" not in sys.modules:
-        typer.echo("Loading PyTorch and the study.", err=True)
+        say("Loading PyTorch and the study.", err=True)
 
 
 @contextlib.contextmanager
@@ -75,5 +76,5 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:  # caught here, since typer would end without a word
-        typer.echo("Interrupted. Finished steps are kept: the same command resumes.", err=True)
+        say("Interrupted. Finished steps are kept: the same command resumes.", err=True)
         raise typer.Exit(130) from None

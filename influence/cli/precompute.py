@@ -10,6 +10,7 @@ import typer
 import influence.attribution
 import influence.precompute
 import influence.studies
+from influence.cli.console import say
 from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, interruptible, say_loading, told
 from influence.studies.texts.options import TextOptions
 from influence.threads import set_threads
@@ -126,11 +127,11 @@ def precompute(
         influence.attribution.usable(device)
         exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving)
         for run in compute(exhibits, runs, name, device, threads, quiet, dry_run):
-            typer.echo(f"Finished: {run.path}")
+            say(f"Finished: {run.path}")
             for line in told(run):
-                typer.echo(line, err=True)
+                say(line, err=True)
     if not dry_run:
-        typer.echo("Look at them with `upstream explore`.")
+        say("Look at them with `upstream explore`.")
 
 
 def compute(
@@ -148,7 +149,8 @@ def compute(
     names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
     if dry_run:
         for run, need in influence.precompute.examine(exhibits, names, runs, device).items():
-            typer.echo("\n".join(need.lines(run)))
+            for line in need.lines(run):
+                say(line)
         return []
     return influence.precompute.precompute(
         exhibits, names, runs, device=device, progress=not quiet, announce=None if quiet else _announce
@@ -156,4 +158,5 @@ def compute(
 
 
 def _announce(run: str, need: Need) -> None:
-    typer.echo("\n".join(need.lines(run)), err=True)
+    for line in need.lines(run):
+        say(line, err=True)

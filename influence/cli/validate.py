@@ -9,6 +9,7 @@ import typer
 
 import influence.attribution
 import influence.validation
+from influence.cli.console import say_table
 from influence.cli.options import (
     DEFAULT_RUNS,
     Function,
@@ -50,8 +51,6 @@ def validate(
     What happened is compared with what was predicted.
     The same command again goes on where this one stopped: no retraining is ever done twice.
     """
-    from rich.console import Console
-
     seconds = seconds_of(budget)
     say_loading(quiet)
     influence.attribution.usable(device)
@@ -60,7 +59,7 @@ def validate(
         set_threads(largest_model(opened), threads)
         options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
         checked = influence.validation.validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
-    Console().print(influence.validation.findings_table(checked))
+    say_table(*influence.validation.findings_table(checked))
 
 
 def seconds_of(text: str) -> float:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from rich.markup import escape
-from rich.table import Table
 
 from influence.derivatives.modes import callers_modes_off
 from influence.errors import RunError, TrainingError
@@ -93,16 +91,16 @@ def validate(
     return run
 
 
-def findings_table(run: Run) -> Table:
-    """The findings of a run's checks as a table for the terminal."""
-    table = Table("check", "trained", "what was found", "value", "95 % interval", box=None, header_style="bold")
+def findings_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The findings of a run's checks as a table: its columns, and its rows."""
     summary = run.validation("summary")
-    rows = [] if summary is None else summary.drop_duplicates(["check", "start", "words"]).to_dict("records")
-    for row in rows:
+    found = [] if summary is None else summary.drop_duplicates(["check", "start", "words"]).to_dict("records")
+    rows: list[tuple[str, ...]] = []
+    for row in found:
         between = "" if np.isnan(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
         trained = {"solution": "on", "scratch": "from scratch"}.get(row["start"], "")
-        table.add_row(escape(row["check"]), trained, escape(row["words"]), f"{row['value']:.3g}", between)
-    return table
+        rows.append((str(row["check"]), trained, str(row["words"]), f"{row['value']:.3g}", between))
+    return ("check", "trained", "what was found", "value", "95 % interval"), rows
 
 
 def _cost(bench: Bench, budget: float) -> str:
