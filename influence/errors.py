@@ -11,7 +11,7 @@ SHOWN = 8
 """Names of a list that are written out."""
 
 UNSEEN = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
-"""Characters that cannot be seen and do something: control characters, ends of lines, turns of the direction of reading.
+"""Characters that cannot be seen and do something: control characters, ends of lines, turned directions of reading.
 
 The last are halves of a character, and bytes of a file's name that are no UTF-8.
 """

@@ -170,7 +170,7 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
         )
     single_cards.draw(PREDICTIONS, lists)
     spreadsheet.button(
-        single_cards.rows(table, np.argsort(-scores, kind="stable"), scores, unit.column),
+        lambda: single_cards.rows(table, np.argsort(-scores, kind="stable"), scores, unit.column),
         f"{run.name}-{stage}-{run.examples(stage)['id'].iloc[position]}-predictions",
         "item_csv",
     )

@@ -47,7 +47,7 @@ def _written(run: Run) -> None:
             label_visibility="collapsed",
             wrap=True,
         )
-        spreadsheet.button(notes.rows(run, found), f"{run.name}-notes", "export_notes")
+        spreadsheet.button(lambda: notes.rows(run, found), f"{run.name}-notes", "export_notes")
     listed = [n for n in reversed(found.latest.values()) if tag in (ALL_TAGS, None) or tag in n.tags]
     st.html(table_html(run, listed[:LISTED_NOTES]) if listed else '<p class="up-quiet">No note has this tag.</p>')
     if len(listed) > LISTED_NOTES:

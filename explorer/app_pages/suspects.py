@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from explorer.export import spreadsheet
 from explorer.panels.lists import controls, order_only
 from explorer.panels.retraining import retrain
 from explorer.runs import queries, score_arrays, slices
@@ -138,16 +139,17 @@ def _table(
     listed: np.ndarray, examples: pd.DataFrame, sums: np.ndarray, unit: theme.Unit, chosen: list[int]
 ) -> list[int]:
     """Draw the ranking; returns the rows of the ticked examples."""
-    event = st.dataframe(
-        ranking(listed, examples, sums, unit, chosen),
-        hide_index=True,
+    table = ranking(listed, examples, sums, unit, chosen)
+    event = spreadsheet.show(
+        table,
+        "Training examples ranked by their summed scores",
         on_select="rerun",
         key="ranking_table",
         selection_mode="multi-row",
-        alt="Training examples ranked by their summed scores",
         column_config=COLUMN_LOOKS
         | {name: st.column_config.NumberColumn(format=NUMBER_FORMAT) for name in (summed(unit), own(unit))},
     )
+    spreadsheet.button(lambda: table.drop(columns="picture", errors="ignore"), "suspects", "export_ranking")
     return [int(listed[place]) for place in event["selection"]["rows"] if place < len(listed)]
 
 
@@ -197,14 +199,8 @@ def _draw_basket(
     )
     ids = examples["id"].iloc[chosen]
     with st.container(horizontal=True, gap="small"):
-        st.download_button(
-            "Export ids",
-            pd.DataFrame({"id": ids}).to_csv(index=False),
-            "basket.csv",
-            "text/csv",
-            key="export",
-            icon=":material/download:",
-        )
+        about = "Download the ids of the basket's examples"
+        spreadsheet.button(lambda: pd.DataFrame({"id": ids}), "basket", "export", "Export ids", about)
         st.button("Empty the basket", key="empty", on_click=state.click, args=(state.BASKET, None))
 
 

@@ -42,5 +42,5 @@ def main() -> None:
 
 
 def _end(problem: str) -> None:
-    say(f"Error: {problem}", err=True, colour="red")
+    say(f"Error: {' '.join(problem.splitlines())}", err=True, colour="red")
     sys.exit(2)

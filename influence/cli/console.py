@@ -11,7 +11,7 @@ from influence.errors import printable
 
 def say(line: object, err: bool = False, colour: str | None = None) -> None:
     """Print a line; `err`: on standard error."""
-    typer.secho(_shown(line), err=err, fg=colour)
+    typer.secho(printable(str(line)), err=err, fg=colour)
 
 
 def say_table(
@@ -24,9 +24,5 @@ def say_table(
 
     table = Table(*columns, box=None, header_style="bold", padding=padding)
     for row in rows:
-        table.add_row(*(Text(_shown(cell)) for cell in row))
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
     Console().print(table)
-
-
-def _shown(text: object) -> str:
-    return printable(" ".join(str(text).splitlines()))

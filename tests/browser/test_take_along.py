@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+LABELS = "(all) => all.map((button) => button.ariaLabel ?? button.innerText)"
+
 
 def downloaded(page, button) -> Path:
     with page.expect_download() as coming:
@@ -48,6 +50,20 @@ def test_the_map_as_png_and_svg_holds_its_points(page):
     assert len(re.findall(r'<path class="point ', drawing)) == 60 + 10 + 1
     assert "Run small: pretraining examples" in drawing
     assert "<script" not in drawing
+
+
+def test_a_table_leaves_only_by_our_own_button(page, until, settled):
+    page.get_by_text("Tables behind this page").click()
+    table = page.get_by_test_id("stDataFrame").first
+    table.wait_for()
+    settled()
+    table.hover()
+    offered = page.get_by_test_id("stElementToolbarButton")
+    until(lambda: offered.count())
+    assert not [label for label in offered.locator("button").evaluate_all(LABELS) if re.search("ownload|CSV", label)]
+    content = downloaded(page, page.locator(".st-key-csv_lists button").first).read_bytes()
+    assert content.startswith(b"\xef\xbb\xbflist,rank,id,label,")
+    assert content.count(b"\r\n") == 11
 
 
 def test_a_note_is_kept_and_marked_on_its_card(page, until, settled):

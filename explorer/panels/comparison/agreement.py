@@ -63,13 +63,14 @@ def draw_tables(pair: comparison.Pair) -> None:
 
 def _tables(pair: comparison.Pair) -> None:
     st.markdown("**The lists**")
-    st.dataframe(joined_lists.table(pair), hide_index=True, alt="The listed examples with rank and score on both sides")
+    name, alt = f"{pair.a.run.name}-compared", "The listed examples with rank and score on both sides"
+    spreadsheet.draw(joined_lists.table(pair), alt, f"{name}-lists", "compare_lists_csv")
     st.markdown("**Overlap by length of the lists**")
-    st.dataframe(comparison.overlaps(pair), hide_index=True, alt="How many examples both sides list, by length")
+    alt = "How many examples both sides list, by length"
+    spreadsheet.draw(comparison.overlaps(pair), alt, f"{name}-overlap", "compare_overlap_csv")
     st.markdown("**All scores**")
     every = comparison.score_table(pair)
-    st.dataframe(every, hide_index=True, height=250, alt="Scores of all examples on both sides")
-    spreadsheet.button(every, f"{pair.a.run.name}-compared", "compare_csv")
+    spreadsheet.draw(every, "Scores of all examples on both sides", name, "compare_csv", height=250)
 
 
 def question(pair: comparison.Pair) -> str:

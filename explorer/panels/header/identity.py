@@ -8,6 +8,7 @@ import json
 import pandas as pd
 import streamlit as st
 
+from explorer.export import spreadsheet
 from explorer.panels.header import said
 from explorer.ui import theme
 from explorer.ui.escape import for_markdown
@@ -61,13 +62,16 @@ def draw(run: Run) -> None:
         st.markdown(for_markdown(run.manifest.summary))
         said.draw(run)
         st.markdown("**Stages**")
-        st.dataframe(stages(run), hide_index=False, alt="What is known of each stage")
+        table = stages(run).reset_index(names="what")
+        spreadsheet.draw(table, "What is known of each stage", f"{run.name}-stages", "csv_stages")
         st.markdown("**Layers**")
-        st.dataframe(layers(run), hide_index=True, height=220, alt="Parameters and what became of them")
+        alt = "Parameters and what became of them"
+        spreadsheet.draw(layers(run), alt, f"{run.name}-layers", "csv_layers", height=220)
         st.markdown("**Scores**")
-        st.dataframe(scores(run), hide_index=True, alt="How each score array was solved")
+        spreadsheet.draw(scores(run), "How each score array was solved", f"{run.name}-solves", "csv_solves")
         st.markdown("**Times, versions, checksums**")
-        st.dataframe(details(run), hide_index=True, height=220, alt="Times, versions and checksums")
+        alt = "Times, versions and checksums"
+        spreadsheet.draw(details(run), alt, f"{run.name}-details", "csv_details", height=220)
 
 
 def stages(run: Run) -> pd.DataFrame:

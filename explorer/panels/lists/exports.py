@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.export import notes, report
-from explorer.export.spreadsheet import csv
+from explorer.export import notes, report, spreadsheet
 from explorer.panels.charts import histogram, totals
 from explorer.panels.header import identity
 from explorer.panels.lists import cards, note, tables
@@ -33,30 +32,14 @@ def draw(view: View, question: str, prediction: str, link: str | None) -> None:
     name = f"{view.run.name}-{view.query.row['id']}"
     written = note.of(view.run)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="exports"):
-        st.download_button(
-            "Lists as CSV",
-            lambda: csv(list_table(view)),
-            f"{name}-lists.csv",
-            "text/csv",
-            key="export_lists",
-            icon=":material/download:",
-            on_click="ignore",
-            help="The examples on the cards, as a table",
-        )
-        st.download_button(
-            "All scores as CSV",
-            lambda: csv(score_table(view)),
-            f"{name}-scores.csv",
-            "text/csv",
-            key="export_scores",
-            icon=":material/download:",
-            on_click="ignore",
-            help=f"Every {escape.for_markdown(theme.stage_word(view.stage))} example with its score, strongest first",
-        )
+        about = "The examples on the cards, as a table"
+        spreadsheet.button(lambda: list_table(view), f"{name}-lists", "export_lists", "Lists as CSV", about)
+        about = f"Every {escape.for_markdown(theme.stage_word(view.stage))} example with its score, strongest first"
+        spreadsheet.button(lambda: score_table(view), f"{name}-scores", "export_scores", "All scores as CSV", about)
         st.download_button(
             "Report",
             lambda: report.page(contents(view, question, prediction, link, written)),
-            f"{name}.html",
+            f"{spreadsheet.file_name(name)}.html",
             "text/html",
             key="export_report",
             icon=":material/description:",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from explorer.export import spreadsheet
 from explorer.ui import escape, state, widgets
 from explorer.view import lists
 from explorer.view.view import View
@@ -19,31 +20,28 @@ def draw(view: View) -> None:
 
 def _draw(view: View) -> None:
     unit = f"score, {view.unit.stored}"
-    left, right = st.columns(2)
+    name, (left, right) = f"{view.run.name}-{view.query.row['id']}", st.columns(2)
+
+    def table(title: str, rows: pd.DataFrame, alt: str, key: str, height: int | Literal["auto"] = "auto") -> None:
+        st.markdown(f"**{title}**")
+        spreadsheet.draw(rows, alt, f"{name}-{key}", f"csv_{key}", height=height)
+
     with left:
-        _table("The lists", list_table(view, unit), "The listed examples and their scores")
+        table("The lists", list_table(view, unit), "The listed examples and their scores", "lists")
         shares = token_shares(view)
         if len(shares):
-            _table(
-                "Shares of the tokens",
-                shares,
-                f"Share of each token of the listed texts, {view.unit.stored}",
-                height=250,
-            )
+            alt = f"Share of each token of the listed texts, {view.unit.stored}"
+            table("Shares of the tokens", shares, alt, "shares", height=250)
         by = "class" if view.by == state.LABEL else "source"
         totals = view.totals.reset_index(names=by)
-        _table(f"Totals by {by}", totals, f"Helpful and harmful totals by class or source, {view.unit.stored}")
+        alt = f"Helpful and harmful totals by class or source, {view.unit.stored}"
+        table(f"Totals by {by}", totals, alt, "totals")
     with right:
         counts, edges = lists.histogram(view.scores)
         bins = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "examples": counts})
-        _table("The histogram", bins[counts > 0], "Counts of scores by bin", height=250)
+        table("The histogram", bins[counts > 0], "Counts of scores by bin", "histogram", height=250)
         if view.on_map:
-            _table("The map", places(view, unit), "Places and scores of all examples", height=250)
-
-
-def _table(title: str, table: pd.DataFrame, alt: str, **more: Any) -> None:
-    st.markdown(f"**{title}**")
-    st.dataframe(table, hide_index=True, alt=alt, **more)
+            table("The map", places(view, unit), "Places and scores of all examples", "map", height=250)
 
 
 def list_table(view: View, unit: str) -> pd.DataFrame:

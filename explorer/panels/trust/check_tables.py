@@ -20,10 +20,14 @@ def draw(run: Run) -> None:
 
 def _draw(run: Run) -> None:
     for check in sorted(run.validations, key=lambda name: name != "summary"):
-        table = readable(run, check)
-        st.markdown(f"**{escape.for_markdown(check)}**: {len(table):,} rows")
-        st.dataframe(table.head(SHOWN_ROWS), hide_index=True, height=240, alt=f"What the check {check} found")
-        spreadsheet.button(table, f"{run.name}-{check}", f"csv_{check}")
+        _table(run, check)
+
+
+def _table(run: Run, check: str) -> None:
+    table = readable(run, check)
+    st.markdown(f"**{escape.for_markdown(check)}**: {len(table):,} rows")
+    spreadsheet.show(table.head(SHOWN_ROWS), f"What the check {check} found", height=240)
+    spreadsheet.button(lambda: table, f"{run.name}-{check}", f"csv_{check}")
 
 
 def readable(run: Run, check: str) -> pd.DataFrame:
