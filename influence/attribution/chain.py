@@ -65,13 +65,11 @@ class Chain:
         self.stationarities = []
         for objective in self.objectives:
             refuse_changing(objective, checked_losses(objective, objective.stage.data))
-            _, gradients = next(example_gradients(objective, objective.stage.data, objective.trained))
-            objective.warn_if_constant(gradients.any())
             warn_of_missing(objective)
             position = study.stages.index(objective.stage)
             before = dict(study.stages[position - 1].model.named_parameters()) if position else {}
-            typical = float(gradients.norm() / len(gradients) ** 0.5)
-            self.stationarities.append(Stationarity(objective, before, typical))
+            self.stationarities.append(Stationarity(objective, before))
+            objective.warn_if_constant(not self.stationarities[-1].constant)
         self.solvers = [solver(objective) for objective in self.objectives]
 
     @property

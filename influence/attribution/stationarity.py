@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from influence.attribution.misstatement import best_explanation, refuse_heads_begun_anew
-from influence.attribution.products.dots import dots
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import slope
+from influence.derivatives.first.gradients import example_gradients, gradient, slope
+from influence.derivatives.first.watch import Watch
 from influence.errors import listed
 
 ROUNDING = 1e-6
@@ -33,9 +33,9 @@ class Stationarity:
     Args:
         objective: at the parameters in question.
         before: the previous stage's parameters by name; empty for the first stage.
-        typical: root mean square of the norms of some examples' gradients.
 
     Attributes:
+        constant: whether the gradients of all losses are 0.
         gradient: (T,), nats per unit of parameter.
         norm: its norm; 0 at a minimum.
         measured: empty before `measure`; in nats `newton_change`, root mean square by which the step would change the
@@ -45,10 +45,13 @@ class Stationarity:
         StudyError: parameters that were begun anew count as inherited.
     """
 
-    def __init__(self, objective: Objective, before: Mapping[str, Tensor], typical: float):
+    def __init__(self, objective: Objective, before: Mapping[str, Tensor]):
         self.objective, self.before = objective, before
+        self._watch = Watch(objective, objective.trained)
+        typical = _size(torch.cat([rows.norm(dim=1) for rows in self._some_gradients()]))
         self.gradient = slope(objective, before)
         self.norm = float(self.gradient.norm())
+        self.constant = not typical and not gradient(objective).any()
         self.small = self.norm <= ROUNDING * typical
         self.measured: dict[str, float] = {}
         if not self.small:
@@ -61,14 +64,18 @@ class Stationarity:
 
     def measure(self, solved: Tensor) -> None:
         """Take the solved queries, (Q, T)."""
-        gradient, some = self.gradient.to(solved), solved[:QUERIES]
-        count = len(self.objective.stage.data)
-        data = Subset(self.objective.stage.data, range(0, count, -(-count // EXAMPLES)))
-        scores = [block for _, block in dots(self.objective, data, self.objective.trained, some)]
+        some = solved[:QUERIES]
+        scores = [rows @ some.to(rows).T for rows in self._some_gradients()]
         self.measured = {
-            "newton_change": _size(some @ gradient),
+            "newton_change": _size(some @ self.gradient.to(some)),
             "typical_score": _size(torch.cat(scores)) / self.objective.count,
         }
+
+    def _some_gradients(self) -> Iterator[Tensor]:
+        """Gradients (n, T) of `EXAMPLES` examples, evenly spaced over the data, some at a time."""
+        objective, data = self.objective, self.objective.stage.data
+        some = Subset(data, range(0, len(data), -(-len(data) // EXAMPLES)))
+        return (rows for _, rows in example_gradients(objective, some, objective.trained, watch=self._watch))
 
     def report(self) -> dict[str, float]:
         return {"gradient_norm": self.norm, **self.measured}

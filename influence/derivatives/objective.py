@@ -58,6 +58,7 @@ class Objective:
         count: m, the denominator of the mean loss.
         remarks: what the report will tell of this stage.
         compression: what `dots` did to the query vectors, for the report.
+        saved: (examples, parameters differentiated) -> bytes that a forward pass of so many keeps.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Objective:
         self.count = self._length
         self.remarks = Remarks()
         self.compression: dict[str, Any] = {}
+        self.saved: dict[tuple[int, int], int] = {}
         self._looping = False
 
     def at(self, parameters: dict[str, Tensor]) -> Objective:

@@ -78,8 +78,9 @@ class Substitution:
             self._let_go()
             if not torch._C._are_functorch_transforms_active():  # which refuse checkpoints
                 # A checkpoint calls its layers again on the way back, when this context is left: at the same values.
-                for name, parameter in self._own.items():
-                    parameter.data = parameters[name].detach()
+                with torch._C.DisableTorchFunction():  # no call of the model's, so none that a tape records
+                    for name, parameter in self._own.items():
+                        parameter.data = parameters[name].detach()
 
     def _let_go(self) -> None:
         """Undo what the call has put into attributes, dictionaries and lists."""

@@ -16,13 +16,14 @@ from influence.study.stage import Loss
 
 
 def example_gradients(
-    objective: Objective, data: Any, layout: Layout, loss: Loss | None = None
+    objective: Objective, data: Any, layout: Layout, loss: Loss | None = None, watch: Watch | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
     """(positions in `data`, per-example gradients (B, P)) over the parameters of `layout`, some examples at a time.
 
     `loss` replaces the stage's loss, by the queries' measure say. B is small enough that the gradients fit `BUDGET`.
+    `watch` is one of the same objective, layout and loss that has seen such examples before.
     """
-    watch = Watch(objective, layout, loss)
+    watch = watch or Watch(objective, layout, loss)
     rows = max(1, BUDGET // (objective.sum_dtype.itemsize * layout.size))
     for positions, batch in objective.batches(data):
         count = positions.stop - positions.start

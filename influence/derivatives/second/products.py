@@ -136,7 +136,15 @@ def _summed(
 
 
 def _vectors_at_once(objective: Objective, names: Mapping[str, Any]) -> int:
-    """Number of vectors whose products fit `BUDGET`, estimated from the bytes autograd saves in a forward pass."""
+    """Number of vectors whose products fit `BUDGET`."""
+    kind = min(objective.batch_size, len(objective.stage.data)), len(names)
+    if kind not in objective.saved:  # a stochastic series asks once a minibatch
+        objective.saved[kind] = _bytes_saved(objective, names)
+    return max(1, min(AT_ONCE if objective.device.type == "cpu" else 4 * AT_ONCE, BUDGET // objective.saved[kind]))
+
+
+def _bytes_saved(objective: Objective, names: Mapping[str, Any]) -> int:
+    """Bytes that autograd saves in a forward pass of the first batch, at least 1."""
     kept = 1
 
     def count(tensor: Tensor) -> Tensor:
@@ -147,7 +155,7 @@ def _vectors_at_once(objective: Objective, names: Mapping[str, Any]) -> int:
     positions, batch = next(objective.batches(objective.stage.data))
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
         objective.losses(batch, positions.stop - positions.start, _live(objective, names))
-    return max(1, min(AT_ONCE if objective.device.type == "cpu" else 4 * AT_ONCE, BUDGET // kept))
+    return kept
 
 
 def _over_vectors(objective: Objective, along: Product, vectors: Tensor) -> Tensor:
