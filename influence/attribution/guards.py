@@ -13,27 +13,35 @@ from influence.curvature import Method, method_named
 from influence.derivatives import Objective
 from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import ran_out_of_memory
+from influence.derivatives.origin import MISTAKES, origin_of
 from influence.errors import LossError, MethodError
 from influence.study.study import Study
 
 
 @contextmanager
 def derivatives_named(study: Study) -> Iterator[None]:
-    """Turn torch's errors within this context into named ones.
+    """Turn torch's errors, and those of a user's own code, within this context into named ones.
 
     Raises:
-        LossError: torch cannot differentiate one of the study's models or losses.
+        LossError: torch cannot differentiate one of the study's models or losses, or one of them raises an exception.
     """
     try:
         with callers_modes_off():
             yield
-    except RuntimeError as error:
-        if ran_out_of_memory(error):
+    except MISTAKES as error:
+        origin = origin_of(error)
+        if ran_out_of_memory(error) or not (origin or isinstance(error, RuntimeError)):
             raise
-        reason = str(error).splitlines()[0] if str(error) else ""
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        if origin:
+            raise LossError(
+                f"Stage {origin.stage!r}: its {origin.part} raised {reason}. It did so with gradients on, or in a "
+                "batch of another size; all examples had passed through it without gradients. Try it so by hand; "
+                "operations in place and conversions to numpy are usual causes."
+            ) from error
         raise LossError(
-            f"Study {study.name!r}: torch cannot differentiate one of its models or losses ({type(error).__name__}: "
-            f"{reason}). Look for operations in place, and for layers or losses without second derivatives: solves "
+            f"Study {study.name!r}: torch cannot differentiate one of its models or losses ({reason}). "
+            "Look for operations in place, and for layers or losses without second derivatives: solves "
             "need those of the loss, the Hessian those of the model."
         ) from error
 

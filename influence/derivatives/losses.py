@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from influence.derivatives.objective import Objective, equal_to_rounding, plain_kernels, ran_out_of_memory
+from influence.derivatives.origin import MISTAKES, origin_of
 from influence.errors import LossError, StudyError
 from influence.study.stage import Loss
 
@@ -39,7 +40,7 @@ def checked_losses(objective: Objective, data: Any, loss: Loss | None = None) ->
         LossError: the model or the loss fails on the data, does not give one value per example, gives a value that
             is not finite, or gives two different values for the same batch.
     """
-    found = []
+    found: list[Tensor] = []
     try:
         with torch.no_grad(), plain_kernels():
             for positions, batch in objective.batches(data):
@@ -52,13 +53,15 @@ def checked_losses(objective: Objective, data: Any, loss: Loss | None = None) ->
                         "model is random in evaluation mode too; influence needs a fixed function."
                     )
                 found.append(values.cpu())
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except MISTAKES as error:
         if ran_out_of_memory(error):
             raise
-        whose = "the queries" if loss else "its training examples"
+        whose, first = "the queries" if loss else "its training examples", sum(map(len, found))
+        last, origin = min(first + objective.batch_size, len(data)) - 1, origin_of(error)
         raise LossError(
             f"Stage {objective.stage.name!r}: its model or loss failed on {whose}: {type(error).__name__}: {error}. "
-            "Try forward, loss and collate on one batch by hand."
+            f"Its {origin.part if origin else 'model or loss'} raised this at positions {first} to {last}. Try "
+            "forward, loss and collate on one batch by hand."
         ) from error
     return torch.cat(found)
 

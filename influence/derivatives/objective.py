@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from influence.derivatives.batches import on_device
 from influence.derivatives.eager import eager
 from influence.derivatives.kernels.plain_gradients import PlainGradients
+from influence.derivatives.origin import note_origin
 from influence.derivatives.remarks import Remarks
 from influence.derivatives.substitution import Substitution
 from influence.errors import LossError, StudyError
@@ -140,9 +141,16 @@ class Objective:
                 "stay as they are while influence is computed."
             )
         stops = [*range(start + self.batch_size, len(data), self.batch_size), len(data)]
-        for stop, batch in zip(stops, self._collated(data, start), strict=True):
+        for stop, batch in zip(stops, self._read(data, start), strict=True):
             yield slice(start, stop), on_device(batch, self.device)
             start = stop
+
+    def _read(self, data: Any, start: int) -> Iterator[Any]:
+        try:
+            yield from self._collated(data, start)
+        except Exception as error:
+            note_origin(error, self.stage.name, "data or `collate`")
+            raise
 
     def _collated(self, data: Any, start: int) -> Iterator[Any]:
         if type(data) is torch.utils.data.TensorDataset and self.stage.collate is None:
@@ -159,7 +167,11 @@ class Objective:
         """The model's outputs for a batch, at other `parameters` if given."""
         assert self.stage.forward is not None
         with PlainGradients(), eager(), self._substitution.at({**self.parameters, **(parameters or {})}):
-            return self.stage.forward(self.model, batch)
+            try:
+                return self.stage.forward(self.model, batch)
+            except Exception as error:
+                note_origin(error, self.stage.name, "model or `forward`")
+                raise
 
     def losses(
         self, batch: Any, count: int, parameters: dict[str, Tensor] | None = None, loss: Loss | None = None
@@ -169,7 +181,12 @@ class Objective:
         Raises:
             LossError: not one value per example.
         """
-        values = (loss or self.stage.loss)(self.outputs(batch, parameters), batch)
+        outputs = self.outputs(batch, parameters)
+        try:
+            values = (loss or self.stage.loss)(outputs, batch)
+        except Exception as error:
+            note_origin(error, self.stage.name, "loss" if loss is None else "measure")
+            raise
         if not isinstance(values, Tensor) or values.shape != (count,):
             got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
             hint = " Use reduction='none'." if isinstance(values, Tensor) and values.dim() == 0 else ""

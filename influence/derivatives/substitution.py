@@ -7,9 +7,10 @@ and hooks. Here every place that holds a parameter is known, and each is exchang
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import _lru_cache_wrapper, partial
 from operator import is_, setitem
 from types import FunctionType
 from typing import Any
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from influence.study.copies import LARGEST, held, is_empty
+
+Row = list[Any] | set[Any] | deque[Any]
 
 Place = tuple[Callable[[Any], Any], Any]
 """A function that sets what stands at a place, and what stands there."""
@@ -44,7 +47,8 @@ class Substitution:
         self._single: list[tuple[Callable[[Any], Any], Tensor, str]] = []
         self._nested: list[Place] = []  # tuples with parameters in them
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
-        self._lists: list[tuple[list[Any], list[Any]]] = []
+        self._rows: list[tuple[Row, tuple[Any, ...]]] = []
+        self._caches = list(_caches(model))
         hooks = {id(vars(module).get(name)) for module in modules for name in _HOOKS}
         for value in held(model):
             for put, there in _places(value):
@@ -52,18 +56,20 @@ class Substitution:
                     self._single.append((put, there, self._names[id(there)]))
                 elif isinstance(there, tuple) and any(id(each) in self._names for each in pytree.tree_leaves(there)):
                     self._nested.append((put, there))
-            if id(value) in hooks or not isinstance(value, dict | list) or len(value) > LARGEST:
+            if id(value) in hooks or not isinstance(value, dict | list | set | deque) or len(value) > LARGEST:
                 continue
             if isinstance(value, dict):
                 self._dicts.append((value, dict(value)))
             else:
-                self._lists.append((value, list(value)))
+                self._rows.append((value, tuple(value)))
 
     @contextmanager
     def at(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:
         """Within this context the model has these parameters, by name."""
         for put, _, name in self._single:
             put(parameters[name])
+        for cache in self._caches:
+            cache.cache_clear()
         try:
             for put, there in self._nested:
                 put(pytree.tree_map(lambda v: parameters[self._names[id(v)]] if id(v) in self._names else v, there))
@@ -83,14 +89,31 @@ class Substitution:
                         parameter.data = parameters[name].detach()
 
     def _let_go(self) -> None:
-        """Undo what the call has put into attributes, dictionaries and lists."""
+        """Undo what the call has put into attributes, dictionaries, lists, sets, queues and caches."""
+        for cache in self._caches:
+            cache.cache_clear()
         for now, was in self._dicts:
             if len(now) != len(was) or not all(map(is_, now.values(), was.values())):
                 now.clear()
                 now.update(was)
-        for items, were in self._lists:
+        for items, were in self._rows:
             if len(items) != len(were) or not all(map(is_, items, were)):
-                items[:] = were
+                _fill(items, were)
+
+
+def _fill(row: Row, items: Iterable[Any]) -> None:
+    row.clear()
+    (row.update if isinstance(row, set) else row.extend)(items)
+
+
+def _bind(function: partial[Any], arguments: tuple[Any, ...]) -> None:
+    function.__setstate__((function.func, arguments, function.keywords, vars(function)))  # type: ignore[attr-defined]
+
+
+def _caches(model: nn.Module) -> Iterator[Any]:
+    """The `lru_cache`s among what a model holds and among the methods of its modules."""
+    methods = (each for kind in {*map(type, model.modules())} for line in kind.__mro__ for each in vars(line).values())
+    yield from {id(each): each for each in (*held(model), *methods) if isinstance(each, _lru_cache_wrapper)}.values()
 
 
 def _has_history(value: Any) -> bool:
@@ -107,6 +130,10 @@ def _places(value: Any) -> Iterator[Place]:
         yield from ((partial(setitem, value, key), there) for key, there in value.items())
     elif isinstance(value, list):
         yield from ((partial(setitem, value, i), there) for i, there in enumerate(value))
+    elif isinstance(value, set | deque):
+        yield partial(_fill, value), tuple(value)
+    elif isinstance(value, partial):
+        yield partial(_bind, value), value.args
     elif isinstance(value, FunctionType):
         for cell in value.__closure__ or ():
             if not is_empty(cell):

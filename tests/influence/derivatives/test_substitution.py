@@ -6,6 +6,7 @@ import copy
 import functools
 import re
 import weakref
+from collections import deque
 
 import numpy as np
 import pytest
@@ -98,6 +99,33 @@ class InAClosure(InALambda):
 class InADefault(InALambda):
     def begin(self):
         self.get = lambda gain=self.gain: gain
+
+
+class InAPartial(Net):
+    def begin(self):
+        self.scaled = functools.partial(torch.mul, self.gain)
+
+    def used(self):
+        return self.scaled(2.0)
+
+
+class InASet(Net):
+    def begin(self):
+        self.all = {self.gain}
+
+    def used(self):
+        return sum(self.all)
+
+
+class InAQueue(InASet):
+    def begin(self):
+        self.all = deque([self.gain])
+
+
+class InACachedMethod(Net):
+    @functools.lru_cache(maxsize=None)  # noqa: B019, UP033 - as people write it
+    def used(self):
+        return self.gain * 2.0
 
 
 class InAHook(Net):
@@ -342,6 +370,21 @@ class Weak(Net):
         return self.there()
 
 
+class InAFrozenSet(Net):
+    def begin(self):
+        self.all = frozenset({self.gain})
+
+    def used(self):
+        return sum(self.all)
+
+
+class InACachedFunction(Net):
+    """`deepcopy` leaves the function, with all that it holds, to the model's own."""
+
+    def begin(self):
+        self.used = functools.lru_cache(maxsize=None)(lambda: self.gain * 2.0)
+
+
 def warnings_of(model: nn.Module, forward=None) -> list[str]:
     stage = Stage("one", model.eval(), cross_entropy, examples(), forward=forward)
     return attribute(Study("one", [stage], examples()), method="identity", progress=False).report["warnings"]
@@ -349,7 +392,13 @@ def warnings_of(model: nn.Module, forward=None) -> list[str]:
 
 @pytest.mark.parametrize(
     ("model", "named"),
-    [(Global, r"\(5,\)"), (Unregistered, r"\(5, 5\)"), (Weak, "is given: gain")],
+    [
+        (Global, r"\(5,\)"),
+        (Unregistered, r"\(5, 5\)"),
+        (Weak, "is given: gain"),
+        (InAFrozenSet, "keeps values of gain where they cannot be exchanged"),
+        (InACachedFunction, "is given: gain"),
+    ],
 )
 def test_parameters_that_the_scores_miss_are_named(model, named):
     torch.manual_seed(1)
@@ -378,3 +427,42 @@ def test_a_forward_that_uses_the_model_it_closes_over():
 def test_a_teacher_that_is_not_trained_is_no_fault():
     model, teacher = Net().double(), copy.deepcopy(Net()).double().requires_grad_(False)
     assert not warnings_of(model, lambda given, batch: given(batch[0]) - teacher(batch[0]))
+
+
+# What a model keeps besides tensors
+
+
+class Counting(Net):
+    """Everything that it counts by changes its outputs."""
+
+    def begin(self):
+        self.calls, self.seen, self.kinds, self.queue = 0, [], set(), deque(maxlen=4)
+        self.nested, logged = {"shapes": [[]]}, []
+        self.head.register_forward_hook(lambda module, given, found: logged.append(found) or found / len(logged))
+        self.logged = lambda: logged
+
+    def forward(self, x):
+        found = super().forward(x) * (1 + self.calls + len(self.seen) + len(self.kinds) + len(self.queue))
+        self.calls += 1
+        self.seen.append(x.mean())
+        self.kinds.add(float(x.sum()))
+        self.queue.append(x)
+        self.nested["shapes"][0].append(x.shape)
+        return found * len(self.nested["shapes"][0])
+
+
+@pytest.mark.parametrize("method", ["identity", "cg", "ekfac"])
+def test_counters_and_lists_of_a_model_are_as_before_at_every_call(method):
+    torch.manual_seed(1)
+    counting, plain = Counting().double(), Net().double()
+    plain.load_state_dict(counting.state_dict())
+    scores = [
+        attribute(
+            Study("one", [Stage("one", model, cross_entropy, examples(), l2=0.1)], examples()),
+            method=method, progress=False, batch_size=5,
+        ).values
+        for model in (counting, plain)
+    ]  # fmt: skip
+    np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-7)
+    assert (counting.calls, counting.seen, counting.kinds, list(counting.queue)) == (0, [], set(), [])
+    assert (counting.nested, counting.logged()) == ({"shapes": [[]]}, [])

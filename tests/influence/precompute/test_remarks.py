@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from test_resuming import STEPS, after
+from tiny import tiny_exhibit
 from tiny_runs import compute
 
 from influence import Run
@@ -77,3 +78,12 @@ def test_a_healthy_run_has_neither(runs):
     for run in runs:
         assert (run.manifest.warnings, run.manifest.notes) == ((), ())
         assert {r.method: r.report["unit"] for r in run.manifest.scores} == {"exact": "nat", "identity": "order only"}
+
+
+def test_a_stage_that_stopped_early_is_told_once(tmp_path):
+    (run,) = compute(tmp_path, [tiny_exhibit(train=False, curvature="ggn")], ["one"])
+    assert not any(run.stage(name).training.converged for name in run.stages)
+    for name in run.stages:
+        told = [s for s in (*run.manifest.warnings, *run.manifest.notes) if f"Stage {name!r}" in s and "gradient" in s]
+        assert len(told) == 1
+        assert "does not stand at a minimum" in told[0]
