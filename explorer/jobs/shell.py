@@ -16,12 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from explorer import vendor
 
 STATIC = Path(streamlit.__file__).parent / "static"
+SCRIPT = Path(__file__).with_name("shell.js")
 ELEMENTS = ("Html", "Selectbox", "BidiComponent", "ButtonGroup", "Button", "TextInput", "DownloadButton")
 """Streamlit's elements in Explore's first view."""
 _PLOTLY = f"/app/static/{vendor.PLOTLY}"
 _FOREVER = {"Cache-Control": "public, immutable, max-age=31536000"}
-# Without an address Streamlit's page tries the one it stands at first, /item/_stcore/health say, and logs two errors.
-_ADDRESS = "<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin };</script>"
 
 
 class Shell:
@@ -49,12 +48,13 @@ def _content(path: Path) -> bytes:
 
 
 def page(path: str) -> str:
-    """Streamlit's HTML for the page at `path`; Explore's names all scripts of its first view."""
+    """Streamlit's HTML for the page at `path`, with `shell.js`; Explore's names all scripts of its first view."""
     html, links = _content(STATIC / "index.html").decode(), ""
     if path == "/":
         links = "".join(f'<link rel="modulepreload" crossorigin href="/{file}">\n' for file in scripts())
         links += f'<link rel="preload" as="script" href="{_PLOTLY}">\n'
-    return html.replace("<head>", f"<head>{_ADDRESS}", 1).replace("</head>", f"{links}</head>", 1)
+    script = _content(SCRIPT).decode()
+    return html.replace("<head>", f"<head>\n<script>\n{script}</script>", 1).replace("</head>", f"{links}</head>", 1)
 
 
 @cache

@@ -162,6 +162,24 @@ def test_to_another_page_and_back_is_one_step_with_the_same_run(watched, address
     assert run.get_attribute("data-run") == "words"
 
 
+def test_to_an_example_by_a_link_and_back_and_forth_is_one_step_each(page, until, settled):
+    page.locator("section.helpful button.card").first.click()
+    until(lambda: "example=" in page.url)
+    settled()
+    before = said(page)
+    page.locator(".st-key-of_example a.up-way").first.click()
+    page.wait_for_selector(".st-key-item .up-prediction")
+    settled()
+    there = said(page)
+    page.go_back()
+    page.wait_for_selector("button.card")
+    until(lambda: said(page) == before)
+    settled()
+    page.go_forward()
+    page.wait_for_selector(".st-key-item .up-prediction")
+    until(lambda: said(page) == there)
+
+
 def test_copied_link_reopens_the_view(page, elsewhere, until, settled, list_option):
     list_option(page, "10")
     until(lambda: page.locator("button.card").count() == 20)

@@ -1,25 +1,9 @@
 // The links between pages take along what the address says of the choices that all pages know, and are one step in the
-// browser's history. Streamlit's own empty the address and add several, so that going back would show another run. And the
-// address always names the run: Streamlit leaves out what a widget has by default, which is another run elsewhere.
-function named(address) {
-  const shown = new URL(address ?? window.location.href, window.location.href);
-  if (window.__upstreamRun && !shown.searchParams.has("run")) shown.searchParams.set("run", window.__upstreamRun);
-  return shown;
-}
-
-function nameAlways() {
-  if (window.__upstreamNames) return;
-  window.__upstreamNames = true;
-  for (const change of ["pushState", "replaceState"]) {
-    const own = window.history[change].bind(window.history);
-    window.history[change] = (state, title, address) => own(state, title, named(address));
-  }
-}
-
+// browser's history. Streamlit's own empty the address and add several, so that going back would show another run. Which run
+// the address names at least (explorer/jobs/shell.js) is told here.
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".root");
   root.travel = data;
-  nameAlways();
   const shown = new URL(window.location.href);
   // Only when another run is shown: going back, the address is ahead of what is shown.
   if (window.__upstreamRun !== data.run || !shown.searchParams.has("run")) {
