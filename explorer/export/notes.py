@@ -20,7 +20,7 @@ import streamlit as st
 
 from explorer.runs import queries
 from influence.errors import RunError, printable
-from influence.run import Run, plain_file, read_plain
+from influence.run import Run, plain_file, read_plain, sync_folder
 
 TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
 LONGEST_NOTE = 2000
@@ -165,6 +165,8 @@ def _append(path: Path, line: bytes) -> None:
         kept.write(line)
         kept.flush()
         os.fsync(kept.fileno())
+    if not size:
+        sync_folder(path.parent)
 
 
 def _too_large(path: Path) -> RunError:

@@ -29,10 +29,10 @@ def fill(draft: Draft, method: str, objective: Objective, solved: QueryVectors, 
         bar: shows how many examples are done.
     """
     stage, count = objective.stage.name, objective.count
-    step, start = filled(stage, method), 0
+    step, file, start = filled(stage, method), scores_file(stage, method), 0
     if step in draft.steps:
         start = draft.steps[step]
-        array: Any = zarr.open_array(draft.path(scores_file(stage, method)), mode="r+")
+        array: Any = zarr.open_array(draft.path(file), mode="r+")
     else:
         _, array = draft.create_scores(stage, method, (solved.count, count))
     width, held, at = array.chunks[1], np.empty((solved.count, 0), np.float32), start
@@ -46,7 +46,7 @@ def fill(draft: Draft, method: str, objective: Objective, solved: QueryVectors, 
         bar.advance(positions.stop - positions.start)
         ready = held.shape[1] if positions.stop == count else held.shape[1] // width * width
         if ready:
-            array[:, at : at + ready] = held[:, :ready]
+            draft.write_scores(file, array, at, held[:, :ready])
             at, held = at + ready, held[:, ready:]
             draft.mark(step, at)
 

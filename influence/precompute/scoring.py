@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -80,7 +79,7 @@ class Scorer:
 
     def _forget(self, method: str) -> None:
         """Delete the queries' vectors."""
-        shutil.rmtree(self.draft.path(f"work/queries-{method}"), ignore_errors=True)
+        self.draft.discard(f"pull {method}", f"work/queries-{method}")
 
     def self_influence(self, stage: Stage, known: dict[Any, Any]) -> pd.DataFrame:
         """Columns for the table of a stage's examples.
@@ -124,6 +123,7 @@ class Scorer:
             self.draft.hear(report)
             for told in report["stages"]:
                 reports[told["stage"]] = told | reports[told["stage"]]
+            self.draft.wrote(f"work/queries-{method}")
             self.draft.mark(step, reports)
         return self.draft.steps[step]
 
@@ -175,6 +175,7 @@ class Scorer:
         name, step = objective.stage.name, f"split {objective.stage.name}"
         if name not in self.exhibit.token_losses or step in self.draft.steps:
             return
+        self._pull(method)  # again, if the vectors were lost
         vectors = self._vectors(objective, method)
         scores = zarr.open_array(self.draft.path(scores_file(name, method)), mode="r")
         lengths = self.exhibit.tokens[name]["starts"].map(len).tolist()

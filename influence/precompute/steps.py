@@ -63,6 +63,8 @@ class Steps:
         self.exhibit, self.name, self.device, self.bars, self.shared = exhibit, name, device, bars, shared
         self.study, self.halvings = exhibit.study, halvings
         self.draft = Draft(root, name, exhibit.all_settings)
+        if self.draft.lost:
+            bars.say(self.draft.lost)
         self.objectives = self._objectives()
         self.tables: dict[str, pd.DataFrame] = {}
 
@@ -138,7 +140,7 @@ class Steps:
 
     def _kept(self, stage: Stage) -> Path:
         """Where a training under way leaves where it stands."""
-        return self.draft.path(f"work/training-{stage.name}.safetensors")
+        return self.draft.path(f"work/training-{stage.name}.checkpoint")
 
     def _from_sibling(self, stage: Stage) -> dict[str, Any] | None:
         """The first stage as a sibling run has it, copied into the model."""
@@ -220,7 +222,7 @@ class Steps:
         for name, tokens in self.exhibit.tokens.items():
             self.draft.write_table(f"tokens/{name}", tokens)
         if self.exhibit.tokenizer:
-            self.draft.path("tokenizer.json").write_text(self.exhibit.tokenizer, encoding="utf-8")
+            self.draft.write_text("tokenizer.json", self.exhibit.tokenizer)
         smallest = {
             record.stage: record.report.get("smallest_eigenvalue")
             for record in scores

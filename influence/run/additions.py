@@ -19,7 +19,7 @@ from influence.run.files import (
     refuse_name,
     write_json,
 )
-from influence.run.plain import refuse_odd_entries, replacement, sweep
+from influence.run.plain import refuse_odd_entries, replacement, sweep, sync_folder
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
@@ -27,8 +27,8 @@ from influence.run.records import manifest_of
 def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
     """Add tables of checks to a finished run, replacing older tables of the same checks. Returns the run, read again.
 
-    File names contain a hash of the contents. The new files count once run.json, which is replaced atomically, names
-    them. So an interruption leaves either the old or the new run.
+    File names contain a hash of the contents. The new files are on the disk before run.json, which is replaced
+    atomically, names them; they count from then on. So an interruption or a power cut leaves the old or the new run.
 
     Args:
         run: a finished run.
@@ -66,6 +66,7 @@ def _add(folder: Path, check: str, table: pd.DataFrame) -> str:
     table.to_parquet(contents, index=False)
     name = check_file(check, hashlib.sha256(contents.getvalue()).hexdigest()[:12])
     (folder / name).parent.mkdir(exist_ok=True)
+    sync_folder(folder)
     with replacement(folder / name) as new:
         new.write_bytes(contents.getvalue())
     return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ from influence.run.files import (
     JOURNAL_FILE,
     MANIFEST_FILE,
     belongs_to,
-    checksum,
     curvature_file,
     draft_name,
     locked,
@@ -31,7 +31,8 @@ from influence.run.files import (
     shares_file,
     write_json,
 )
-from influence.run.plain import own_folder, refuse_odd_entries, sweep
+from influence.run.journal import Journal, contents_of
+from influence.run.plain import own_folder, refuse_odd_entries, sweep, sync_folder
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, json_of, manifest_of
 
@@ -64,12 +65,14 @@ class Draft:
     """A run under way, in a hidden folder beside its final place; a killed precompute resumes from it.
 
     A file counts only once `mark` has recorded the step that wrote it, so a half-written file is never taken
-    for a finished one. `finish` renames the folder to its final name, and `add` puts further parts into it. What later
-    steps need but the run does not is kept under `work/` until no part is pending.
+    for a finished one. Its size and checksum are in the journal: a step whose files are not what they were (a power
+    cut, a disk) is forgotten when the draft is resumed, and all later steps with it. `finish` renames the folder to
+    its final name, and `add` puts further parts into it. What later steps need but the run does not is kept under
+    `work/` until no part is pending.
 
     Attributes:
         finished: whether the folder has its final name.
-        remarks: what finished steps have told of the scores, by the kinds of `REMARKS`.
+        lost: a sentence that says which steps were forgotten; empty if none was.
     """
 
     def __init__(self, root: str | os.PathLike[str], name: str, settings: Mapping[str, Any]):
@@ -82,9 +85,9 @@ class Draft:
         self.final = Path(root) / name
         self.finished = (self.final / JOURNAL_FILE).is_file()
         self.folder = self.final if self.finished else self.final.with_name(draft_name(name))
-        self.settings = json.loads(json.dumps(settings))
-        self.steps: dict[str, Any] = {}
-        self.remarks: dict[str, list[str]] = {}
+        self.journal = Journal(json.loads(json.dumps(settings)))
+        self.lost = ""
+        self._written: set[str] = set()
         self._heard: list[Mapping[str, Any]] = []
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -94,50 +97,97 @@ class Draft:
             raise RunError(
                 f"Cannot write runs to {root}: {error.strerror}. Choose another folder with --runs."
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RunError(
                 f"The unfinished run {self.folder} is damaged ({error}). Delete it and start again."
             ) from error
 
     def _resume(self) -> None:
-        journal = self.folder / JOURNAL_FILE
         if self.finished:
             refuse_odd_entries(self.folder)
         elif self.folder.exists():
             own_folder(self.folder)
         sweep(self.folder)
-        if journal.is_file():
-            begun = json.loads(journal.read_text(encoding="utf-8"))
-            if begun["settings"] != self.settings and begun["steps"]:
-                other = next(
-                    k
-                    for k in {**begun["settings"], **self.settings}
-                    if begun["settings"].get(k) != self.settings.get(k)
-                )
-                raise RunError(
-                    f"An unfinished run {self.final} was begun with other settings: {other} is "
-                    f"{begun['settings'].get(other)!r}, asked for {self.settings.get(other)!r}. Finish it with its own "
-                    f"command, choose another --name, or delete {self.folder}."
-                )
-            self.steps, self.remarks = dict(begun["steps"]), dict(begun.get("remarks", {}))
-        if self.finished and not self.steps:
-            raise ValueError("its journal lists no steps")
+        if (self.folder / JOURNAL_FILE).is_file():
+            begun = Journal.read(self.folder)
+            if begun.settings != self.settings and begun.steps:
+                self._refuse_others(begun.settings)
+            if self.finished and not begun.steps:
+                raise ValueError("its journal lists no steps")
+            if begun.steps:
+                self.journal = begun
+                self._forget_lost()
         if not self.steps:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
+
+    def _refuse_others(self, begun: Mapping[str, Any]) -> None:
+        other = next(key for key in {**begun, **self.settings} if begun.get(key) != self.settings.get(key))
+        raise RunError(
+            f"An unfinished run {self.final} was begun with other settings: {other} is {begun.get(other)!r}, asked for "
+            f"{self.settings.get(other)!r}. Finish it with its own command, choose another --name, or delete "
+            f"{self.folder}."
+        )
+
+    def _forget_lost(self) -> None:
+        """Forget the first step of which a file is not what it was, and all later ones, with their work."""
+        # What run.json lists was verified when the run was opened, and is never written again.
+        found = self.journal.lost(self.folder, read_manifest(self.final).files if self.finished else ())
+        if found is None:
+            return
+        step, file = found
+        before = len(self.steps)
+        self.journal.cut(step)
+        self.lost = (
+            f"Run {self.final.name}: {file} is not what was written (a power cut, or a fault of the disk). Step "
+            f"{step!r} and the {before - len(self.steps) - 1} after it are computed again."
+        )
+        known = self.journal.checksums
+        for path in (self.folder / "work").rglob("*"):
+            if path.is_file() and path.relative_to(self.folder).as_posix() not in known:
+                path.unlink()
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the draft was begun with."""
+        return self.journal.settings
+
+    @property
+    def steps(self) -> Mapping[str, Any]:
+        """Finished step -> what `mark` was told of it."""
+        return self.journal.steps
+
+    @property
+    def remarks(self) -> Mapping[str, list[str]]:
+        """What finished steps have told of the scores, by the kinds of `REMARKS`."""
+        return self.journal.remarks
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Hold the draft for this process; a second writer is refused instead of mixed in."""
         return locked(self.final)
 
+    def wrote(self, name: str) -> None:
+        """Count a file, or all files of a folder, to the step that `mark` names next."""
+        self._written.add(name)
+
     def mark(self, step: str, record: Any = None) -> None:
-        """Record that `step` is finished, with what later steps or the manifest need from it (JSON)."""
-        self.steps[step] = record
-        self.remarks = {
+        """Record that `step` is finished, with what later steps or the manifest need from it (JSON).
+
+        What was written since the last mark is on the disk before the journal says so.
+        """
+        self.journal.remarks = {
             kind: sorted({*self.remarks.get(kind, ()), *(told for heard in self._heard for told in heard[kind])})
             for kind in REMARKS
         }
-        self._write_json(JOURNAL_FILE, {"settings": self.settings, "steps": self.steps, "remarks": self.remarks})
+        self.journal.end(step, record, contents_of(self.folder, self._written))
+        self._write_json(JOURNAL_FILE, self.journal.told())
+        self._written.clear()
+
+    def discard(self, step: str, folder: str) -> None:
+        """Delete a folder of files that `step` wrote, and which no later one needs."""
+        if self.journal.release(step):
+            self._write_json(JOURNAL_FILE, self.journal.told())
+        shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     def hear(self, remarks: Mapping[str, Any]) -> None:
         """Keep with each `mark` what `remarks` hold by then: a run that is taken up again tells it too.
@@ -148,19 +198,27 @@ class Draft:
         self._heard.append(remarks)
 
     def path(self, name: str) -> Path:
-        """Where file `name` of the run is written; its folder exists."""
+        """Where file `name` of the run is; its folder exists."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def _new(self, name: str) -> Path:
+        """Where file or array `name` is to be written, as part of the step that is marked next."""
+        self.wrote(name)
+        return self.path(name)
+
+    def write_text(self, name: str, text: str) -> None:
+        self._new(name).write_text(text, encoding="utf-8")
+
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        table.to_parquet(self.path(f"{name}.parquet"), index=False)
+        table.to_parquet(self._new(f"{name}.parquet"), index=False)
 
     def write_array(self, name: str, values: np.ndarray) -> None:
         """Written whole, in chunks of rows."""
         rows = max(1, ARRAY_CHUNK // max(1, values[:1].nbytes))
         array = zarr.create_array(
-            self.path(f"{name}.zarr"), shape=values.shape, chunks=(min(rows, len(values)), *values.shape[1:]),
+            self._new(f"{name}.zarr"), shape=values.shape, chunks=(min(rows, len(values)), *values.shape[1:]),
             dtype=values.dtype, compressors=None, overwrite=True, fill_value=float("nan"),
             config={"write_empty_chunks": True},
         )  # fmt: skip
@@ -168,24 +226,24 @@ class Draft:
 
     def write_shares(self, stage: str, method: str, table: pd.DataFrame) -> None:
         """`query`, `example`, `shares`, sorted by query; in groups of rows so that one query's are read alone."""
-        table.to_parquet(self.path(shares_file(stage, method)), index=False, row_group_size=SHARE_ROWS)
+        table.to_parquet(self._new(shares_file(stage, method)), index=False, row_group_size=SHARE_ROWS)
 
     def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
         # Cloned, since the format has no tied weights: each name gets its own copy.
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        _save(copies, self.path(model_file(stage)))
+        _save(copies, self._new(model_file(stage)))
 
     def write_curvature(self, stage: str, method: str, state: Mapping[str, torch.Tensor]) -> None:
         """What a solver found, if it is one whose state is kept."""
         if state:
-            _save({name: tensor.cpu() for name, tensor in state.items()}, self.path(curvature_file(stage, method)))
+            _save({name: tensor.cpu() for name, tensor in state.items()}, self._new(curvature_file(stage, method)))
 
     def create_scores(self, stage: str, method: str, shape: tuple[int, int]) -> tuple[str, zarr.Array]:
         """A fresh score array (file name, array) to be filled block by block."""
         name = scores_file(stage, method)
         # Float noise does not compress: stored raw, a row is read without decoding.
         return name, zarr.create_array(
-            self.path(name),
+            self._new(name),
             shape=shape,
             chunks=chunk_of(shape),
             dtype="float32",
@@ -195,6 +253,15 @@ class Draft:
             fill_value=float("nan"),
             config={"write_empty_chunks": True},
         )
+
+    def write_scores(self, name: str, array: zarr.Array, start: int, block: np.ndarray) -> None:
+        """Fill whole columns of chunks of a score array, from column `start`, with `block` (queries, columns)."""
+        stop = start + block.shape[1]
+        array[:, start:stop] = block
+        high, wide = array.chunks
+        for row in range(math.ceil(array.shape[0] / high)):
+            for column in range(start // wide, math.ceil(stop / wide)):
+                self.wrote(f"{name}/{array.metadata.encode_chunk_key((row, column))}")
 
     def finish(self, manifest: Manifest, pending: Sequence[str] = ()) -> Run:
         """Write run.json with every file's checksum, then give the folder its final name.
@@ -210,6 +277,7 @@ class Draft:
         complete = self._write_manifest(named, pending)
         try:
             self.folder.rename(self.final)
+            sync_folder(self.final.parent)
         except OSError as error:
             raise RunError(f"The finished run cannot be moved to {self.final}: {error.strerror}.") from error
         self.folder, self.finished = self.final, True
@@ -231,12 +299,14 @@ class Draft:
 
     def _write_manifest(self, manifest: Manifest, pending: Sequence[str]) -> Manifest:
         """run.json with the checksums of all files that are not of a pending part; one that is known stays."""
-        found = (p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file())
-        ready = sorted(n for n in found if COMPUTED_FILE.fullmatch(n) and not belongs_to(n, pending))
-        files = {name: manifest.files.get(name) or checksum(self.folder / name) for name in (*manifest.files, *ready)}
+        written = {name: contents.sha256 for name, contents in contents_of(self.folder, self._written).items()}
+        known = self.journal.checksums | written
+        ready = sorted(n for n in known if COMPUTED_FILE.fullmatch(n) and not belongs_to(n, pending))
+        files = {**manifest.files, **{name: known[name] for name in ready if name not in manifest.files}}
         told = json_of(dataclasses.replace(manifest, pending=tuple(pending), files=files))
         parsed = manifest_of(told, self.folder)
         self._write_json(MANIFEST_FILE, told)
+        self._written.clear()
         return parsed
 
     def _as_read(self, manifest: Manifest) -> Run:

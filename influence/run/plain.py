@@ -109,7 +109,7 @@ def replacement(path: Path) -> Iterator[Path]:
     """A new empty file beside `path`, to be written; it then takes the place of `path` in one step.
 
     Its name is not known before, and it is never opened through a link. Its contents are on the disk before it takes
-    the place. If writing fails it is deleted, and `path` stays as it was.
+    the place, and that it did is on the disk afterwards. If writing fails it is deleted, and `path` stays as it was.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     open(temporary, "xb").close()
@@ -118,6 +118,25 @@ def replacement(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Put what a folder's entries are called on the disk: a new file is lost with its name.
+
+    Raises:
+        OSError: the disk failed. A system that does not do this for folders is no failure.
+    """
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(opened)

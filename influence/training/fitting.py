@@ -7,6 +7,7 @@ Everything else is trained by Adam, with the step functions of `recording.py`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import slope
 from influence.derivatives.losses import value
+from influence.run.plain import replacement
 from influence.study.copies import put
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
@@ -42,7 +44,7 @@ def fit(
         previous: the stage that it inherits from, with its model's present parameters.
         recipe: of the mini-batches; None trains full batch to a minimum.
         device: where to train.
-        kept: checkpoint file of a mini-batch training. If it exists, training resumes from it.
+        kept: checkpoint file of a mini-batch training. If it is there as it was written, training resumes from it.
         report: called with the finished share (0..1).
 
     Returns:
@@ -91,22 +93,40 @@ def _by_batches(
     objective = Objective(stage, groups, device=device)
     trajectory = Trajectory(objective, recipe, objective.parameters)
     state, begun = recipe.begin(trajectory.start), 0
-    if kept.is_file():
-        found = safetensors.torch.load_file(kept, device=str(device))
-        state, begun = found["state"], int(found["steps"])
-        trajectory.start = found["start"]
+    found = _kept(kept, stage)
+    if found is not None:
+        state, begun = found["state"].to(device), int(found["steps"])
+        trajectory.start = found["start"].to(device)
     weights = torch.ones(objective.count, dtype=trajectory.start.dtype, device=device)
     states = trajectory.states(state, range(begun, recipe.steps), weights)
     for done, state in enumerate(states, begun + 1):
         report(done / recipe.steps)
         if done % math.ceil(recipe.steps / CHECKPOINTS) == 0 or done == recipe.steps:
             refuse_not_finite(stage.name, state, done)
-            _keep(kept, {"state": state, "start": trajectory.start, "steps": torch.tensor(done)})
+            _keep(kept, stage, {"state": state, "start": trajectory.start, "steps": torch.tensor(done)})
     put(stage.model, objective.trained.unflatten(state[0]))
     return recipe.steps
 
 
-def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
-    part = path.with_suffix(".part")
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
-    part.replace(path)
+def _keep(path: Path, stage: Stage, tensors: dict[str, Tensor]) -> None:
+    contents = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    with replacement(path) as new, new.open("wb") as file:
+        file.write(_digest(stage, contents))
+        file.write(contents)
+
+
+def _kept(path: Path, stage: Stage) -> dict[str, Tensor] | None:
+    """What `_keep` wrote for this stage; None if it is not there, or not as it was written."""
+    try:
+        said = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    length = hashlib.sha256().digest_size
+    digest, contents = said[:length], said[length:]
+    return safetensors.torch.load(contents) if digest == _digest(stage, contents) else None
+
+
+def _digest(stage: Stage, contents: bytes) -> bytes:
+    digest = hashlib.sha256(stage.name.encode())
+    digest.update(contents)
+    return digest.digest()

@@ -1,9 +1,14 @@
-"""A cache of small tables in a folder. A table's file name is a hash of its key: everything that it depends on."""
+"""A cache of small tables in a folder. A table's file name holds a hash of its key and one of its contents.
+
+The key is everything that the table depends on. A file that a power cut left half on the disk, or that lies in
+another's place, is none.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -12,6 +17,9 @@ from typing import Any
 import pandas as pd
 
 from influence.run.plain import own_folder, replacement
+
+DIGITS = 24
+"""Of each hash in a name."""
 
 
 class Pieces:
@@ -23,21 +31,37 @@ class Pieces:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._names: dict[str, str] = {}
         if os.path.lexists(folder):
             own_folder(folder)
+            self._names = {path.name[:DIGITS]: path.name for path in folder.glob("*.parquet")}
 
     def get(self, key: Any) -> pd.DataFrame | None:
         """The table under `key`; None if it is missing or damaged."""
+        name = self._names.get(_digest(key), "")
         with contextlib.suppress(OSError, ValueError):
-            return pd.read_parquet(self._path(key))
+            contents = (self.folder / name).read_bytes()
+            if name == _name(key, contents):
+                return pd.read_parquet(io.BytesIO(contents))
         return None
 
     def put(self, key: Any, table: pd.DataFrame) -> None:
-        """Write a table atomically: a concurrent reader gets the whole table or none."""
+        """Write a table atomically, in the place of an older one: a concurrent reader gets a whole table or none."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacement(self._path(key)) as new:
-            table.to_parquet(new, index=False)
+        written = io.BytesIO()
+        table.to_parquet(written, index=False)
+        name = _name(key, written.getvalue())
+        with replacement(self.folder / name) as new:
+            new.write_bytes(written.getvalue())
+        older = self._names.get(_digest(key), name)
+        self._names[_digest(key)] = name
+        if older != name:
+            (self.folder / older).unlink(missing_ok=True)
 
-    def _path(self, key: Any) -> Path:
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{digest[:24]}.parquet"
+
+def _digest(key: Any) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def _name(key: Any, contents: bytes) -> str:
+    return f"{_digest(key)}-{hashlib.sha256(contents).hexdigest()[:DIGITS]}.parquet"

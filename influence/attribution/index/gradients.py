@@ -21,6 +21,8 @@ from influence.derivatives.first.factors import Factor
 from influence.derivatives.first.watch import Watch
 from influence.derivatives.losses import checked_losses
 from influence.errors import RunError
+from influence.run.files import checksum, write_json
+from influence.run.plain import replacement, sweep
 
 SHARD_EXAMPLES = 4096
 """Examples in a file."""
@@ -28,7 +30,9 @@ MAX_FLOAT32_BYTES = 2**28
 """Bytes above which gradients are stored in bfloat16, and wide outputs projected to fewer dimensions."""
 PROBE_EXAMPLES = 512
 """Examples that the error is measured on, and that the main directions of wide outputs come from."""
-FORMAT = 4
+NOTE = "index.json"
+"""What the index is of, and the checksums of its finished files."""
+FORMAT = 5
 """Version of the files; folders of another version are refused."""
 
 
@@ -52,10 +56,11 @@ class Gradients:
 
     def __init__(self, objective: Objective, folder: Path, advance: Callable[[float], None] = lambda _: None):
         self.objective, self.folder = objective, folder
+        self._checksums: dict[str, str] = {}
         self.dtype = self._checked_folder()
         self.bases = self._found_bases()
         files = [self._shard(start, advance) for start in range(0, objective.count, SHARD_EXAMPLES)]
-        self._shards = [(_span(file), list(from_tensors(_load(file), self.bases))) for file in files]
+        self._shards = [(_span(file), list(from_tensors(self._load(file), self.bases))) for file in files]
         self.bytes = sum(file.stat().st_size for file in files)
 
     def dots(self, solved: Tensor) -> Tensor:
@@ -78,11 +83,12 @@ class Gradients:
     def _checked_folder(self) -> torch.dtype:
         """Make the folder, or check that it holds these gradients. Returns the dtype that they are stored in."""
         wanted = {"format": FORMAT, "stage": self.objective.stage.name, "of": _fingerprint(self.objective)}
-        note = self.folder / "index.json"
+        note = self.folder / NOTE
         if note.is_file():
             try:
                 there = json.loads(note.read_text())
-                dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[there.pop("dtype")]
+                found, self._checksums = there.pop("dtype"), dict(there.pop("files", {}))
+                dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[found]
             except (ValueError, LookupError, AttributeError, TypeError) as error:
                 raise RunError(f"Index {self.folder} is damaged: {note} is not what it was. Delete it.") from error
             if there != wanted:
@@ -90,12 +96,13 @@ class Gradients:
                     f"Index {self.folder} is of another stage, model or data, or of another format. Choose another "
                     "folder, or delete it."
                 )
+            sweep(self.folder)
             return dtype
         if self.folder.exists() and any(self.folder.iterdir()):
             raise RunError(f"Folder {self.folder} is not empty and holds no index. Choose another folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
         dtype = torch.bfloat16 if expected_bytes(self.objective) > MAX_FLOAT32_BYTES else torch.float32
-        note.write_text(json.dumps(wanted | {"dtype": str(dtype).removeprefix("torch.")}))
+        write_json(note, wanted | {"dtype": str(dtype).removeprefix("torch."), "files": {}})
         return dtype
 
     def _found_bases(self) -> dict[str, Tensor]:
@@ -103,17 +110,17 @@ class Gradients:
         if self.dtype == torch.float32:
             return {}
         file = self.folder / "directions.safetensors"
-        if not file.is_file():
+        if not self._is_there(file):
             watch = Watch(self.objective, self.objective.trained)
             batches = self.objective.batches(probe_subset(self.objective))
-            _save(directions(watch.factors(batch, place.stop - place.start) for place, batch in batches), file)
-        return _load(file)
+            self._save(directions(watch.factors(batch, place.stop - place.start) for place, batch in batches), file)
+        return self._load(file)
 
     def _shard(self, start: int, advance: Callable[[float], None]) -> Path:
         """The file of the shard that begins at example `start`; computed if it is missing."""
         stop = min(start + SHARD_EXAMPLES, self.objective.count)
         file = self.folder / f"{start:09d}-{stop:09d}.safetensors"
-        if not file.is_file():
+        if not self._is_there(file):
             watch, parts, starts = Watch(self.objective, self.objective.trained), [], []
             for positions, batch in self.objective.batches(self.objective.stage.data, start):
                 count = min(positions.stop, stop) - positions.start
@@ -123,9 +130,37 @@ class Gradients:
                 starts.append(positions.start - start)
                 if positions.stop >= stop:
                     break
-            _save(tensors_of(parts, starts), file)
+            self._save(tensors_of(parts, starts), file)
         advance(stop - start)
         return file
+
+    def _is_there(self, file: Path) -> bool:
+        """Whether a file was written to its end: only then the note has its checksum."""
+        return file.name in self._checksums and file.is_file()
+
+    def _save(self, tensors: Mapping[str, Tensor], file: Path) -> None:
+        """Write a file; its checksum is noted once it is on the disk."""
+        needed, free = sum(tensor.nbytes for tensor in tensors.values()), shutil.disk_usage(file.parent).free
+        if needed > free:
+            raise RunError(f"Index {file.parent} needs {needed:,} bytes more, but only {free:,} are free.")
+        with replacement(file) as new:
+            safetensors.torch.save_file(dict(tensors), new)
+        self._checksums[file.name] = checksum(file)
+        note = self.folder / NOTE
+        write_json(note, json.loads(note.read_text()) | {"files": self._checksums})
+
+    def _load(self, file: Path) -> dict[str, Tensor]:
+        """One file's tensors, mapped into memory.
+
+        Raises:
+            RunError: it is not what was written.
+        """
+        try:
+            if checksum(file) != self._checksums[file.name]:
+                raise OSError("it has other contents than when it was written")
+            return safetensors.torch.load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise RunError(f"Index file {file} is damaged ({error}). Delete it: it is made again.") from error
 
 
 def probe_subset(objective: Objective) -> torch.utils.data.Subset[object]:
@@ -169,20 +204,3 @@ def _fingerprint(objective: Objective) -> str:
     losses = checked_losses(objective, ends)
     digest.update(np.round(losses.double().numpy(), 4).tobytes())
     return digest.hexdigest()
-
-
-def _save(tensors: Mapping[str, Tensor], file: Path) -> None:
-    needed, free = sum(tensor.nbytes for tensor in tensors.values()), shutil.disk_usage(file.parent).free
-    if needed > free:
-        raise RunError(f"Index {file.parent} needs {needed:,} bytes more, but only {free:,} are free.")
-    unfinished = file.with_suffix(".unfinished")
-    safetensors.torch.save_file(dict(tensors), unfinished)
-    unfinished.replace(file)
-
-
-def _load(file: Path) -> dict[str, Tensor]:
-    """One file's tensors, mapped into memory."""
-    try:
-        return safetensors.torch.load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"Index file {file} is damaged ({error}). Delete it: it is made again.") from error

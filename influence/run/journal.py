@@ -1,0 +1,145 @@
+"""The journal of a draft: the steps that are finished, with size and checksum of every file that each of them wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from influence.run.files import JOURNAL_FILE, LISTED_FILE, manifest_checksum
+from influence.run.plain import plain_file, read_plain, sync_folder
+
+VERSION = 2
+"""Of the journal's form; one of another form is not read."""
+LARGEST_JOURNAL = 2**28
+"""Bytes of a journal that are read; a step has some 150 for each of its files."""
+
+
+class Contents(NamedTuple):
+    """What tells a file from another."""
+
+    size: int
+    sha256: str
+
+
+class Journal:
+    """The finished steps of a draft that was begun with `settings`.
+
+    Attributes:
+        steps: finished step -> its record, in the order of their ends.
+        remarks: what finished steps have told of the scores.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]):
+        self.settings = settings
+        self.steps: dict[str, Any] = {}
+        self.remarks: dict[str, list[str]] = {}
+        self._files: dict[str, dict[str, Contents]] = {}
+
+    @classmethod
+    def read(cls, folder: Path) -> Journal:
+        """The journal of the draft in `folder`, as it was written.
+
+        Raises:
+            ValueError, LookupError, TypeError, AttributeError: it is not what was written, or of another version.
+            OSError: it cannot be read.
+        """
+        try:
+            told = json.loads(read_plain(folder / JOURNAL_FILE, LARGEST_JOURNAL).decode())
+        except RecursionError as error:
+            raise ValueError("its journal is nested too deeply") from error
+        if told.get("version") != VERSION:
+            raise ValueError(f"its journal is of version {told.get('version')}, expected {VERSION}")
+        if told["checksum"] != manifest_checksum(told):
+            raise ValueError("its journal was changed after it was written")
+        journal = cls(told["settings"])
+        journal.steps, journal.remarks = dict(told["steps"]), dict(told["remarks"])
+        for step, files in told["files"].items():
+            journal._files[step] = {name: Contents(*contents) for name, contents in files.items()}
+            odd = [name for name in files if not LISTED_FILE.fullmatch(name)]
+            if odd:
+                raise ValueError(f"its journal names the file {odd[0]!r}")
+        return journal
+
+    def told(self) -> dict[str, Any]:
+        """What is written, as JSON."""
+        content = {
+            "version": VERSION,
+            "settings": self.settings,
+            "steps": self.steps,
+            "files": self._files,
+            "remarks": self.remarks,
+        }
+        return content | {"checksum": manifest_checksum(content)}
+
+    def end(self, step: str, record: Any, files: Mapping[str, Contents]) -> None:
+        """Say that `step` is finished, with `record`. A step that is named again keeps the files that it has."""
+        self.steps[step] = record
+        self._files[step] = {**self._files.get(step, {}), **files}
+
+    def release(self, step: str) -> bool:
+        """Say nothing any more of the files of `step`, which nobody needs. Returns whether it had any."""
+        return bool(self._files.pop(step, None))
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """sha256 of every file of a finished step."""
+        return {name: contents.sha256 for files in self._files.values() for name, contents in files.items()}
+
+    def lost(self, folder: Path, verified: Collection[str]) -> tuple[str, str] | None:
+        """The first step of which a file in `folder` is not what it was, and that file; None if all are there.
+
+        Args:
+            folder: of the draft.
+            verified: files that need not be looked at.
+        """
+        for step in self.steps:
+            for name, contents in self._files.get(step, {}).items():
+                if name not in verified and not _is_whole(folder / name, contents):
+                    return step, name
+        return None
+
+    def cut(self, step: str) -> None:
+        """Forget `step` and all later ones, which may stand on it."""
+        kept = list(self.steps)[: list(self.steps).index(step)]
+        self.steps = {name: self.steps[name] for name in kept}
+        self._files = {name: files for name, files in self._files.items() if name in self.steps}
+
+
+def contents_of(folder: Path, names: Iterable[str]) -> dict[str, Contents]:
+    """Size and checksum of files in `folder`, which are on the disk when this returns, with all folders on their way.
+
+    Args:
+        folder: of a draft.
+        names: relative ones of files, or of folders, which stand for all files in them.
+    """
+    found = sorted({path for name in names for path in _files_at(folder / name)})
+    contents = {path.relative_to(folder).as_posix(): _on_disk(path) for path in found}
+    ways = {parent for path in found for parent in path.parents if parent.is_relative_to(folder)}
+    for way in sorted(ways, reverse=True):
+        sync_folder(way)
+    return contents
+
+
+def _files_at(path: Path) -> list[Path]:
+    return [inside for inside in path.rglob("*") if inside.is_file()] if path.is_dir() else [path]
+
+
+def _on_disk(path: Path) -> Contents:
+    with open(path, "rb+", opener=plain_file) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+        return Contents(os.fstat(file.fileno()).st_size, digest)
+
+
+def _is_whole(path: Path, contents: Contents) -> bool:
+    try:
+        with open(path, "rb", opener=plain_file) as file:
+            return os.fstat(file.fileno()).st_size == contents.size and (
+                hashlib.file_digest(file, "sha256").hexdigest() == contents.sha256
+            )
+    except OSError:
+        return False
