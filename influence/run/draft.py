@@ -31,7 +31,8 @@ from influence.run.files import (
     shares_file,
     write_json,
 )
-from influence.run.journal import Journal, contents_of
+from influence.run.journal.disk import digests_of
+from influence.run.journal.journal import Journal
 from influence.run.plain import own_folder, refuse_odd_entries, sweep, sync_folder
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, json_of, manifest_of
@@ -179,7 +180,7 @@ class Draft:
             kind: sorted({*self.remarks.get(kind, ()), *(told for heard in self._heard for told in heard[kind])})
             for kind in REMARKS
         }
-        self.journal.end(step, record, contents_of(self.folder, self._written))
+        self.journal.end(step, record, digests_of(self.folder, self._written))
         self._write_json(JOURNAL_FILE, self.journal.told())
         self._written.clear()
 
@@ -299,7 +300,7 @@ class Draft:
 
     def _write_manifest(self, manifest: Manifest, pending: Sequence[str]) -> Manifest:
         """run.json with the checksums of all files that are not of a pending part; one that is known stays."""
-        written = {name: contents.sha256 for name, contents in contents_of(self.folder, self._written).items()}
+        written = {name: digest.sha256 for name, digest in digests_of(self.folder, self._written).items()}
         known = self.journal.checksums | written
         ready = sorted(n for n in known if COMPUTED_FILE.fullmatch(n) and not belongs_to(n, pending))
         files = {**manifest.files, **{name: known[name] for name in ready if name not in manifest.files}}

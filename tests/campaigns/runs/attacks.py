@@ -16,10 +16,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import interruptions
 from rich.console import Console
 from situation import Situation
 
-SITUATIONS: list[Situation] = []
+SITUATIONS: list[Situation] = [*interruptions.SITUATIONS]
 
 
 def fall(situation: Situation) -> str:

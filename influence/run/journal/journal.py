@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from influence.run.files import JOURNAL_FILE, LISTED_FILE, manifest_checksum
-from influence.run.plain import plain_file, read_plain, sync_folder
+from influence.run.journal.disk import Digest, is_whole
+from influence.run.plain import read_plain
 
 VERSION = 2
 """Of the journal's form; one of another form is not read."""
 LARGEST_JOURNAL = 2**28
 """Bytes of a journal that are read; a step has some 150 for each of its files."""
-
-
-class Contents(NamedTuple):
-    """What tells a file from another."""
-
-    size: int
-    sha256: str
 
 
 class Journal:
@@ -37,7 +29,7 @@ class Journal:
         self.settings = settings
         self.steps: dict[str, Any] = {}
         self.remarks: dict[str, list[str]] = {}
-        self._files: dict[str, dict[str, Contents]] = {}
+        self._files: dict[str, dict[str, Digest]] = {}
 
     @classmethod
     def read(cls, folder: Path) -> Journal:
@@ -58,7 +50,7 @@ class Journal:
         journal = cls(told["settings"])
         journal.steps, journal.remarks = dict(told["steps"]), dict(told["remarks"])
         for step, files in told["files"].items():
-            journal._files[step] = {name: Contents(*contents) for name, contents in files.items()}
+            journal._files[step] = {name: Digest(*digest) for name, digest in files.items()}
             odd = [name for name in files if not LISTED_FILE.fullmatch(name)]
             if odd:
                 raise ValueError(f"its journal names the file {odd[0]!r}")
@@ -75,7 +67,7 @@ class Journal:
         }
         return content | {"checksum": manifest_checksum(content)}
 
-    def end(self, step: str, record: Any, files: Mapping[str, Contents]) -> None:
+    def end(self, step: str, record: Any, files: Mapping[str, Digest]) -> None:
         """Say that `step` is finished, with `record`. A step that is named again keeps the files that it has."""
         self.steps[step] = record
         self._files[step] = {**self._files.get(step, {}), **files}
@@ -87,7 +79,7 @@ class Journal:
     @property
     def checksums(self) -> dict[str, str]:
         """sha256 of every file of a finished step."""
-        return {name: contents.sha256 for files in self._files.values() for name, contents in files.items()}
+        return {name: digest.sha256 for files in self._files.values() for name, digest in files.items()}
 
     def lost(self, folder: Path, verified: Collection[str]) -> tuple[str, str] | None:
         """The first step of which a file in `folder` is not what it was, and that file; None if all are there.
@@ -97,8 +89,8 @@ class Journal:
             verified: files that need not be looked at.
         """
         for step in self.steps:
-            for name, contents in self._files.get(step, {}).items():
-                if name not in verified and not _is_whole(folder / name, contents):
+            for name, digest in self._files.get(step, {}).items():
+                if name not in verified and not is_whole(folder / name, digest):
                     return step, name
         return None
 
@@ -107,39 +99,3 @@ class Journal:
         kept = list(self.steps)[: list(self.steps).index(step)]
         self.steps = {name: self.steps[name] for name in kept}
         self._files = {name: files for name, files in self._files.items() if name in self.steps}
-
-
-def contents_of(folder: Path, names: Iterable[str]) -> dict[str, Contents]:
-    """Size and checksum of files in `folder`, which are on the disk when this returns, with all folders on their way.
-
-    Args:
-        folder: of a draft.
-        names: relative ones of files, or of folders, which stand for all files in them.
-    """
-    found = sorted({path for name in names for path in _files_at(folder / name)})
-    contents = {path.relative_to(folder).as_posix(): _on_disk(path) for path in found}
-    ways = {parent for path in found for parent in path.parents if parent.is_relative_to(folder)}
-    for way in sorted(ways, reverse=True):
-        sync_folder(way)
-    return contents
-
-
-def _files_at(path: Path) -> list[Path]:
-    return [inside for inside in path.rglob("*") if inside.is_file()] if path.is_dir() else [path]
-
-
-def _on_disk(path: Path) -> Contents:
-    with open(path, "rb+", opener=plain_file) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-        return Contents(os.fstat(file.fileno()).st_size, digest)
-
-
-def _is_whole(path: Path, contents: Contents) -> bool:
-    try:
-        with open(path, "rb", opener=plain_file) as file:
-            return os.fstat(file.fileno()).st_size == contents.size and (
-                hashlib.file_digest(file, "sha256").hexdigest() == contents.sha256
-            )
-    except OSError:
-        return False

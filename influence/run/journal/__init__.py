@@ -1,0 +1,1 @@
+"""The journal of a draft, and the files that it names."""
