@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from influence.errors import RunError
@@ -10,27 +14,106 @@ from influence.run.reading import Run
 
 REFERENCE = re.compile(r"(?P<path>.+\.py)(?::(?P<function>.*))?", re.DOTALL)
 """FILE.py:FUNCTION."""
+LONGEST_TEXT, LONGEST_PART = 4096, 255
+"""Characters of a text, and bytes of a path's part."""
+LARGEST = 10**9
+"""Of whole numbers that say how many."""
+SHOWN_CHARACTERS = 60
+"""Characters of a value that a message quotes."""
+
+Fits = Callable[[Any], bool]
+
+
+def _is_text(told: Any) -> bool:
+    return isinstance(told, str) and 0 < len(told) <= LONGEST_TEXT and "\0" not in told
+
+
+def _is_path(told: Any) -> bool:
+    return _is_text(told) and all(len(os.fsencode(part)) <= LONGEST_PART for part in Path(told).parts)
+
+
+def _are_three_paths(told: Any) -> bool:
+    return isinstance(told, list) and len(told) == 3 and all(map(_is_path, told))
+
+
+def _is_count(least: int, most: int = LARGEST) -> Fits:
+    return lambda told: type(told) is int and least <= told <= most
+
+
+def _is_number(told: Any) -> bool:
+    return type(told) in (int, float) and 0 <= told < math.inf
+
+
+OPTIONS: dict[str, Fits] = {
+    **dict.fromkeys(("data", "weights", "sentence_model"), _is_path),
+    **dict.fromkeys(("model", "finetuning"), _is_text),
+    **dict.fromkeys(("text_column", "label_column", "title_column", "source_column"), _is_text),
+    "size": _is_count(1, 4096),
+    "epochs": _is_count(1),
+    "queries": _is_count(0),
+    "sample": _is_count(2),
+    "vocabulary": _is_count(4),
+    "context": _is_count(2, 10**6),
+    "l2": _is_number,
+}
+"""Option of a study -> whether a value can be its own."""
+SOLVING: dict[str, Fits] = {"method": _is_text, "curvature": _is_text, "damping": _is_number}
+FORM: dict[str, Fits | dict[str, Fits]] = {
+    "study": _is_text,
+    "images": _are_three_paths,
+    "texts": _are_three_paths,
+    "seed": _is_count(0, 2**32 - 1),
+    "options": OPTIONS,
+    "solving": SOLVING,
+}
+"""The form of `asked`, as CONTRACT.md states it; every value may be null, too."""
 
 
 def asked_of(run: Run, function: str | None = None) -> dict[str, Any]:
     """What the run's study is made from, as CONTRACT.md says of `asked`; nothing is read but run.json.
 
     Raises:
-        RunError: the run does not say it, or names code and `function` is not given.
+        RunError: the run does not say it, or in another form, or names code and `function` is not given.
     """
-    asked = dict(run.manifest.asked)
+    asked = {name: told for name, told in run.manifest.asked.items() if name in FORM}
     if function is not None:
         asked |= {"study": function, "images": None, "texts": None, "options": {}}
-    elif is_reference(asked.get("study") or ""):
+    _refuse_other_forms(run, asked, FORM)
+    if function is None and is_reference(asked.get("study") or ""):
         raise RunError(
             f"Run {run.name} was computed from the function {asked['study']}. Code that a run names is not executed by "
             "itself: give that function, if you trust it."
         )
-    elif not asked:
+    if not asked:
         raise RunError(
             f"Run {run.name} was computed from Python and does not say how its study is made. Give FILE.py:FUNCTION."
         )
     return asked
+
+
+def _refuse_other_forms(run: Run, told: Any, form: Mapping[str, Any], where: str = "") -> None:
+    if not isinstance(told, Mapping):
+        raise _other_form(run, where, told)
+    for name, value in told.items():
+        fits, place = form.get(name), f"{where} {name}".strip()
+        if fits is None:
+            raise _other_form(run, place, value)
+        if value is None:
+            continue
+        if isinstance(fits, Mapping):
+            _refuse_other_forms(run, value, fits, place)
+        elif not fits(value):
+            raise _other_form(run, place, value)
+
+
+def _other_form(run: Run, place: str, told: Any) -> RunError:
+    kinds: dict[type, str] = {list: "a list", dict: "an object"}
+    shown = kinds.get(type(told)) or repr(told)[:SHOWN_CHARACTERS]
+    return RunError(
+        f"run.json of run {run.name} says of how its study is made: {place[:SHOWN_CHARACTERS]} is {shown}, which no "
+        "command of upstream writes. The run can be looked at; to check it or to ask it, compute it again with "
+        "`upstream precompute`."
+    )
 
 
 def is_reference(text: str) -> bool:

@@ -16,11 +16,12 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import asked
 import interruptions
 from rich.console import Console
 from situation import Situation
 
-SITUATIONS: list[Situation] = [*interruptions.SITUATIONS]
+SITUATIONS: list[Situation] = [*asked.SITUATIONS, *interruptions.SITUATIONS]
 
 
 def fall(situation: Situation) -> str:
