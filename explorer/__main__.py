@@ -14,6 +14,8 @@ import threading
 import time
 import webbrowser
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import influence.run
 from explorer import vendor
@@ -22,6 +24,8 @@ from influence.errors import RunError, printable
 
 HERE = Path(__file__).parent
 HOST = "localhost"
+ENDS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+"""Signals that end it."""
 
 
 class LaunchError(Exception):
@@ -31,6 +35,8 @@ class LaunchError(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted; 0 after that, 2 if something given is wrong."""
     options = _parser().parse_args(arguments)
+    for number in ENDS:
+        signal.signal(number, _interrupt)
     try:
         refuse_taken_port(options.port)
         if options.compute:
@@ -47,6 +53,16 @@ def main(arguments: list[str] | None = None) -> int:
         why = printable(str(error))
         sys.stderr.write(f"Error: no launch folder can be written ({why}). Point TMPDIR to a writable folder.\n")
         return 2
+    except KeyboardInterrupt:  # before anything was served
+        if options.compute:
+            terminal.stop(Path(options.runs).resolve())
+        return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in ENDS:
+        signal.signal(each, signal.SIG_IGN)  # what ends now is not to be interrupted again
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,6 +160,7 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
     }
     command = [sys.executable, "-P", "-m", "explorer.jobs.server", str(entry), str(port)]
     # Without stdin Streamlit asks nothing; its own start message would only repeat ours.
+    # In a group of its own: Ctrl+C in the terminal reaches this process only, which ends the server.
     server = subprocess.Popen(
         command,
         env=environment,
@@ -151,6 +168,7 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         cwd=launch,
+        process_group=0,
         encoding="utf-8",
         errors="backslashreplace",
     )
@@ -158,7 +176,6 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
     log = threading.Thread(target=terminal.show_log, args=(server.stderr,), daemon=True)
     log.start()
     looking = _first_look(port, environment)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     readable = not computing
     try:
         if computing and first:
@@ -181,7 +198,8 @@ def serve(launch: Path, runs: Path, first: str | None, port: int, browser: bool,
 def _first_look(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """A process that ends when the server at `port` has drawn its first page: the first visitor waits for less."""
     command = [sys.executable, "-P", "-m", "explorer.jobs.first_look", str(port)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, env=environment, process_group=0, **quiet)
 
 
 def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from influence.errors import printable
+from influence.errors import RunError, printable
 from influence.run.files import PROGRESS
 from influence.run.plain import replacement
 
@@ -79,7 +79,7 @@ class _ProgressFile:
             return
         self._last = time.monotonic()
         said = {"step": self._step, "fraction": fraction, "done": self._done, "runs": self._runs}
-        with contextlib.suppress(OSError), replacement(self._path) as new:  # who cannot be told still gets the result
+        with contextlib.suppress(RunError), replacement(self._path) as new:  # who cannot be told still gets the result
             new.write_text(json.dumps(said), encoding="utf-8")
 
 

@@ -5,6 +5,6 @@ Commands name what they call by its package (`influence.precompute.precompute`),
 printed.
 """
 
-from influence.cli.app import app, main
+import lazy_loader
 
-__all__ = ["app", "main"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

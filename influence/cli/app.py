@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 
 import typer
@@ -28,19 +30,23 @@ for command in (demo, precompute, studies, methods, runs, check, validate, leave
     app.command()(command)
 
 
-def main() -> None:
-    """Run the command line; errors that the user can mend are printed without a traceback, with exit code 2."""
+def run() -> None:
+    """Run what the arguments ask for; errors that the user can mend are printed, with exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal need not know every letter of a run
     try:
         app()
     except UpstreamError as problem:
         _end(str(problem))
-    except OSError as problem:  # no permission, a full disk
+    except OSError as problem:  # what is printed goes into a full disk, say
         where = f" ({problem.filename})" if problem.filename else ""
         _end(f"{problem.strerror or problem}{where}. Finished steps are kept: mend that and give the same command.")
 
 
 def _end(problem: str) -> None:
-    say(f"Error: {' '.join(problem.splitlines())}", err=True, colour="red")
-    sys.exit(2)
+    with contextlib.suppress(OSError):
+        say(f"Error: {' '.join(problem.splitlines())}", err=True, colour="red")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.exit(2)
+    os._exit(2)  # Python would try once more to print what cannot be, and make 120 of the code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from influence.cli.options import DEFAULT_RUNS, NoBrowser, Port, Runs, run_path
+from influence.cli.start import Interruption
 
 
 def explore(
@@ -27,15 +27,20 @@ def serve(runs: Path, run: str | None, port: int, no_browser: bool, study: str |
     """Serve the explorer until it is stopped, then end with its exit code.
 
     It is a process of its own: the backend never imports the explorer. Like every process that we start, it imports
-    nothing from the current folder (-P), where a file may be called `numpy.py`. An embedded `study` is computed
-    meanwhile; `run` is then the first of its runs.
+    nothing from the current folder (-P), where a file may be called `numpy.py`. Ctrl+C does not reach it; it is asked
+    to end, which it can be at any moment. An embedded `study` is computed meanwhile; `run` is then the first of its
+    runs.
     """
     arguments = ["--runs", str(runs), "--port", str(port)]
     arguments += ["--run", run] if run else []
     arguments += ["--compute", study] if study else []
     arguments += ["--no-browser"] if no_browser else []
-    with subprocess.Popen([sys.executable, "-P", "-m", "explorer", *arguments]) as explorer:
-        while explorer.poll() is None:
-            with contextlib.suppress(KeyboardInterrupt):  # it reaches the explorer too, which ends by itself
-                explorer.wait()
-    raise typer.Exit(explorer.returncode)
+    with subprocess.Popen([sys.executable, "-P", "-m", "explorer", *arguments], process_group=0) as explorer:
+        try:
+            code = explorer.wait()
+        except Interruption as interruption:
+            explorer.terminate()
+            code = explorer.wait()
+            if code < 0:  # before it could serve
+                raise interruption
+    raise typer.Exit(code)

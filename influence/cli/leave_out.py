@@ -17,7 +17,6 @@ from influence.cli.options import (
     Runs,
     Threads,
     TrainingDevice,
-    interruptible,
     largest_model,
     run_path,
     say_loading,
@@ -50,10 +49,9 @@ def leave_out(
     say_loading(quiet)
     influence.attribution.usable(device)
     omission = influence.validation.omission
-    with interruptible():
-        opened = influence.Run.open(run_path(run, runs))
-        set_threads(largest_model(opened), threads)
-        rows = omission.rows_of(opened, ids, stage)
-        options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
-        found = omission.leave_out(opened, rows, progress=not quiet, **options)
+    opened = influence.Run.open(run_path(run, runs))
+    set_threads(largest_model(opened), threads)
+    rows = omission.rows_of(opened, ids, stage)
+    options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
+    found = omission.leave_out(opened, rows, progress=not quiet, **options)
     say(omission.result_sentence(found, rows, stage, start))

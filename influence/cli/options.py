@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,13 +66,3 @@ def say_loading(quiet: bool) -> None:
     """Say that PyTorch is loaded, which takes the first seconds, unless it is loaded already."""
     if not quiet and "torch" not in sys.modules:
         say("Loading PyTorch and the study.", err=True)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Say that nothing is lost when Ctrl+C ends a computation, with exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:  # caught here, since typer would end without a word
-        say("Interrupted. Finished steps are kept: the same command resumes.", err=True)
-        raise typer.Exit(130) from None

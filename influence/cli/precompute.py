@@ -11,7 +11,7 @@ import influence.attribution
 import influence.precompute
 import influence.studies
 from influence.cli.console import say
-from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, interruptible, say_loading, told
+from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, say_loading, told
 from influence.studies.texts.options import TextOptions
 from influence.threads import set_threads
 
@@ -121,15 +121,14 @@ def precompute(
     options |= {"text_column": text_column, "label_column": label_column}
     options |= {"title_column": title_column, "source_column": source_column}
     solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}
-    with interruptible():
-        say_loading(quiet or dry_run)
-        influence.precompute.check_solver(**solving)
-        influence.attribution.usable(device)
-        exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving)
-        for run in compute(exhibits, runs, name, device, threads, quiet, dry_run):
-            say(f"Finished: {run.path}")
-            for line in told(run):
-                say(line, err=True)
+    say_loading(quiet or dry_run)
+    influence.precompute.check_solver(**solving)
+    influence.attribution.usable(device)
+    exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving)
+    for run in compute(exhibits, runs, name, device, threads, quiet, dry_run):
+        say(f"Finished: {run.path}")
+        for line in told(run):
+            say(line, err=True)
     if not dry_run:
         say("Look at them with `upstream explore`.")
 

@@ -19,7 +19,6 @@ from influence.cli.options import (
     Seed,
     Threads,
     TrainingDevice,
-    interruptible,
     largest_model,
     run_path,
     say_loading,
@@ -54,11 +53,10 @@ def validate(
     seconds = seconds_of(budget)
     say_loading(quiet)
     influence.attribution.usable(device)
-    with interruptible():
-        opened = influence.Run.open(run_path(run, runs))
-        set_threads(largest_model(opened), threads)
-        options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
-        checked = influence.validation.validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
+    opened = influence.Run.open(run_path(run, runs))
+    set_threads(largest_model(opened), threads)
+    options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
+    checked = influence.validation.validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
     say_table(*influence.validation.findings_table(checked))
 
 

@@ -1,4 +1,7 @@
-"""The solved queries of an unfinished run, as memory-mapped files: they may be larger than memory."""
+"""The solved queries of an unfinished run, in files that are mapped into memory: they may be larger than it.
+
+They are written as other files are: a full disk is an error then, where a map of a file with holes ends the process.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import without_specks
+from influence.run.plain import writing
 
 
 class QueryVectors:
@@ -29,27 +33,39 @@ class QueryVectors:
     def create(self) -> None:
         """Files to be filled by `write`, whatever there was before."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        for name in self.layout.shapes:
-            self._file(name, "w+")
+        with writing(self.folder):
+            self.folder.mkdir(parents=True)
+            for name in self.layout.shapes:
+                self._path(name).touch()
 
     def write(self, rows: slice, vectors: Tensor) -> None:
-        """Some of the queries' vectors, (rows, T)."""
+        """Some of the queries' vectors, (rows, T), in the order of the queries.
+
+        Raises:
+            RunError: the disk is full.
+        """
         found = without_specks(vectors.detach().to(self.dtype)).cpu().numpy()
         for name, place in self.layout.slices.items():
-            file = self._file(name, "r+")
-            file[rows] = found[:, place]
-            file.flush()
+            part = np.ascontiguousarray(found[:, place])
+            with writing(self._path(name)), self._path(name).open("r+b") as file:
+                file.seek(rows.start * part[:1].nbytes)
+                file.write(part.data)
 
     def mapped(self) -> dict[str, Tensor]:
         """By parameter, (Q, size) each, on the CPU read from the files as they are used."""
-        return {n: torch.from_numpy(self._file(n, "r+")).to(self.device) for n in self.layout.shapes}
+        return {name: torch.from_numpy(self._file(name)).to(self.device) for name in self.layout.shapes}
 
     def row(self, query: int) -> Tensor:
         """One query's vector, (T,)."""
-        return torch.cat([torch.from_numpy(np.array(self._file(n, "r")[query])) for n in self.layout.shapes])
+        return torch.cat([torch.from_numpy(np.array(self._file(name)[query])) for name in self.layout.shapes])
 
-    def _file(self, name: str, mode: str) -> np.memmap:
-        number, kind = list(self.layout.shapes).index(name), torch.empty(0, dtype=self.dtype).numpy().dtype
+    def _file(self, name: str) -> np.memmap:
         shape = (self.count, self.layout.shapes[name].numel())
-        return np.memmap(self.folder / f"{number}.{kind}", kind, mode, shape=shape)  # type: ignore[call-overload]
+        return np.memmap(self._path(name), self._kind, "c", shape=shape)  # type: ignore[call-overload]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{list(self.layout.shapes).index(name)}.{self._kind}"
+
+    @property
+    def _kind(self) -> np.dtype:
+        return torch.empty(0, dtype=self.dtype).numpy().dtype

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from influence.errors import RunError
 from influence.run.files import (
     MANIFEST_FILE,
     check_file,
@@ -19,7 +18,7 @@ from influence.run.files import (
     refuse_name,
     write_json,
 )
-from influence.run.plain import refuse_odd_entries, replacement, sweep, sync_folder
+from influence.run.plain import refuse_odd_entries, replacement, sweep, sync_folder, writing
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
@@ -45,16 +44,13 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
         sweep(run.path)
         manifest = read_json(run.path)  # as it stands: fields that no record knows stay
         before = dict(manifest_of(manifest, run.path).validation)
-        try:
-            written = {check: _add(run.path, check, table) for check, table in tables.items()}
-            manifest["validation"] = before | written
-            stale = set(before.values()) - set(manifest["validation"].values())
-            kept = {name: digest for name, digest in manifest["files"].items() if name not in stale}
-            manifest["files"] = kept | {name: checksum(run.path / name) for name in written.values()}
-            manifest["checksum"] = manifest_checksum(manifest)
-            write_json(run.path / MANIFEST_FILE, manifest)
-        except OSError as error:
-            raise RunError(f"Cannot write into run {run.path}: {error.strerror}.") from error
+        written = {check: _add(run.path, check, table) for check, table in tables.items()}
+        manifest["validation"] = before | written
+        stale = set(before.values()) - set(manifest["validation"].values())
+        kept = {name: digest for name, digest in manifest["files"].items() if name not in stale}
+        manifest["files"] = kept | {name: checksum(run.path / name) for name in written.values()}
+        manifest["checksum"] = manifest_checksum(manifest)
+        write_json(run.path / MANIFEST_FILE, manifest)
         for name in stale:
             (run.path / name).unlink(missing_ok=True)
     return Run(run.path, manifest_of(manifest, run.path))
@@ -65,8 +61,9 @@ def _add(folder: Path, check: str, table: pd.DataFrame) -> str:
     contents = io.BytesIO()
     table.to_parquet(contents, index=False)
     name = check_file(check, hashlib.sha256(contents.getvalue()).hexdigest()[:12])
-    (folder / name).parent.mkdir(exist_ok=True)
-    sync_folder(folder)
-    with replacement(folder / name) as new:
-        new.write_bytes(contents.getvalue())
+    with writing(folder / name):
+        (folder / name).parent.mkdir(exist_ok=True)
+        sync_folder(folder)
+        with replacement(folder / name) as new:
+            new.write_bytes(contents.getvalue())
     return name

@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 
 from influence.errors import RunError
-from influence.run.plain import is_half_written, plain_file, replacement
+from influence.run.plain import is_half_written, plain_file, replacement, writing
 
 PROGRESS = "UPSTREAM_PROGRESS"
 """Environment variable: the file that says how far a process is that computes a run, for whoever started it."""
@@ -49,11 +49,12 @@ def locked(run: Path) -> Iterator[None]:
     """Hold the run at `run`, finished or not, for this process; a second writer is refused.
 
     Raises:
-        RunError: another process holds it.
+        RunError: another process holds it, or the lock cannot be written.
     """
     lock = filelock.FileLock(run.with_name(f".{run.name}.lock"), timeout=0)
     try:
-        lock.acquire()
+        with writing(Path(lock.lock_file)):
+            lock.acquire()
     except filelock.Timeout:
         raise RunError(f"Another process is computing run {run}. Wait for it, or choose --name.") from None
     try:

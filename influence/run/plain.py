@@ -14,6 +14,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from influence.errors import RunError
 
 HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{16}\.tmp|.+\.[0-9a-f]{32}\.partial")
@@ -104,24 +106,60 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+REMEDIES = {
+    errno.ENOSPC: "the disk is full. Free some space there",
+    errno.EDQUOT: "the quota of this user is used up. Free some space there",
+    errno.EFBIG: "a file may not be so large there. Allow larger ones",
+    errno.EROFS: "it can only be read. Make it writable",
+    errno.EACCES: "this user may not write there. Allow it",
+    errno.EPERM: "this user may not write there. Allow it",
+}
+"""Why something cannot be written, and what to do."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What goes wrong while `path`, a file or an array, is written becomes an error that names it.
+
+    Raises:
+        RunError: the disk is full, or may not be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        told = re.search(r"os error (\d+)", str(error))  # safetensors says it in words only
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number is None:
+            raise
+        remedy = REMEDIES.get(number, f"{os.strerror(number)}. Mend that")
+        raise RunError(
+            f"Cannot write {path.name} into {path.parent}: {remedy}, or choose another folder. What was finished is "
+            "kept: the same command goes on from there."
+        ) from error
+
+
 @contextlib.contextmanager
 def replacement(path: Path) -> Iterator[Path]:
     """A new empty file beside `path`, to be written; it then takes the place of `path` in one step.
 
     Its name is not known before, and it is never opened through a link. Its contents are on the disk before it takes
     the place, and that it did is on the disk afterwards. If writing fails it is deleted, and `path` stays as it was.
+
+    Raises:
+        RunError: as `writing`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    open(temporary, "xb").close()
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing(path):
+        open(temporary, "xb").close()
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from influence.run.plain import own_folder, replacement
+from influence.run.plain import own_folder, replacement, writing
 
 DIGITS = 24
 """Of each hash in a name."""
@@ -47,7 +47,8 @@ class Pieces:
 
     def put(self, key: Any, table: pd.DataFrame) -> None:
         """Write a table atomically, in the place of an older one: a concurrent reader gets a whole table or none."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         written = io.BytesIO()
         table.to_parquet(written, index=False)
         name = _name(key, written.getvalue())

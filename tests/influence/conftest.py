@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ from tiny import tiny_exhibit
 from tiny_runs import TinyBuilt, compute
 
 from influence import cli
+from influence.cli.start import SIGNALS
 from influence.precompute.runs import precompute
 from influence.studies import STUDIES
 from influence.studies.cards import CARDS
@@ -47,6 +50,8 @@ def upstream(monkeypatch, capsys, tmp_path, quick_map):
     monkeypatch.setitem(STUDIES, "tiny", TinyBuilt)
     monkeypatch.setitem(CARDS, "tiny", TinyBuilt.card)
     monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # put back afterwards, as the signals are
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["upstream", *map(str, arguments)])
@@ -56,7 +61,9 @@ def upstream(monkeypatch, capsys, tmp_path, quick_map):
         assert "Traceback" not in out + errors
         return stop.value.code or 0, " ".join(out.split()), " ".join(errors.replace("│", " ").split())
 
-    return call
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Explorer:
@@ -65,7 +72,7 @@ class Explorer:
     def __init__(self):
         self.calls, self.returncode, self.interrupted = [], 0, False
 
-    def __call__(self, command):
+    def __call__(self, command, **_):
         self.calls.append(command)
         return self
 
@@ -75,12 +82,13 @@ class Explorer:
     def __exit__(self, *_):
         pass
 
-    def poll(self):
-        return self.returncode if self.interrupted else None
-
     def wait(self):
+        if not self.interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.returncode
+
+    def terminate(self):
         self.interrupted = True
-        raise KeyboardInterrupt
 
 
 @pytest.fixture
