@@ -20,7 +20,7 @@ import streamlit as st
 
 from explorer.runs import queries
 from influence.errors import RunError, printable
-from influence.run import Run, plain_file, read_plain, sync_folder
+from influence.run import Run, plain_file, read_plain, remedy, sync_folder
 
 TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
 LONGEST_NOTE = 2000
@@ -148,9 +148,7 @@ def write(run: Run, note: Note) -> None:
     except filelock.Timeout:
         raise RunError(f"Somebody else has been writing {path} for {LOCK_SECONDS} s. Save the note again.") from None
     except OSError as error:
-        raise RunError(
-            f"The note cannot be kept in {path}: {error.strerror or error}. Mend that and save it again."
-        ) from error
+        raise RunError(f"The note cannot be kept in {path}: {remedy(error)}, and save it again.") from error
 
 
 def _append(path: Path, line: bytes) -> None:

@@ -24,7 +24,7 @@ from explorer.jobs import turn
 from explorer.jobs.process import command as upstream
 from explorer.jobs.process import environment
 from influence.errors import RunError
-from influence.run import own_folder, read_plain
+from influence.run import own_folder, read_plain, remedy, replacement, sweep
 
 STUDY = "digits"
 """The one that the start page offers."""
@@ -88,6 +88,7 @@ def start(root: Path, study: str = STUDY) -> None:
         own_folder(folder)
         with filelock.FileLock(folder / "lock", timeout=PATIENCE):
             if _process(root) is None:
+                sweep(folder)
                 _start(root, folder, study)
             elif (other := status(root).study) != study:
                 raise RunError(
@@ -98,7 +99,7 @@ def start(root: Path, study: str = STUDY) -> None:
         raise RunError("Somebody else is starting it just now. Wait a moment and look again.") from None
     except OSError as error:
         raise RunError(
-            f"Nothing can be computed into {root}: {error.strerror or error}. Start the explorer with another folder: "
+            f"Nothing can be computed into {root}: {remedy(error)}, or start the explorer with another folder: "
             "`upstream explore --runs FOLDER`."
         ) from error
 
@@ -144,7 +145,13 @@ def _start(root: Path, folder: Path, study: str) -> None:
     except psutil.NoSuchProcess:
         born = 0.0
     known = {"pid": process.pid, "born": born, "study": study}
-    (folder / "process.json").write_text(json.dumps(known), encoding="utf-8")
+    try:
+        with replacement(folder / "process.json") as new:
+            new.write_text(json.dumps(known), encoding="utf-8")
+    except RunError:  # nobody could see or stop it
+        process.terminate()
+        process.wait()
+        raise
     # Whoever started a process has to ask how it ended; until then the system keeps it as if it lived.
     threading.Thread(target=process.wait, daemon=True).start()
 

@@ -166,10 +166,10 @@ def _published(name: str, content: Callable[[], bytes]) -> str | None:
     if not path.is_file():
         try:
             target.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=target, delete=False) as file:
-                file.write(content())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
+            with tempfile.TemporaryDirectory(dir=target) as beside:
+                new = Path(beside) / name
+                new.write_bytes(content())
+                new.replace(path)
         except OSError:
             return None
     return f"/app/static/{name}"

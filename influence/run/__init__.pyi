@@ -13,7 +13,9 @@ from .files import tokens_file as tokens_file
 from .plain import own_folder as own_folder
 from .plain import plain_file as plain_file
 from .plain import read_plain as read_plain
+from .plain import remedy as remedy
 from .plain import replacement as replacement
+from .plain import sweep as sweep
 from .plain import sync_folder as sync_folder
 from .ranking import top as top
 from .reading import Run as Run

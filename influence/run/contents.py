@@ -62,6 +62,6 @@ class Contents:
         with self.opened(name):
             return self.folder / name
 
-    def unreadable(self, name: str, error: Exception) -> RunError:
+    def unreadable(self, name: str, why: object) -> RunError:
         """The error that names a file that cannot be read."""
-        return RunError(f"{name} of run {self.folder.name} cannot be read: {error}")
+        return RunError(f"{name} of run {self.folder.name} cannot be read: {why}")

@@ -117,6 +117,11 @@ REMEDIES = {
 """Why something cannot be written, and what to do."""
 
 
+def remedy(error: OSError) -> str:
+    """Why something cannot be written, and what to do; without a full stop."""
+    return REMEDIES.get(error.errno or 0) or f"{error.strerror or error}. Mend that"
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """What goes wrong while `path`, a file or an array, is written becomes an error that names it.
@@ -131,10 +136,10 @@ def writing(path: Path) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
         if number is None:
             raise
-        remedy = REMEDIES.get(number, f"{os.strerror(number)}. Mend that")
+        why = remedy(OSError(number, os.strerror(number)))
         raise RunError(
-            f"Cannot write {path.name} into {path.parent}: {remedy}, or choose another folder. What was finished is "
-            "kept: the same command goes on from there."
+            f"Cannot write {path.name} into {path.parent}: {why}, or choose another folder. What was finished is kept: "
+            "the same command goes on from there."
         ) from error
 
 

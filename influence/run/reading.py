@@ -282,18 +282,20 @@ class Run:
 
     def _table(self, name: str, form: Form, places: str = "", rows: Mapping[str, int] | None = None) -> pd.DataFrame:
         """A table, with the columns of its file of places where the run has one."""
+        if name not in self._tables:
+            table = self._read(name, form, rows or {})
+            if places in self._contents:
+                found = self._read(places, FORMS["map"], {})
+                if len(found) != len(table):
+                    raise self._contents.unreadable(places, f"it has {len(found):,} rows for {len(table):,} of {name}")
+                table = pd.concat([table.drop(columns=found.columns, errors="ignore"), found], axis=1)
+            self._tables[name] = table
+        return self._tables[name]
+
+    def _read(self, name: str, form: Form, rows: Mapping[str, int]) -> pd.DataFrame:
         try:
-            if name not in self._tables:
-                with self._contents.opened(name) as file:
-                    table = read_table(file, form, rows or {})
-                if places in self._contents:
-                    with self._contents.opened(places) as file:
-                        found = read_table(file, FORMS["map"], {})
-                    if len(found) != len(table):
-                        raise ValueError(f"{places} has {len(found):,} rows for {len(table):,}")
-                    table = pd.concat([table.drop(columns=found.columns, errors="ignore"), found], axis=1)
-                self._tables[name] = table
-            return self._tables[name]
+            with self._contents.opened(name) as file:
+                return read_table(file, form, rows)
         except (OSError, ValueError) as error:
             raise self._contents.unreadable(name, error) from error
 

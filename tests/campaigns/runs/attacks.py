@@ -17,11 +17,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import asked
+import disks
+import flips
 import interruptions
 from rich.console import Console
 from situation import Situation
 
-SITUATIONS: list[Situation] = [*asked.SITUATIONS, *interruptions.SITUATIONS]
+SITUATIONS: list[Situation] = [*asked.SITUATIONS, *disks.SITUATIONS, *flips.SITUATIONS, *interruptions.SITUATIONS]
 
 
 def fall(situation: Situation) -> str:
