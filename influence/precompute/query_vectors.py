@@ -61,7 +61,7 @@ class QueryVectors:
 
     def _file(self, name: str) -> np.memmap:
         shape = (self.count, self.layout.shapes[name].numel())
-        return np.memmap(self._path(name), self._kind, "c", shape=shape)  # type: ignore[call-overload]
+        return np.memmap(self._path(name), self._kind, "c", shape=shape)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{list(self.layout.shapes).index(name)}.{self._kind}"

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from influence.run.files import (
 )
 from influence.run.journal.disk import digests_of
 from influence.run.journal.journal import Journal
-from influence.run.plain import own_folder, refuse_odd_entries, sweep, sync_folder
+from influence.run.plain import REMEDIES, own_folder, refuse_odd_entries, sweep, sync_folder, writing
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, json_of, manifest_of
 
@@ -95,9 +95,8 @@ class Draft:
             with self.locked():  # beginning anew deletes what is there, which must not be another process's work
                 self._resume()
         except OSError as error:
-            raise RunError(
-                f"Cannot write runs to {root}: {error.strerror}. Choose another folder with --runs."
-            ) from error
+            why = REMEDIES.get(error.errno or 0, f"{error.strerror}. Choose another folder with --runs")
+            raise RunError(f"Cannot write runs to {root}: {why}.") from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RunError(
                 f"The unfinished run {self.folder} is damaged ({error}). Delete it and start again."
@@ -204,61 +203,74 @@ class Draft:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _new(self, name: str) -> Path:
-        """Where file or array `name` is to be written, as part of the step that is marked next."""
+    @contextlib.contextmanager
+    def _new(self, name: str) -> Iterator[Path]:
+        """Where file or array `name` is to be written, as part of the step that is marked next.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         self.wrote(name)
-        return self.path(name)
+        with writing(self.folder / name):
+            yield self.path(name)
 
     def write_text(self, name: str, text: str) -> None:
-        self._new(name).write_text(text, encoding="utf-8")
+        with self._new(name) as path:
+            path.write_text(text, encoding="utf-8")
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        table.to_parquet(self._new(f"{name}.parquet"), index=False)
+        with self._new(f"{name}.parquet") as path:
+            table.to_parquet(path, index=False)
 
     def write_array(self, name: str, values: np.ndarray) -> None:
         """Written whole, in chunks of rows."""
         rows = max(1, ARRAY_CHUNK // max(1, values[:1].nbytes))
-        array = zarr.create_array(
-            self._new(f"{name}.zarr"), shape=values.shape, chunks=(min(rows, len(values)), *values.shape[1:]),
-            dtype=values.dtype, compressors=None, overwrite=True, fill_value=float("nan"),
-            config={"write_empty_chunks": True},
-        )  # fmt: skip
-        array[:] = values
+        with self._new(f"{name}.zarr") as path:
+            array = zarr.create_array(
+                path, shape=values.shape, chunks=(min(rows, len(values)), *values.shape[1:]), dtype=values.dtype,
+                compressors=None, overwrite=True, fill_value=float("nan"), config={"write_empty_chunks": True},
+            )  # fmt: skip
+            array[:] = values
 
     def write_shares(self, stage: str, method: str, table: pd.DataFrame) -> None:
         """`query`, `example`, `shares`, sorted by query; in groups of rows so that one query's are read alone."""
-        table.to_parquet(self._new(shares_file(stage, method)), index=False, row_group_size=SHARE_ROWS)
+        with self._new(shares_file(stage, method)) as path:
+            table.to_parquet(path, index=False, row_group_size=SHARE_ROWS)
 
     def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
         # Cloned, since the format has no tied weights: each name gets its own copy.
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        _save(copies, self._new(model_file(stage)))
+        with self._new(model_file(stage)) as path:
+            _save(copies, path)
 
     def write_curvature(self, stage: str, method: str, state: Mapping[str, torch.Tensor]) -> None:
         """What a solver found, if it is one whose state is kept."""
         if state:
-            _save({name: tensor.cpu() for name, tensor in state.items()}, self._new(curvature_file(stage, method)))
+            with self._new(curvature_file(stage, method)) as path:
+                _save({name: tensor.cpu() for name, tensor in state.items()}, path)
 
     def create_scores(self, stage: str, method: str, shape: tuple[int, int]) -> tuple[str, zarr.Array]:
         """A fresh score array (file name, array) to be filled block by block."""
         name = scores_file(stage, method)
-        # Float noise does not compress: stored raw, a row is read without decoding.
-        return name, zarr.create_array(
-            self._new(name),
-            shape=shape,
-            chunks=chunk_of(shape),
-            dtype="float32",
-            compressors=None,
-            overwrite=True,
-            # A chunk that goes missing reads as NaN, which readers refuse, and never as a score of zero.
-            fill_value=float("nan"),
-            config={"write_empty_chunks": True},
-        )
+        with self._new(name) as path:
+            # Float noise does not compress: stored raw, a row is read without decoding.
+            return name, zarr.create_array(
+                path,
+                shape=shape,
+                chunks=chunk_of(shape),
+                dtype="float32",
+                compressors=None,
+                overwrite=True,
+                # A chunk that goes missing reads as NaN, which readers refuse, and never as a score of zero.
+                fill_value=float("nan"),
+                config={"write_empty_chunks": True},
+            )
 
     def write_scores(self, name: str, array: zarr.Array, start: int, block: np.ndarray) -> None:
         """Fill whole columns of chunks of a score array, from column `start`, with `block` (queries, columns)."""
         stop = start + block.shape[1]
-        array[:, start:stop] = block
+        with writing(self.folder / name):
+            array[:, start:stop] = block
         high, wide = array.chunks
         for row in range(math.ceil(array.shape[0] / high)):
             for column in range(start // wide, math.ceil(stop / wide)):
