@@ -22,7 +22,7 @@ from influence.derivatives.first.watch import Watch
 from influence.derivatives.losses import checked_losses
 from influence.errors import RunError
 from influence.run.files import checksum, write_json
-from influence.run.plain import replacement, sweep
+from influence.run.plain import replacement, sweep, writing
 
 SHARD_EXAMPLES = 4096
 """Examples in a file."""
@@ -100,7 +100,8 @@ class Gradients:
             return dtype
         if self.folder.exists() and any(self.folder.iterdir()):
             raise RunError(f"Folder {self.folder} is not empty and holds no index. Choose another folder.")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         dtype = torch.bfloat16 if expected_bytes(self.objective) > MAX_FLOAT32_BYTES else torch.float32
         write_json(note, wanted | {"dtype": str(dtype).removeprefix("torch."), "files": {}})
         return dtype
@@ -142,7 +143,10 @@ class Gradients:
         """Write a file; its checksum is noted once it is on the disk."""
         needed, free = sum(tensor.nbytes for tensor in tensors.values()), shutil.disk_usage(file.parent).free
         if needed > free:
-            raise RunError(f"Index {file.parent} needs {needed:,} bytes more, but only {free:,} are free.")
+            raise RunError(
+                f"Index {file.parent} needs {needed:,} bytes more, but only {free:,} are free. Free some space, or "
+                "choose another folder."
+            )
         with replacement(file) as new:
             safetensors.torch.save_file(dict(tensors), new)
         self._checksums[file.name] = checksum(file)

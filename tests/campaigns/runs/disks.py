@@ -322,7 +322,7 @@ SITUATIONS = [
     *(Situation("disks", f"precompute, {size} kB", partial(precomputed, size)) for size in (16, 32, 64, 96, 128, 160)),
     *(Situation("disks", f"validate, {size} kB more", partial(checked, "validate", size)) for size in (0, 8, 24)),
     *(Situation("disks", f"leave-out, {size} kB more", partial(checked, "leave-out", size)) for size in (0, 8)),
-    *(Situation("disks", f"own index, {size} kB", partial(index, size)) for size in (4, 16)),
+    *(Situation("disks", f"own index, {size} kB", partial(index, size)) for size in (4, 8)),
     Situation("disks", "full for a check's table", table_of_a_check, quick=True),
     Situation("disks", "full for a retraining's result", piece, quick=True),
     Situation("disks", "full for a note", note, quick=True),
