@@ -21,7 +21,10 @@ from influence.studies.from_file import from_file
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 TUTORIAL, TEXTS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("your-own-model.md", "texts.md"))
-QUERIES_AND_SETS = (ROOT / "docs" / "how-to" / "new-queries-and-sets.md").read_text(encoding="utf-8")
+QUERIES_AND_SETS, WHAT_IF = (
+    (ROOT / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("new-queries-and-sets", "what-if")
+)
 COMMANDS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
 
 
@@ -187,6 +190,15 @@ def test_new_queries_and_sets_run_after_the_example(tmp_path):
     example = (EXAMPLES / "own_model.py").read_text(encoding="utf-8")
     (tmp_path / "all.py").write_text("\n".join([example, *snippets(QUERIES_AND_SETS)]))
     assert python("all.py", folder=tmp_path).count("score  rank") == 4
+
+
+def test_what_if_runs_after_the_example(tmp_path):
+    assert len(snippets(WHAT_IF)) >= 4
+    example = (EXAMPLES / "own_model.py").read_text(encoding="utf-8")
+    (tmp_path / "all.py").write_text("\n".join([example, *snippets(WHAT_IF), "print(measured.shape)"]))
+    out = python("all.py", folder=tmp_path)
+    assert "(4, 500)" in out
+    assert "(40,)" in out
 
 
 def upstream(*arguments: str) -> str:

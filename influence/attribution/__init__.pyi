@@ -1,8 +1,13 @@
-from .groups import GroupEffect as GroupEffect
-from .groups import group_effect as group_effect
-from .groups import totals as totals
+from .edits.effect import EditEffect as EditEffect
+from .edits.effect import edit_effect as edit_effect
+from .edits.effect import group_effect as group_effect
+from .edits.labels import RelabelScores as RelabelScores
+from .edits.labels import relabel_scores as relabel_scores
+from .edits.scores import EditScores as EditScores
+from .edits.scores import edit_scores as edit_scores
 from .guards import usable as usable
 from .index.index import Index as Index
+from .label_totals import totals as totals
 from .scores import Scores as Scores
 from .scores import attribute as attribute
 from .tokens import token_influence as token_influence

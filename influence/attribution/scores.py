@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from influence.attribution.chain import Chain
+from influence.attribution.explained import Explained
 from influence.attribution.guards import check_options, derivatives_named, device_of, solver_of
 from influence.attribution.memory import bytes_held, described, refuse_what_is_too_much, size, with_smaller_batches
 from influence.attribution.products.score import score
@@ -22,6 +23,7 @@ from influence.progress import Progress
 from influence.run.ranking import top
 from influence.run.records import NAT
 from influence.study.study import Study
+from influence.study.targets import TargetLike
 from influence.training.recording import Recording
 
 
@@ -73,6 +75,7 @@ def attribute(
     method: str = "cg",
     damping: float | None = None,
     curvature: str = "ggn",
+    targets: Sequence[TargetLike] | None = None,
     device: torch.device | str | None = None,
     progress: bool = True,
     batch_size: int | None = None,
@@ -104,6 +107,8 @@ def attribute(
         damping: added to the curvature of every solve, in the units of the objective's Hessian; None picks a value
             and reports it.
         curvature: "ggn", or "hessian", which is checked for negative curvature.
+        targets: numbers made of all queries, to explain in place of each query's loss (`influence.targets`, or any
+            differentiable function of the outputs for all queries); a score is the predicted change of the number.
         device: where to compute; default the device of the last stage's model.
         progress: show bars with time left.
         batch_size: examples at a time; default by memory. It makes no difference to the scores. Where memory runs out
@@ -114,12 +119,13 @@ def attribute(
         options: of the method.
 
     Returns:
-        `Scores`, with `values` (n_queries, n_examples) in nats, positive = helpful.
+        `Scores`, with `values` (n_queries, n_examples), or (n_targets, n_examples), in nats, positive = helpful. With
+        targets `report["targets"]` has the name and unit of each.
 
     Raises:
         StudyError: there is no such stage, the data change from one reading to the next, or parameters that were begun
             anew count as inherited.
-        LossError: a loss is not finite or not one value per example, or torch cannot differentiate it.
+        LossError: a loss or target is not finite or not one value per example, or torch cannot differentiate it.
         MethodError: an unknown method, option or device, a value out of range, or too little memory.
         CurvatureError: the curvature cannot be inverted: negative eigenvalues, or a matrix that is too large.
         TrainingError: with method "replay", a recorded training cannot be repeated.
@@ -132,30 +138,33 @@ def attribute(
         raise MethodError(f"error is {error!r}, expected a share from 0 to below 1.")
     place = device_of(study, device)
     if method == REPLAY.name:  # no curvature, so no chain
+        if targets is not None:
+            raise MethodError("Method 'replay' explains no `targets`. Leave them out, or pick another method.")
         check_options(_replayed, method, options)
         return _replayed(study, study.stages[first].name, damping, curvature, place, batch_size, progress, **options)
     solver = solver_of(method, damping, curvature, options)
     held = bytes_held(study, first, method)
     refuse_what_is_too_much(held, place)
 
-    def scored(halvings: int) -> tuple[np.ndarray, Chain]:
+    def scored(halvings: int) -> tuple[np.ndarray, Chain, dict[str, Any]]:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(study, first, solver, device=place, batch_size=batch_size, halvings=halvings)
-        return _values(chain, error, bars), chain
+        explained = Explained(chain, targets)
+        return _values(chain, explained, error, bars), chain, explained.report()
 
     with derivatives_named(study), Progress(visible=progress) as bars:
         bars.say(f"Holds {size(sum(held.values()))} of memory: {described(held)}")
-        values, chain = with_smaller_batches(scored)
-    report = report_of(chain, method) | {"seconds": time.perf_counter() - started}
+        values, chain, named = with_smaller_batches(scored)
+    report = report_of(chain, method) | named | {"seconds": time.perf_counter() - started}
     return Scores(values, chain.objectives[0].stage.name, report)
 
 
-def _values(chain: Chain, error: float, bars: Progress) -> np.ndarray:
+def _values(chain: Chain, explained: Explained, error: float, bars: Progress) -> np.ndarray:
     """Scores (Q, m) of the chain's first stage."""
     with bars.step("Pulling queries back"):
-        for pulled in chain.pull_back(chain.query_gradients()):
+        for pulled in chain.pull_back(explained.gradients()):
             objective, solved = pulled
-    values = np.empty((len(chain.study.queries), objective.count), dtype=np.float32)
+    values = np.empty((explained.count, objective.count), dtype=np.float32)
     with bars.step(f"Scoring {objective.stage.name}", total=objective.count) as bar:
         for positions, block in score(objective, solved, error=error):
             values[:, positions] = block.cpu().numpy()

@@ -324,14 +324,6 @@ def restricted(objective: Objective, positions: Sequence[int]) -> Objective:
     return part
 
 
-def without(objective: Objective, examples: Sequence[int]) -> Objective:
-    """The objective with weight 0 for `examples`: the other examples as data, the same denominator m."""
-    left = set(examples)
-    rest = restricted(objective, [i for i in range(len(objective.stage.data)) if i not in left])
-    rest.count = objective.count
-    return rest
-
-
 def objectives_of(
     study: Study, *, device: torch.device | str = "cpu", batch_size: int | None = None, halvings: int = 0
 ) -> list[Objective]:

@@ -41,8 +41,8 @@ def in_double(objective: Objective) -> Objective:
     forward, loss = stage.forward, stage.loss
     assert forward is not None
     stage.model = copied(stage.model).double()
-    stage.forward = lambda model, batch: forward(model, _doubled(batch))
-    stage.loss = lambda outputs, batch: loss(outputs, _doubled(batch))
+    stage.forward = lambda model, batch: forward(model, doubled(batch))
+    stage.loss = lambda outputs, batch: loss(outputs, doubled(batch))
     try:
         found = Objective(stage, objective.groups, device=objective.device, batch_size=objective.batch_size)
         found.parameters = {n: p.to(found.parameters[n]) for n, p in objective.parameters.items()}
@@ -57,5 +57,6 @@ def in_double(objective: Objective) -> Objective:
     return found if losses.dtype == torch.float64 else objective
 
 
-def _doubled(batch: Any) -> Any:
+def doubled(batch: Any) -> Any:
+    """The batch with its real tensors in double precision."""
     return pytree.tree_map_only(Tensor, lambda tensor: tensor.double() if tensor.is_floating_point() else tensor, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,9 @@ from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError, TrainingError
 from influence.study.copies import copied, put
+from influence.study.edits import Edit
 from influence.study.parameters import groups_of
+from influence.study.revision import revised
 from influence.study.study import Study
 from influence.training.last_layer import lone_head, on_features
 from influence.training.minimum import TOLERANCE, Trainer, tolerance_of
@@ -113,19 +116,32 @@ class Retrainer:
 
     @callers_modes_off()
     def retrain(
-        self, weights: Mapping[str, Tensor] | None = None, *, start: Start = "solution", seed: int | None = None
+        self,
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        edits: Edit | Sequence[Edit] | None = None,
+        start: Start = "solution",
+        seed: int | None = None,
     ) -> Outcome:
         """Train all stages again.
 
         Args:
             weights: stage -> weight of each of its examples, (m,); all 1 for stages that are not named.
+            edits: of the training data, made together, in place of weights. Examples that come in for others stand in
+                their places, and so in their batches. Added ones need a stage that is trained full batch to a minimum;
+                the mean over its examples keeps the denominator m.
             start: where stages begin.
             seed: of another random start and order, from scratch; None: those of the study.
 
         Raises:
-            StudyError: there is no such stage, or the stage's start is unknown.
+            StudyError: there is no such stage, the stage's start is unknown, both weights and edits are given, or as
+                `edit_effect`.
             TrainingError: weights of the wrong length, or a stage did not converge or stay finite.
         """
+        if edits is not None:
+            if weights:
+                raise StudyError("Both weights and edits are given; a weight is an edit: edits.upweight.")
+            return self._revised(edits, start, seed)
         weights, began = dict(weights or {}), time.perf_counter()
         changed = min((self.study.position(stage) for stage in weights), default=len(self.objectives))
         self._refuse_unknown(start, seed)
@@ -140,6 +156,23 @@ class Retrainer:
             if i < changed:
                 self._untouched[key] = trained[-1]
         return self._outcome(trained, time.perf_counter() - began)
+
+    def _revised(self, edits: Edit | Sequence[Edit], start: Start, seed: int | None) -> Outcome:
+        """Train again with the edits made."""
+        study, weights = revised(self.study, edits)
+        again = copy.copy(self)  # which shares what is known of the stages that are not edited
+        again.study, again.objectives, again._trainers = study, list(self.objectives), dict(self._trainers)
+        for i, (stage, objective) in enumerate(zip(study.stages, self.objectives, strict=True)):
+            if stage.name not in weights:
+                continue
+            again.objectives[i] = objective.with_stage(stage)
+            again._trainers.pop(i, None)
+            if len(stage.data) > objective.count and stage.name in self.recipes:
+                raise TrainingError(
+                    f"Stage {stage.name!r} is trained by a recipe in mini-batches, all of which would change with more "
+                    "examples. Use edits.replace, or edits.upweight."
+                )
+        return again.retrain(weights, start=start, seed=seed)
 
     def _outcome(self, trained: list[Parameters], seconds: float) -> Outcome:
         last = self.objectives[-1].at(trained[-1])

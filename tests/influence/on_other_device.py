@@ -18,7 +18,19 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import influence.attribution.products.dots as products
-from influence import Index, Stage, Study, attribute, group_effect, record
+from influence import (
+    Index,
+    Stage,
+    Study,
+    attribute,
+    edit_effect,
+    edit_scores,
+    edits,
+    group_effect,
+    record,
+    relabel_scores,
+    targets,
+)
 from influence.derivatives.objective import objectives_of
 from influence.precompute.runs import precompute
 
@@ -83,6 +95,20 @@ def of_a_group(device: str) -> np.ndarray:
     ).total
 
 
+def of_edits(device: str) -> np.ndarray:
+    study = tiny_study(False)
+    options = {"damping": 0.7, "device": device, "progress": False}
+    some = [edits.relabel("pretrain", [3, 4], [0, 1]), edits.replace("finetune", [2], [study.stages[1].data[5]])]
+    found = edit_effect(study, some, targets=[targets.mean([0, 1]), targets.error(1)], **options)
+    return np.concatenate(
+        [
+            found.total,
+            edit_scores(study, some, **options).values.ravel(),
+            relabel_scores(study, **options).values.ravel(),
+        ]
+    )
+
+
 def by_replay(device: str) -> np.ndarray:
     stages, recordings = two_stages(proximity=0.3), []
     for stage, recipe in zip(stages, (SGD, ADAM), strict=True):
@@ -119,6 +145,7 @@ CASES: dict[str, Callable[[str], np.ndarray]] = {
     "a model that is there": scores_of_model_there,
     "an index": through_an_index,
     "a group": of_a_group,
+    "edits": of_edits,
     "replay": by_replay,
     "runs": of_runs,
 }

@@ -67,12 +67,18 @@ def slope(objective: Objective, before: Mapping[str, Tensor]) -> Tensor:
 
 def gradient(objective: Objective, loss: Loss | None = None) -> Tensor:
     """Gradient (P,) of the data term (mean loss) over the trained parameters. `loss` replaces the stage's loss."""
+    return summed_gradient(objective, objective.stage.data, loss=loss) / objective.count
+
+
+def summed_gradient(objective: Objective, data: Any, weights: Tensor | None = None, loss: Loss | None = None) -> Tensor:
+    """Gradient (T,) of the sum of the losses of `data`, each times its weight of `weights` (n,), default 1."""
     total = torch.zeros(objective.trained.size, dtype=objective.sum_dtype, device=objective.device)
     here = {n: objective.parameters[n].detach().clone().requires_grad_() for n in objective.trained.shapes}
     with plain_kernels(), torch.enable_grad():
-        for positions, batch in objective.batches(objective.stage.data):
-            value = objective.losses(batch, positions.stop - positions.start, here, loss).sum()
+        for positions, batch in objective.batches(data):
+            losses = objective.losses(batch, positions.stop - positions.start, here, loss)
+            value = losses.sum() if weights is None else (losses * weights[positions].to(losses)).sum()
             if value.requires_grad:
                 rows = torch.autograd.grad(value, list(here.values()), allow_unused=True, materialize_grads=True)
                 total += objective.trained.flatten(dict(zip(here, rows, strict=True)))
-    return total / objective.count
+    return total

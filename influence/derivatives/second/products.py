@@ -65,16 +65,13 @@ def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
     """Generalised Gauss-Newton product of the mean loss, J' (d2 loss / d outputs2) J V: (Q, T) -> (Q, T)."""
 
     def product(batch: Any, count: int) -> Product:
-        live = _live(objective, objective.trained.shapes)
+        live = trained_leaves(objective)
         parameters = list(live.values())
         curve = OutputLoss(objective, objective.outputs(batch, live), batch)
-        # J'u is linear in u, so its derivative along v is J v: forward mode without forward-mode rules.
-        starts = [torch.zeros_like(leaf).requires_grad_() for leaf in curve.leaves]
-        pulled = _back(curve.leaves, parameters, starts, create_graph=True)
+        tangents = OutputTangents(curve.leaves, parameters)
 
         def along(vectors: Tensor) -> Tensor:
-            given = list(objective.trained.unflatten(vectors).values())
-            pushed = _back(pulled, starts, given)
+            pushed = tangents(list(objective.trained.unflatten(vectors).values()))
             wide = [p if p is None else p.to(s.dtype) for p, s in zip(pushed, curve.slopes, strict=True)]
             curved = _back(curve.slopes, curve.points, wide)
             sides = [c if c is None else c.to(leaf.dtype) for c, leaf in zip(curved, curve.leaves, strict=True)]
@@ -83,6 +80,30 @@ def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
         return along
 
     return _summed(objective, product, vectors, objective.trained, objective.trained) / objective.count
+
+
+class OutputTangents:
+    """J v: how a batch's outputs change along vectors over the trained parameters.
+
+    J'u is linear in u, so its derivative along v is J v: forward mode without forward-mode rules.
+
+    Args:
+        leaves: tensors of the model's outputs, which hang on `parameters`.
+        parameters: those of `trained_leaves`.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor], parameters: Sequence[Tensor]):
+        self._starts = [torch.zeros_like(leaf).requires_grad_() for leaf in leaves]
+        self._pulled = _back(leaves, parameters, self._starts, create_graph=True)
+
+    def __call__(self, vectors: Sequence[Tensor]) -> list[Tensor | None]:
+        """Vectors by parameter -> tangents by leaf. Several vectors, and so tangents, have a first dimension more."""
+        return _back(self._pulled, self._starts, vectors)
+
+
+def trained_leaves(objective: Objective) -> dict[str, Tensor]:
+    """The trained parameters by name, as leaves of a graph."""
+    return _live(objective, objective.trained.shapes)
 
 
 def _live(objective: Objective, names: Mapping[str, Any]) -> dict[str, Tensor]:

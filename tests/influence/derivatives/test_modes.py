@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
-from influence import Index, Recipe, Stage, Study, attribute, group_effect, record, token_influence
+from influence import Index, Recipe, Stage, Study, attribute, group_effect, record, relabel_scores, token_influence
 from influence.training import Retrainer, fit_stage
 
 
@@ -45,6 +45,7 @@ WAYS = {
         for method in ("identity", "exact", "cg", "ekfac", "arnoldi", "lissa")
     },
     "group": lambda _: group_effect(study(), "one", [0, 3], method="exact", progress=False).total,
+    "labels": lambda _: relabel_scores(study(), method="exact", progress=False).values,
     "tokens": lambda _: token_influence(study(), {0: [1]}, lambda o, b: loss(o, b)[:, None], method="exact")[0][1],
     "index": lambda folder: Index(study(), folder, method="exact", progress=False).query(study().queries).values,
     "replay": replayed,

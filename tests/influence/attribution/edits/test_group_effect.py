@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from minima import Net, data, loss, minimise_chain
@@ -13,7 +12,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, TensorDataset
 
 from influence import Stage, Study, attribute
-from influence.attribution.groups import GroupEffect, group_effect, totals
+from influence.attribution.edits.effect import EditEffect, group_effect
 from influence.curvature import METHODS
 from influence.curvature.arnoldi import Arnoldi
 from influence.curvature.lissa import Lissa
@@ -21,7 +20,7 @@ from influence.errors import CurvatureError, MethodError, StudyError
 from influence.training.retraining import Retrainer
 
 
-def effect(study: Study, stage: str | None, examples, **options) -> GroupEffect:
+def effect(study: Study, stage: str | None, examples, **options) -> EditEffect:
     return group_effect(study, stage, examples, **{"method": "exact", "progress": False, **options})
 
 
@@ -87,12 +86,12 @@ def test_many_steps_are_newtons_whole_step():
         assert not found.report["warnings"]
 
 
-def test_the_measures_own_curvature_counts_with_the_hessian():
+def test_the_measures_own_curvature_counts():
     study, group = regression(measure=squares), [3, 8, 20, 21, 30]
     measured = measured_without(study, group)
-    found = effect(study, None, group, curvature="hessian", steps=60)
-    np.testing.assert_allclose(found.total, measured, rtol=1e-9, atol=1e-12)
-    assert error(effect(study, None, group, steps=60).total, measured) > 1e-3
+    for curvature in ("ggn", "hessian"):
+        found = effect(study, None, group, curvature=curvature, steps=60)
+        np.testing.assert_allclose(found.total, measured, rtol=1e-9, atol=1e-12)
 
 
 def test_second_order_is_the_formula_of_the_paper():
@@ -188,7 +187,6 @@ def test_the_first_order_is_the_sum_of_the_scores_by_any_method(method, stage):
         found = effect(study, stage, group, second_order=False, **options)
         np.testing.assert_allclose(found.first, scores[:, group].sum(1), rtol=1e-4, atol=1e-6)
         assert not found.second.any()
-        assert found.examples == (2, 5, 17, 25)
 
 
 @pytest.mark.parametrize("curvature", ["ggn", "hessian"])
@@ -211,17 +209,18 @@ def test_every_method_agrees_and_the_study_is_not_touched(monkeypatch, curvature
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        ([], "The group of examples of stage 'only' is empty"),
-        ([1, 2, 1, 2, 3], "'only': the group names 1, 2 more than once"),
-        ([0, 40, -1], "'only' has no example 40, -1; its examples are 0 to 39"),
-        ([0.5], "'only': 0.5 in the group, expected positions"),
-        ([True], "'only': True in the group"),
+        ([], "'only': the rows to edit are empty"),
+        ([1, 2, 1, 2, 3], "'only': the rows name 1, 2 more than once"),
+        ([0, 40, 41], "'only' has no example 40, 41; its examples are 0 to 39"),
+        ([-1], "'only': -1 in the rows, expected positions"),
+        ([0.5], "'only': 0.5 in the rows, expected positions"),
+        ([True], "'only': True in the rows"),
         (range(40), "all 40 examples of stage 'only'"),
     ],
 )
 def test_bad_groups_are_named(group, message):
     with pytest.raises(StudyError, match=message):
-        effect(regression(), None, group)
+        effect(regression(), "only", group)
 
 
 def test_other_bad_input_is_named():
@@ -243,39 +242,3 @@ def test_examples_of_any_map_style_data_set_can_be_left_out():
     listed = ConcatDataset([[stage.data[i]] for i in range(40)])
     other = Study("listed", [Stage("only", stage.model, squares, listed, l2=0.1)], study.queries, study.measure)
     np.testing.assert_allclose(effect(other, None, [1, 30]).total, effect(study, None, [1, 30]).total)
-
-
-# Totals
-
-
-def test_totals_by_label():
-    scores = np.array([[1.0, 2, 4, 8, 16], [0, -1, 0, 1, 0]])
-    found = totals(scores, ["b", "a", "b", None, float("nan")])
-    assert list(found.columns) == ["query", "label", "count", "total", "mean"]
-    first = found[found["query"] == 0]
-    assert first["label"].tolist()[:2] == ["b", "a"]
-    assert first["count"].tolist() == [2, 1, 2]
-    assert first["total"].tolist() == [5, 2, 24]
-    assert first["mean"].tolist() == [2.5, 2, 12]
-    assert found[found["query"] == 1]["total"].tolist() == [0, -1, 1]
-
-
-def test_totals_take_scores_a_row_and_a_column_of_a_table(digits):
-    scores = attribute(digits, stage="finetune", progress=False, method="exact")
-    labels = pd.Series(digits.stages[1].data.tensors[1].numpy(), index=range(1000, 1300))
-    found = totals(scores, labels)
-    assert len(found) == 40 * labels.nunique()
-    sums = found.groupby("query")["total"].sum().to_numpy()
-    np.testing.assert_allclose(sums, scores.values.sum(1, dtype=np.float64), rtol=1e-6)
-    row = totals(scores.values[3], labels)
-    pd.testing.assert_frame_equal(
-        row.drop(columns="query"), found[found["query"] == 3].reset_index(drop=True).drop(columns="query")
-    )
-    group = labels.to_numpy() == 2
-    expected = effect(digits, "finetune", np.flatnonzero(group), second_order=False).first
-    np.testing.assert_allclose(found.loc[found["label"] == 2, "total"], expected, rtol=1e-4, atol=1e-6)
-
-
-def test_totals_refuse_labels_that_do_not_fit():
-    with pytest.raises(StudyError, match=r"There are 2 labels for scores of shape \(1, 3\)"):
-        totals(np.zeros(3), ["a", "b"])

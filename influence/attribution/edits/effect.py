@@ -1,0 +1,250 @@
+"""`edit_effect`: what edits of the training data, made together, do to every query."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from influence.attribution.chain import Chain
+from influence.attribution.edits.change import Change, same_labels
+from influence.attribution.explained import Explained
+from influence.attribution.guards import derivatives_named, device_of, solver_of
+from influence.attribution.report import report_of
+from influence.curvature import Method
+from influence.derivatives import Objective
+from influence.derivatives.first.gradients import gradient
+from influence.errors import MethodError
+from influence.progress import Progress
+from influence.study.edits import Edit, leave_out
+from influence.study.revision import by_stage
+from influence.study.study import Study
+from influence.study.targets import TargetLike
+
+ROUNDING_SHARE = 1e-10
+"""Residual, relative to the first, below which a growing residual is rounding and not divergence."""
+
+
+@dataclass(frozen=True, eq=False)
+class EditEffect:
+    """Predicted change of every query's loss, in nats, if the edits were made together; positive = the loss rises."""
+
+    first: np.ndarray
+    """(Q,), to first order: the sum of what each edit does alone."""
+    second: np.ndarray
+    """(Q,), what is to be added for all orders that the steps reach; zeros with `steps=0`."""
+    report: dict[str, Any]
+    """As of `attribute`; `steps` has, by stage, the residual force . H^-1 force before each step and after the last."""
+
+    @property
+    def total(self) -> np.ndarray:
+        """(Q,), first + second."""
+        return self.first + self.second
+
+
+def edit_effect(
+    study: Study,
+    edits: Edit | Iterable[Edit],
+    *,
+    method: str = "cg",
+    damping: float | None = None,
+    curvature: str = "ggn",
+    steps: int = 1,
+    targets: Sequence[TargetLike] | None = None,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    batch_size: int | None = None,
+    **options: Any,
+) -> EditEffect:
+    """What edits of the training data, of one stage or of several, do to every query if all are made together.
+
+    An edit takes a set S of examples out of its stage and puts S~ in, the mean's denominator m stays. With v the query
+    pulled back to the stage and solved there, and phi(z) = v . grad loss_z / m for any z of the stage's form,
+
+        first = phi(S) - phi(S~),    the sum over the edits of all stages,
+
+    which for leaving out is the sum of the scores. Its error falls with the square of the edits' weight.
+
+    Each of `steps` goes beyond that. The stage is moved by Newton steps with its fixed curvature towards the minimum of
+    the objective of the *edited* data, every later stage as many steps towards its own new minimum, and the measure is
+    evaluated there. With the Hessian one step takes in all terms of second order (Basu, You, Feizi, "On Second-Order
+    Group Influence Functions", ICML 2020, and those that it drops: third derivatives, later stages, the measure's own
+    curvature), so the error falls with the cube of the weight. More steps converge to what training again from the
+    solution gives. With the Gauss-Newton matrix they converge to the same where it is close to the Hessian, as in a
+    last layer; else one step may help little, and a warning says where more of them diverge.
+
+    Args:
+        study: what was trained on what, at minima of its objectives.
+        edits: made by the functions of `influence.edits`; one or several, of different examples.
+        method: of every solve, see `attribute`.
+        damping: see `attribute`.
+        curvature: see `attribute`.
+        steps: beyond the first order; 0 gives the first order only. Each costs, at every stage from the first edited
+            one on, a solve for a single vector and a pass over the data. A step that raises the residual is not taken,
+            nor any after it, with a warning.
+        targets: functions of all queries (`influence.targets`); the effect is then on these, (targets,), in place of
+            the queries' losses.
+        device: see `attribute`.
+        progress: see `attribute`.
+        batch_size: see `attribute`.
+        options: of the method.
+
+    Raises:
+        StudyError: no such stage or example, one edited twice, a stage that nothing is left of, examples of another
+            form, a label that the stage does not have.
+        LossError, MethodError, CurvatureError: as for `attribute`.
+    """
+    started = time.perf_counter()
+    found = by_stage(study, edits)
+    solver = solver_of(method, damping, curvature, options)
+    _check_steps(method, steps)
+    position = min(found)
+    place = device_of(study, device)
+    with derivatives_named(study), Progress(visible=progress) as bars:
+        with bars.step(f"Curvature ({method})"):
+            chain = Chain(study, position, solver, device=place, batch_size=batch_size)
+            changes = {i - position: Change(chain.objectives[i - position], some) for i, some in found.items()}
+            explained = Explained(chain, targets)
+        with bars.step("Pulling queries back"):
+            first = torch.zeros(explained.count, dtype=torch.float64, device=place)
+            for objective, solved in chain.pull_back(explained.gradients()):
+                stage = chain.objectives.index(objective)
+                if stage in changes:
+                    first -= solved.double() @ changes[stage].gradient(objective)
+        report = report_of(chain, method)  # before the steps, whose solves overwrite the queries' residuals
+        second, taken = torch.zeros_like(first), dict[str, list[float]]()
+        if steps:
+            with bars.step("The edits together"):
+                total, taken = _readjusted(chain, changes, explained, steps)
+                second = second if total is None else total.to(first) - first
+    for i, some in found.items():
+        report["notes"] += same_labels(chain.objectives[i - position], some)
+    report |= {"steps": taken, "warnings": report["warnings"] + _astray(taken)} | explained.report()
+    report["seconds"] = time.perf_counter() - started
+    return EditEffect(first.cpu().numpy(), second.cpu().numpy(), report)
+
+
+def group_effect(
+    study: Study,
+    stage: str | None,
+    examples: Iterable[int],
+    *,
+    second_order: bool = True,
+    steps: int = 1,
+    **options: Any,
+) -> EditEffect:
+    """What leaving out a whole set of examples of one stage does: `edit_effect` of `edits.leave_out(stage, examples)`.
+
+    Args:
+        study: as of `edit_effect`.
+        stage: whose examples; None is the first.
+        examples: positions in the stage's data, each once.
+        second_order: False gives the first order only.
+        steps: beyond the first order, at least 1.
+        options: as of `edit_effect`.
+
+    Raises:
+        StudyError, LossError, MethodError, CurvatureError: as `edit_effect`.
+    """
+    if steps < 1:
+        raise MethodError(f"steps is {steps!r}, expected at least 1; for the first order only, second_order=False.")
+    return edit_effect(study, leave_out(stage, examples), steps=steps if second_order else 0, **options)
+
+
+def _readjusted(
+    chain: Chain, changes: Mapping[int, Change], explained: Explained, steps: int
+) -> tuple[Tensor | None, dict[str, list[float]]]:
+    """(change of what is explained (Q,), stage -> residual before each step), after all stages took their steps.
+
+    The change is None where the first step of a stage already leads away.
+    """
+    base = explained.values(chain.last.parameters)
+    moved: dict[str, Tensor] = {}
+    taken = {}
+    for i, (objective, solver) in enumerate(zip(chain.objectives, chain.solvers, strict=True)):
+        before = chain.objectives[i - 1].parameters if i else {}
+        shift = {h: moved[t] - before[t] for h, t in objective.groups.inherited.items()} if i else {}
+        moved, residuals = _minimum_near(objective, changes.get(i), solver, shift, steps)
+        taken[objective.stage.name] = residuals
+        if len(residuals) == 2 and _grew(residuals):
+            return None, taken
+    return explained.values(moved) - base, taken
+
+
+def _minimum_near(
+    objective: Objective, edited: Change | None, solver: Method, shift: dict[str, Tensor], steps: int
+) -> tuple[dict[str, Tensor], list[float]]:
+    """Newton steps with a fixed curvature on the edited objective, which end before one that raises the residual.
+
+    Args:
+        objective: of a stage.
+        edited: its edits.
+        solver: its method.
+        shift: change of each inherited value. Frozen parameters change by it; held ones are pulled by proximity.
+        steps: beyond the first order.
+
+    Returns:
+        (parameters, the residual force . H^-1 force before each step and after the last).
+    """
+    here = dict(objective.parameters)
+    held = torch.zeros(objective.trained.size, dtype=torch.float64, device=objective.device)
+    for name, by in shift.items():
+        if name in objective.frozen.slices:
+            here[name] = here[name] + by
+        else:
+            held[objective.trained.slices[name]] = 2 * objective.stage.proximity * by.flatten().double()
+    balance = gradient(objective).double()  # what l2 and proximity balance at the minimum
+    start = objective.trained.flatten(objective.parameters).double()
+    diagonal = objective.ridge.double() + solver.damping
+
+    def force_at(change: Tensor) -> Tensor:
+        there = objective.at(here | objective.trained.unflatten(start + change))
+        force = balance - gradient(there).double() + held - diagonal * change
+        return force - edited.gradient(there) if edited else force
+
+    change = torch.zeros_like(start)
+    force = force_at(change)
+    step = solver.solve(force[None])[0].double()
+    residuals = [float(force @ step)]
+    for _ in range(1 + steps):
+        if residuals[-1] == 0:
+            break
+        force = force_at(change + step)
+        following = solver.solve(force[None])[0].double()
+        residuals.append(float(force @ following))
+        if _grew(residuals):
+            break
+        change, step = change + step, following
+    return here | objective.trained.unflatten(start + change), residuals
+
+
+def _grew(residuals: Sequence[float]) -> bool:
+    """Whether the last step made the residual larger, or not finite, and not by rounding."""
+    return len(residuals) > 1 and not residuals[-1] <= max(residuals[-2], ROUNDING_SHARE * residuals[0])
+
+
+def _check_steps(method: str, steps: int) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise MethodError(f"steps is {steps!r}, expected a whole number of at least 0; 0 is the first order only.")
+    if method == "identity" and steps:
+        raise MethodError(
+            "Method 'identity' has no curvature, so there are no steps to take. Use another method, or steps=0 for the "
+            "first order."
+        )
+
+
+def _astray(taken: Mapping[str, list[float]]) -> list[str]:
+    """A warning for every stage whose steps diverge."""
+    return [
+        f"Stage {name!r}: the steps beyond the first order do not converge; "
+        + ("all" if len(residuals) == 2 else f"those from number {len(residuals) - 2} on")
+        + " were left out. The edits are too strong for a prediction: train again with them "
+        "(`influence.training.Retrainer`)."
+        for name, residuals in taken.items()
+        if _grew(residuals)
+    ]

@@ -1,0 +1,129 @@
+"""`relabel_scores`: what any other label of any training example would do to every query."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from influence.attribution.chain import Chain
+from influence.attribution.edits.classes import LabelledBatch, require_classes
+from influence.attribution.explained import Explained
+from influence.attribution.guards import derivatives_named, device_of, solver_of
+from influence.attribution.memory import bytes_held, refuse_what_is_too_much
+from influence.attribution.report import report_of
+from influence.derivatives import Objective, plain_kernels
+from influence.derivatives.kernels.convolution import FastConvolution
+from influence.derivatives.second.outputs import differentiable
+from influence.derivatives.second.products import AT_ONCE, OutputTangents, trained_leaves
+from influence.progress import Progress
+from influence.study.study import Study
+from influence.study.targets import TargetLike
+
+
+@dataclass(frozen=True, eq=False)
+class RelabelScores:
+    """Predicted change of every query's loss, in nats, if an example had another label; positive = the loss rises."""
+
+    values: np.ndarray
+    """(Q, m, C), float32; 0 at the label that an example has."""
+    stage: str
+    """Whose training examples."""
+    report: dict[str, Any]
+    """As of `attribute`."""
+
+
+def relabel_scores(
+    study: Study,
+    stage: str | None = None,
+    *,
+    method: str = "cg",
+    damping: float | None = None,
+    curvature: str = "ggn",
+    targets: Sequence[TargetLike] | None = None,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    batch_size: int | None = None,
+    **options: Any,
+) -> RelabelScores:
+    """The first-order effect of every relabelling of one example, for all examples and classes in one pass.
+
+        values[q, z, c] = phi(z) - phi(z with label c),    phi(z) = v_q . grad loss_z / m
+
+    The loss depends on the parameters through the outputs alone, so phi(z with label c) is the slope of that loss in
+    the outputs times the outputs' change along v_q: one derivative of the outputs serves all classes (Warnecke et al.,
+    "Machine Unlearning of Features and Labels", NDSS 2023, has the difference of gradients for one label).
+
+    Args:
+        study: what was trained on what.
+        stage: whose examples; default the first (pretraining).
+        method: see `attribute`.
+        damping: see `attribute`.
+        curvature: see `attribute`.
+        targets: functions of all queries to explain in their place, see `influence.targets`.
+        device: see `attribute`.
+        progress: see `attribute`.
+        batch_size: see `attribute`.
+        options: of the method.
+
+    Raises:
+        StudyError: the stage does not exist, or has no classes.
+        LossError, MethodError, CurvatureError: as for `attribute`.
+    """
+    started = time.perf_counter()
+    first = study.position(stage)
+    solver = solver_of(method, damping, curvature, options)
+    place = device_of(study, device)
+    with derivatives_named(study), Progress(visible=progress) as bars:
+        with bars.step(f"Curvature ({method})"):
+            chain = Chain(study, first, solver, device=place, batch_size=batch_size)
+            objective, explained = chain.objectives[0], Explained(chain, targets)
+            classes = require_classes(objective)
+            held = bytes_held(study, first, method)
+            held["the scores"] = 4 * explained.count * objective.count * classes
+            refuse_what_is_too_much(held, place)
+        with bars.step("Pulling queries back"):
+            for pulled in chain.pull_back(explained.gradients()):
+                solved = pulled[1]
+        with bars.step(f"Labels of {objective.stage.name}", total=objective.count) as bar:
+            values = np.empty((explained.count, objective.count, classes), dtype=np.float32)
+            for positions, batch in objective.batches(objective.stage.data):
+                found = _of_batch(objective, solved, LabelledBatch(objective, positions, batch), classes)
+                values[:, positions] = found.cpu().numpy()
+                bar.advance(positions.stop - positions.start)
+    report = report_of(chain, method) | explained.report() | {"seconds": time.perf_counter() - started}
+    return RelabelScores(values, objective.stage.name, report)
+
+
+def _of_batch(objective: Objective, solved: Tensor, batch: LabelledBatch, classes: int) -> Tensor:
+    """(Q, B, C) of the examples of a batch."""
+    with plain_kernels(), FastConvolution(), torch.enable_grad():
+        live = trained_leaves(objective)
+        outputs = objective.outputs(batch.batch, live)
+        leaves, rebuild = differentiable(objective, outputs)
+        points = [leaf.detach().requires_grad_() for leaf in leaves]
+        slopes = [_slopes(objective, rebuild(points), points, batch.with_class(number)) for number in range(classes)]
+        tangents = OutputTangents(leaves, list(live.values()))
+        own = batch.labels[None, :, None]
+        found = []
+        for start in range(0, len(solved), AT_ONCE):
+            some = solved[start : start + AT_ONCE].to(objective.dtype)
+            shares = torch.zeros(len(some), len(batch.labels), classes, dtype=objective.sum_dtype, device=some.device)
+            for place, tangent in enumerate(tangents(list(objective.trained.unflatten(some).values()))):
+                if tangent is not None:
+                    count = shares.shape[1]
+                    rows = torch.stack([each[place] for each in slopes]).reshape(classes, count, -1).to(shares)
+                    shares += torch.einsum("qbk,cbk->qbc", tangent.reshape(len(some), count, -1).to(shares), rows)
+            found.append((shares.gather(2, own.expand(len(some), -1, 1)) - shares).detach())
+    return torch.cat(found) / objective.count
+
+
+def _slopes(objective: Objective, outputs: Any, points: Sequence[Tensor], batch: Any) -> Sequence[Tensor]:
+    """Derivatives of the sum of a batch's losses in the outputs' real tensors."""
+    total = objective.stage.loss(outputs, batch).sum()
+    return torch.autograd.grad(total, points, allow_unused=True, materialize_grads=True)

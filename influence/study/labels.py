@@ -1,0 +1,108 @@
+"""The label of an example: where an example of a data set holds it, and the same example with another label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from influence.errors import StudyError
+
+KEYS = ("labels", "label", "targets", "target", "y")
+"""Keys of an example that is a dict, under the first of which its label is looked for."""
+
+
+def label_of(example: Any, what: str) -> Any:
+    """The label of an example: the last entry of a tuple or list of two or more, or what a dict has under `KEYS`.
+
+    Args:
+        example: as a data set gives it.
+        what: names the example in the error.
+
+    Raises:
+        StudyError: the example holds no label.
+    """
+    return example[_place(example, what)]
+
+
+def with_label(example: Any, label: Any, what: str) -> Any:
+    """The example with another label, of the old one's kind; numbers in place of a class number are its probabilities.
+
+    Args:
+        example: as a data set gives it; it is not changed.
+        label: the other one: a class number, a value, or one probability a class.
+        what: names the example in the error.
+
+    Raises:
+        StudyError: the example holds no label, or the new one is no label of this kind.
+    """
+    place = _place(example, what)
+    new = _cast(label, example[place], example, what)
+    if isinstance(example, Mapping):
+        return {**example, place: new}
+    values = list(example)
+    values[place] = new
+    if hasattr(example, "_fields"):
+        return type(example)(*values)
+    return values if isinstance(example, list) else tuple(values)
+
+
+def _place(example: Any, what: str) -> Any:
+    if isinstance(example, Mapping):
+        for key in KEYS:
+            if key in example:
+                return key
+        raise StudyError(
+            f"{what} is a dict with the keys {', '.join(map(repr, example))}, so its label is not known; expected one "
+            f"of {', '.join(map(repr, KEYS))}. Give the changed examples: edits.replace(stage, rows, examples)."
+        )
+    if isinstance(example, tuple | list) and len(example) > 1:
+        return len(example) - 1
+    raise StudyError(
+        f"{what} is a {type(example).__name__}, so its label is not known; expected a tuple whose last entry is the "
+        "label, or a dict. Give the changed examples: edits.replace(stage, rows, examples)."
+    )
+
+
+def _cast(label: Any, old: Any, example: Any, what: str) -> Any:
+    """`label` in the kind of `old`."""
+    if isinstance(old, str | bytes) or isinstance(label, str | bytes):
+        if type(label) is not type(old):
+            raise StudyError(f"{what} has the label {old!r}; {label!r} is of another kind.")
+        return label
+    try:
+        value, before = torch.as_tensor(label), torch.as_tensor(old)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StudyError(f"{what} cannot have the label {label!r}: expected a number, or numbers.") from error
+    if value.dtype.is_complex or not value.double().isfinite().all():
+        raise StudyError(f"{what} cannot have the label {label!r}: expected finite numbers.")
+    if value.dim() == 1 and before.dim() == 0 and len(value):
+        return value.to(_real_dtype(example))
+    if value.shape != before.shape:
+        raise StudyError(
+            f"{what} has a label of shape {tuple(before.shape)}; the new one, {label!r}, has {tuple(value.shape)}."
+        )
+    whole = not before.is_floating_point()
+    if whole and bool((value.double() != value.double().round()).any()):
+        raise StudyError(f"{what} has the label {_plain(old)!r}; {label!r} is no whole number.")
+    cast = value.to(before.dtype)
+    if isinstance(old, Tensor):
+        return cast.to(old.device)
+    if isinstance(old, np.ndarray | np.generic):
+        return cast.numpy() if before.dim() else cast.numpy()[()]
+    return cast.tolist()
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, Tensor | np.ndarray | np.generic) else value
+
+
+def _real_dtype(example: Any) -> torch.dtype:
+    """Of the first tensor of real numbers in an example; torch's default where there is none."""
+    leaves: Sequence[Any] = pytree.tree_leaves(example)
+    real = (leaf.dtype for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point())
+    return next(real, torch.get_default_dtype())
