@@ -85,8 +85,8 @@ def edit_effect(
         damping: see `attribute`.
         curvature: see `attribute`.
         steps: beyond the first order; 0 gives the first order only. Each costs, at every stage from the first edited
-            one on, a solve for a single vector and a pass over the data. A step that raises the residual is not taken,
-            nor any after it, with a warning.
+            one on, a solve for a single vector and a pass over the data. Steps end where the residual grows, with a
+            warning.
         targets: functions of all queries (`influence.targets`); the effect is then on these, (targets,), in place of
             the queries' losses.
         device: see `attribute`.
@@ -124,7 +124,7 @@ def edit_effect(
                 second = second if total is None else total.to(first) - first
     for i, some in found.items():
         report["notes"] += same_labels(chain.objectives[i - position], some)
-    report |= {"steps": taken, "warnings": report["warnings"] + _astray(taken)} | explained.report()
+    report |= {"steps": taken, "warnings": report["warnings"] + _astray(taken, steps)} | explained.report()
     report["seconds"] = time.perf_counter() - started
     return EditEffect(first.cpu().numpy(), second.cpu().numpy(), report)
 
@@ -171,7 +171,7 @@ def _readjusted(
         shift = {h: moved[t] - before[t] for h, t in objective.groups.inherited.items()} if i else {}
         moved, residuals = _minimum_near(objective, changes.get(i), solver, shift, steps)
         taken[objective.stage.name] = residuals
-        if len(residuals) == 2 and _grew(residuals):
+        if len(residuals) == 2 and _led_away(residuals):
             return None, taken
     return explained.values(moved) - base, taken
 
@@ -179,7 +179,9 @@ def _readjusted(
 def _minimum_near(
     objective: Objective, edited: Change | None, solver: Method, shift: dict[str, Tensor], steps: int
 ) -> tuple[dict[str, Tensor], list[float]]:
-    """Newton steps with a fixed curvature on the edited objective, which end before one that raises the residual.
+    """Newton steps with a fixed curvature on the edited objective, while the residual falls.
+
+    A step after which it is larger than at first is undone.
 
     Args:
         objective: of a stage.
@@ -217,15 +219,17 @@ def _minimum_near(
         force = force_at(change + step)
         following = solver.solve(force[None])[0].double()
         residuals.append(float(force @ following))
-        if _grew(residuals):
+        if _led_away(residuals):
             break
         change, step = change + step, following
+        if residuals[-1] > residuals[-2]:
+            break
     return here | objective.trained.unflatten(start + change), residuals
 
 
-def _grew(residuals: Sequence[float]) -> bool:
-    """Whether the last step made the residual larger, or not finite, and not by rounding."""
-    return len(residuals) > 1 and not residuals[-1] <= max(residuals[-2], ROUNDING_SHARE * residuals[0])
+def _led_away(residuals: Sequence[float]) -> bool:
+    """Whether the last step left a larger residual than there was at first, or none that is finite."""
+    return len(residuals) > 1 and not residuals[-1] <= residuals[0]
 
 
 def _check_steps(method: str, steps: int) -> None:
@@ -238,13 +242,17 @@ def _check_steps(method: str, steps: int) -> None:
         )
 
 
-def _astray(taken: Mapping[str, list[float]]) -> list[str]:
-    """A warning for every stage whose steps diverge."""
-    return [
-        f"Stage {name!r}: the steps beyond the first order do not converge; "
-        + ("all" if len(residuals) == 2 else f"those from number {len(residuals) - 2} on")
-        + " were left out. The edits are too strong for a prediction: train again with them "
-        "(`influence.training.Retrainer`)."
-        for name, residuals in taken.items()
-        if _grew(residuals)
-    ]
+def _astray(taken: Mapping[str, list[float]], steps: int) -> list[str]:
+    """A warning for every stage whose steps do not converge."""
+    found = []
+    for name, residuals in taken.items():
+        kept = len(residuals) - 1 - _led_away(residuals)
+        last = residuals[-1] > ROUNDING_SHARE * residuals[0]
+        if _led_away(residuals) or (kept < 1 + steps and last):
+            found.append(
+                f"Stage {name!r}: the steps beyond the first order do not converge; "
+                + (f"those from number {kept} on" if kept else "all")
+                + " were left out. The edits are too strong for a prediction: train again with them "
+                "(`influence.training.Retrainer`)."
+            )
+    return found
