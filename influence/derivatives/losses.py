@@ -86,7 +86,8 @@ def refuse_changing(objective: Objective, losses: Tensor) -> None:
             raise LossError(
                 f"Stage {objective.stage.name!r}: example {example} has the loss {then:.6g} among some examples and "
                 f"{now:.6g} among others. A loss must not depend on the rest of its batch: give batch "
-                "normalisation running statistics, and mask what `collate` pads."
+                "normalisation running statistics, mask what `collate` pads, and compare outputs with labels of the "
+                "same shape (torch broadcasts (B, 1) and (B,) to (B, B))."
             )
         raise StudyError(
             f"Stage {objective.stage.name!r}: example {example} had the loss {then:.6g}, and read again {now:.6g}. Its "

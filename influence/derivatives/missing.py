@@ -31,12 +31,15 @@ def warn_of_missing(objective: Objective) -> None:
             parameter.requires_grad_().data = objective.parameters[name]
         expected, outside = _gradients(objective, batch, count, own)
         others = {n: p.clone().requires_grad_() for n, p in objective.parameters.items()}
-        found, _ = _gradients(objective, batch, count, others)
+        found, lasting = _gradients(objective, batch, count, others)
     finally:
         for name, parameter in own.items():
             parameter.requires_grad_(flags[name])
     _warn_of_differing(objective, expected, found)
-    _warn_of_outside(objective, expected, outside)
+    # A leaf of one call alone was made in it, of the data: to differentiate an energy by positions, say.
+    data = {id(value) for value in pytree.tree_leaves(batch)}
+    held = {id(leaf) for leaf, _ in lasting} - data
+    _warn_of_outside(objective, expected, [(leaf, row) for leaf, row in outside if id(leaf) in held])
     _warn_of_kept(objective, [n for n in objective.trained.shapes if n not in expected])
 
 

@@ -47,6 +47,14 @@ def chosen(words: list[str]) -> list[Row]:
     return [row for row in ROWS if not words or any(word.lower() in str(row).lower() for word in words)]
 
 
+def measured(row: Row) -> Measured:
+    """A row's comparison; where the independent side fails, that is its fault."""
+    try:
+        return compare(row, timed=True)
+    except Exception as error:
+        return Measured(row, faults=[f"cannot be compared: {type(error).__name__}: {error}"])
+
+
 def main() -> int:
     warnings.simplefilter("ignore")
     page, log = Console(soft_wrap=True, markup=False, highlight=False), Console(stderr=True, highlight=False)
@@ -55,7 +63,7 @@ def main() -> int:
         if row.kind != kind:
             kind = row.kind
             page.print(f"\n## {kind}\n\n{HEAD}")
-        found = compare(row, timed=True)
+        found = measured(row)
         page.print(line(found))
         for fault in found.faults:
             log.print(f"{row}: {fault}", style="red", markup=False)

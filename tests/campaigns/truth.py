@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 
@@ -31,6 +33,40 @@ def doubled(batch: Any) -> Any:
         vars(twin).update({key: doubled(value) for key, value in vars(batch).items()})
         return twin
     return batch
+
+
+def batch_norm(
+    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+) -> Tensor:
+    dims = [0, *range(2, input.dim())] if training else []
+    return normalised(input, running_mean, running_var, weight, bias, dims, eps)
+
+
+def instance_norm(
+    input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+) -> Tensor:
+    dims = [*range(2, input.dim())] if use_input_stats else []
+    return normalised(input, running_mean, running_var, weight, bias, dims, eps)
+
+
+def normalised(x, mean, variance, weight, bias, dims, eps) -> Tensor:
+    """(x - mean) / deviation * weight + bias, a channel each; mean and deviation over `dims`, if any."""
+    given = (mean, variance, weight, bias)
+    mean, variance, weight, bias = (None if t is None else t.view(-1, *[1] * (x.dim() - 2)) for t in given)
+    if dims:
+        mean, variance = x.mean(dims, keepdim=True), x.var(dims, unbiased=False, keepdim=True)
+    normal = (x - mean) / (variance + eps).sqrt()
+    return normal * (1 if weight is None else weight) + (0 if bias is None else bias)
+
+
+FORMULAS = {functional.batch_norm: batch_norm, functional.instance_norm: instance_norm}
+
+
+class Formulas(TorchFunctionMode):
+    """Norms by their formula: torch's own kernel has wrong gradients of one picture whose channels move later."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return FORMULAS.get(func, func)(*args, **(kwargs or {}))
 
 
 def flat(tensors: Iterable[Tensor | None], like: list[Tensor]) -> Tensor:
@@ -117,15 +153,20 @@ class Side:
     def batch(self, example: Any) -> Any:
         return doubled(self.collate([example]))
 
+    def outputs(self, batch: Any) -> Any:
+        # In training mode, modules let go of what they keep of their parameters in evaluation mode.
+        with Formulas():
+            return self.forward(self.model.train().eval(), batch)
+
     def _gradient(self, batch: Any) -> Tensor:
-        value = self.loss(self.forward(self.model, batch), batch)
+        value = self.loss(self.outputs(batch), batch)
         assert value.numel() == 1, f"the loss of one example has shape {tuple(value.shape)}"
         return flat(torch.autograd.grad(value.sum(), self.parameters, allow_unused=True), self.parameters).detach()
 
     def rows(self, example: Any) -> tuple[Tensor, Tensor]:
         """Jacobian (outputs, P) of those outputs that the loss reads, and the loss's Hessian in them."""
         batch = self.batch(example)
-        leaves, form = pytree.tree_flatten(self.forward(self.model, batch))
+        leaves, form = pytree.tree_flatten(self.outputs(batch))
         real = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         points = {i: leaves[i].detach().clone().requires_grad_() for i in real}
         value = self.loss(pytree.tree_unflatten([points.get(i, leaf) for i, leaf in enumerate(leaves)], form), batch)
@@ -161,7 +202,7 @@ class Side:
         total = torch.zeros(0)
         for example in examples:
             batch = self.batch(example)
-            value = self.loss(self.forward(self.model, batch), batch).sum()
+            value = self.loss(self.outputs(batch), batch).sum()
             slopes = torch.autograd.grad(value, self.parameters, create_graph=True, allow_unused=True)
             matrix = second(flat(slopes, self.parameters), self.parameters)
             total = matrix if not len(total) else total + matrix

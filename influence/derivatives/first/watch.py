@@ -25,11 +25,12 @@ from influence.derivatives.objective import (
     plain_kernels,
     ran_out_of_memory,
 )
+from influence.errors import LossError
 from influence.study.layout import Layout
 from influence.study.stage import Loss
 
-REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)
-"""Exceptions of a model that cannot compute with expanded (or not expanded) shared outputs."""
+REFUSALS = (AssertionError, LookupError, LossError, RuntimeError, TypeError, ValueError)
+"""Exceptions of a model or loss that cannot compute with expanded (or not expanded) shared outputs."""
 
 
 class Watch:

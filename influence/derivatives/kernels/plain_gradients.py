@@ -1,11 +1,13 @@
 """Torch functions whose gradients are not those of their value, or not of a form that derivatives can be made of.
 
 A table's gradient may be sparse, or divided by how often the batch has a row; an embedding bag has no second
-derivatives; a view as complex numbers wants even places in memory, where parts of flat vectors need not lie.
+derivatives; a view as complex numbers wants even places in memory, where parts of flat vectors need not lie; a
+normalisation of one picture mixes up its channels on the way back where their dimension was moved to the end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,7 +41,25 @@ def view_as_complex(input: Tensor) -> Tensor:
     return torch.complex(input[..., 0], input[..., 1])
 
 
+def of_one_row(normal: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """As a batch or instance norm, which the place of its channels in memory does not confuse.
+
+    Torch's kernel takes the gradient at the output of one picture or volume for one with its channels in another place,
+    where a later layer has moved them (`flatten(2).transpose(1, 2)`, from pictures to words). Its gradients are wrong
+    then, of the input too (torch 2.14). Of a series they are right.
+    """
+
+    def call(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if input.dim() < 4 or len(input) != 1:
+            return normal(input, *args, **kwargs)
+        return normal(input.flatten(2), *args, **kwargs).view_as(input)
+
+    return call
+
+
+_NORMS = (functional.batch_norm, functional.instance_norm, torch.batch_norm, torch.instance_norm)
 _REPLACED = {
+    **{normal: of_one_row(normal) for normal in _NORMS},
     functional.embedding: embedding,
     functional.embedding_bag: embedding_bag,
     torch.embedding: table_rows,

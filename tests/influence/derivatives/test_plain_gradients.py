@@ -99,3 +99,48 @@ def test_complex_weights_at_odd_places(method, shape):
     built.load_state_dict(viewed.state_dict())
     found, expected = (scores(model.double(), data, method) for model in (viewed, built))
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-5, atol=1e-9)
+
+
+class Pictures(nn.Module):
+    """A norm of channels, which then become the last dimension, as between convolutions and attention."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Conv2d(1, 4, 3, padding=1), norm, nn.Linear(4, 3)
+
+    def forward(self, x):
+        places = torch.tanh(self.head(self.norm(self.first(x)).flatten(2).transpose(1, 2)))
+        return (places * torch.linspace(0, 1, places.shape[1], dtype=x.dtype)[:, None]).sum(1)
+
+
+class Formula(nn.Module):
+    """The norm's own formula, with its parameters and its mean and variance."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.weight, self.bias, self.norm = nn.Parameter(norm.weight.data), nn.Parameter(norm.bias.data), [norm]
+
+    def forward(self, x):
+        norm, (mean, variance) = self.norm[0], (x.mean((2, 3)), x.var((2, 3), unbiased=False))
+        if isinstance(norm, nn.BatchNorm2d):
+            mean, variance = norm.running_mean[None], norm.running_var[None]
+        normal = (x - mean[..., None, None]) / (variance[..., None, None] + norm.eps).sqrt()
+        return normal * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])  # the last batch has one example
+@pytest.mark.parametrize("method", ["identity", "cg"])
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_norms_of_one_picture_whose_channels_move(kind, method, batch_size):
+    torch.manual_seed(0)
+    norm = kind(4, affine=True).double()
+    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    if kind is nn.BatchNorm2d:
+        norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+    model = Pictures(norm).double()
+    plain = Pictures(Formula(norm)).double()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    data = TensorDataset(torch.randn(9, 1, 4, 4).double(), torch.arange(9) % 3)
+    found, expected = (scores(m, data, method, batch_size=b) for m, b in ((model, batch_size), (plain, 9)))
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-4, atol=1e-7)
+    assert not found.report["without_rule"]
