@@ -143,7 +143,7 @@ class Setup:
 
     def epoch(self, examples: Sequence[Any]) -> None:
         """One forward and backward pass, all examples in one batch."""
-        self.model.zero_grad(set_to_none=True)
+        self.model.train().eval().zero_grad(set_to_none=True)  # modules let go of what they keep of an earlier pass
         self._loss(examples).backward()
         self.model.zero_grad(set_to_none=True)
 

@@ -157,6 +157,12 @@ def test_batch_normalisation_without_running_statistics_is_told():
         scored(Stage("stage", model, loss, data(40, 3, 3, g), l2=0.1))
 
 
+def test_labels_that_broadcast_are_told():
+    stage = Stage("stage", nn.Linear(3, 1).double(), lambda o, b: (o - b[1]).square().mean(1), data(12, 3, 3, g))
+    with pytest.raises(LossError, match="compare outputs with labels of the same shape"):
+        scored(stage)
+
+
 @pytest.mark.parametrize("count", [5, 40])
 def test_data_that_change_are_told_from_it(count):
     class Noisy(TensorDataset):

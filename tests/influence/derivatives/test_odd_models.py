@@ -344,6 +344,39 @@ class Quantised(nn.Module):
         return self.head(torch.tanh(x @ (self.base.to(x) * 0.01).T + self.up(self.down(x))))
 
 
+class Energy(nn.Module):
+    """An energy and its slope in the positions, which `forward` differentiates by, in place or as a new tensor."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.body, self.in_place = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), in_place
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.requires_grad_() if self.in_place else x.detach().requires_grad_()
+            energy = self.body(x)[:, 0]
+            return energy, torch.autograd.grad(energy.sum(), x, create_graph=True)[0]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("method", ["identity", "exact"])
+def test_a_model_that_returns_a_derivative_by_its_input(method, in_place):
+    def squared(outputs, batch):
+        return outputs[0].square() + (outputs[1] - batch[1]).square().sum(1)
+
+    torch.manual_seed(0)
+    model = Energy(in_place).double()
+    examples = TensorDataset(torch.randn(9, 3).double(), torch.randn(9, 3).double())
+    study = Study("energy", [Stage("one", model, squared, examples, l2=0.1)], examples)
+    scores = attribute(study, method=method, damping=0.1, progress=False)
+    losses = squared(model(examples.tensors[0].clone()), examples.tensors)
+    each = [torch.autograd.grad(one, [*model.parameters()], retain_graph=True, allow_unused=True) for one in losses]
+    gradients = torch.stack([torch.cat([torch.zeros(1) if d is None else d.flatten() for d in row]) for row in each])
+    if method == "identity":
+        np.testing.assert_allclose(scores.values, gradients @ gradients.T / 9, rtol=1e-5, atol=1e-8)
+    assert not any("not registered" in warning for warning in scores.report["warnings"])
+
+
 @pytest.mark.parametrize("method", ["identity", "exact", "cg", "ekfac"])
 def test_parameters_of_integers_are_constants(method):
     torch.manual_seed(0)
