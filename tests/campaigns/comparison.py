@@ -29,7 +29,8 @@ ESTIMATES = 0.1
 RATIO = 3.0
 """How many times larger or smaller than those of the layers' exact blocks the scores of `ekfac` may be unwarned."""
 DIRECT = ("identity", "exact", "cg", "ekfac", "index")
-METHODS = (*DIRECT, "arnoldi", "lissa")
+ESTIMATED = ("arnoldi", "lissa")
+METHODS = (*DIRECT, *ESTIMATED)
 OPTIONS: dict[str, dict[str, Any]] = {
     "identity": {},
     "exact": {"batch_size": 4},  # several batches, the last one smaller
@@ -235,7 +236,7 @@ def _add(found: Measured, made: Setup | Retraining, method: str, values: np.ndar
         figure = f"{found.ratio:.2g} times the scores of its layers"
     else:
         found.errors[method] = error
-        allowed = max(made.tolerance, ESTIMATES) if method in ("arnoldi", "lissa") else made.tolerance
+        allowed = max(made.tolerance, ESTIMATES) if method in ESTIMATED else made.tolerance
         wrong, figure = not error <= allowed, f"off by {error:.2g}"
     if wrong and not warnings:
         found.faults.append(f"{method}: {figure} without a warning")

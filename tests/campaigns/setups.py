@@ -15,7 +15,7 @@ import warnings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from comparison import DIRECT, Measured, Row, compare
+from comparison import ESTIMATED, Measured, Row, compare
 from families import ROWS
 from rich.console import Console
 
@@ -24,8 +24,8 @@ HEAD = "| setup | solved | estimates | `ekfac` | epochs | rules | what is said |
 
 def line(found: Measured) -> str:
     """A row of the table in Markdown."""
-    solved = [found.errors[method] for method in DIRECT if method in found.errors]
-    estimates = [found.errors[method] for method in found.errors if method not in DIRECT]
+    solved = [found.errors[method] for method in found.errors if method not in ESTIMATED]
+    estimates = [found.errors[method] for method in found.errors if method in ESTIMATED]
     said = [*(f"**fault** {fault}" for fault in found.faults), *sorted(found.told), *sorted(found.notes)]
     cells = [
         found.row.name,

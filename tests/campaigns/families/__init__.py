@@ -1,6 +1,30 @@
 """The setups, a kind a file."""
 
-from families import adapters, batches, formats, layers, losses, stages, timm_networks, transformers_models, wrappers
+from families import (
+    adapters,
+    batches,
+    files,
+    formats,
+    layers,
+    losses,
+    scores,
+    stages,
+    timm_networks,
+    transformers_models,
+    wrappers,
+)
 
-KINDS = (transformers_models, timm_networks, adapters, wrappers, layers, losses, batches, formats, stages)
+KINDS = (
+    transformers_models,
+    timm_networks,
+    adapters,
+    wrappers,
+    layers,
+    losses,
+    batches,
+    files,
+    formats,
+    stages,
+    scores,
+)
 ROWS = [row for kind in KINDS for row in kind.ROWS]
