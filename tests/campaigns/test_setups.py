@@ -11,7 +11,7 @@ from families import ROWS
 from families.wrappers import network, setup
 from setups import line
 
-QUICK = ("identity", "exact", "ekfac")
+QUICK = ("identity", "exact", "ekfac", "replay")
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.quick], ids=str)

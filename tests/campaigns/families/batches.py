@@ -426,6 +426,15 @@ QUICK = {
     "choices, flattened",
     "TensorDataset",
     "ConcatDataset",
+    "BatchEncoding",
+    "objects that know .to(device)",
+    "Hugging Face, labels in the batch",
+    "point sets, split, equal sizes first",
+    "point sets, a matrix, equal sizes first",
+    "one packed row",
+    "time first",
+    "chosen and rejected, end to end",
+    "siamese, end to end",
 }
 ROWS = [Row(KIND, name, make, name in QUICK) for name, make in BATCHES.items()]
 ROWS += [Row(KIND, name, make, name in QUICK, told) for name, (make, told) in TOLD.items()]

@@ -283,7 +283,7 @@ def wide_autoencoder(width):
 
 
 CROSS_ENTROPY = each(fn.cross_entropy)
-LINEAR = "linear in"
+LINEAR, NOT_CONVEX = "linear in", "not convex"
 RIGHT = {
     "cross-entropy": classes(CROSS_ENTROPY),
     "cross-entropy, label smoothing": classes(each(fn.cross_entropy, label_smoothing=0.1)),
@@ -317,8 +317,6 @@ RIGHT = {
     "Poisson, log rate": values(each(fn.poisson_nll_loss), 1, lambda y: y.exp().round()),
     "Poisson, rate": values(each(fn.poisson_nll_loss, log_input=False), 1, lambda y: y.exp().round(), Positive),
     "Dice": values(dice, 5, yes, l2=1e-1),
-    "cosine similarity": values(lambda o, y: 1 - fn.cosine_similarity(o, y), 3, l2=1e-1),
-    "triplet, softplus": triplet,
     "start and end of an answer": span,
     "segmentation, 4 x 4": segments(4),
     "segmentation, 8 x 8": segments(8),
@@ -331,8 +329,10 @@ RIGHT = {
 }
 TOLD = {
     "L1": (values(each(fn.l1_loss), 2), LINEAR),
+    "cosine similarity": (values(lambda o, y: 1 - fn.cosine_similarity(o, y), 3, l2=1e-1), NOT_CONVEX),
+    "triplet, softplus": (triplet, NOT_CONVEX),
     "CTC": (lambda: ctc(whole=False), "second derivatives"),
-    "hinge": (classes(lambda o, y: fn.relu(1 + o - o.gather(1, y[:, None])).sum(1)), LINEAR),
+    "hinge": (classes(lambda o, y: fn.relu(1 + o - o.gather(1, y[:, None])).sum(1), steps=0), LINEAR),
 }
 QUICK = {
     "cross-entropy",
@@ -341,6 +341,7 @@ QUICK = {
     "yes or no, logits",
     "KL divergence",
     "Huber",
+    "log-probabilities, nll_loss",
 }
 ROWS = [Row(KIND, name, make, name in QUICK) for name, make in RIGHT.items()]
 ROWS += [Row(KIND, name, make, name in QUICK, told) for name, (make, told) in TOLD.items()]
