@@ -58,7 +58,7 @@ def of_one_row(normal: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 _NORMS = (functional.batch_norm, functional.instance_norm, torch.batch_norm, torch.instance_norm)
-_REPLACED = {
+_REPLACED: dict[Any, Callable[..., Any]] = {
     **{normal: of_one_row(normal) for normal in _NORMS},
     functional.embedding: embedding,
     functional.embedding_bag: embedding_bag,
