@@ -69,24 +69,49 @@ def test_logo_in_assets_is_the_apps_logo():
 
 TRAPS = ("explorer", "influence", "streamlit", "numpy", "pandas", "tornado", "zarr", "sitecustomize")
 GUARD = """
-import socket
-connect, lookup = socket.socket.connect, socket.getaddrinfo
+import sys
 
-def told(what):
-    if what not in ("localhost", "127.0.0.1", "::1", None):
-        open({log!r}, "a").write(f"{{what}}\\n")
+ASKED = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+REACHED = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind")
 
-def connect_told(self, address):
-    told(address[0] if isinstance(address, tuple) else None)
-    return connect(self, address)
+def told(event, given):
+    if event in ASKED:
+        host = given[0]
+    elif event in REACHED and isinstance(given[1], tuple):  # no tuple: a socket of this machine's files
+        host = given[1][0]
+    else:
+        return
+    if host not in ("localhost", b"localhost", "127.0.0.1", "::1", None):
+        open({log!r}, "a").write(f"{{event}} {{host}}\\n")
 
-def lookup_told(host, *others, **options):
-    told(host)
-    return lookup(host, *others, **options)
-
-socket.socket.connect, socket.getaddrinfo = connect_told, lookup_told
+sys.addaudithook(told)
 """
-"""A sitecustomize.py: every process of ours writes down whom it asks for, or connects to, beyond this machine."""
+"""A sitecustomize.py: every process of ours writes down whom it asks for, connects to, sends to or listens to beyond
+this machine."""
+REACHES = """
+import socket
+
+packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for reach in (
+    lambda: socket.getaddrinfo("asked.invalid", 80),
+    lambda: socket.gethostbyname("named.invalid"),
+    lambda: packets.connect(("192.0.2.1", 9)),
+    lambda: packets.sendto(b"", ("192.0.2.2", 9)),
+    lambda: socket.create_connection(("127.0.0.1", 9), timeout=1),
+):
+    try:
+        reach()
+    except OSError:
+        pass
+"""
+
+
+def test_the_guard_sees_every_way_out(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(GUARD.format(log=str(tmp_path / "reached")))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", REACHES], env=environment, check=True)
+    seen = [line.split()[-1] for line in (tmp_path / "reached").read_text().splitlines()]
+    assert seen == ["asked.invalid", "named.invalid", "192.0.2.1", "192.0.2.2"]
 
 
 @pytest.fixture(scope="module")
