@@ -17,8 +17,8 @@ from explorer.view.view import View
 from influence.live import Target
 from influence.run import Run
 
-PLAIN = re.compile(r"[^\W_]+([ _-][^\W_]+)*")
-"""Names that markdown shows letter by letter, as those of all stages that Upstream itself names."""
+PLAIN = re.compile(r"(?!.*-_)[A-Za-z0-9][A-Za-z0-9 _-]*")
+"""Names that markdown shows letter by letter: a `_` sets what follows in italics only after a sign such as `-`."""
 STAGE_HELP = "Whose training examples are listed: those of which stage."
 STRONGEST_HELP = "Strongest: by score."
 RELATIVE_HELP = (
