@@ -41,6 +41,6 @@ def serve(runs: Path, run: str | None, port: int, no_browser: bool, study: str |
         except Interruption as interruption:
             explorer.terminate()
             code = explorer.wait()
-            if code < 0:  # before it could serve
-                raise interruption
+            if code < 0 or (code == interruption.code and study is None):  # before it could serve, or say so
+                raise
     raise typer.Exit(code)

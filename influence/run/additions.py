@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from influence.run.draft import discard_work
 from influence.run.files import (
+    CHECK_FILE,
     MANIFEST_FILE,
     check_file,
     checksum,
@@ -20,7 +22,7 @@ from influence.run.files import (
 )
 from influence.run.plain import refuse_odd_entries, replacement, sweep, sync_folder, writing
 from influence.run.reading import Run, read_json
-from influence.run.records import manifest_of
+from influence.run.records import Manifest, manifest_of
 
 
 def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
@@ -41,9 +43,10 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
         refuse_name(check, "a check's")
     with locked(run.path):
         refuse_odd_entries(run.path)
-        sweep(run.path)
         manifest = read_json(run.path)  # as it stands: fields that no record knows stay
-        before = dict(manifest_of(manifest, run.path).validation)
+        known = manifest_of(manifest, run.path)
+        _discard_leftovers(run.path, known)
+        before = dict(known.validation)
         written = {check: _add(run.path, check, table) for check, table in tables.items()}
         manifest["validation"] = before | written
         stale = set(before.values()) - set(manifest["validation"].values())
@@ -54,6 +57,17 @@ def add_tables(run: Run, tables: Mapping[str, pd.DataFrame]) -> Run:
         for name in stale:
             (run.path / name).unlink(missing_ok=True)
     return Run(run.path, manifest_of(manifest, run.path))
+
+
+def _discard_leftovers(folder: Path, manifest: Manifest) -> None:
+    """Delete what killed processes left: half a file, a table that run.json does not list, work of a complete run."""
+    sweep(folder)
+    for path in (folder / "validation").glob("*"):
+        name = path.relative_to(folder).as_posix()
+        if CHECK_FILE.fullmatch(name) and name not in manifest.files:
+            path.unlink(missing_ok=True)
+    if not manifest.pending:
+        discard_work(folder)
 
 
 def _add(folder: Path, check: str, table: pd.DataFrame) -> str:

@@ -33,6 +33,7 @@ COMPUTED_FILE = re.compile(
     rf"|(scores|embedding)/{_PART}\.zarr/(zarr\.json|c(/[0-9]+)*)"
 )
 """Relative path of a file that a run is computed with, in the forms that CONTRACT.md gives."""
+CHECK_FILE = re.compile(rf"validation/{NAME.pattern}-[0-9a-f]{{12}}\.parquet")
 SCORES_FILE = re.compile(rf"scores/{_PART}\.zarr")
 LISTED_FILE = re.compile(rf"(?!.*\.\.){_PART}(/{_PART}){{0,5}}")
 """Relative path of any file that run.json may list: plain names, none of them hidden. Readers open only known ones."""

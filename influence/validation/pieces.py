@@ -16,14 +16,14 @@ from typing import Any
 
 import pandas as pd
 
-from influence.run.plain import own_folder, replacement, writing
+from influence.run.plain import own_folder, replacement, sweep, writing
 
 DIGITS = 24
 """Of each hash in a name."""
 
 
 class Pieces:
-    """Tables by key; a key is JSON. The folder is created with the first table.
+    """Tables by key; a key is JSON. The folder is created with the first table. One process has it at a time.
 
     Raises:
         RunError: the folder is a link, or holds what is no plain file.
@@ -34,6 +34,7 @@ class Pieces:
         self._names: dict[str, str] = {}
         if os.path.lexists(folder):
             own_folder(folder)
+            sweep(folder)
             self._names = {path.name[:DIGITS]: path.name for path in folder.glob("*.parquet")}
 
     def get(self, key: Any) -> pd.DataFrame | None:

@@ -6,7 +6,7 @@ import os
 
 import pandas as pd
 import pytest
-from test_run import SETTINGS, write
+from test_run import SETTINGS, finish, write
 
 from influence.errors import RunError
 from influence.run.additions import add_tables
@@ -142,6 +142,41 @@ def test_what_a_kill_left_half_written_is_deleted_when_it_is_met(tmp_path):
     assert all((run.path / mine).read_text() == "of the user" for mine in ("letter.tmp", ".cache.tmp"))
     assert (run.path / "validation/film.partial").is_file()
     sweep(own(tmp_path / "empty"))
+
+
+def test_tables_and_work_that_a_kill_left_are_deleted_when_they_are_met(tmp_path):
+    run = add_tables(write(tmp_path), {"noise": TABLE})
+    (kept,) = run.manifest.validation.values()
+    left = ("validation/noise-0123456789ab.parquet", "work/queries-exact/0.float32", "journal.json")
+    mine = ("validation/mine.parquet", "validation/noise-0123456789ab.parquet.old", "notes.txt", "works/x")
+    for name in (*left, *mine):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_text("x")
+    assert set(run.unlisted()) == {*left, *mine}
+    (tmp_path / ".r.lock").touch()
+    found = add_tables(run, {"subsets": TABLE})
+    assert set(found.unlisted()) == set(mine)
+    assert (run.path / kept).is_file()
+    assert not (tmp_path / ".r.lock").exists()
+    assert not (run.path / "work").exists()
+
+
+def test_a_journal_stays_while_parts_are_to_come(tmp_path):
+    draft = Draft(tmp_path, "r", SETTINGS)
+    draft.mark("begun")
+    (draft.folder / "work").mkdir()
+    run = finish(draft, pending=["map"])
+    (run.path / "work").mkdir(exist_ok=True)
+    add_tables(run, {"noise": TABLE})
+    assert (run.path / "journal.json").is_file()
+    assert (run.path / "work").is_dir()
+
+
+def test_half_a_cached_retraining_is_deleted(tmp_path):
+    for name in (f".a.parquet.{'0a' * 8}.tmp", "mine.tmp"):
+        (own(tmp_path / "pieces") / name).write_text("half")
+    Pieces(tmp_path / "pieces")
+    assert [path.name for path in (tmp_path / "pieces").iterdir()] == ["mine.tmp"]
 
 
 def own(folder):

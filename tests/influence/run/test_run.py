@@ -37,7 +37,7 @@ def write(root, name="r", settings=SETTINGS):
         return finish(draft)
 
 
-def finish(draft):
+def finish(draft, pending=()):
     for stage, count in (("pretrain", OLD), ("finetune", NEW)):
         draft.write_table(f"examples/{stage}", pd.DataFrame({"id": np.arange(count), "label": "a"}))
         draft.write_model(stage, {"w": torch.arange(6.0).reshape(2, 3).T})
@@ -47,7 +47,7 @@ def finish(draft):
         file, array = draft.create_scores(stage, method, values.shape)
         array[:] = values
         records.insert(0, ScoreRecord(stage, method, file))
-    return draft.finish(manifest(*records))
+    return draft.finish(manifest(*records), pending)
 
 
 def manifest(*scores):
