@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -160,6 +162,35 @@ def test_a_damaged_file_is_named(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(RunError, match=f"{file.name} is damaged"):
         Index(tiny_study(), folder, **QUIET)
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "a letter", "of other examples"])
+def test_a_file_with_other_contents_is_named_and_made_again_once_it_is_deleted(tmp_path, monkeypatch, damage):
+    """Of the same size: the numbers could be read, and would be wrong."""
+    monkeypatch.setattr(kept, "SHARD_EXAMPLES", 20)
+    folder, new = tmp_path / "index", tiny_data(2, 3, seed=4)
+    whole = Index(tiny_study(), folder, **QUIET).query(new).values
+    file, other = sorted(folder.glob("*.safetensors"))
+    contents = file.read_bytes()
+    damaged = {"zeroed": contents[:-64] + bytes(64), "a letter": contents[:-1] + bytes([contents[-1] ^ 1])}
+    file.write_bytes(damaged.get(damage, other.read_bytes()))
+    with pytest.raises(RunError, match=f"{file.name} is damaged .*other contents than when it was written.*Delete it"):
+        Index(tiny_study(), folder, **QUIET)
+    file.unlink()
+    np.testing.assert_array_equal(Index(tiny_study(), folder, **QUIET).query(new).values, whole)
+
+
+def test_a_file_that_a_killed_process_did_not_note_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "SHARD_EXAMPLES", 20)
+    folder, new = tmp_path / "index", tiny_data(2, 3, seed=4)
+    whole = Index(tiny_study(), folder, **QUIET).query(new).values
+    note = folder / "index.json"
+    told = json.loads(note.read_text())
+    name = sorted(told["files"])[-1]
+    del told["files"][name]
+    note.write_text(json.dumps(told))
+    (folder / name).write_bytes(b"half")
+    np.testing.assert_array_equal(Index(tiny_study(), folder, **QUIET).query(new).values, whole)
 
 
 def test_texts_of_any_length_are_kept_without_their_padding(tmp_path, monkeypatch):

@@ -90,6 +90,32 @@ def test_interrupted_training_goes_on_where_it_was_with_equal_bits(tmp_path):
         assert torch.equal(values(one), values(other))
 
 
+@pytest.mark.parametrize("damage", ["cut short", "zeroed", "empty", "of another stage"])
+def test_a_checkpoint_that_is_not_as_it_was_written_is_none(tmp_path, damage):
+    """The training begins anew, and ends where it would have."""
+    whole, cut, steps = tiny_stages(frozen=False)[0], tiny_stages(frozen=False)[0], []
+    if damage == "of another stage":
+        cut.name = "other"
+
+    def interrupting(share):
+        steps.append(share)
+        if len(steps) == 25:
+            raise KeyboardInterrupt
+
+    kept = tmp_path / "kept"
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, None, usual_recipe(len(cut.data), 40, 0), CPU, kept, interrupting)
+    contents = kept.read_bytes()
+    damaged = {"cut short": contents[:-9], "zeroed": contents[:99] + bytes(len(contents) - 99), "empty": b""}
+    kept.write_bytes(damaged.get(damage, contents))
+    again, stage, seen = tmp_path / "again", tiny_stages(frozen=False)[0], []
+    again.write_bytes(kept.read_bytes())
+    fit(stage, None, usual_recipe(len(stage.data), 40, 0), CPU, again, seen.append)
+    assert len(seen) == 40
+    fit(whole, None, usual_recipe(len(whole.data), 40, 0), CPU, tmp_path / "whole", seen.append)
+    assert torch.equal(values(stage), values(whole))
+
+
 def test_a_training_that_does_not_stay_finite_is_named(tmp_path):
     stage = tiny_stages()[0]
     bad = Stage("bad", stage.model, lambda o, b: o.sum(1) * torch.inf, stage.data)

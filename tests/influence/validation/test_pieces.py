@@ -25,3 +25,29 @@ def test_a_damaged_one_is_not_there(tmp_path):
     assert pieces.get("key") is None
     pieces.put("key", TABLE)
     pd.testing.assert_frame_equal(pieces.get("key"), TABLE)
+
+
+def test_a_file_with_other_contents_is_not_there(tmp_path):
+    """Wherever a power cut left zeros in it, or what belongs to another."""
+    pieces = Pieces(tmp_path)
+    pieces.put("one", TABLE)
+    (one,) = tmp_path.iterdir()
+    whole = one.read_bytes()
+    for start in range(0, len(whole), 97):
+        one.write_bytes(whole[:start] + bytes(len(whole[start : start + 97])) + whole[start + 97 :])
+        if one.read_bytes() != whole:
+            assert pieces.get("one") is None
+    one.write_bytes(whole)
+    pd.testing.assert_frame_equal(pieces.get("one"), TABLE)
+    pieces.put("other", 2 * TABLE)
+    other = next(path for path in tmp_path.iterdir() if path != one)
+    one.write_bytes(other.read_bytes())
+    assert pieces.get("one") is None
+
+
+def test_a_newer_table_takes_the_place_of_the_older(tmp_path):
+    pieces = Pieces(tmp_path)
+    pieces.put("key", TABLE)
+    pieces.put("key", 2 * TABLE)
+    assert len(list(tmp_path.iterdir())) == 1
+    pd.testing.assert_frame_equal(Pieces(tmp_path).get("key"), 2 * TABLE)
