@@ -62,7 +62,7 @@ class Scorer:
 
     def score(self, method: str) -> list[ScoreRecord]:
         """The manifest's records of a method's score arrays."""
-        reports = self._pull(method)
+        reports = self._pull(method, vectors=not all(self._is_filled(o, method) for o in self.objectives))
         for objective in self.objectives:
             name = objective.stage.name
             self._fill(objective, method)
@@ -100,10 +100,15 @@ class Scorer:
             self.draft.mark(step)
         return pd.read_parquet(self.draft.path(f"{file}.parquet"))
 
-    def _pull(self, method: str) -> dict[str, Any]:
-        """Fit the curvature and pull every query back through the stages; what was solved goes to the draft."""
+    def _pull(self, method: str, vectors: bool) -> dict[str, Any]:
+        """Fit the curvature and pull every query back through the stages; what was solved goes to the draft.
+
+        Args:
+            method: to solve by.
+            vectors: whether they are needed: they were deleted if the scores that they gave were lost later.
+        """
         step = f"pull {method}"
-        if step not in self.draft.steps:
+        if step not in self.draft.steps or (vectors and not self.draft.journal.names_files_of(step)):
             with self.step(f"curvature ({method})"):
                 chain = Chain(
                     self.exhibit.study,
@@ -164,9 +169,12 @@ class Scorer:
         folder = self.draft.path(f"work/queries-{method}/{objective.stage.name}")
         return QueryVectors(folder, objective, len(self.exhibit.study.queries))
 
+    def _is_filled(self, objective: Objective, method: str) -> bool:
+        return bool(self.draft.steps.get(filled(objective.stage.name, method)) == objective.count)
+
     def _fill(self, objective: Objective, method: str) -> None:
         name = objective.stage.name
-        if self.draft.steps.get(filled(name, method)) == objective.count:
+        if self._is_filled(objective, method):
             return
         with self.step(f"scoring {name} ({method})", total=objective.count) as bar:
             fill(self.draft, method, objective, self._vectors(objective, method), self.exhibit.error, bar)
@@ -175,7 +183,7 @@ class Scorer:
         name, step = objective.stage.name, f"split {objective.stage.name}"
         if name not in self.exhibit.token_losses or step in self.draft.steps:
             return
-        self._pull(method)  # again, if the vectors were lost
+        self._pull(method, vectors=True)  # again, if they were lost
         vectors = self._vectors(objective, method)
         scores = zarr.open_array(self.draft.path(scores_file(name, method)), mode="r")
         lengths = self.exhibit.tokens[name]["starts"].map(len).tolist()

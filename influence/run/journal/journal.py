@@ -76,6 +76,10 @@ class Journal:
         """Say nothing any more of the files of `step`, which nobody needs. Returns whether it had any."""
         return bool(self._files.pop(step, None))
 
+    def names_files_of(self, step: str) -> bool:
+        """Whether `step` wrote files that were not released since."""
+        return bool(self._files.get(step))
+
     @property
     def checksums(self) -> dict[str, str]:
         """sha256 of every file of a finished step."""

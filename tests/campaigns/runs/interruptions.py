@@ -190,7 +190,12 @@ FILES = {
         "scored pretrain exact": ["scores/pretrain-exact.zarr/zarr.json", "scores/pretrain-exact.zarr/c/0/0"],
         "scored finetune exact": ["scores/pretrain-exact.zarr/c/1/2", "scores/finetune-exact.zarr/c/0/0"],
         "self-influence pretrain": ["work/self-pretrain.parquet"],
-        "self-influence finetune": ["stages/finetune.safetensors", "work/self-pretrain.parquet"],
+        "self-influence finetune": [
+            "stages/finetune.safetensors",
+            "work/self-pretrain.parquet",
+            "scores/pretrain-exact.zarr/c/0/0",
+            "scores/finetune-exact.zarr/c/1/0",
+        ],
         "map": ["map/pretrain.parquet", "map/queries.parquet", "embedding/examples.zarr/c/0/0"],
         "pull identity": ["work/queries-identity/finetune/0.float64"],
         "scored pretrain identity": ["scores/pretrain-identity.zarr/c/1/0"],

@@ -156,6 +156,26 @@ def test_killed_process_loses_at_most_the_step_under_way(runs, tmp_path, monkeyp
         assert_equal_runs(one, Run.open(other.path))
 
 
+@pytest.mark.parametrize("file", ["stages/finetune.safetensors", "scores/pretrain-exact.zarr/c/0/0"])
+def test_zeros_that_a_power_cut_left_are_computed_again_with_a_line_that_says_so(
+    runs, tmp_path, monkeypatch, capsys, file
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(Draft, "mark", after(5))
+        with pytest.raises(KeyboardInterrupt):
+            compute(tmp_path)
+    lost = tmp_path / ".tiny-frozen.unfinished" / file
+    lost.write_bytes(bytes(lost.stat().st_size))
+    found = package.precompute([tiny_exhibit()], NAMES[:1], tmp_path)[0]
+    assert_equal_runs(runs[0], Run.open(found.path))
+    said = capsys.readouterr().err
+    step, later = {"stages": ("fit finetune", 3), "scores": ("scored pretrain exact", 1)}[file.split("/")[0]]
+    assert (
+        f"Run tiny-frozen: {file} is not what was written (a power cut, or a fault of the disk). Step {step!r}" in said
+    )
+    assert f"and the {later} after it are computed again." in said
+
+
 # What can be read before everything is computed
 
 
