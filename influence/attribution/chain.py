@@ -13,7 +13,9 @@ q', with zeros for the previous stage's own head, is the query's gradient at the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor
 from influence.attribution.stationarity import Stationarity
 from influence.curvature import Method
 from influence.curvature.identity import Identity
+from influence.curvature.method import UNKNOWN_ERROR
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses, refuse_changing
@@ -93,11 +96,13 @@ class Chain:
 
         The score of a training example z of that stage is v . (gradient of its loss) / m.
         """
+        later: list[float] = []
         for i in reversed(range(len(self.objectives))):
             objective = self.objectives[i]
             sides = objective.all.columns(queries, objective.trained)
             solved = self._solved(i, sides)
             self.solvers[i].measure_error(sides, solved)
+            later = carried(self.solvers[i].report, later)
             yield objective, solved
             if i:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved)
@@ -109,6 +114,18 @@ class Chain:
         if stationarity.open and len(queries) and not isinstance(solver, Identity):
             stationarity.measure(solved)
         return solved
+
+
+def carried(report: dict[str, Any], later: list[float]) -> list[float]:
+    """Put the error that the stages after a stage leave in its queries into its report, beside that of its own solve.
+
+    The errors have nothing to do with each other, so their squares add up.
+    """
+    own = report.get("score_error", [])
+    if own or later:
+        pairs = zip_longest(own, later, fillvalue=0.0)
+        report["score_error"] = [min(math.hypot(a, b), UNKNOWN_ERROR) for a, b in pairs]
+    return report.get("score_error", [])
 
 
 def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor) -> Tensor:

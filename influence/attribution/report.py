@@ -10,7 +10,7 @@ import psutil
 from influence.attribution.chain import Chain
 from influence.attribution.misstatement import inherits_line
 from influence.curvature.cards import IDENTITY
-from influence.curvature.iterative import UNKNOWN_ERROR
+from influence.curvature.method import UNKNOWN_ERROR
 from influence.derivatives import Objective
 from influence.errors import listed
 from influence.run.records import NAT, ORDER_ONLY

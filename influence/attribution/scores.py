@@ -38,8 +38,9 @@ class Scores:
             damping, residuals, iterations, eigenvalues and `gradient_norm`, of the objective (0 at a minimum, which the
             theory asks for); where that is more than rounding, in nats, `newton_change`, root mean square by which one
             Newton step to the minimum would change the queries' losses, and `typical_score`, that of some scores; with
-            "cg", "arnoldi" and "lissa" `score_error`: for every query an estimate of the relative error of its scores
-            by the solve, 1000 where it is larger or not known; `not_covered`, parameters that no influence flows
+            "cg", "arnoldi" and "lissa", and "exact" in single precision, `score_error`: for every query an estimate of
+            the relative error of its scores by this stage's solve and those after it, 1000 where it is larger or not
+            known; `not_covered`, parameters that no influence flows
             through; `without_rule`, parameters without a layer rule, which are differentiated more slowly; `seconds`,
             `peak_memory` in bytes; `notes`, how it was computed; `warnings`, what makes the scores something else than
             they claim; `order_only`, those of the warnings that take the unit.

@@ -170,6 +170,12 @@ class EKFAC(Method):
                 solved[:, place] = part
         return solved
 
+    def measure_error(self, queries: Tensor, solved: Tensor) -> None:
+        super().measure_error(queries, solved)
+        if self._exact is not None:
+            self._exact.measure_error(queries, solved)
+            self.report |= self._exact.report
+
     def norms(self, queries: Tensor) -> Tensor:
         if self._exact is not None:
             return self._exact.norms(queries)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
-from influence.curvature.method import Method
+from influence.curvature.method import UNKNOWN_ERROR, Method
 from influence.derivatives import Objective
 from influence.derivatives.precision import resolving
 from influence.derivatives.second.gauss_newton import ggn
@@ -94,3 +94,15 @@ class Exact(Method):
             return (scaled - (self.rows.T @ inner).T / self.diagonal).to(queries.dtype)
         rotated = (queries.double() @ self.vectors) * self.inverse
         return (rotated @ self.vectors.T).to(queries.dtype)
+
+    def measure_error(self, queries: Tensor, solved: Tensor) -> None:
+        """Report the error that rounding of gradients in single precision leaves, where it may matter."""
+        super().measure_error(queries, solved)
+        sides, solution = queries.double(), solved.double()
+        rounding = self.rounding(sides)
+        if not rounding.any():
+            return
+        error, sizes = self.solve(rounding), self.score_sizes(sides, solution)
+        found = (self.score_sizes(rounding, error) / sizes).nan_to_num(0.0, torch.inf)
+        self.report["score_error"] = found.clamp(max=UNKNOWN_ERROR).tolist()
+        self.report["remedy"] = "raise l2 or `damping`, or use model.double() and data in double precision"

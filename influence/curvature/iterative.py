@@ -4,7 +4,7 @@ A residual r = q - A v, with A the damped curvature, says little of it: in direc
 residual stands for a large error. With e = A^-1 r the error of the solution v, the scores v . g of training gradients
 g are off by e . g. First a bound is tried that costs nothing: with a the smallest eigenvalue of A, the root mean
 square of e . g is at most |r| / (2 sqrt(a)), where gradients are distributed like the curvature. Where it is not small
-enough, e is solved for, and multiplied with gradients of training examples.
+enough, e is solved for, and multiplied with gradients of training examples. The rounding of q counts as a residual.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from influence.curvature.linear_algebra.block_cg import conjugate_gradients
-from influence.curvature.method import Method
+from influence.curvature.method import UNKNOWN_ERROR, Method
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.objective import restricted
@@ -27,8 +27,6 @@ from influence.derivatives.second.products import hessian_product
 
 SMALL_ERROR = 5e-3
 """Bound of the scores' relative error below which it is reported, and nothing is solved for."""
-UNKNOWN_ERROR = 1e3
-"""Largest estimate: the error is at least so many times the scores' size, or not known."""
 MAX_DENSE_STAGE = 512
 """A stage of at most this many trained parameters is solved directly for the errors of all queries."""
 PROBED_QUERIES = 4
@@ -101,21 +99,17 @@ class Iterative(Method):
     def _bounds(self, sides: Tensor, solution: Tensor) -> Tensor:
         """Upper bound of every query's relative error of scores, (Q,); infinite where there is none."""
         rest = torch.tensor(self.report["residuals"], dtype=torch.float64).to(sides.device) * sides.norm(dim=1)
+        rest = rest + self.rounding(sides).norm(dim=1)
         if self.epsilon > torch.finfo(torch.float64).eps:
             rest = rest + self.epsilon * self.largest * solution.norm(dim=1)
-        bound = rest / (2 * max(self.floor, 0.0) ** 0.5 * self._sizes(sides, solution))
+        bound = rest / (2 * max(self.floor, 0.0) ** 0.5 * self.score_sizes(sides, solution))
         return torch.where(sides.any(1), bound.nan_to_num(torch.inf, torch.inf), 0.0)
-
-    def _sizes(self, sides: Tensor, solution: Tensor) -> Tensor:
-        """Root mean square of v . g over gradients g that are distributed like the curvature C, (v . C v)^(1/2)."""
-        shift = self.objective.ridge.double() + self.damping
-        return (solution * (sides - shift * solution)).sum(1).clamp(min=0).sqrt()
 
     def _solved_error(self, sides: Tensor, solution: Tensor) -> Tensor:
         """Relative error of the scores of some training examples, (Q,), by solving for the error of the solution."""
-        rest = sides - self.precise_operator(solution)
+        rest = sides - self.precise_operator(solution) + self.rounding(sides)
         error, left = self._correction(
-            rest, SMALL_ERROR * 2 * max(self.floor, 0.0) ** 0.5 * self._sizes(sides, solution)
+            rest, SMALL_ERROR * 2 * max(self.floor, 0.0) ** 0.5 * self.score_sizes(sides, solution)
         )
         off, true = torch.zeros(2, len(sides), dtype=torch.float64, device=sides.device)
         drawn = torch.randperm(len(self.objective.stage.data), generator=torch.Generator().manual_seed(0))

@@ -23,6 +23,10 @@ AUTOMATIC_DAMPING = 1e-2
 """Share of the stage's smallest l2, or else of the mean eigenvalue, that damping=None adds where l2 is lacking."""
 PER_QUERY = ("residuals", "iterations", "score_error")
 """Keys of a method's report that have a value for each query."""
+ROUNDINGS = 6
+"""Machine epsilons by which a gradient's entries are off, as measured where a layer normalises vectors near zero."""
+UNKNOWN_ERROR = 1e3
+"""Largest estimate of an error: it is at least so many times the scores' size, or not known."""
 EXAMPLES_AT_ONCE = 32
 """Examples whose gradients are multiplied out at once: more do not fit a CPU's cache."""
 
@@ -67,8 +71,32 @@ class Method(ABC):
     def solve(self, queries: Tensor) -> Tensor:
         """Solve for all queries together, (Q, T) -> (Q, T)."""
 
-    def measure_error(self, queries: Tensor, solved: Tensor) -> None:  # noqa: B027 - direct methods leave none
-        """Put an estimate of the error of the scores by `solved`, of `queries`, into the report; see `Iterative`."""
+    def measure_error(self, queries: Tensor, solved: Tensor) -> None:
+        """Put an estimate of the error of the scores by `solved`, of `queries`, into the report, where there is one.
+
+        See `Iterative`. Approximations have none: their solves are what they are.
+        """
+        self.report.pop("score_error", None)
+
+    def score_sizes(self, sides: Tensor, solution: Tensor) -> Tensor:
+        """Root mean square of v . g over gradients g that are distributed like the curvature C, (v . C v)^(1/2).
+
+        v is `solution`, of the right-hand sides (C + ridge + damping I) v, both (Q, T) in float64.
+        """
+        shift = self.objective.ridge.double() + self.damping
+        return (solution * (sides - shift * solution)).sum(1).clamp(min=0).sqrt()
+
+    def rounding(self, sides: Tensor) -> Tensor:
+        """Random errors as rounding leaves them in gradients, of queries and of training examples together: (Q, T).
+
+        In directions of small curvature they are multiplied by its inverse. None are told of half precision, all of
+        whose numbers are as rough.
+        """
+        double, single = torch.finfo(torch.float64).eps, torch.finfo(torch.float32).eps
+        if not double < self.objective.epsilon <= single:
+            return torch.zeros_like(sides)
+        drawn = torch.randn(sides.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return ROUNDINGS * self.objective.epsilon * sides * drawn.to(sides.device)
 
     def norms(self, queries: Tensor) -> Tensor:
         """Quadratic form q . (C_TT + ridge + damping I)^-1 q of every row q of (Q, T): (Q,)."""

@@ -134,3 +134,89 @@ def test_a_solve_that_ends_far_from_the_solution_has_no_unit():
 def test_direct_methods_estimate_nothing():
     report = attribute(study_of(1e5, 0, torch.float64), method="exact", progress=False).report
     assert "score_error" not in report["stages"][0]
+
+
+def random_study(seed: int) -> Study:
+    """Features on random scales over six orders of magnitude, a random number of them, of classes and of examples."""
+    draw = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    width, classes, count = (int(torch.randint(a, b, (1,), generator=draw)) for a, b in ((5, 9), (2, 5), (40, 90)))
+    scales = 10 ** (6 * torch.rand(width, generator=draw, dtype=torch.float64) - 1)
+    x = torch.randn(count + QUERIES, width, generator=draw, dtype=torch.float64)
+    y = torch.randint(classes, (count + QUERIES,), generator=draw)
+    model = nn.Sequential(nn.Linear(width, 3), nn.Tanh(), nn.Linear(3, classes)).double()
+    with torch.no_grad():
+        model[0].weight.div_(scales)
+    l2 = 10 ** (2 * float(torch.rand(1, generator=draw)) - 3)
+    training, queries = (TensorDataset(x[part] * scales, y[part]) for part in (slice(count), slice(count, None)))
+    return Study("random", [Stage("only", model, loss, training, l2=l2)], queries)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_estimate_has_the_size_of_the_error_on_random_scales(seed):
+    exact, many = solved(random_study(seed), "exact", "ggn"), 0
+    for method, options in (("arnoldi", {"iterations": 6}), ("cg", {"iterations": 3}), ("lissa", {"depth": 100})):
+        found = solved(random_study(seed), method, "ggn", **options)
+        true, estimate = errors(found.values, exact.values), np.array(found.report["stages"][0]["score_error"])
+        told_of = (true > 0.02) | (estimate > 0.02)
+        share = estimate[told_of] / np.minimum(true[told_of], iterative.UNKNOWN_ERROR)
+        assert ((share > 0.1) & (share < 10)).all(), f"{method}: true {true}, estimate {estimate}"
+        assert bool(told(found.report)) == (estimate.max() > 0.02)
+        many += told_of.any()
+    assert many
+
+
+class ZeroToken(nn.Module):
+    """A token of zeros, as it is before training, normalised: rounding of its gradients is multiplied by 1e6."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.token = nn.Linear(6, 8), nn.Parameter(torch.zeros(1, 1, 8))
+        self.norm, self.last = nn.LayerNorm(8, eps=1e-12), nn.LayerNorm(8, eps=1e-12)
+        self.mix, self.head = nn.Linear(8, 24), nn.Linear(8, 3)
+
+    def forward(self, x):
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), self.patches(x.unflatten(1, (3, 6)))], 1)
+        queries, keys, values = self.mix(self.norm(tokens)).chunk(3, -1)
+        tokens = tokens + (queries @ keys.mT / 8**0.5).softmax(-1) @ values
+        return self.head(self.last(tokens)[:, 0])
+
+
+@pytest.mark.parametrize("method", ["exact", "cg", "ekfac"])
+@pytest.mark.parametrize("l2", [1e-2, 1e-4])
+def test_rounding_of_gradients_in_single_precision_is_estimated_and_told(method, l2):
+    values, reports = [], []
+    for dtype in (torch.float64, torch.float32):
+        torch.manual_seed(0)
+        model, x, y = ZeroToken(), torch.randn(45, 18), torch.randint(0, 3, (45,))
+        training, queries = (TensorDataset(x[part].to(dtype), y[part]) for part in (slice(40), slice(40, None)))
+        study = Study("zero", [Stage("only", model.to(dtype), loss, training, l2=l2)], queries)
+        found = attribute(study, method="exact" if dtype == torch.float64 else method, progress=False)
+        values.append(found.values)
+        reports.append(found.report)
+    true, estimate = errors(values[1], values[0]), np.array(reports[1]["stages"][0]["score_error"])
+    assert 0.1 < estimate.max() / true.max() < 10
+    assert bool(told(reports[1])) == (l2 < 1e-3)
+
+
+@pytest.mark.parametrize(("method", "options"), [("lissa", {"depth": 300}), ("arnoldi", {"iterations": 12})])
+def test_the_error_of_a_later_stage_is_a_part_of_the_earlier_ones(method, options):
+    draw = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    plain, y = torch.randn(64, 4, generator=draw, dtype=torch.float64), torch.randint(3, (64,), generator=draw)
+    scales = torch.tensor([1.0, 30.0, 1e2, 1e3], dtype=torch.float64)
+    first, last = (nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3)).double() for _ in range(2))
+    with torch.no_grad():
+        last[0].weight.div_(scales)
+    stages = [
+        Stage("first", first, loss, TensorDataset(plain[:60], y[:60]), l2=0.3),
+        Stage("only", last, loss, TensorDataset(plain[:60] * scales, y[:60]), l2=1e-3, proximity=1e-3,
+              inherits={"0.weight": "0.weight"}),
+    ]  # fmt: skip
+    study = Study("two", stages, TensorDataset(plain[60:] * scales, y[60:]))
+    exact, found = (solved(study, m, "ggn", **o) for m, o in (("exact", {}), (method, options)))
+    true, estimate = errors(found.values, exact.values), np.array(found.report["stages"][0]["score_error"])
+    assert true.max() > 0.1
+    assert (estimate / true > 0.1).all(), (true, estimate)
+    assert (estimate / true < 10).all(), (true, estimate)
+    assert any("not converged at stage 'first'" in warning for warning in found.report["warnings"])
