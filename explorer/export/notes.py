@@ -20,7 +20,7 @@ import streamlit as st
 
 from explorer.runs import queries
 from influence.errors import RunError, printable
-from influence.run import Run, plain_file, read_plain, remedy, sync_folder
+from influence.run import Run, lock_of, parsed_json, plain_file, read_plain, remedy, sync_folder
 
 TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
 LONGEST_NOTE = 2000
@@ -115,8 +115,8 @@ def _read(path: str, size: int, modified: int) -> Notes:  # size and time are pa
 def parse(line: bytes) -> Note | None:
     """The note on a line; None if it holds none."""
     try:
-        said: Any = json.loads(line)
-    except (ValueError, RecursionError):
+        said: Any = parsed_json(line)
+    except ValueError:
         return None
     if not isinstance(said, dict) or not isinstance(said.get("table"), str) or type(said.get("id")) is not int:
         return None
@@ -143,7 +143,7 @@ def write(run: Run, note: Note) -> None:
     said = dataclasses.asdict(note) | {"created": run.manifest.created, "time": now}
     line = json.dumps(said, ensure_ascii=True).encode() + b"\n"
     try:
-        with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
+        with lock_of(path.with_name(f".{path.name}.lock"), LOCK_SECONDS):
             _append(path, line)
     except filelock.Timeout:
         raise RunError(f"Somebody else has been writing {path} for {LOCK_SECONDS} s. Save the note again.") from None

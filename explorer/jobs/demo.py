@@ -24,7 +24,7 @@ from explorer.jobs import turn
 from explorer.jobs.process import command as upstream
 from explorer.jobs.process import environment
 from influence.errors import RunError
-from influence.run import own_folder, read_plain, remedy, replacement, sweep
+from influence.run import lock_of, own_folder, parsed_json, read_plain, remedy, replacement, sweep
 
 STUDY = "digits"
 """The one that the start page offers."""
@@ -86,7 +86,7 @@ def start(root: Path, study: str = STUDY) -> None:
     folder = _folder(root)
     try:
         own_folder(folder)
-        with filelock.FileLock(folder / "lock", timeout=PATIENCE):
+        with lock_of(folder / "lock", PATIENCE):
             if _process(root) is None:
                 sweep(folder)
                 _start(root, folder, study)
@@ -189,7 +189,7 @@ def _runs(root: Path) -> dict[str, bool]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(read_plain(path, LARGEST_FILE))
-    except (OSError, ValueError, RecursionError):
+        found = parsed_json(read_plain(path, LARGEST_FILE))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from influence.errors import RunError
-from influence.run import QUERIES_FILE, Run, examples_file, runs_in
+from influence.errors import RunError, printable
+from influence.run import DEEPEST_FOLDER, QUERIES_FILE, Run, examples_file, runs_in
 
 
 def open_run(folder: Path) -> Run:
@@ -38,10 +38,12 @@ def fingerprint(folder: Path) -> int:
         if root == str(folder):
             folders[:] = [name for name in folders if name != "work"]
             names = [name for name in names if not name.startswith("journal.json")]
+        if root.count(os.sep) - str(folder).count(os.sep) >= DEEPEST_FOLDER:
+            folders.clear()  # a run with such folders is refused
         for name in names:
             path = os.path.join(root, name)
             try:
-                stat = os.stat(path)
+                stat = os.lstat(path)
             except OSError:
                 continue
             seen.append((path, stat.st_size, stat.st_mtime_ns))
@@ -82,11 +84,11 @@ def names(root: Path) -> tuple[list[str], dict[str, str]]:
     good, bad = [], {}
     for folder, found in runs_in(root):
         if isinstance(found, RunError):
-            bad[folder.name] = str(found)
+            bad[printable(folder.name)] = str(found)
         else:
             good.append(folder.name)
     for draft in sorted(root.glob(".*.unfinished")) if root.is_dir() else []:
-        name = draft.name[1 : -len(".unfinished")]
+        name = printable(draft.name[1 : -len(".unfinished")])
         if name not in good:
             bad[name] = (
                 f"Run {name} is not finished: it is being computed, or was stopped. In that case run the same "

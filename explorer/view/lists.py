@@ -84,7 +84,9 @@ def histogram(scores: np.ndarray, limit: float = 0.0) -> tuple[np.ndarray, np.nd
 
     The outermost edges are the largest score, or `limit` if that is larger.
     """
-    limit = max(limit, float(np.abs(scores).max(initial=0.0))) or 1.0
+    limit = max(limit, float(np.abs(scores).max(initial=0.0)))
+    if limit < np.finfo(np.float32).tiny:  # 41 bars could not be told apart
+        limit = 1.0
     return np.histogram(scores, bins=BAR_COUNT, range=(-limit, limit))
 
 

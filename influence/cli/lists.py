@@ -6,6 +6,7 @@ import influence.run
 from influence.cli.console import say, say_table
 from influence.cli.options import DEFAULT_RUNS, Runs
 from influence.curvature import cards as method_cards
+from influence.errors import printable
 from influence.studies import cards as study_cards
 
 
@@ -38,7 +39,7 @@ def runs(runs: Runs = DEFAULT_RUNS) -> None:
             created = run.manifest.created[:16].replace("T", " ")
             rows.append((folder.name + _state(run), run.manifest.title, correct, created))
         else:
-            rows.append((folder.name, str(run), "", ""))
+            rows.append((printable(folder.name), str(run), "", ""))
     say_table(("run", "what it is", "queries correct", "created"), rows)
 
 

@@ -17,6 +17,7 @@ from influence.curvature.method import CURVATURES
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.run.draft import chunk_of
 from influence.run.files import draft_name
+from influence.run.plain import bytes_in
 from influence.studies.exhibit import Exhibit
 from influence.study.parameters import groups_of, size_of
 
@@ -141,7 +142,7 @@ def refuse_what_cannot_fit(needs: Mapping[str, Need], root: Path) -> None:
     """
     total, free = sum(need.disk for need in needs.values()), _free(root)
     drafts = [root / draft_name(name) for name in needs]
-    free += sum(f.stat().st_size for draft in drafts for f in draft.rglob("*") if f.is_file())
+    free += sum(map(bytes_in, drafts))
     if total > free:
         raise RunError(
             f"The runs need {size(total)} of disk, of which the scores are "

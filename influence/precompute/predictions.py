@@ -12,8 +12,8 @@ import torch
 from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.errors import StudyError
-from influence.run.forms import FORMS
-from influence.run.tables import refuse_columns
+from influence.run.parquet.forms import FORMS
+from influence.run.parquet.tables import refuse_columns
 
 
 def predictions(

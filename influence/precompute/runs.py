@@ -22,6 +22,7 @@ from influence.precompute.steps import Shared, Steps
 from influence.progress import Progress
 from influence.run.draft import discard_work
 from influence.run.files import JOURNAL_FILE, refuse_name
+from influence.run.plain import refuse_odd_entries
 from influence.run.reading import Run, read_manifest
 from influence.studies.exhibit import Exhibit
 
@@ -119,6 +120,7 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
     if run.pending:
         return None
     if (folder / JOURNAL_FILE).is_file():
+        refuse_odd_entries(folder)
         discard_work(folder)  # a process was killed between its last write and this
     return run
 

@@ -10,7 +10,10 @@ from .files import examples_file as examples_file
 from .files import is_held as is_held
 from .files import shares_file as shares_file
 from .files import tokens_file as tokens_file
+from .plain import DEEPEST_FOLDER as DEEPEST_FOLDER
+from .plain import lock_of as lock_of
 from .plain import own_folder as own_folder
+from .plain import parsed_json as parsed_json
 from .plain import plain_file as plain_file
 from .plain import read_plain as read_plain
 from .plain import remedy as remedy

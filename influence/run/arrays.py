@@ -6,7 +6,6 @@ an array is compared with it before zarr sees it.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from typing import Any, cast
@@ -16,9 +15,12 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from influence.run.contents import Contents
+from influence.run.plain import parsed_json
 
 LARGEST_CHUNK = 2**24
 """Numbers in a chunk. A chunk is held in memory whole, and a missing one is made up of NaN."""
+MOST_CHUNKS = 2**14
+"""Chunks in a row or a column of chunks, each of which is a file to be opened."""
 NUMBER = 4
 """Bytes of a number."""
 WIDEST = 2**16
@@ -46,7 +48,7 @@ def open_array(contents: Contents, name: str) -> zarr.Array:
         ValueError: it is not of the form that CONTRACT.md gives, or not as it was written.
     """
     with contents.opened(f"{name}/zarr.json") as file:
-        told = json.loads(file.read(2**20))
+        told = parsed_json(file.read(2**20))
     if not isinstance(told, dict):
         raise ValueError("zarr.json holds no object")
     for field, value in FORM.items():
@@ -55,11 +57,18 @@ def open_array(contents: Contents, name: str) -> zarr.Array:
     if not _sizes(told.get("shape")):
         raise ValueError(f"its shape is {str(told.get('shape'))[:100]}, expected two dimensions")
     grid: Any = told.get("chunk_grid")
-    chunk: Any = grid.get("configuration", {}).get("chunk_shape") if isinstance(grid, dict) else None
+    stated: Any = grid.get("configuration") if isinstance(grid, dict) else None
+    chunk: Any = stated.get("chunk_shape") if isinstance(stated, dict) else None
     if not _sizes(chunk) or grid.get("name") != "regular" or math.prod(chunk) > LARGEST_CHUNK:
         raise ValueError(f"its chunk_grid is {str(grid)[:100]}, expected regular chunks of at most {LARGEST_CHUNK:,}")
     store = MemoryStore(cast(Any, _Files(contents, name)), read_only=True)
     return zarr.open_array(store, mode="r", zarr_format=3)
+
+
+def refuse_many_chunks(array: zarr.Array) -> None:
+    """Raise ValueError if so many files would be opened for a row or a column that nobody could wait for it."""
+    if max(-(-size // each) for size, each in zip(array.shape, array.chunks, strict=True)) > MOST_CHUNKS:
+        raise ValueError(f"its chunks are {array.chunks}, so that a row or column has more than {MOST_CHUNKS:,}")
 
 
 class _Files:

@@ -33,7 +33,7 @@ from influence.run.files import (
 )
 from influence.run.journal.disk import digests_of
 from influence.run.journal.journal import Journal
-from influence.run.plain import REMEDIES, own_folder, refuse_odd_entries, sweep, sync_folder, writing
+from influence.run.plain import REMEDIES, own_folder, sweep, sync_folder, writing
 from influence.run.reading import Run, read_manifest
 from influence.run.records import Manifest, json_of, manifest_of
 
@@ -103,9 +103,7 @@ class Draft:
             ) from error
 
     def _resume(self) -> None:
-        if self.finished:
-            refuse_odd_entries(self.folder)
-        elif self.folder.exists():
+        if os.path.lexists(self.folder):
             own_folder(self.folder)
         sweep(self.folder)
         if (self.folder / JOURNAL_FILE).is_file():

@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 
 from influence.errors import RunError
-from influence.run.plain import is_half_written, plain_file, replacement, writing
+from influence.run.plain import is_half_written, lock_of, plain_file, replacement, writing
 
 PROGRESS = "UPSTREAM_PROGRESS"
 """Environment variable: the file that says how far a process is that computes a run, for whoever started it."""
@@ -52,9 +52,13 @@ def locked(run: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds it, or the lock cannot be written.
     """
-    lock = filelock.FileLock(run.with_name(f".{run.name}.lock"), timeout=0)
+    path = lock_file(run)
     try:
-        with writing(Path(lock.lock_file)):
+        lock = lock_of(path)
+    except OSError as error:
+        raise RunError(f"Run {run} cannot be locked by {path}: {error.strerror}.") from error
+    try:
+        with writing(path):
             lock.acquire()
     except filelock.Timeout:
         raise RunError(f"Another process is computing run {run}. Wait for it, or choose --name.") from None
@@ -63,19 +67,27 @@ def locked(run: Path) -> Iterator[None]:
     finally:
         # While it is held: once released, the file may be another process's lock.
         with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()
+            path.unlink()
         lock.release()
+
+
+def lock_file(run: Path) -> Path:
+    """What exists while a process writes the run at `run`."""
+    return run.with_name(f".{run.name}.lock")
 
 
 def is_held(run: Path) -> bool:
     """Whether a process writes the run at `run` just now. A killed process leaves a lock that nobody holds."""
-    if not run.with_name(f".{run.name}.lock").exists():
-        return False
+    path = lock_file(run)
     try:
-        with locked(run):
-            return False
-    except RunError:
+        if path.is_file():
+            with lock_of(path):
+                pass
+    except filelock.Timeout:
         return True
+    except OSError:  # what is no lock holds nobody back
+        pass
+    return False
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import safetensors
 import zarr
 
-from influence.errors import RunError
-from influence.run.arrays import WIDEST, open_array
+from influence.errors import RunError, printable
+from influence.run.arrays import WIDEST, open_array, refuse_many_chunks
 from influence.run.contents import Contents
 from influence.run.files import (
     JOURNAL_FILE,
@@ -32,10 +31,10 @@ from influence.run.files import (
     shares_file,
     tokens_file,
 )
-from influence.run.forms import EXAMPLES, FORMS, QUERIES, Form
-from influence.run.plain import odd_entries, read_plain
+from influence.run.parquet.forms import EXAMPLES, FORMS, QUERIES, Form
+from influence.run.parquet.tables import read_table, row_count
+from influence.run.plain import ODD, odd_entries, parsed_json, read_plain
 from influence.run.records import FORMAT, NAT, ORDER_ONLY, Manifest, StageRecord, manifest_of
-from influence.run.tables import read_table
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +43,10 @@ UNITLESS = "identity"
 """The method whose scores have no unit in any run."""
 
 
-LARGEST_MANIFEST = 2**26
+LARGEST_MANIFEST = 2**25
 """Bytes of run.json that are read; that of the largest built-in study has some 50,000."""
+KEPT_MANIFESTS = 256
+"""Manifests that are kept as they were parsed: lists of runs are drawn again and again."""
 
 
 class Run:
@@ -86,7 +87,7 @@ class Run:
             odd = odd_entries(self.path)
         except OSError as error:
             return [f"it cannot be read ({error.strerror})"]
-        found = [f"{name} is a link, a pipe or a device" for name in odd]
+        found = [f"{name} is {ODD}" for name in odd]
         for name, expected in self.manifest.files.items() if not odd else ():
             try:
                 actual = checksum(self.path / name)
@@ -262,7 +263,7 @@ class Run:
         """Rows of a table, without reading them."""
         try:
             with self._contents.opened(name) as file:
-                return int(pq.read_metadata(file).num_rows)
+                return row_count(file)
         except (OSError, ValueError) as error:
             raise self._contents.unreadable(name, error) from error
 
@@ -278,6 +279,10 @@ class Run:
                 f"{name} of run {self.name} has the shape {array.shape}, expected {(rows, columns)} by its tables. "
                 "Compute the run again."
             )
+        try:
+            refuse_many_chunks(array)
+        except ValueError as error:
+            raise self._contents.unreadable(name, error) from error
         return array
 
     def _table(self, name: str, form: Form, places: str = "", rows: Mapping[str, int] | None = None) -> pd.DataFrame:
@@ -308,6 +313,8 @@ def runs_in(root: str | os.PathLike[str]) -> list[tuple[Path, Run | RunError]]:
         if not folder.is_dir() or folder.name.startswith("."):
             continue
         try:
+            if printable(folder) != str(folder):
+                raise RunError(f"The name of folder {printable(folder)} cannot be shown. Give it another one.")
             found.append((folder, Run(folder, read_manifest(folder))))
         except RunError as error:
             found.append((folder, error))
@@ -315,12 +322,23 @@ def runs_in(root: str | os.PathLike[str]) -> list[tuple[Path, Run | RunError]]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the run in `folder`, verified.
+    """The manifest of the run in `folder`, verified. What is there unchanged is not parsed again; treat as read-only.
 
     Raises:
         RunError: missing, unfinished, not JSON, changed, from another format, or without a field that it must have.
     """
-    return manifest_of(read_json(folder), folder)
+    found = _manifest(folder, _manifest_text(folder))
+    if isinstance(found, RunError):
+        raise RunError(*found.args)
+    return found
+
+
+@functools.lru_cache(KEPT_MANIFESTS)
+def _manifest(folder: Path, text: bytes) -> Manifest | RunError:
+    try:
+        return manifest_of(_told(folder, text), folder)
+    except RunError as error:
+        return RunError(*error.args)  # one that does not hold what led to it
 
 
 def read_json(folder: Path) -> dict[str, Any]:
@@ -329,13 +347,16 @@ def read_json(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: missing, unfinished, not JSON, or from another format.
     """
+    return _told(folder, _manifest_text(folder))
+
+
+def _manifest_text(folder: Path) -> bytes:
     if not os.path.isdir(folder):  # as Path.is_dir, but a name too long for the file system is only a missing folder
         if os.path.isdir(folder.with_name(draft_name(folder.name))):
             raise RunError(f"Run {folder} is not finished. Run the same `upstream precompute` command to resume it.")
         raise RunError(f"There is no run at {folder}. `upstream runs` lists what is there; `upstream demo` makes one.")
     try:
-        manifest = json.loads(read_plain(folder / MANIFEST_FILE, LARGEST_MANIFEST).decode())
-        json.dumps(manifest, ensure_ascii=False).encode()  # half of a character could not be printed
+        return read_plain(folder / MANIFEST_FILE, LARGEST_MANIFEST)
     except FileNotFoundError:
         if (folder / JOURNAL_FILE).is_file():
             raise RunError(
@@ -344,18 +365,27 @@ def read_json(folder: Path) -> dict[str, Any]:
         raise RunError(
             f"{folder} is not a run: it holds no run.json. Point to a folder that `upstream runs` lists."
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"run.json in {folder} cannot be read ({error}). Delete the folder and compute it again."
-        ) from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _told(folder: Path, text: bytes) -> dict[str, Any]:
+    try:
+        told = parsed_json(text)
+    except ValueError as error:
+        raise _unreadable(folder, error) from error
+    if not isinstance(told, dict) or type(told.get("format")) is not int:
         raise RunError(f"run.json in {folder} names no format version. Delete the folder and compute it again.")
-    if manifest["format"] != FORMAT:
+    if told["format"] != FORMAT:
         raise RunError(
-            f"Run {folder} has format {manifest['format']}; this version of upstream reads format {FORMAT}. "
-            + ("Update upstream." if manifest["format"] > FORMAT else "Compute the run again.")
+            f"Run {folder} has format {told['format']}; this version of upstream reads format {FORMAT}. "
+            + ("Update upstream." if told["format"] > FORMAT else "Compute the run again.")
         )
-    return manifest
+    return told
+
+
+def _unreadable(folder: Path, error: Exception) -> RunError:
+    return RunError(f"run.json in {folder} cannot be read ({error}). Delete the folder and compute it again.")
 
 
 def read_curvature(folder: Path, stage: str, method: str) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 """run.json as typed records, field by field as CONTRACT.md states them; parsed and checked here when a run is opened.
 
-A field without a default has to be there. A field with one may be left out, be null or be of another kind: the default
-then stands for it. Keys that no record knows are ignored.
+A field without a default has to be there. A field with one may be left out, be null, be of another kind or out of its
+range: the default then stands for it. Keys that no record knows are ignored.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from influence.errors import RunError
 from influence.run.files import (
@@ -37,6 +38,12 @@ SIGN = (
 NAT = "nat"
 ORDER_ONLY = "order only"
 """The unit of scores whose size means nothing: only their order within a query does."""
+
+
+Count = Annotated[int, (0, 2**63 - 1)]
+Share = Annotated[float, (0.0, 1.0)]
+Amount = Annotated[float, (0.0, math.inf)]
+"""Numbers with the range that they lie in."""
 
 
 def _anything(_: Any) -> bool:
@@ -75,11 +82,11 @@ class Parameters:
 class Training:
     """How a stage's training ended; None: not known."""
 
-    gradient_norm: float | None = None
+    gradient_norm: Amount | None = None
     objective: float | None = None
-    iterations: int | None = None
+    iterations: Count | None = None
     converged: bool | None = None
-    seconds: float | None = None
+    seconds: Amount | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +94,14 @@ class StageRecord:
     """One stage; losses in nats, accuracies from 0 to 1, None: not known. Without `classes` it is no classifier."""
 
     name: str
-    examples: int = 0
+    examples: Count = 0
     classes: tuple[str, ...] = ()
     parameters: Parameters = Parameters()
     l2: float | Mapping[str, float] | None = None
     proximity: float | None = None
     loss: float | None = None
-    accuracy: float | None = None
-    test_accuracy: float | None = None
+    accuracy: Share | None = None
+    test_accuracy: Share | None = None
     training: Training = Training()
     smallest_curvature: float | None = None
 
@@ -148,8 +155,8 @@ class Manifest:
     measure: str = ""
     shares: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     validation: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    timings: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    peak_memory: int = 0
+    timings: Mapping[str, Amount] = dataclasses.field(default_factory=dict)
+    peak_memory: Count = 0
     versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -161,7 +168,8 @@ FILLED = ("name", "settings", "files")
 JSON_KINDS: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool}
 """Kind of a field -> kinds of the JSON values that it takes."""
 FIELDS: dict[Any, dict[str, Any]] = {
-    record: get_type_hints(record) for record in (Parameters, Training, StageRecord, ScoreRecord, MapRecord, Manifest)
+    record: get_type_hints(record, include_extras=True)
+    for record in (Parameters, Training, StageRecord, ScoreRecord, MapRecord, Manifest)
 }
 """Record -> field -> its kind."""
 ABSENT: Any = object()
@@ -263,11 +271,14 @@ def _value(kind: Any, told: Any, where: str, lacking: list[str]) -> Any:
     if get_origin(kind) is Mapping:
         item = get_args(kind)[1]
         return told if isinstance(told, dict) and all(_fits(item, each) for each in told.values()) else ABSENT
-    if get_origin(kind) is UnionType:
+    if get_origin(kind) in (Union, UnionType):
         values = (_value(each, told, where, lacking) for each in get_args(kind) if each is not type(None))
         return next((value for value in values if value is not ABSENT), ABSENT)
     return told if _fits(kind, told) else ABSENT
 
 
 def _fits(kind: Any, told: Any) -> bool:
+    if get_origin(kind) is Annotated:
+        kind, (least, most) = get_args(kind)
+        return _fits(kind, told) and least <= told <= most
     return kind is Any or (isinstance(told, JSON_KINDS[kind]) and (kind is bool or not isinstance(told, bool)))

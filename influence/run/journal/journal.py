@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from influence.run.files import JOURNAL_FILE, LISTED_FILE, manifest_checksum
 from influence.run.journal.disk import Digest, is_whole
-from influence.run.plain import read_plain
+from influence.run.plain import parsed_json, read_plain
 
 VERSION = 2
 """Of the journal's form; one of another form is not read."""
@@ -39,10 +38,7 @@ class Journal:
             ValueError, LookupError, TypeError, AttributeError: it is not what was written, or of another version.
             OSError: it cannot be read.
         """
-        try:
-            told = json.loads(read_plain(folder / JOURNAL_FILE, LARGEST_JOURNAL).decode())
-        except RecursionError as error:
-            raise ValueError("its journal is nested too deeply") from error
+        told = parsed_json(read_plain(folder / JOURNAL_FILE, LARGEST_JOURNAL))
         if told.get("version") != VERSION:
             raise ValueError(f"its journal is of version {told.get('version')}, expected {VERSION}")
         if told["checksum"] != manifest_checksum(told):

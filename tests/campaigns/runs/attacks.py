@@ -20,10 +20,21 @@ import asked
 import disks
 import flips
 import interruptions
+import links
+import manifests
+import tables
 from rich.console import Console
 from situation import Situation
 
-SITUATIONS: list[Situation] = [*asked.SITUATIONS, *disks.SITUATIONS, *flips.SITUATIONS, *interruptions.SITUATIONS]
+SITUATIONS: list[Situation] = [
+    *asked.SITUATIONS,
+    *disks.SITUATIONS,
+    *flips.SITUATIONS,
+    *interruptions.SITUATIONS,
+    *links.SITUATIONS,
+    *manifests.SITUATIONS,
+    *tables.SITUATIONS,
+]
 
 
 def fall(situation: Situation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pandas as pd
@@ -11,8 +12,18 @@ from test_run import SETTINGS, finish, write
 from influence.errors import RunError
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
-from influence.run.files import draft_name
-from influence.run.plain import own_folder, plain_file, read_plain, replacement, sweep
+from influence.run.files import draft_name, is_held, locked
+from influence.run.plain import (
+    MOST_VALUES,
+    lock_of,
+    odd_entries,
+    own_folder,
+    parsed_json,
+    plain_file,
+    read_plain,
+    replacement,
+    sweep,
+)
 from influence.run.reading import Run, runs_in
 from influence.validation.pieces import Pieces
 
@@ -182,3 +193,76 @@ def test_half_a_cached_retraining_is_deleted(tmp_path):
 def own(folder):
     own_folder(folder)
     return folder
+
+
+# Files with two names, links as locks, folders without end
+
+
+def test_a_file_with_another_name_is_read_and_not_written(tmp_path, mine):
+    os.link(mine, tmp_path / "log.txt")
+    assert read_plain(tmp_path / "log.txt", 100) == b"of the user"
+    with (
+        pytest.raises(OSError, match="not a plain file of one name"),
+        open(tmp_path / "log.txt", "ab", opener=plain_file),
+    ):
+        pass
+    (tmp_path / "own").mkdir()
+    os.link(mine, tmp_path / "own" / "log.txt")
+    with pytest.raises(RunError, match="'log.txt', which is a file that has another name elsewhere"):
+        own_folder(tmp_path / "own")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+def test_what_is_no_lock_is_not_locked(tmp_path, mine, kind):
+    odd(kind, tmp_path / ".r.lock", mine)
+    with pytest.raises(OSError, match="not a plain file"):
+        lock_of(tmp_path / ".r.lock")
+    with pytest.raises(RunError, match="cannot be locked by"), locked(tmp_path / "r"):
+        pass
+    assert not is_held(tmp_path / "r")
+    assert mine.read_text() == "of the user"
+
+
+def test_a_run_that_is_a_link_is_read_and_not_written(tmp_path):
+    run = write(tmp_path / "elsewhere")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "r").symlink_to(run.path)
+    linked = Run.open(tmp_path / "runs" / "r")
+    with pytest.raises(RunError, match="is a link. A plain folder belongs there"):
+        add_tables(linked, {"noise": TABLE})
+
+
+def test_folders_in_folders_without_end(tmp_path):
+    folder = tmp_path.joinpath(*"abcdefghij")
+    folder.mkdir(parents=True)
+    assert odd_entries(tmp_path) == ["a/b/c/d/e/f/g/h/i"]
+
+
+# JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": 1, "a": 2}', "names 'a' twice"),
+        ("[NaN]", "no finite number"),
+        ("[-Infinity]", "no finite number"),
+        ("[1e400]", "no finite number"),
+        (f"[{2**64}]", "more than 64 bits"),
+        ("1" * 5000, "more than 64 bits"),
+        ('["\\ud800"]', "surrogates"),
+        ("[" * 101 + "]" * 101, "nested more than 100 deep"),
+        ("[" + "[]," * MOST_VALUES + "0]", "more than"),
+        ('{"a": }', "Expecting value"),
+        ("\ufeff{}", "BOM|Expecting value"),
+    ],
+)
+def test_json_that_means_more_than_one_thing_or_too_much(text, why):
+    with pytest.raises(ValueError, match=why):
+        parsed_json(text.encode())
+
+
+@pytest.mark.parametrize("told", [{"a": ["[" * 200, '\\"[{,', 1.5, -(2**63), None, True]}, "\U0001f600", "\\ud800", []])
+def test_other_json_is_what_it_says(told):
+    assert parsed_json(json.dumps(told).encode()) == told
+    assert parsed_json(json.dumps(told, ensure_ascii=False).encode()) == told

@@ -188,3 +188,11 @@ def test_every_field_of_a_record_is_in_the_contract():
     for record in (records.Manifest, StageRecord, ScoreRecord, Parameters, Training):
         for field in dataclasses.fields(record):
             assert f"`{field.name}`" in CONTRACT or f'"{field.name}"' in CONTRACT, (record, field.name)
+
+
+def test_numbers_out_of_their_range_are_not_known(told):
+    training = {"gradient_norm": -1, "iterations": -3, "seconds": -0.5, "objective": -7}
+    stage = {"name": "pretrain", "examples": -5, "accuracy": 1.5, "test_accuracy": -0.1, "training": training}
+    manifest = parsed(told, stages=[stage], peak_memory=2**63, timings={"map": -1}, seed=-4)
+    assert manifest.stages == (StageRecord("pretrain", training=Training(objective=-7)),)
+    assert (manifest.peak_memory, manifest.timings, manifest.seed) == (0, {}, -4)

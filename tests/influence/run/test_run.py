@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import weakref
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from influence.errors import RunError
+from influence.run import reading
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
 from influence.run.reading import Run, read_json, read_manifest, runs_in
@@ -160,7 +162,7 @@ def test_every_file_is_listed_and_its_damage_named(tmp_path, folder):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[" * 100_000, "maximum recursion depth exceeded"),
+        ("[" * 100_000, "nested more than 100 deep"),
         ('{"format": 1, "title": "\\ud800"}', "surrogates not allowed"),
     ],
 )
@@ -236,6 +238,31 @@ def test_other_formats(folder, found, message):
     rewrite(folder, format=found)
     with pytest.raises(RunError, match=message):
         Run.open(folder)
+
+
+def test_a_manifest_is_parsed_once_as_long_as_it_is_the_same(folder, monkeypatch):
+    read_manifest(folder)
+    parsed, real = [], reading.parsed_json
+    monkeypatch.setattr(reading, "parsed_json", lambda text: parsed.append(text) or real(text))
+    for _ in range(3):
+        assert read_manifest(folder).title == "t"
+        assert [run.manifest.title for _, run in runs_in(folder.parent)] == ["t"]
+    assert parsed == []
+    rewrite(folder, title="u")
+    assert [read_manifest(folder).title for _ in range(2)] == ["u", "u"]
+    (folder / "run.json").write_text("5")
+    for _ in range(2):
+        with pytest.raises(RunError, match="names no format version"):
+            read_manifest(folder)
+    assert len(parsed) == 2
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"\xed\xa0\x80"])
+def test_a_folder_whose_name_cannot_be_shown_is_listed_with_what_is_wrong(folder, name):
+    folder.rename(os.fsdecode(os.path.join(os.fsencode(folder.parent), name)))
+    ((_, found),) = runs_in(folder.parent)
+    assert isinstance(found, RunError)
+    assert "cannot be shown" in str(found).encode().decode()
 
 
 def test_changed_manifest(folder):

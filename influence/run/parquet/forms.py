@@ -14,10 +14,11 @@ Fits = Callable[[pa.DataType], bool]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a column holds: the name for a message, and whether an Arrow type is of it."""
+    """What a column holds: the name for a message, whether an Arrow type is of it, whether entries may be empty."""
 
     name: str
     fits: Fits
+    may_lack: bool = False
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -30,15 +31,19 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(kinds.is_floating(kind) or kinds.is_integer(kind))
 
 
-def _list_of(name: str, fits: Fits) -> Kind:
-    return Kind(
-        f"lists of {name}", lambda kind: (kinds.is_list(kind) or kinds.is_large_list(kind)) and fits(kind.value_type)
-    )
+def _list_of(entry: Kind) -> Kind:
+    def fits(kind: pa.DataType) -> bool:
+        return bool(kinds.is_list(kind) or kinds.is_large_list(kind)) and entry.fits(kind.value_type)
+
+    return Kind(f"lists of {entry.name}", fits, entry.may_lack)
 
 
-INTEGER, NUMBER, TEXT = Kind("integers", kinds.is_integer), Kind("numbers", _is_number), Kind("text", _is_text)
+INTEGER, TEXT = Kind("integers", kinds.is_integer), Kind("text", _is_text, may_lack=True)
+NUMBER = Kind("numbers", _is_number, may_lack=True)
+SHARE = Kind("numbers from 0 to 1", _is_number, may_lack=True)
 BYTES = Kind("bytes", lambda kind: bool(kinds.is_binary(kind) or kinds.is_large_binary(kind)))
-INTEGERS, NUMBERS = _list_of("integers", kinds.is_integer), _list_of("numbers", _is_number)
+SHARES = _list_of(SHARE)
+INTEGERS, NUMBERS = _list_of(INTEGER), _list_of(NUMBER)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Form:
 
 QUERIES, EXAMPLES = "queries", "examples"
 _ITEMS = {
-    "id": INTEGER, "label": TEXT, "prediction": TEXT, "confidence": NUMBER, "label_probability": NUMBER, "loss": NUMBER,
+    "id": INTEGER, "label": TEXT, "prediction": TEXT, "confidence": SHARE, "label_probability": SHARE, "loss": NUMBER,
     "image": BYTES, "text": TEXT, "title": TEXT, "source": TEXT,
 }  # fmt: skip
 _NAMED: dict[str, Kind] = {"stage": TEXT, "start": TEXT, "kind": TEXT, "changed": TEXT}
@@ -76,7 +81,7 @@ def _all(kind: Kind, names: str) -> dict[str, Kind]:
 
 FORMS = {
     "examples": Form(_ITEMS | _all(NUMBER, "gradient_norm self_influence"), ("id", "label"), unique=("id",)),
-    "queries": Form(_ITEMS | {"probabilities": NUMBERS}, ("id", "label"), unique=("id",)),
+    "queries": Form(_ITEMS | {"probabilities": SHARES}, ("id", "label"), unique=("id",)),
     "map": Form({"x": NUMBER, "y": NUMBER}, ("x", "y")),
     "tokens": Form({"starts": INTEGERS, "ends": INTEGERS}, ("starts", "ends"), aligned=("starts", "ends")),
     "shares": Form({"query": INTEGER, "example": INTEGER, "shares": NUMBERS}, ("query", "example", "shares")),

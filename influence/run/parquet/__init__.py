@@ -1,0 +1,1 @@
+"""Tables of a run: their forms, what their pages hold, and reading them."""
