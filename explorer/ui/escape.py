@@ -15,6 +15,14 @@ _SYMBOLS = (
     | {0x7F: "\N{SYMBOL FOR DELETE}", ord("\n"): "\n", ord("\t"): "\t"}
 )
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=])")
+_READ_LATER = re.compile(
+    r"(?<=://)(?=[-\w]*\.)|(?<=www)(?=\.)|(?<=[-.\w+])(?=@[-\w]+\.)"  # addresses
+    r"|(?<=\s[-<>~])(?=(?:[-=>]|->)(?:\s|$))",  # arrows
+    re.IGNORECASE,
+)
+"""Where Streamlit makes links of addresses, and `→` of `->`, in what was escaped, too: in the text that comes out."""
+_JOINER = "\N{WORD JOINER}"
+"""A character that is nothing but in the way."""
 
 
 def visible(text: object) -> str:
@@ -35,7 +43,11 @@ def isolated(name: object) -> str:
 
 def for_markdown(text: object) -> str:
     """`text` so that Streamlit's markdown shows it letter by letter, on one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()).translate(_SYMBOLS))
+    return _escaped(" ".join(str(text).split()).translate(_SYMBOLS))
+
+
+def _escaped(line: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", _READ_LATER.sub(_JOINER, line))
 
 
 def message(error: object) -> str:
@@ -44,9 +56,7 @@ def message(error: object) -> str:
     parts = text.split("`")
     if len(parts) % 2 == 0:
         return for_markdown(text)
-    return "".join(
-        f"`{part}`" if place % 2 else _MARKDOWN.sub(r"\\\1", part) for place, part in enumerate(parts) if part
-    )
+    return "".join(f"`{part}`" if place % 2 else _escaped(part) for place, part in enumerate(parts) if part)
 
 
 def for_html(text: object) -> str:

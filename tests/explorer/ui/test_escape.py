@@ -1,5 +1,7 @@
 """Text from data stays text."""
 
+import re
+
 import pytest
 
 from explorer.ui import escape
@@ -13,6 +15,33 @@ def test_markdown_is_escaped_letter_by_letter(hostile):
     assert escaped.replace("\\", "") == hostile
     for mark in "*<[:$`#~":
         assert escaped.count(mark) == escaped.count("\\" + mark)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see http://e.vil/a_b",
+        "HTTPS://www.e.vil",
+        "www.e.vil",
+        "me.too+1@e.vil",
+        "a -> b",
+        "a <- b",
+        "a -- b",
+        "a <= b",
+        "a <-> b",
+    ],
+)
+def test_addresses_and_arrows_stay_letters(text):
+    """Streamlit looks for them in the text that comes out of markdown, where no backslash is left."""
+    for escaped in (escape.for_markdown(text), escape.message(f"{text} `x`")):
+        shown = escaped.replace("\\", "").removesuffix(" `x`")
+        assert shown.replace("\u2060", "") == text
+        assert not re.search(r"(https?://|www(?=\.))[-.\w]|[-.\w+]@[-\w]+\.| (->|<-|<->|--|<=) ", shown, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("text", ["upstream validate --budget 10m", "a.b@", "--study x", "C:\\a://b"])
+def test_what_is_copied_into_a_terminal_has_no_letter_more(text):
+    assert "\u2060" not in escape.for_markdown(text)
 
 
 def test_lines_cannot_start_a_block():
