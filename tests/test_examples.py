@@ -198,7 +198,7 @@ def test_what_if_runs_after_the_example(tmp_path):
     (tmp_path / "all.py").write_text("\n".join([example, *snippets(WHAT_IF), "print(measured.shape)"]))
     out = python("all.py", folder=tmp_path)
     assert "(4, 500)" in out
-    assert "(40,)" in out
+    assert "(50,)" in out
 
 
 def upstream(*arguments: str) -> str:

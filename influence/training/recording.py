@@ -6,6 +6,7 @@ the recorded steps.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +21,15 @@ from torch.utils.data import TensorDataset, default_collate
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.batches import on_device
 from influence.derivatives.modes import callers_modes_off
-from influence.errors import TrainingError
+from influence.errors import StudyError, TrainingError
 from influence.study.copies import put
+from influence.study.edits import Edit
 from influence.study.parameters import ParameterGroups, groups_of
+from influence.study.revision import revised
 from influence.study.stage import Stage
+from influence.study.study import Study
 from influence.training.recipe import Recipe
-from influence.training.refusals import refuse_not_finite, refuse_wrong_length
+from influence.training.refusals import refuse_more_examples, refuse_not_finite, refuse_wrong_length
 
 
 @dataclass(eq=False)
@@ -159,16 +163,30 @@ def record(
 
 
 @callers_modes_off()
-def retrain(recordings: Sequence[Recording], weights: Mapping[str, Tensor]) -> list[Recording]:
-    """Repeat the trainings of consecutive stages with other weights, but the same starts, seeds and order.
+def retrain(
+    recordings: Sequence[Recording],
+    weights: Mapping[str, Tensor] | None = None,
+    *,
+    edits: Edit | Sequence[Edit] | None = None,
+) -> list[Recording]:
+    """Repeat the trainings of consecutive stages with other weights or data, but the same starts, seeds and order.
 
     Args:
         recordings: first to last, each but the first recorded from the one before it.
         weights: stage -> weights (m,) of its examples. Stages that are not named keep their weights.
+        edits: of the training data, in place of weights. What comes in for an example stands in its place, and so in
+            its batches.
 
     Raises:
-        TrainingError: as `record`, or weights of a stage without a recording.
+        TrainingError: as `record`; weights of a stage without a recording; or edits that add examples, with which all
+            batches would change.
+        StudyError: both weights and edits are given, or as `edit_effect`.
     """
+    if edits is not None:
+        if weights:
+            raise StudyError("Both weights and edits are given; a weight is an edit: edits.upweight.")
+        recordings, weights = _revised(recordings, edits)
+    weights = weights or {}
     unknown = weights.keys() - {each.stage.name for each in recordings}
     if unknown:
         raise TrainingError(f"There is no recording of the stage {min(unknown)!r}, whose weights were given.")
@@ -182,6 +200,17 @@ def retrain(recordings: Sequence[Recording], weights: Mapping[str, Tensor]) -> l
         given = weights.get(old.stage.name, old.weights)
         done.append(_train(old.stage, old.groups, old.recipe, start, given, old.device, None))
     return done
+
+
+def _revised(
+    recordings: Sequence[Recording], edits: Edit | Sequence[Edit]
+) -> tuple[list[Recording], dict[str, Tensor]]:
+    """The recordings with edited data, and the weights of the examples of edited stages."""
+    stages = [each.stage for each in recordings]
+    study, weights = revised(Study("recorded", stages, stages[-1].data), edits)
+    for before, after in zip(stages, study.stages, strict=True):
+        refuse_more_examples(after, len(before.data))
+    return [dataclasses.replace(r, stage=s) for r, s in zip(recordings, study.stages, strict=True)], weights
 
 
 def _inherited(

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from influence.derivatives import Objective
 from influence.errors import TrainingError
+from influence.study.stage import Stage
 
 
 def refuse_wrong_length(objective: Objective, weights: Tensor | None) -> None:
@@ -14,6 +15,15 @@ def refuse_wrong_length(objective: Objective, weights: Tensor | None) -> None:
         raise TrainingError(
             f"Stage {objective.stage.name!r}: weights have shape {tuple(weights.shape)}, expected "
             f"({objective.count},), one for each example."
+        )
+
+
+def refuse_more_examples(stage: Stage, count: int) -> None:
+    """Raise TrainingError if a stage that was trained in mini-batches on `count` examples has more."""
+    if len(stage.data) > count:
+        raise TrainingError(
+            f"Stage {stage.name!r} is trained in mini-batches, all of which would change with more examples. Use "
+            "edits.replace, or edits.upweight."
         )
 
 

@@ -26,7 +26,7 @@ from influence.training.last_layer import lone_head, on_features
 from influence.training.minimum import TOLERANCE, Trainer, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
-from influence.training.refusals import refuse_not_finite, refuse_wrong_length
+from influence.training.refusals import refuse_more_examples, refuse_not_finite, refuse_wrong_length
 
 STALL_FACTOR = 1000
 """A descent that stalls at up to this many times the tolerance still counts as converged.
@@ -167,11 +167,8 @@ class Retrainer:
                 continue
             again.objectives[i] = objective.with_stage(stage)
             again._trainers.pop(i, None)
-            if len(stage.data) > objective.count and stage.name in self.recipes:
-                raise TrainingError(
-                    f"Stage {stage.name!r} is trained by a recipe in mini-batches, all of which would change with more "
-                    "examples. Use edits.replace, or edits.upweight."
-                )
+            if stage.name in self.recipes:
+                refuse_more_examples(stage, objective.count)
         return again.retrain(weights, start=start, seed=seed)
 
     def _outcome(self, trained: list[Parameters], seconds: float) -> Outcome:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from tiny import QUERIES, tiny_data, tiny_stages
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from influence import Stage, Study, attribute
+from influence import Stage, Study, attribute, edits
 from influence.errors import StudyError, TrainingError
 from influence.training import minimum
 from influence.training.minimum import fit_stage
@@ -173,3 +176,42 @@ def test_bad_input_is_named(study):
         retrainer.retrain({"x": torch.ones(700)})
     with pytest.raises(TrainingError, match=r"weights have shape \(3,\), expected \(700,\)"):
         retrainer.retrain({"pretrain": torch.ones(3)})
+
+
+# Edited data
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_edits_of_recorded_trainings_stand_in_the_same_batches(stage):
+    """The second way is a data set that is written out by hand."""
+    study, retrainer, recordings = tuned()
+    place = study.position(stage)
+    x, y = (tensor.clone() for tensor in study.stages[place].data.tensors)
+    x[4], y[6] = 0.5, (y[6] + 1) % 2
+    made = [edits.replace(stage, [4], [(x[4], y[4])]), edits.relabel(stage, [6], [int(y[6])])]
+    again = retrain(recordings, edits=made)
+    outcome = retrainer.retrain(edits=made, start="scratch")
+    first, second = (dataclasses.replace(each, stage=copy.copy(each.stage)) for each in recordings)
+    (first, second)[place].stage.data = TensorDataset(x, y)
+    ones = torch.ones(len(x))
+    by_hand = retrain([first, second], {stage: ones})
+    assert by_hand[-1].parameters.keys() == again[-1].parameters.keys()
+    for name, value in by_hand[-1].parameters.items():
+        torch.testing.assert_close(again[-1].parameters[name], value)
+        torch.testing.assert_close(outcome.parameters[-1][name], value, rtol=0, atol=1e-6)
+        if place == 0:
+            assert not torch.equal(again[0].parameters[name], recordings[0].parameters[name]) or "head" not in name
+
+
+def test_edits_that_trainings_cannot_have_are_named():
+    study, retrainer, recordings = tuned()
+    more = edits.add("pretrain", [study.stages[0].data[0]])
+    with pytest.raises(TrainingError, match="'pretrain' is trained in mini-batches"):
+        retrainer.retrain(edits=more)
+    with pytest.raises(TrainingError, match="'pretrain' is trained in mini-batches"):
+        retrain(recordings, edits=more)
+    out = edits.leave_out("pretrain", [1])
+    with pytest.raises(StudyError, match=r"a weight is an edit: edits\.upweight"):
+        retrainer.retrain({"pretrain": torch.ones(3)}, edits=out)
+    with pytest.raises(StudyError, match=r"a weight is an edit: edits\.upweight"):
+        retrain(recordings, {"pretrain": torch.ones(3)}, edits=out)
