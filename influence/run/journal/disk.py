@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from influence.run.plain import plain_file, sync_folder
+from influence.run.plain import plain_file, sync_folder, writing
 
 
 class Digest(NamedTuple):
@@ -24,12 +24,16 @@ def digests_of(folder: Path, names: Iterable[str]) -> dict[str, Digest]:
     Args:
         folder: of a draft.
         names: relative ones of files, or of folders, which stand for all files in them.
+
+    Raises:
+        RunError: the disk is full, or failed.
     """
     found = sorted({path for name in names for path in _files_at(folder / name)})
-    digests = {path.relative_to(folder).as_posix(): _on_disk(path) for path in found}
     ways = {parent for path in found for parent in path.parents if parent.is_relative_to(folder)}
-    for way in sorted(ways, reverse=True):
-        sync_folder(way)
+    with writing(folder):
+        digests = {path.relative_to(folder).as_posix(): _on_disk(path) for path in found}
+        for way in sorted(ways, reverse=True):
+            sync_folder(way)
     return digests
 
 

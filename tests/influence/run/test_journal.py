@@ -227,6 +227,16 @@ def test_a_folder_that_cannot_be_synced_is_no_failure_but_a_disk_is(tmp_path, mo
         plain.sync_folder(Path(tmp_path))
 
 
+def test_a_disk_that_is_full_when_files_are_put_on_it_is_named(tmp_path, monkeypatch):
+    draft = Draft(tmp_path, "r", SETTINGS)
+    draft.write_table("queries", TABLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
+        with pytest.raises(RunError, match="Cannot write .* same command goes on from there"):
+            draft.mark("queries")
+    assert Draft(tmp_path, "r", SETTINGS).steps == {}
+
+
 def test_a_run_that_was_written_is_whole(tmp_path):
     run = write(tmp_path)
     assert run.problems() == []
