@@ -217,9 +217,11 @@ def low_rank_remark(objective: Objective, found: Tensor, exact: Tensor) -> str:
     rank = min(spearmanr(a, b).statistic for a, b in zip(found.T, exact.T, strict=True))
     forms = ", ".join(
         f"{form['queries']} of rank {form['rank'] or 'full'}{' in bfloat16' if form['half'] else ''}"
-        for form in objective.compression["forms"]
+        for form in objective.remarks.compression["forms"]
     )
-    widths = ", ".join(f"{name} {few} of {all_}" for name, (few, all_) in objective.compression["narrowed"].items())
+    widths = ", ".join(
+        f"{name} {few} of {all_}" for name, (few, all_) in objective.remarks.compression["narrowed"].items()
+    )
     remark = f"error {worst_error(found, exact):.1e}, Spearman {rank:.4f} or more; {forms}"
     return f"{remark}; directions of {widths}" if widths else remark
 

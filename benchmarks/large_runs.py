@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from influence.run import Draft, Run
-from influence.run.records import Manifest, MapRecord, Parameters, ScoreRecord, StageRecord, Training
+from influence.run.records import Manifest, MapRecord, ParameterNames, ScoreRecord, StageRecord, Training
 
 PORT = 8979
 FLAGS = ["--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
@@ -77,7 +77,7 @@ def write_run(root: Path, name: str, examples: int, queries: int, pictures: bool
         scores[start : start + count] = rng.standard_t(3, (count, examples)).astype("float32") * 1e-3
     draft.mark("everything")
     stage = StageRecord(
-        "pretrain", examples, tuple(CLASSES), Parameters(new=("weight",)), l2=0.01, proximity=0.0, loss=0.1,
+        "pretrain", examples, tuple(CLASSES), ParameterNames(new=("weight",)), l2=0.01, proximity=0.0, loss=0.1,
         accuracy=0.9, training=Training(gradient_norm=1e-6, iterations=10, converged=True, seconds=0.1),
     )  # fmt: skip
     return draft.finish(Manifest(

@@ -26,7 +26,7 @@ from influence.studies.shipped import shipped_file
 from influence.studies.texts import Corpus, TextOptions, TextStudy
 from influence.studies.texts.definitions import corpora
 from influence.training import Recipe
-from influence.training.retraining import Parameters, shuffled_start
+from influence.training.retraining import ParameterValues, shuffled_start
 
 DIGITS = {"pretrain": tuple(range(4)), "finetune": tuple(range(4, 10))}
 CHANNELS = 8
@@ -69,7 +69,7 @@ class Setting:
     truth: np.ndarray
 
     @property
-    def starts(self) -> dict[str, Parameters]:
+    def starts(self) -> dict[str, ParameterValues]:
         return {s.name: {n: p.detach().clone() for n, p in s.model.named_parameters()} for s in self.study.stages}
 
     def other(self, seed: int) -> Setting:

@@ -31,7 +31,7 @@ def report_of(chain: Chain, method: str) -> dict[str, Any]:
         "without_rule": {
             o.stage.name: sorted(o.remarks.without_rule) for o in chain.objectives if o.remarks.without_rule
         },
-        "compression": chain.objectives[0].compression,
+        "compression": chain.objectives[0].remarks.compression,
         "notes": sorted(note for o in chain.objectives for note in o.remarks.notes),
         "warnings": warnings,
         "peak_memory": peak_memory(),

@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 
 from influence.attribution.misstatement import best_explanation, refuse_heads_begun_anew
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import example_gradients, gradient, slope
+from influence.derivatives.first.gradients import example_gradients, gradient, objective_gradient
 from influence.derivatives.first.watch import Watch
 from influence.errors import listed
 
@@ -49,7 +49,7 @@ class Stationarity:
         self.objective, self.before = objective, before
         self._watch = Watch(objective, objective.trained)
         typical = _size(torch.cat([rows.norm(dim=1) for rows in self._some_gradients()]))
-        self.gradient = slope(objective, before)
+        self.gradient = objective_gradient(objective, before)
         self.norm = float(self.gradient.norm())
         self.constant = not typical and not gradient(objective).any()
         self.small = self.norm <= ROUNDING * typical

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from influence.curvature.cards import Card
+from influence.curvature.cards import MethodCard
 from influence.derivatives import Objective
 from influence.derivatives.first.factors import Factors
 from influence.derivatives.first.gradients import formed
@@ -45,7 +45,7 @@ class Method(ABC):
         curvature: "ggn" (generalised Gauss-Newton) or "hessian".
     """
 
-    card: ClassVar[Card]
+    card: ClassVar[MethodCard]
 
     def __init__(self, objective: Objective, *, damping: float | None = None, curvature: str = "ggn"):
         if curvature not in CURVATURES:

@@ -58,7 +58,6 @@ class Objective:
         ridge: (T,), second derivative of the l2 and proximity terms, l2 + 2 alpha.
         count: m, the denominator of the mean loss.
         remarks: what the report will tell of this stage.
-        compression: what `dots` did to the query vectors, for the report.
         saved: (examples, parameters differentiated) -> bytes that a forward pass of so many keeps.
     """
 
@@ -103,7 +102,6 @@ class Objective:
         self._whole, self._length = stage.data, len(stage.data)
         self.count = self._length
         self.remarks = Remarks()
-        self.compression: dict[str, Any] = {}
         self.saved: dict[tuple[int, int], int] = {}
         self._looping = False
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
 class Remarks:
-    """Sentences for the report. Each begins with the stage's name."""
+    """What the report tells; its sentences begin with the stage's name."""
 
     notes: set[str] = field(default_factory=set)
     """How it was computed, where that is not as usual. The scores are what they claim."""
@@ -17,6 +18,8 @@ class Remarks:
     """Those of the warnings that take the unit: the size of the scores means nothing."""
     without_rule: set[str] = field(default_factory=set)
     """Parameters without a layer rule, differentiated by `torch.func`."""
+    compression: dict[str, Any] = field(default_factory=dict)
+    """How the query vectors were stored for the products: forms, and the error measured; empty where as they are."""
 
     def warn(self, sentence: str, *, order_only: bool = False) -> None:
         """Add a warning; with `order_only` the scores lose their unit."""

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from influence.derivatives import Objective
-from influence.run.records import Parameters, StageRecord, Training
+from influence.run.records import ParameterNames, StageRecord, Training
 from influence.version import VERSION
 
 PACKAGES = ("torch", "numpy", "pandas", "umap-learn", "zarr")
@@ -30,7 +30,7 @@ def stage_record(
         name=stage.name,
         examples=len(stage.data),
         classes=tuple(classes),
-        parameters=Parameters(tuple(groups.frozen), tuple(groups.held), tuple(groups.new), tuple(groups.constant)),
+        parameters=ParameterNames(tuple(groups.frozen), tuple(groups.held), tuple(groups.new), tuple(groups.constant)),
         l2=stage.l2,
         proximity=stage.proximity,
         loss=float(table.loss.mean()),

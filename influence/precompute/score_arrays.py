@@ -41,7 +41,7 @@ def fill(draft: Draft, method: str, objective: Objective, solved: QueryVectors, 
         return
     for positions, block in score(objective, solved.mapped(), start, error):
         if error and compressed(stage, method) not in draft.steps:
-            draft.mark(compressed(stage, method), objective.compression)
+            draft.mark(compressed(stage, method), objective.remarks.compression)
         held = np.concatenate([held, block.cpu().numpy().astype(np.float32)], axis=1)
         bar.advance(positions.stop - positions.start)
         ready = held.shape[1] if positions.stop == count else held.shape[1] // width * width

@@ -28,7 +28,7 @@ from .records import NAT as NAT
 from .records import ORDER_ONLY as ORDER_ONLY
 from .records import Manifest as Manifest
 from .records import MapRecord as MapRecord
-from .records import Parameters as Parameters
+from .records import ParameterNames as ParameterNames
 from .records import ScoreRecord as ScoreRecord
 from .records import StageRecord as StageRecord
 from .records import Training as Training

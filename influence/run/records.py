@@ -69,7 +69,7 @@ REPORT: dict[str, Callable[[Any], bool]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Parameters:
+class ParameterNames:
     """Names of a stage's parameters: the groups F (frozen), P (proximity), N (new), and what is in no score."""
 
     frozen: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class StageRecord:
     name: str
     examples: Count = 0
     classes: tuple[str, ...] = ()
-    parameters: Parameters = Parameters()
+    parameters: ParameterNames = ParameterNames()
     l2: float | Mapping[str, float] | None = None
     proximity: float | None = None
     loss: float | None = None
@@ -169,7 +169,7 @@ JSON_KINDS: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: boo
 """Kind of a field -> kinds of the JSON values that it takes."""
 FIELDS: dict[Any, dict[str, Any]] = {
     record: get_type_hints(record, include_extras=True)
-    for record in (Parameters, Training, StageRecord, ScoreRecord, MapRecord, Manifest)
+    for record in (ParameterNames, Training, StageRecord, ScoreRecord, MapRecord, Manifest)
 }
 """Record -> field -> its kind."""
 ABSENT: Any = object()

@@ -9,7 +9,7 @@ VARIANTS = ("frozen", "updated")
 
 
 @dataclass(frozen=True)
-class Card:
+class StudyCard:
     """A built-in study.
 
     Attributes:
@@ -25,18 +25,18 @@ class Card:
     variants: tuple[str, ...] = VARIANTS
 
 
-DIGITS = Card(
+DIGITS = StudyCard(
     "digits", "real handwritten digits: pretrained on 0 to 3, finetuned on 4 to 9 (Chen et al. 2020, section 4)"
 )
-DEFINITIONS = Card(
+DEFINITIONS = StudyCard(
     "definitions", "dictionary definitions: a language model pretrained on all topics, finetuned to tell eight apart"
 )
-CIFAR10 = Card(
+CIFAR10 = StudyCard(
     "cifar10",
     "colour photographs: pretrained on bird and frog, finetuned on the rest (the paper's); needs --data",
     shipped=False,
 )
-FASHION = Card(
+FASHION = StudyCard(
     "fashion",
     "60,000 pieces of clothing: pretrained on tops, finetuned on the other five classes; needs --data",
     shipped=False,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import slope
+from influence.derivatives.first.gradients import objective_gradient
 from influence.derivatives.losses import value
 from influence.run.plain import replacement
 from influence.study.copies import put
@@ -68,7 +68,7 @@ def standing(stage: Stage, previous: Stage | None, device: torch.device, halving
     began = time.perf_counter()
     objective = Objective(stage, groups_of(stage, previous), device=device, halvings=halvings)
     before = dict(previous.model.named_parameters()) if previous else {}
-    norm = float(slope(objective, before).norm())
+    norm = float(objective_gradient(objective, before).norm())
     return {
         "gradient_norm": norm,
         "objective": value(objective, before),

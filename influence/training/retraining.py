@@ -33,7 +33,7 @@ STALL_FACTOR = 1000
 
 Where the curvature is small and many examples are left out, rounding may stop it there."""
 Start = Literal["solution", "scratch"]
-Parameters = dict[str, Tensor]
+ParameterValues = dict[str, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Outcome:
 
     losses: np.ndarray
     predicted: np.ndarray | None
-    parameters: list[Parameters]
+    parameters: list[ParameterValues]
     seconds: float
 
 
@@ -89,7 +89,7 @@ class Retrainer:
         self.objectives = objectives_of(study, device=device)
         self._trainers: dict[int, Trainer] = {}
         self._whitenings: dict[int, Tensor | None] = {}
-        self._untouched: dict[tuple[int, Start, int | None], Parameters] = {}
+        self._untouched: dict[tuple[int, Start, int | None], ParameterValues] = {}
 
     def losses_without(self, stage: str, examples: Sequence[int]) -> Tensor:
         """The measure of every query (Q,), nats, after training again from the solution without `examples` of `stage`.
@@ -145,7 +145,7 @@ class Retrainer:
         weights, began = dict(weights or {}), time.perf_counter()
         changed = min((self.study.position(stage) for stage in weights), default=len(self.objectives))
         self._refuse_unknown(start, seed)
-        trained: list[Parameters] = []
+        trained: list[ParameterValues] = []
         for i, objective in enumerate(self.objectives):
             before = trained[-1] if trained else {}
             key = (i, start, seed)
@@ -171,7 +171,7 @@ class Retrainer:
                 refuse_more_examples(stage, objective.count)
         return again.retrain(weights, start=start, seed=seed)
 
-    def _outcome(self, trained: list[Parameters], seconds: float) -> Outcome:
+    def _outcome(self, trained: list[ParameterValues], seconds: float) -> Outcome:
         last = self.objectives[-1].at(trained[-1])
         losses = checked_losses(last, self.study.queries, self.study.measure).double().cpu().numpy()
         return Outcome(losses, _classes(last, self.study.queries), trained, seconds)
@@ -189,7 +189,7 @@ class Retrainer:
             trained.append(self._train(i, trained[-1], None, "scratch", seed))
         return self._outcome(trained, time.perf_counter() - began)
 
-    def study_at(self, parameters: Sequence[Parameters]) -> Study:
+    def study_at(self, parameters: Sequence[ParameterValues]) -> Study:
         """The study with copies of its models at the given parameters, one dict a stage (see `Outcome.parameters`)."""
         stages = []
         for stage, values in zip(self.study.stages, parameters, strict=True):
@@ -210,7 +210,9 @@ class Retrainer:
                 "or use start='solution'."
             )
 
-    def _train(self, i: int, before: Parameters, weights: Tensor | None, start: Start, seed: int | None) -> Parameters:
+    def _train(
+        self, i: int, before: ParameterValues, weights: Tensor | None, start: Start, seed: int | None
+    ) -> ParameterValues:
         """Stage i's parameters after training; it inherits from `before`, the previous stage's."""
         objective = self.objectives[i]
         stage = objective.stage
@@ -232,8 +234,8 @@ class Retrainer:
         )
 
     def _to_minimum(
-        self, i: int, values: Parameters, inherited: Parameters, weights: Tensor | None, start: Start
-    ) -> Parameters:
+        self, i: int, values: ParameterValues, inherited: ParameterValues, weights: Tensor | None, start: Start
+    ) -> ParameterValues:
         objective = self.objectives[i]
         if i not in self._trainers:
             self._trainers[i] = Trainer(objective.stage, objective.groups, objective.device)
@@ -256,7 +258,7 @@ class Retrainer:
         return fit.parameters
 
 
-def shuffled_start(start: Mapping[str, Tensor], seed: int) -> Parameters:
+def shuffled_start(start: Mapping[str, Tensor], seed: int) -> ParameterValues:
     """Another random start: the entries of every tensor of `start`, which are independent draws, in a random order."""
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -268,11 +270,11 @@ def shuffled_start(start: Mapping[str, Tensor], seed: int) -> Parameters:
 def _by_recipe(
     objective: Objective,
     recipe: Recipe,
-    values: Parameters,
-    inherited: Parameters,
+    values: ParameterValues,
+    inherited: ParameterValues,
     weights: Tensor | None,
     start: Start,
-) -> Parameters:
+) -> ParameterValues:
     """The parameters after the recipe's steps. The proximity term is centred at the inherited values for any start."""
     trajectory = Trajectory(objective, recipe, values | inherited)
     begin = trajectory.start if start == "scratch" else objective.trained.flatten(objective.parameters)
@@ -284,7 +286,7 @@ def _by_recipe(
     return {**values, **inherited, **objective.trained.unflatten(state[0].clone())}
 
 
-def _head(objective: Objective, values: Parameters, weights: Tensor | None) -> Parameters | None:
+def _head(objective: Objective, values: ParameterValues, weights: Tensor | None) -> ParameterValues | None:
     """The parameters with the last linear layer fitted to its minimum; None if the stage trains other parameters."""
     stage, groups = objective.stage, objective.groups
     name = lone_head(stage, groups)

@@ -26,8 +26,10 @@ SIDEWAYS = "document.querySelector('.stMain').scrollWidth - document.querySelect
 
 
 def settled(page: Any) -> None:
+    page.wait_for_timeout(500)  # until then a change of colours or of size has reached the script
     page.wait_for_function("document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'")
-    page.wait_for_timeout(500)
+    page.wait_for_function("!document.querySelector('[data-stale=true]')")  # which is drawn paler
+    page.wait_for_timeout(300)
 
 
 def grave(page: Any) -> list[str]:

@@ -22,7 +22,7 @@ from influence.run.reading import Run
 from influence.run.records import (
     Manifest,
     MapRecord,
-    Parameters,
+    ParameterNames,
     ScoreRecord,
     StageRecord,
     Training,
@@ -223,7 +223,7 @@ def _manifest(
 ) -> Manifest:
     def stage(name: str, count: int, classes: list[str]) -> StageRecord:
         return StageRecord(
-            name, count, tuple(classes), Parameters(new=("weight",)), l2=0.01, proximity=0.0, loss=0.1,
+            name, count, tuple(classes), ParameterNames(new=("weight",)), l2=0.01, proximity=0.0, loss=0.1,
             accuracy=0.95 if classes else None, smallest_curvature=0.01,
             training=Training(gradient_norm=1e-6, iterations=10, converged=True, seconds=0.1),
         )  # fmt: skip

@@ -54,7 +54,7 @@ class Net(nn.Module):
         return self.head(self.body(x))
 
 
-def images(frozen: bool) -> Study:
+def images(frozen: bool, count: int = 240) -> Study:
     torch.manual_seed(0)
 
     def some(count: int, classes: int) -> TensorDataset:
@@ -64,7 +64,7 @@ def images(frozen: bool) -> Study:
     models[1].body.load_state_dict(models[0].body.state_dict())
     settings = {"frozen": ["body.*"]} if frozen else {"proximity": 0.5}
     stages = [
-        Stage("pretrain", models[0], loss, some(400, 4), l2=0.05),
+        Stage("pretrain", models[0], loss, some(count, 4), l2=0.05),
         Stage("finetune", models[1], loss, some(90, 3), l2=0.05, **settings),
     ]
     return Study("images", stages, some(70, 3))
@@ -155,7 +155,7 @@ def crossings_of_a_batch(device: str, queries: int) -> dict[str, float]:
     """What scoring a batch more needs."""
     from other_device import crossings
 
-    study = images(True)
+    study = images(True, 2 * BATCHES * 50)
     (objective, _) = objectives_of(study, device=device)
     objective.batch_size = 50
     vectors = torch.randn(queries, objective.trained.size, device=device)

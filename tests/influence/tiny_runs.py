@@ -9,7 +9,7 @@ from tiny import two_exhibits
 
 from influence import Run
 from influence.precompute.runs import precompute
-from influence.studies.cards import Card
+from influence.studies.cards import StudyCard
 from influence.training.minimum import Trainer
 
 NAMES = ["tiny-frozen", "tiny-updated"]
@@ -47,7 +47,7 @@ def counted_fits(monkeypatch):
     return fitted
 
 
-CARD = Card("tiny", "made for tests")
+CARD = StudyCard("tiny", "made for tests")
 
 
 class TinyBuilt:

@@ -40,8 +40,8 @@ def dots(
         vectors: (Q, P), or by parameter (Q, size) each, which may be mapped from files.
         start: the first example.
         error: allowed relative error of a query's products. If it is above 0, query vectors may be compressed: low
-            rank, projected, half precision. `objective.compression` then reports the forms, and the largest error
-            measured on a batch of examples from all over the data.
+            rank, projected, half precision. `objective.remarks.compression` then has the forms, and the largest
+            error measured on a batch of examples from all over the data.
     """
     if isinstance(vectors, Tensor):
         if len(vectors) == 1:
@@ -50,7 +50,7 @@ def dots(
         vectors = by_parameter(objective, layout, vectors)
     watch = Watch(objective, layout)
     if error:
-        families, objective.compression = _compressed(watch, data, vectors, error)
+        families, objective.remarks.compression = _compressed(watch, data, vectors, error)
     else:
         worth = len(next(iter(vectors.values()))) >= MIN_VECTORS and len(data) >= MIN_EXAMPLES
         families = [uncompressed(vectors, next(_some(watch, data, 0, objective.batch_size))[0] if worth else None)]

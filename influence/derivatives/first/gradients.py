@@ -52,7 +52,7 @@ def without_specks(vectors: Tensor) -> Tensor:
     return vectors.where(vectors.abs() > torch.finfo(vectors.dtype).eps ** 2 * largest, 0)
 
 
-def slope(objective: Objective, before: Mapping[str, Tensor]) -> Tensor:
+def objective_gradient(objective: Objective, before: Mapping[str, Tensor]) -> Tensor:
     """Gradient (T,) of the whole objective, nats per unit of parameter; 0 at a minimum.
 
     The data term's gradient + l2 theta + 2 alpha (P - where P was inherited from).

@@ -252,9 +252,9 @@ class Tape(TorchFunctionMode):
         Raises:
             ChangedInPlaceError: the forward pass must be repeated with `careful`.
         """
-        return self.factors(self.slopes(outputs, sides, again))
+        return self.factors(self.output_gradients(outputs, sides, again))
 
-    def slopes(
+    def output_gradients(
         self, outputs: Sequence[Tensor], sides: Sequence[Tensor] | None = None, again: bool = False
     ) -> list[tuple[Call, Tensor]]:
         """The gradient of sum(outputs * sides) at every call's output, of calls that the outputs depend on."""
@@ -269,10 +269,10 @@ class Tape(TorchFunctionMode):
         )
         return [(call, gradient) for call, gradient in zip(live, gradients, strict=True) if gradient is not None]
 
-    def factors(self, slopes: list[tuple[Call, Tensor]]) -> dict[str, list[Factor]]:
+    def factors(self, output_gradients: list[tuple[Call, Tensor]]) -> dict[str, list[Factor]]:
         """Parameter with a layer rule -> factors of its per-example gradients, from the gradients at the calls."""
         found: dict[str, list[Factor]] = {}
-        for call, gradient in slopes:
+        for call, gradient in output_gradients:
             factors = call.factors(gradient, self.count)
             if factors is None:
                 self.unsure |= self.parameters_behind(call.use.names)
@@ -284,22 +284,22 @@ class Tape(TorchFunctionMode):
         return {n: f for n, f in found.items() if n not in self.foreign}
 
     def misaligned(
-        self, slopes: list[tuple[Call, Tensor]], weighted: list[tuple[Call, Tensor]], weights: Tensor
+        self, output_gradients: list[tuple[Call, Tensor]], weighted: list[tuple[Call, Tensor]], weights: Tensor
     ) -> set[str]:
         """Parameters with a call whose rows do not belong to the examples that its layout says.
 
         Args:
-            slopes: of the sum of the losses.
+            output_gradients: of the sum of the losses.
             weighted: of their sum with weights, which tell the examples apart: each row must have its example's.
             weights: (n,).
         """
-        if not slopes:
+        if not output_gradients:
             return set()
         gradients = [gradient for _, gradient in weighted]
         whole = torch.stack([gradient.float().norm() for gradient in gradients]).norm()
         found: set[str] = set()
-        for (call, slope), gradient in zip(slopes, gradients, strict=True):
-            if not call.deviation(slope, gradient, weights) <= tolerance(gradient, self.epsilon, whole):
+        for (call, before), after in zip(output_gradients, gradients, strict=True):
+            if not call.deviation(before, after, weights) <= tolerance(after, self.epsilon, whole):
                 found |= self.parameters_behind(call.use.names)
         return found
 

@@ -112,10 +112,10 @@ class Watch:
         try:
             losses, tape = self._forward(watched, count, lambda: self.objective.losses(batch, count, loss=self.loss))
             loose = self._is_loose(tape)
-            slopes = tape.slopes([losses], again=loose)
-            found = tape.factors(slopes)
+            output_gradients = tape.output_gradients([losses], again=loose)
+            found = tape.factors(output_gradients)
             if loose:
-                tape.unsure |= self._misaligned(losses, slopes, tape)
+                tape.unsure |= self._misaligned(losses, output_gradients, tape)
         except ChangedInPlaceError:
             if self.careful:
                 raise
@@ -147,14 +147,14 @@ class Watch:
             return set()
         with torch.enable_grad():
             losses = self.objective.stage.loss(outputs, batch)
-        return self._misaligned(losses, tape.slopes([losses], again=True), tape, again=True)
+        return self._misaligned(losses, tape.output_gradients([losses], again=True), tape, again=True)
 
     def _misaligned(
-        self, losses: Tensor, slopes: list[tuple[Call, Tensor]], tape: Tape, again: bool = False
+        self, losses: Tensor, output_gradients: list[tuple[Call, Tensor]], tape: Tape, again: bool = False
     ) -> set[str]:
         """Parameters with a call whose rows do not belong to the examples that its layout says."""
         weights = self._weights(tape.count)
-        return tape.misaligned(slopes, tape.slopes([losses], [weights.to(losses)], again), weights)
+        return tape.misaligned(output_gradients, tape.output_gradients([losses], [weights.to(losses)], again), weights)
 
     def _weights(self, count: int) -> Tensor:
         """Random weights (n,), which tell the examples of a batch apart."""

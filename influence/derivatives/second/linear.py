@@ -40,14 +40,14 @@ def warn_if_linear(objective: Objective) -> None:
 
 
 def _linear(objective: Objective, data: Any) -> dict[int, bool]:
-    """Output tensors that a loss has a slope in -> whether no loss is curved in it; empty if all losses are curved."""
+    """Output tensors that a loss depends on -> whether no loss is curved in it; empty if all losses are curved."""
     found: dict[int, bool] = {}
     for _, batch in objective.batches(data):
         with torch.no_grad(), plain_kernels():
             outputs = objective.outputs(batch)
         curve = OutputLoss(objective, outputs, batch)
-        for place, slope, flat in zip(curve.places, curve.slopes, curve.flat(), strict=True):
-            if not flat or bool(slope.any()):
+        for place, gradient, flat in zip(curve.places, curve.output_gradients, curve.flat(), strict=True):
+            if not flat or bool(gradient.any()):
                 found[place] = found.get(place, True) and flat
         if found and not any(found.values()):
             return {}

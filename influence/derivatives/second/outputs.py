@@ -1,4 +1,4 @@
-"""A batch's loss as a function of the model's outputs: its slopes there, and products with its Hessian.
+"""A batch's loss as a function of the model's outputs: its gradients there, and products with its Hessian.
 
 Every use of the Gauss-Newton matrix J' (d2 loss / d outputs2) J takes the middle factor from here.
 """
@@ -69,7 +69,7 @@ class OutputLoss:
         leaves: the tensors, as the model returned them.
         points: the same values, detached, in the precision of the derivatives: single at least.
         losses: (B,), at `points`.
-        slopes: d sum of losses / d points, of the points' shapes.
+        output_gradients: d sum of losses / d points, of the points' shapes.
     """
 
     def __init__(self, objective: Objective, outputs: Any, batch: Any):
@@ -86,7 +86,7 @@ class OutputLoss:
                     f"{objective.stage.name}: the model returns log-probabilities, in which the loss is linear; they "
                     "are taken as logits, which gives the curvature of the same network with logits and cross_entropy"
                 )
-        refuse_once_differentiable(objective.stage.name, self.slopes)
+        refuse_once_differentiable(objective.stage.name, self.output_gradients)
 
     def _differentiate(self, precisions: Sequence[torch.dtype | None]) -> None:
         for dtype in precisions:
@@ -103,16 +103,16 @@ class OutputLoss:
             except (RuntimeError, TypeError, ValueError) as error:  # the loss mixes them with tensors of another dtype
                 if dtype is None or ran_out_of_memory(error):
                     raise
-        self.places = [i for i, slope in enumerate(found) if slope is not None]
+        self.places = [i for i, gradient in enumerate(found) if gradient is not None]
         self.leaves = [self._every[i] for i in self.places]
         self.points = [every[i] for i in self.places]
-        self.slopes: list[Tensor] = [slope for slope in found if slope is not None]
+        self.output_gradients: list[Tensor] = [gradient for gradient in found if gradient is not None]
 
     def product(self, vectors: Sequence[Tensor], weights: Tensor | None = None) -> list[Tensor]:
         """Hessian of the (weighted) sum of the losses in `points`, times vectors of the points' shapes."""
         with torch.enable_grad():
-            slopes = self.slopes if weights is None else self.weighted(weights, create_graph=True)
-            pairs = [(s, v.to(s)) for s, v in zip(slopes, vectors, strict=True) if s.requires_grad]
+            output_gradients = self.output_gradients if weights is None else self.weighted(weights, create_graph=True)
+            pairs = [(s, v.to(s)) for s, v in zip(output_gradients, vectors, strict=True) if s.requires_grad]
             if not pairs:
                 return [torch.zeros_like(point) for point in self.points]
             found = torch.autograd.grad(
@@ -139,7 +139,7 @@ class OutputLoss:
 
     def flat(self) -> list[bool]:
         """For each of `points`, whether the loss is linear in it, and it has no share in the curvature of others."""
-        if not any(slope.requires_grad for slope in self.slopes):
+        if not any(gradient.requires_grad for gradient in self.output_gradients):
             return [True] * len(self.points)
         found = self.product(self.random(torch.Generator().manual_seed(0)))
         return (~torch.stack([product.any() for product in found])).tolist()
@@ -152,9 +152,9 @@ class OutputLoss:
         if any(p.dim() == 0 or len(p) != count for p in self.points):
             return False
         weights = torch.arange(1, count + 1, device=self.losses.device).to(self.losses) / count
-        for slope, found in zip(self.slopes, self.weighted(weights), strict=True):
-            expected = slope.detach() * weights.to(slope).view(-1, *[1] * (slope.dim() - 1))
-            if not (found - expected).norm() <= torch.finfo(slope.dtype).eps ** 0.5 * expected.norm():
+        for gradient, found in zip(self.output_gradients, self.weighted(weights), strict=True):
+            expected = gradient.detach() * weights.to(gradient).view(-1, *[1] * (gradient.dim() - 1))
+            if not (found - expected).norm() <= torch.finfo(gradient.dtype).eps ** 0.5 * expected.norm():
                 return False
         return True
 
@@ -184,9 +184,9 @@ class OutputLoss:
     def _log_probabilities(self) -> dict[int, int]:
         """The tensors, by position, that hold log-probabilities in which the loss is linear -> dimension of classes."""
         found = {}
-        for place, leaf, slope in zip(self.places, self.leaves, self.slopes, strict=True):
+        for place, leaf, gradient in zip(self.places, self.leaves, self.output_gradients, strict=True):
             if leaf.dim() > 1 and leaf.numel() and bool((leaf[:1] <= 0).all()):
-                dims = [dim for dim in range(leaf.dim()) if _adds_up_to_one(leaf.detach(), slope.detach(), dim)]
+                dims = [dim for dim in range(leaf.dim()) if _adds_up_to_one(leaf.detach(), gradient.detach(), dim)]
                 if dims:
                     found[place] = dims[-1]
         if found:
@@ -195,13 +195,13 @@ class OutputLoss:
         return found
 
 
-def _adds_up_to_one(leaf: Tensor, slope: Tensor, dim: int) -> bool:
+def _adds_up_to_one(leaf: Tensor, gradient: Tensor, dim: int) -> bool:
     """Whether exp(leaf) adds up to one along `dim`, wherever the loss depends on it."""
     if leaf.shape[dim] < 2:
         return False
-    total = leaf.to(slope).exp().sum(dim)
+    total = leaf.to(gradient).exp().sum(dim)
     off = (total - 1).abs() > max(SUM_OF_ONE * torch.finfo(leaf.dtype).eps, 1e-5)
-    return not bool((off & slope.any(dim)).any())
+    return not bool((off & gradient.any(dim)).any())
 
 
 def _precisions(leaves: Sequence[Tensor]) -> list[torch.dtype | None]:

@@ -48,13 +48,13 @@ def _second(objective: Objective, vectors: Tensor, columns: Layout, rows: Layout
     def product(batch: Any, count: int) -> Product:
         live = _live(objective, {**columns.shapes, **rows.shapes})
         total = objective.losses(batch, count, live).sum()
-        slopes = _back([total], [live[n] for n in columns.shapes], create_graph=True)
-        refuse_once_differentiable(objective.stage.name, slopes)
+        gradients = _back([total], [live[n] for n in columns.shapes], create_graph=True)
+        refuse_once_differentiable(objective.stage.name, gradients)
         sides = [live[n] for n in rows.shapes]
 
         def along(vectors: Tensor) -> Tensor:
             given = list(columns.unflatten(vectors).values())
-            return _joined(rows, _back(slopes, sides, given), vectors)
+            return _joined(rows, _back(gradients, sides, given), vectors)
 
         return along
 
@@ -72,8 +72,8 @@ def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
 
         def along(vectors: Tensor) -> Tensor:
             pushed = tangents(list(objective.trained.unflatten(vectors).values()))
-            wide = [p if p is None else p.to(s.dtype) for p, s in zip(pushed, curve.slopes, strict=True)]
-            curved = _back(curve.slopes, curve.points, wide)
+            wide = [p if p is None else p.to(s.dtype) for p, s in zip(pushed, curve.output_gradients, strict=True)]
+            curved = _back(curve.output_gradients, curve.points, wide)
             sides = [c if c is None else c.to(leaf.dtype) for c, leaf in zip(curved, curve.leaves, strict=True)]
             return _joined(objective.trained, _back(curve.leaves, parameters, sides), vectors)
 

@@ -25,9 +25,9 @@ def hessian_roots(curve: OutputLoss, count: int, most: int = MAX_OUTPUTS) -> Ite
     width = sum(point.numel() for point in curve.points) // count
     if not 0 < width <= most or not curve.examples_first(count):
         return None
-    if not any(slope.requires_grad for slope in curve.slopes):  # linear in the outputs
+    if not any(gradient.requires_grad for gradient in curve.output_gradients):  # linear in the outputs
         return iter(())
-    matrix = _curvature(torch.cat([s.reshape(count, -1) for s in curve.slopes], dim=1), curve.points)
+    matrix = _curvature(torch.cat([s.reshape(count, -1) for s in curve.output_gradients], dim=1), curve.points)
     eigenvalues, vectors = torch.linalg.eigh(matrix)
     largest = eigenvalues[:, -1:].clamp(min=0)
     rounding = width * torch.finfo(curve.points[0].dtype).eps * largest.max()
@@ -38,13 +38,13 @@ def hessian_roots(curve: OutputLoss, count: int, most: int = MAX_OUTPUTS) -> Ite
     return (_like(scaled[:, :, k], curve.points) for k in kept)
 
 
-def _curvature(slope: Tensor, points: list[Tensor]) -> Tensor:
+def _curvature(gradient: Tensor, points: list[Tensor]) -> Tensor:
     """Hessian (n, K, K) of every example, in float64: one backward pass of the loss alone for each column."""
     columns = []
-    for k in range(slope.shape[1]):
-        column = torch.autograd.grad(slope[:, k].sum(), points, retain_graph=True, allow_unused=True)
+    for k in range(gradient.shape[1]):
+        column = torch.autograd.grad(gradient[:, k].sum(), points, retain_graph=True, allow_unused=True)
         filled = [torch.zeros_like(p) if c is None else c for c, p in zip(column, points, strict=True)]
-        columns.append(torch.cat([c.reshape(len(slope), -1) for c in filled], dim=1))
+        columns.append(torch.cat([c.reshape(len(gradient), -1) for c in filled], dim=1))
     matrix = torch.stack(columns, dim=2).double()
     return (matrix + matrix.transpose(1, 2)) / 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from explorer.panels.trust import how_computed
-from influence.run.records import Parameters, ScoreRecord
+from influence.run.records import ParameterNames, ScoreRecord
 
 
 @pytest.mark.parametrize(
@@ -29,5 +29,5 @@ def test_the_residual_or_why_there_is_none(small, tmp_path, method, residuals, s
 
 def test_names_are_text_and_may_be_broken_at_their_dots(small, tmp_path):
     run = small.write_run(tmp_path, "small")
-    small.restaged(run, 0, parameters=Parameters(new=("body.<b>0</b>.weight",)))
+    small.restaged(run, 0, parameters=ParameterNames(new=("body.<b>0</b>.weight",)))
     assert "body.<wbr>&lt;b&gt;0&lt;/b&gt;.<wbr>weight" in how_computed.html(how_computed.table(run))

@@ -7,7 +7,7 @@ from small_run import restaged
 
 from explorer.panels.header import identity
 from influence.errors import RunError
-from influence.run.records import Parameters
+from influence.run.records import ParameterNames
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_line_says_study_method_damping_sizes_seed_and_date(run):
     ],
 )
 def test_the_case_is_told_from_what_became_of_inherited_parameters(run, frozen, trained, said):
-    restaged(run, -1, parameters=Parameters(frozen=tuple(frozen), proximity=tuple(trained), new=("weight",)))
+    restaged(run, -1, parameters=ParameterNames(frozen=tuple(frozen), proximity=tuple(trained), new=("weight",)))
     assert identity.case(run) == said
     assert (f"({said})" in identity.line(run)) is bool(said)
 

@@ -119,8 +119,8 @@ def test_a_pass_that_is_taken_up_again_does_as_the_first_did(study):
     training = study.stages[0].data
     vectors = torch.cat([rows for _, rows in example_gradients(objective, study.queries, objective.trained)])
     whole = torch.cat([block for _, block in dots(objective, training, objective.trained, vectors, error=0.05)])
-    first = objective.compression
+    first = objective.remarks.compression
     assert first["narrowed"]
     later = torch.cat([b for _, b in dots(objective, training, objective.trained, vectors, start=256, error=0.05)])
-    assert objective.compression == first
+    assert objective.remarks.compression == first
     torch.testing.assert_close(later, whole[256:], rtol=1e-4, atol=1e-4)

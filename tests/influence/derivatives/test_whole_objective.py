@@ -1,4 +1,4 @@
-"""The whole objective, l2 and proximity included: its value and its slope against autograd."""
+"""The whole objective, l2 and proximity included: its value and its gradient against autograd."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from minima import decay_of
 from tiny import tiny_stages
 from torch.nn import functional
 
-from influence.derivatives.first.gradients import slope
+from influence.derivatives.first.gradients import objective_gradient
 from influence.derivatives.losses import value
 from influence.derivatives.objective import objectives_of
 from influence.study.parameters import size_of
@@ -31,7 +31,7 @@ def test_value_and_slope_are_those_of_autograd(frozen, l2):
             whole = whole + stage.proximity * (named[name] - before[groups.inherited[name]].detach()).square().sum()
         expected = torch.cat([g.flatten() for g in torch.autograd.grad(whole, trained)])
         assert value(objective, before) == pytest.approx(whole.item(), rel=1e-12)
-        torch.testing.assert_close(slope(objective, before), expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(objective_gradient(objective, before), expected, rtol=1e-9, atol=1e-12)
         before = named
     assert frozen or groups.held, "proximity is part of the second stage"
 

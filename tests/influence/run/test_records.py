@@ -20,7 +20,7 @@ from influence.run.files import (
     model_file,
 )
 from influence.run.reading import Run, read_json
-from influence.run.records import MapRecord, Parameters, ScoreRecord, StageRecord, Training, manifest_of
+from influence.run.records import MapRecord, ParameterNames, ScoreRecord, StageRecord, Training, manifest_of
 from influence.study import stage
 
 CONTRACT = (Path(records.__file__).parents[1] / "CONTRACT.md").read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def test_numbers_are_told_from_truth_values_and_unknown_keys_are_passed_over(tol
     stage = {"name": "pretrain", "training": training, "parameters": {"new": ["w"], "kept": ["v"]}, "later": 1}
     (found,) = parsed(told, stages=[stage]).stages
     assert found.training == Training(iterations=3, seconds=2)
-    assert found.parameters == Parameters(new=("w",))
+    assert found.parameters == ParameterNames(new=("w",))
 
 
 @pytest.mark.parametrize("l2", [0.5, 1, {"*.bias": 0, "*": 0.01}])
@@ -185,7 +185,7 @@ def test_entries_of_a_report_have_their_kind(told, name, good, odd):
 
 
 def test_every_field_of_a_record_is_in_the_contract():
-    for record in (records.Manifest, StageRecord, ScoreRecord, Parameters, Training):
+    for record in (records.Manifest, StageRecord, ScoreRecord, ParameterNames, Training):
         for field in dataclasses.fields(record):
             assert f"`{field.name}`" in CONTRACT or f'"{field.name}"' in CONTRACT, (record, field.name)
 
