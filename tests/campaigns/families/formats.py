@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from comparison import DIRECT, Row, Setup
+from comparison import Row, Setup
 from torch import nn
 from torch.nn import functional as fn
 
@@ -86,11 +86,14 @@ def scaled(factor):
 
 
 def saturated():
-    """Predictions of probability one: curvature and gradients vanish in single precision."""
+    """Predictions of probability one: curvature and gradients vanish in single precision.
+
+    Without `ekfac`, whose blocks are far from such a curvature: docs/compared.md has the figure.
+    """
     model = network()
     with torch.no_grad():
         model[2].weight.mul_(40)
-    return setup(model, torch.randn(M + Q, WIDTH), methods=DIRECT)
+    return setup(model, torch.randn(M + Q, WIDTH), methods=("identity", "exact", "cg", "index"))
 
 
 def cast_loss():
