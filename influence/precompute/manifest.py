@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,7 @@ PACKAGES = ("torch", "numpy", "pandas", "umap-learn", "zarr")
 
 def stage_record(
     objective: Objective,
-    classes: list[str],
+    classes: Sequence[str],
     table: pd.DataFrame,
     queries: pd.DataFrame | None,
     training: dict[str, Any],
@@ -34,11 +35,16 @@ def stage_record(
         l2=stage.l2,
         proximity=stage.proximity,
         loss=float(table.loss.mean()),
-        accuracy=float((table.prediction == table.label).mean()) if classes else None,
-        test_accuracy=None if queries is None else float((queries.prediction == queries.label).mean()),
+        accuracy=_accuracy(table, classes),
+        test_accuracy=None if queries is None else _accuracy(queries, classes),
         training=Training(**training),
         smallest_curvature=smallest,
     )
+
+
+def _accuracy(table: pd.DataFrame, classes: Sequence[str]) -> float | None:
+    """Share of right predictions; None for what is no classifier."""
+    return float((table["prediction"] == table["label"]).mean()) if classes else None
 
 
 def versions(device: torch.device) -> dict[str, Any]:

@@ -22,19 +22,15 @@ import flips
 import interruptions
 import links
 import manifests
+import replacements
+import studies
 import tables
+import visitors
 from rich.console import Console
 from situation import Situation
 
-SITUATIONS: list[Situation] = [
-    *asked.SITUATIONS,
-    *disks.SITUATIONS,
-    *flips.SITUATIONS,
-    *interruptions.SITUATIONS,
-    *links.SITUATIONS,
-    *manifests.SITUATIONS,
-    *tables.SITUATIONS,
-]
+CAMPAIGNS = (asked, disks, flips, interruptions, links, manifests, replacements, studies, tables, visitors)
+SITUATIONS: list[Situation] = [situation for campaign in CAMPAIGNS for situation in campaign.SITUATIONS]
 
 
 def fall(situation: Situation) -> str:
