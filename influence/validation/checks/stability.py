@@ -70,7 +70,7 @@ def compared(changed: str, value: str, own: np.ndarray, other: np.ndarray) -> pd
             "query": np.arange(len(own), dtype=np.int32),
             "k": np.int32(k),
             "overlap": overlap(own, other, k).astype(np.float32),
-            "rank_correlation": np.concatenate(ranks).astype(np.float32),
+            "rank_correlation": np.concatenate([np.zeros(0), *ranks]).astype(np.float32),
         }
     )
 

@@ -165,7 +165,7 @@ SITUATIONS = [
         "replacements",
         f"{change.name}, {moment}, page {page or 'explore'}",
         lambda place, change=change, page=page, moment=moment: replaced(place, change, page, moment),
-        quick=number % 8 == 0,
+        quick=number % 9 == 0,
     )
     for number, (change, page, moment) in enumerate(
         (change, page, MOMENTS[(i + j) % 3]) for i, change in enumerate(CHANGES) for j, page in enumerate(ADDRESSES)

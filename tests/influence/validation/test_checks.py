@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from tiny import FINETUNE, PRETRAIN, QUERIES
 from tiny_runs import TinyBuilt
 
 from influence.curvature.exact import Exact
-from influence.errors import RunError, StudyError, TrainingError
+from influence.errors import CurvatureError, RunError, StudyError, TrainingError
 from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.built_in import STUDIES
@@ -221,3 +222,12 @@ def test_warnings_of_the_scores_that_a_check_compares_with_are_told(run, monkeyp
     validate(run, checks=["stability"], budget=600)
     said = capsys.readouterr().err
     assert said.count("stability, of the scores that it compares with: pretrain: far off") == 1
+
+
+def test_a_choice_under_which_nothing_can_be_solved_has_no_rows():
+    def scores():
+        raise CurvatureError("the curvature is indefinite")
+
+    bench = SimpleNamespace(scores=np.arange(24.0).reshape(3, 8))
+    assert len(stability._compared(bench, "damping", "0.1", lambda: bench.scores)) == 3
+    assert stability._compared(bench, "damping", "0.001", scores).empty
