@@ -7,6 +7,8 @@ import dataclasses
 import plotly.graph_objects as go
 import streamlit as st
 
+from explorer.ui import escape
+
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
@@ -18,13 +20,18 @@ class Chart:
 
 def draw(chart: Chart, key: str) -> None:
     """Draw a chart that answers to the pointer, and from which nothing is chosen."""
-    st.plotly_chart(_fresh(chart), key=key, alt=chart.alt, config=_config(key))
+    st.plotly_chart(_fresh(chart), key=key, alt=escape.visible(chart.alt), config=_config(key))
 
 
 def draw_choice(chart: Chart, key: str) -> int | None:
     """Draw a chart whose points can be pressed; return the number that the pressed point has as `customdata`."""
     chosen = st.plotly_chart(
-        _fresh(chart), key=key, alt=chart.alt, config=_config(key), on_select="rerun", selection_mode="points"
+        _fresh(chart),
+        key=key,
+        alt=escape.visible(chart.alt),
+        config=_config(key),
+        on_select="rerun",
+        selection_mode="points",
     )
     points = chosen["selection"]["points"]
     number = points[0].get("customdata") if points else None
