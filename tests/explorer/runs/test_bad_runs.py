@@ -1,6 +1,8 @@
 """Runs that cannot be shown: each gives a callout that says what to do, and no exception."""
 
 import json
+import os
+import re
 import shutil
 
 import pytest
@@ -82,6 +84,20 @@ def test_run_damaged_while_it_is_shown(open_app, root):
     path = root / "small" / "scores" / "pretrain-exact.zarr" / "c" / "0" / "0"
     path.write_bytes(b"\0" * path.stat().st_size)
     assert "has other contents" in callouts(app.run())
+
+
+@pytest.mark.parametrize("page", ["", "item", "suspects", "compare"])
+def test_what_a_disk_loses_while_a_run_is_shown_is_named(open_app, root, page):
+    """Size and time are as before, so the run is not opened anew: its chunks are compared when they are read."""
+    assert callouts(open_app(root)) == ""
+    for path in [path for path in (root / "small" / "scores").rglob("c/*/*") if path.is_file()]:
+        before, held = path.stat(), bytearray(path.read_bytes())
+        held[len(held) // 2] ^= 64
+        path.write_bytes(held)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    app = open_app(root, page)
+    assert re.search(r"scores/\S+/c/0/0.* cannot be read: it has other contents", callouts(app).replace("\\", ""))
+    assert not app.exception
 
 
 def test_run_replaced_on_disk_is_noticed(open_app, root, small, component):
