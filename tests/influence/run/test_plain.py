@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 from test_run import SETTINGS, finish, write
 
 from influence.errors import RunError
@@ -23,6 +25,7 @@ from influence.run.plain import (
     read_plain,
     replacement,
     sweep,
+    writing,
 )
 from influence.run.reading import Run, runs_in
 from influence.validation.pieces import Pieces
@@ -134,6 +137,34 @@ def test_a_failure_leaves_the_old_file_and_no_other(mine):
         raise KeyboardInterrupt
     assert [p.name for p in mine.parent.iterdir()] == ["mine"]
     assert mine.read_text() == "of the user"
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.ENOSPC, "the disk is full. Free some space there, or choose another folder."),
+        (errno.EDQUOT, "the quota of this user is used up. Free"),
+        (errno.EROFS, "it can only be read. Make it writable"),
+        (errno.EACCES, "this user may not write there. Allow it"),
+        (errno.EIO, "Input/output error. Mend that"),
+    ],
+)
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
+def test_what_cannot_be_written_is_named_with_what_to_do(mine, number, why, kind):
+    failure = OSError(number, os.strerror(number))
+    if kind is SafetensorError:  # it tells numbers in words only
+        failure = SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
+    with pytest.raises(RunError) as error, replacement(mine):
+        raise failure
+    assert str(error.value).startswith(f"Cannot write mine into {mine.parent}: {why}")
+    assert str(error.value).endswith("What was finished is kept: the same command goes on from there.")
+    assert [path.name for path in mine.parent.iterdir()] == ["mine"]
+
+
+def test_other_failures_stay_what_they_are(mine):
+    for failure in (SafetensorError("no tensor"), ValueError("x"), RunError("said")):
+        with pytest.raises(type(failure), match=str(failure)), writing(mine):
+            raise failure
 
 
 def test_what_a_kill_left_half_written_is_deleted_when_it_is_met(tmp_path):
