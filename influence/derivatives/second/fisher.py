@@ -38,6 +38,7 @@ class Fisher:
         self.generator = torch.Generator().manual_seed(seed)
         self.watch = Watch(objective, objective.trained)
         self.positive = self.negative = self.error = 0.0
+        self._seen = False
 
     def factors(self, data: Any = None) -> Iterator[tuple[int, Factors]]:
         """(number of examples, factors of the trained parameters' random gradients) batch by batch."""
@@ -50,11 +51,28 @@ class Fisher:
                 found: Factors = tape.backward(curve.leaves, sample.sides)
             self.positive, self.negative = self.positive + sample.positive, self.negative + sample.negative
             self.error = max(self.error, sample.error)
-            if self.watch.foreign or tape.foreign or tape.unsure:
+            apart = bool(self.watch.foreign or tape.foreign or tape.unsure)
+            owned = self._owned(curve, count, apart)
+            if apart:
                 sides = curve.placed(sample.sides)
-                owners = None if curve.examples_first(count) else curve.placed(curve.owners(count))
+                owners = None if owned is None else curve.placed(owned)
                 found = self._apart.factors((batch, sides, owners, count), count)
             yield count, found
+
+    def _owned(self, curve: OutputLoss, count: int, apart: bool) -> list[Tensor] | None:
+        """The example that each number of the outputs belongs to; None where the first dimension tells.
+
+        Whoever does not need it (not `apart`) asks in the first batch only, for the sake of the error, and wherever
+        the first dimension of a tensor does not count the examples.
+
+        Raises:
+            LossError: several examples' losses are curved in the same number.
+        """
+        rows = all(point.dim() > 0 and len(point) == count for point in curve.points)
+        if (rows and self._seen and not apart) or curve.examples_first(count):
+            self._seen = True
+            return None
+        return curve.owners(count)
 
     def tell(self) -> None:
         """Say in the objective's remarks what the random gradients lack, after one pass or more."""

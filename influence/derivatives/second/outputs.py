@@ -176,7 +176,8 @@ class OutputLoss:
                 if ((share - share.round()).abs() > 0.1).any() or (share.round().abs() > 1).any():
                     raise LossError(
                         f"Stage {self._objective.stage.name!r}: the model returns numbers that the losses of several "
-                        "examples depend on, and parameters without a layer rule. Use method='cg'."
+                        "examples depend on, so no example has random gradients of its own. Use method='cg' and a "
+                        "`damping`, or return such numbers once for each example."
                     )
                 owner += share.round().long() << bit
         return found

@@ -22,7 +22,7 @@ from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.fisher import Fisher
 from influence.derivatives.second.gauss_newton import ggn
-from influence.errors import CurvatureError, MethodError
+from influence.errors import CurvatureError, LossError, MethodError
 
 g = torch.Generator().manual_seed(0)
 
@@ -244,3 +244,35 @@ def test_norms_of_factors_are_those_of_what_they_form(kind, small):
         norms, lengths = solver.norms_of(factors, count)
         torch.testing.assert_close(norms, solver.norms(rows))
         torch.testing.assert_close(lengths, rows.norm(dim=1))
+
+
+class Sharing(nn.Module):
+    """All examples' losses depend on the numbers of the second output, a parameter or what is made of it."""
+
+    def __init__(self, made: bool):
+        super().__init__()
+        self.body, self.shift, self.made = nn.Linear(4, 3), nn.Parameter(torch.randn(3, 3)), made
+        self.double()
+
+    def forward(self, x):
+        return self.body(x), self.shift.exp() if self.made else self.shift
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("count", [3, 12])
+def test_outputs_that_several_examples_share_are_no_loss_of_curvature(made, count):
+    """All parameters have a rule, or none to have: once the second output's curvature was silently missing."""
+    torch.manual_seed(0)
+    examples = data(count, 4, 3, torch.Generator().manual_seed(0))
+
+    def shifted(outputs, batch):
+        return loss(outputs[0] + outputs[1].sum(0), batch)
+
+    def found(**options):
+        return attribute(study, progress=False, **options).values
+
+    study = Study("one", [Stage("one", Sharing(made), shifted, examples, l2=0.1)], examples)
+    with pytest.raises(LossError, match="'one': the model returns numbers that the losses of several examples depend"):
+        found(method="ekfac", small=0)
+    exact = found(method="exact")
+    np.testing.assert_allclose(found(method="cg"), exact, rtol=1e-4, atol=1e-6 * abs(exact).max())
