@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,11 @@ from influence.derivatives.objective import ran_out_of_memory
 from influence.derivatives.origin import MISTAKES, origin_of
 from influence.errors import LossError, MethodError
 from influence.study.study import Study
+
+WRITTEN_OUT = {
+    "segment_reduce": "`torch.zeros(examples, width).index_add(0, owner, rows)`, owner being each row's example",
+}
+"""Functions that torch differentiates once only -> what does the same and is differentiated twice."""
 
 
 @contextmanager
@@ -41,9 +47,23 @@ def derivatives_named(study: Study) -> Iterator[None]:
             ) from error
         raise LossError(
             f"Study {study.name!r}: torch cannot differentiate one of its models or losses ({reason}). "
-            "Look for operations in place, and for layers or losses without second derivatives: solves "
-            "need those of the loss, the Hessian those of the model."
+            + _advice(reason)
         ) from error
+
+
+def _advice(reason: str) -> str:
+    """What to do where torch cannot differentiate, for this reason."""
+    once = re.search(r"derivative for aten::_?(\w+?)_backward is not implemented", reason)
+    if not once:
+        return (
+            "Look for operations in place, and for layers or losses without second derivatives: solves need those of "
+            "the loss, the Hessian those of the model."
+        )
+    written = WRITTEN_OUT.get(once[1], "functions that have them")
+    return (
+        f"`{once[1]}` has no second derivatives in torch, which solves need. Write it with {written}, or use "
+        "method='identity', which needs none."
+    )
 
 
 def usable(device: torch.device | str) -> torch.device:

@@ -102,3 +102,29 @@ def test_a_loss_without_second_derivatives_is_named(method):
     study = Study("once", [Stage("one", model, once, tiny_data(8, 3))], tiny_data(4, 3))
     with pytest.raises(LossError, match="Stage 'one': its model or loss has a function .* `once_differentiable`"):
         attribute(study, method=method, progress=False)
+
+
+@pytest.mark.parametrize("method", ["exact", "cg", "ekfac", "arnoldi"])
+def test_a_layer_that_torch_differentiates_once_is_named_with_what_to_write(method):
+    items = [(torch.randn(2 + i % 3, 4).double(), i % 3) for i in range(9)]
+
+    def collate(some):
+        lengths = torch.tensor([len(rows) for rows, _ in some])
+        return torch.cat([rows for rows, _ in some]), lengths, torch.tensor([label for _, label in some])
+
+    def study(pooled):
+        stage = Stage(
+            "one", nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3)).double(),
+            lambda outputs, batch: tiny_loss(outputs, (None, batch[2])), items, collate=collate, l2=0.1,
+            forward=lambda model, batch: model[1](pooled(model[0](batch[0]).tanh(), batch[1])),
+        )  # fmt: skip
+        return Study("pooled", [stage], items[:3])
+
+    def summed(rows, lengths):
+        owner = torch.arange(len(lengths)).repeat_interleave(lengths)
+        return torch.zeros(len(lengths), rows.shape[1], dtype=rows.dtype).index_add(0, owner, rows)
+
+    message = "cannot differentiate.*`segment_reduce` has no second derivatives.*index_add.*or use method='identity'"
+    with pytest.raises(LossError, match=message):
+        attribute(study(lambda r, n: torch.segment_reduce(r, "sum", lengths=n)), method=method, progress=False)
+    assert np.isfinite(attribute(study(summed), method=method, progress=False).values).all()
