@@ -37,7 +37,13 @@ def exhibit_and_starts_of(run: Run, function: str | None = None) -> tuple[Exhibi
     stages, models = exhibit.study.stages, run.models()
     starts = {s.name: {n: p.detach().clone() for n, p in s.model.named_parameters()} for s in stages}
     for stage in stages:
-        stage.model.load_state_dict(models[stage.name])
+        try:
+            stage.model.load_state_dict(models[stage.name])
+        except (KeyError, RuntimeError) as error:
+            raise RunError(
+                f"The parameters of run {run.name} do not fit the model of stage {stage.name!r}: {error}. Compute the "
+                "run again with `upstream precompute`."
+            ) from error
     return exhibit, starts
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -21,13 +21,15 @@ KINDS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000",
 UPLOAD_PIXELS, TABLE_PIXELS = 20_000_000, 4_000_000
 """The same for pictures that visitors upload, and for those in a run's tables."""
 THUMBNAIL = 64
+MOST_PAGES = 1000
+"""Pages of a TIFF that is read; the first is taken."""
 PAGES = "pages"
 """Key of a picture's `info`: how many frames or pages its file has."""
 BITS_12, BITS_14 = 16, 64
 """In pictures with 16 bits a colour, of which the upper byte is kept: values of 12 and of 14 bits are below this."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(
     path: Path, file: IO[bytes] | None = None, largest: int = MAX_PIXELS, kinds: tuple[str, ...] = KINDS
 ) -> Iterator[Image.Image]:
@@ -88,7 +90,18 @@ def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
 
 
 def page_count(image: Image.Image) -> int:
-    """Frames or pages of a picture that is open; 1 for photographs with previews (MPO)."""
+    """Frames or pages of a picture that is open; 1 for photographs with previews (MPO).
+
+    Raises:
+        ValueError: a TIFF has more than `MOST_PAGES`, which are found one by one, each more slowly than the last.
+    """
+    if image.format == "TIFF":
+        with contextlib.suppress(EOFError):
+            for page in range(MOST_PAGES + 1):
+                image.seek(page)
+            raise ValueError(f"it has more than {MOST_PAGES:,} pages")
+        image.seek(0)
+        return page
     return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
 
 

@@ -15,7 +15,7 @@ from streamlit.util import calc_hash
 from typer.testing import CliRunner
 
 from explorer.panels.header import failure
-from influence.cli import app
+from influence.cli.app import app
 from influence.errors import UpstreamError
 from influence.run import Run
 

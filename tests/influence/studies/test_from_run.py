@@ -101,3 +101,10 @@ def test_options_that_are_paths_are_paths_again(runs, tmp_path, quick_map, monke
         exhibits = exhibits_for(study, images, None, 0, options | asked, {"method": "identity"})
         (run,) = precompute(exhibits, [study or "again"], tmp_path / "runs", progress=False)
         assert exhibit_of(run).variant == "frozen"
+
+
+@pytest.mark.parametrize("tensors", [{}, {"other": torch.zeros(2)}])
+def test_parameters_that_do_not_fit_the_model_are_named(runs, monkeypatch, tensors):
+    monkeypatch.setattr(Run, "models", lambda run: dict.fromkeys(run.stages, tensors))
+    with pytest.raises(RunError, match="parameters of run frozen do not fit the model of stage 'pretrain'"):
+        exhibit_of(runs[0])

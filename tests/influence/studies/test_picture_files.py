@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import EpsImagePlugin, Image
@@ -13,6 +14,8 @@ from influence.errors import StudyError
 from influence.studies.images.picture_files import (
     KINDS,
     MAX_PIXELS,
+    MOST_PAGES,
+    PAGES,
     TABLE_PIXELS,
     UPLOAD_PIXELS,
     open_picture,
@@ -79,3 +82,17 @@ def test_a_thumbnail_is_a_png():
     Image.new("L", (8, 8), 200).save(buffer, "GIF")
     with pytest.raises(StudyError, match="no picture that can be read"):
         thumbnail(buffer.getvalue())
+
+
+@pytest.mark.parametrize(("pages", "read"), [(1, True), (7, True), (MOST_PAGES, True), (MOST_PAGES + 1, False)])
+def test_a_tiff_has_a_limit_of_pages(pages, read):
+    """A file of 2.5 MB may have 60,000, which took two minutes to count."""
+    size, picture = 42, Path("pages.tif")
+    tags = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in ((256, 1), (257, 1), (273, 8)))
+    starts = [8 + size * page for page in range(1, pages)] + [0]
+    content = b"II*\0\x08\0\0\0" + b"".join(b"\x03\0" + tags + struct.pack("<I", start) for start in starts)
+    if read:
+        assert open_picture(picture, io.BytesIO(content)).info[PAGES] == pages
+    else:
+        with pytest.raises(StudyError, match="pages.tif is no picture that can be read .it has more than 1,000 pages"):
+            open_picture(picture, io.BytesIO(content))
