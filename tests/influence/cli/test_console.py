@@ -110,7 +110,8 @@ def test_a_terminal_that_lacks_letters_is_no_error(restated):
 
 
 def test_commands_print_by_one_function():
-    others = [path for path in Path(cli.__file__).parent.glob("*.py") if path.name != "console.py"]
+    # start.py has one line of its own, which it writes before anything is imported.
+    others = [path for path in Path(cli.__file__).parent.glob("*.py") if path.name not in ("console.py", "start.py")]
     wrong = re.compile(r"typer\.(echo|secho)|\bprint\(|Console|std(out|err)\.write")
     assert [path.name for path in others if wrong.search(path.read_text())] == []
 
