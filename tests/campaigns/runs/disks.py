@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -35,36 +36,57 @@ NOISE = np.random.default_rng(0).random(NUMBERS)
 KEEPER = tempfile.TemporaryDirectory(prefix="upstream-disks-")
 
 
-@contextlib.contextmanager
-def disk(folder: Path, size: int) -> Iterator[Callable[[], object]]:
-    """A disk of so many bytes at `folder`; what it yields gives it room."""
-    folder.mkdir(parents=True)
-    mount, limits = shutil.which("mount") or "true", resource.getrlimit(resource.RLIMIT_FSIZE)
-    told = ["-t", "tmpfs", "upstream", str(folder)]
-    subprocess.run([mount, "-o", f"size={size}", *told], capture_output=True, check=False)
-    if os.path.ismount(folder):
+@dataclass(frozen=True)
+class Disk:
+    """A full disk at `folder`; `largest`: bytes of a file where it is none of its own."""
+
+    folder: Path
+    largest: int | None
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Here no file finds room."""
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if self.largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest, limits[1]))
         try:
-            yield lambda: subprocess.run([mount, "-o", "remount,size=1g", *told], check=True)
-        finally:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True)
-    else:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 4, limits[1]))
-        try:
-            yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            yield
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-
-def refused(act: Callable[[], Any], folder: Path) -> str:
-    """What the refusal says: where it is, and what to do."""
-    try:
-        act()
-    except RunError as error:
-        told = str(error)
-        assert str(folder) in told, f"{told!r} does not name {folder}"
+    def refused(self, act: Callable[[], Any]) -> None:
+        """Let it act where there is no room: it says where it is, and what to do."""
+        try:
+            with self.full():
+                act()
+        except RunError as error:
+            told = str(error)
+        else:
+            raise AssertionError("it went on as if it were written")
+        assert str(self.folder) in told, f"{told!r} does not name {self.folder}"
         assert "free" in told.lower() or "larger" in told, f"{told!r} does not say what to do"
-        return told
-    raise AssertionError("it went on as if it were written")
+
+    def room(self) -> None:
+        if self.largest is None:
+            subprocess.run([*_mount("remount,size=1g"), str(self.folder)], check=True)
+
+
+@contextlib.contextmanager
+def disk(folder: Path, size: int, largest: int = SMALL // 4) -> Iterator[Disk]:
+    """A disk of `size` bytes; elsewhere files of at most `largest`."""
+    folder.mkdir(parents=True)
+    if shutil.which("mount"):
+        subprocess.run([*_mount(f"size={size}"), str(folder)], capture_output=True, check=False)
+    mounted = os.path.ismount(folder)
+    try:
+        yield Disk(folder, None if mounted else largest)
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _mount(options: str) -> list[str]:
+    return ["mount", "-t", "tmpfs", "-o", options, "upstream"]
 
 
 def no_half_files(folder: Path) -> None:
@@ -102,13 +124,13 @@ WRITES: dict[str, Callable[[Draft], Any]] = {
 
 def draft_of(write: Callable[[Draft], Any], folder: Path) -> None:
     root = folder / "runs"
-    with disk(root, SMALL) as room:
+    with disk(root, SMALL) as place:
         draft = Draft(root, "r", {})
         draft.mark("begun")
-        refused(lambda: write(draft), root)
+        place.refused(lambda: write(draft))
         again = Draft(root, "r", {})
         assert list(again.steps) == ["begun"]
-        room()
+        place.room()
         write(again)
         again.mark("next")
 
@@ -123,7 +145,7 @@ def vectors(folder: Path) -> None:
 
     objective, root = objectives_of(tiny_study())[0], folder / "runs"
     many = 4 * SMALL // (4 * objective.trained.size)
-    with disk(root, SMALL) as room:
+    with disk(root, SMALL) as place:
         kept = QueryVectors(root / "work", objective, many)
         given = torch.rand(many, objective.trained.size, dtype=kept.dtype)
 
@@ -132,8 +154,8 @@ def vectors(folder: Path) -> None:
             kept.write(slice(0, 1), given[:1])
             kept.write(slice(1, many), given[1:])
 
-        refused(write, root)
-        room()
+        place.refused(write)
+        place.room()
         write()
         assert torch.equal(torch.stack([kept.row(i) for i in range(many)]), given)
         assert torch.equal(torch.cat(list(kept.mapped().values()), 1), given)
@@ -173,9 +195,9 @@ def precomputed(kilobytes: int, folder: Path) -> None:
     from tiny_runs import assert_equal_runs
 
     known, root = undisturbed(), folder / "runs"
-    with tiny_world(), disk(root, 1024 * kilobytes) as room:
-        refused(lambda: _compute(root), root)
-        room()
+    with tiny_world(), disk(root, 1024 * kilobytes, 32 * kilobytes) as place:
+        place.refused(lambda: _compute(root))
+        place.room()
         for run, other in zip(_compute(root), known, strict=True):
             assert_equal_runs(run, other)
             assert not run.unlisted()
@@ -188,7 +210,7 @@ def checked(command: str, kilobytes: int, folder: Path) -> None:
 
     known, root = undisturbed()[0], folder / "runs"
     size = sum(-(-path.stat().st_size // 4096) * 4096 for path in known.path.rglob("*") if path.is_file())
-    with tiny_world(), disk(root, size + 1024 * kilobytes) as room:
+    with tiny_world(), disk(root, size + 1024 * kilobytes, 1024) as place:
         run = Run.open(shutil.copytree(known.path, root / "frozen"))
 
         def act() -> Run:
@@ -196,9 +218,9 @@ def checked(command: str, kilobytes: int, folder: Path) -> None:
                 return leave_out(run, [3, 7], progress=False)
             return validate(run, checks=["noise"], budget=60, progress=False)
 
-        refused(act, root)
+        place.refused(act)
         assert Run.open(run.path).validations == []
-        room()
+        place.room()
         assert Run.open(act().path).validations
         no_half_files(root)
 
@@ -208,10 +230,10 @@ def index(kilobytes: int, folder: Path) -> None:
 
     from influence import Index
 
-    with disk(folder / "own", 1024 * kilobytes) as room:
+    with disk(folder / "own", 1024 * kilobytes, 1024) as place:
         act = partial(Index, tiny_study(), folder / "own" / "index", method="identity", progress=False)
-        refused(act, folder / "own")
-        room()
+        place.refused(act)
+        place.room()
         act()
         no_half_files(folder / "own")
 
@@ -224,25 +246,25 @@ def table_of_a_check(folder: Path) -> None:
 
     made = small_runs().write_run(folder / "made")
     size = sum(-(-path.stat().st_size // 4096) * 4096 for path in made.path.rglob("*") if path.is_file())
-    with disk(folder / "runs", size + 12 * 1024) as room:
+    with disk(folder / "runs", size + 12 * 1024) as place:
         run = Run.open(shutil.copytree(made.path, folder / "runs" / made.name))
         many = pd.DataFrame({"query": np.arange(20_000, dtype="int32") % 40, "measured": NOISE[:20_000]})
-        refused(lambda: add_tables(run, {"noise": many}), folder / "runs")
+        place.refused(lambda: add_tables(run, {"noise": many}))
         assert Run.open(run.path).validations == []
         assert not Run.open(run.path).unlisted()
-        room()
+        place.room()
         assert Run.open(add_tables(run, {"noise": many}).path).validations == ["noise"]
 
 
 def piece(folder: Path) -> None:
     from influence.validation.pieces import Pieces
 
-    with disk(folder / "runs", SMALL) as room:
+    with disk(folder / "runs", SMALL) as place:
         pieces, table = Pieces(folder / "runs" / "pieces"), pd.DataFrame({"a": NOISE})
-        refused(lambda: pieces.put("key", table), folder / "runs")
+        place.refused(lambda: pieces.put("key", table))
         assert pieces.get("key") is None
         no_half_files(folder / "runs")
-        room()
+        place.room()
         pieces.put("key", table)
         assert pieces.get("key").equals(table)
 
@@ -251,12 +273,12 @@ def note(folder: Path) -> None:
     from explorer.export import notes
 
     made = small_runs().write_run(folder / "made")
-    with disk(folder / "runs", 4096) as room:
+    with disk(folder / "runs", 4096, 4096) as place:
         run = Run(folder / "runs" / "r", made.manifest)
         said = notes.Note("queries", 1000, (), "x" * 1500)
-        refused(lambda: [notes.write(run, said) for _ in range(4)], folder / "runs")
+        place.refused(lambda: [notes.write(run, said) for _ in range(4)])
         kept = len(notes.file(run).read_bytes().split(b"\n")) - 1
-        room()
+        place.room()
         notes.write(run, said)
         assert len([line for line in notes.file(run).read_bytes().split(b"\n") if line.endswith(b"}")]) == kept + 1
 
@@ -268,8 +290,8 @@ def demo_begun(folder: Path) -> None:
     begun: list[Any] = []
     start = subprocess.Popen
     sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
-    with disk(folder / "runs", 8192) as room:
-        (folder / "runs" / "filled").write_bytes(b"x" * (2048 if not os.path.ismount(folder / "runs") else 8192))
+    with disk(folder / "runs", 8192) as place:
+        (folder / "runs" / "filled").write_bytes(b"x" * 8192)
 
         def kept(*arguments: Any, **options: Any) -> Any:
             begun.append(start(*arguments, **options))
@@ -279,7 +301,7 @@ def demo_begun(folder: Path) -> None:
         with known[0], known[1], contextlib.suppress(RunError):
             demo.start(folder / "runs", "digits")
             demo.stop(folder / "runs")  # where the disk had the room
-        room()
+        place.room()
         for process in begun:
             try:
                 process.wait(10)
@@ -291,7 +313,8 @@ def demo_begun(folder: Path) -> None:
 def served_file(folder: Path) -> None:
     from explorer.runs import static_files
 
-    with disk(folder / "static", 8192), patch.dict(os.environ, {"UPSTREAM_STATIC": str(folder / "static")}):
+    served = patch.dict(os.environ, {"UPSTREAM_STATIC": str(folder / "static")})
+    with disk(folder / "static", 8192) as place, place.full(), served:
         assert static_files._published("large.json", lambda: b"x" * 100_000) is None
         assert not list((folder / "static").iterdir())
 
@@ -301,7 +324,8 @@ def progress(folder: Path) -> None:
     from influence.run import PROGRESS
 
     told = folder / "told" / "progress.json"
-    with disk(folder / "told", 4096), patch.dict(os.environ, {PROGRESS: str(told)}), Progress(visible=False) as bars:
+    kept = patch.dict(os.environ, {PROGRESS: str(told)})
+    with disk(folder / "told", 4096) as place, place.full(), kept, Progress(visible=False) as bars:
         bars.run("x" * 100_000)
         with bars.step("goes on"):
             pass
@@ -309,9 +333,9 @@ def progress(folder: Path) -> None:
 
 
 def printed(command: str, _: Path) -> None:
-    with open("/dev/full", "w", encoding="utf-8") as full:
+    with open("/dev/full", "w", encoding="utf-8") as place:
         call = [sys.executable, "-m", "influence", command]
-        ended = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        ended = subprocess.run(call, stdout=place, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 2, ended
     assert ended.stderr.startswith("Error: No space left on device"), ended
 
