@@ -102,7 +102,9 @@ class Server:
         return next(child for child in children if "explorer.jobs.server" in child.cmdline())
 
     def visit(self) -> ClientConnection:
-        return connect(f"ws://localhost:{self.port}/_stcore/stream", max_size=None, open_timeout=SLOWEST)
+        # Without the name of a browser nothing is loaded ahead, which would grow the server while it is measured.
+        address = f"ws://localhost:{self.port}/_stcore/stream"
+        return connect(address, max_size=None, open_timeout=SLOWEST, user_agent_header=None)
 
 
 @cache
