@@ -39,6 +39,7 @@ def _list_of(entry: Kind) -> Kind:
 
 
 INTEGER, TEXT = Kind("integers", kinds.is_integer), Kind("text", _is_text, may_lack=True)
+POSITIVE = Kind("integers above 0", kinds.is_integer)
 NUMBER = Kind("numbers", _is_number, may_lack=True)
 SHARE = Kind("numbers from 0 to 1", _is_number, may_lack=True)
 BYTES = Kind("bytes", lambda kind: bool(kinds.is_binary(kind) or kinds.is_large_binary(kind)))
@@ -97,7 +98,8 @@ FORMS = {
     "planted": _check("stage", {"finder": TEXT}, _all(INTEGER, "seed"), _all(NUMBER, "share checked found area")),
     "sanity": _check("", _all(TEXT, "scores against"), _all(INTEGER, "query"), _all(NUMBER, "rank_correlation")),
     "stability": _check(
-        "stage changed", {"value": TEXT}, _all(INTEGER, "query k"), _all(NUMBER, "overlap rank_correlation")
+        "stage changed",
+        {"value": TEXT, "query": INTEGER, "k": POSITIVE, "overlap": SHARE, "rank_correlation": NUMBER},
     ),
     "noise": _check("changed start", _all(INTEGER, "seed query"), _all(NUMBER, "measured")),
     "left-out": _check(

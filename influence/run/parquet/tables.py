@@ -17,7 +17,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from influence.run.parquet.forms import BYTES, EXAMPLES, INTEGER, NUMBER, POINTERS, SHARE, SHARES, TEXT, Form, Kind
+from influence.run.parquet.forms import (
+    BYTES,
+    EXAMPLES,
+    INTEGER,
+    NUMBER,
+    POINTERS,
+    POSITIVE,
+    SHARE,
+    SHARES,
+    TEXT,
+    Form,
+    Kind,
+)
 from influence.run.parquet.pages import BY_NUMBER, BY_PREFIX, DICTIONARY, Page, pages
 
 LARGEST = 2**31
@@ -91,7 +103,7 @@ def _of_one_kind(table: pa.Table, form: Form) -> pa.Table:
         column, kind = table.column(name), form.columns[name]
         if kind is TEXT and (column.null_count or kinds.is_dictionary(column.type)):
             table = table.set_column(place, name, column.cast(pa.large_string()).fill_null(""))
-        elif kind is INTEGER and column.type != pa.int64():
+        elif kind in (INTEGER, POSITIVE) and column.type != pa.int64():
             table = table.set_column(place, name, column.cast(pa.int64()))
         elif kind in (NUMBER, SHARE) and column.type not in (pa.float32(), pa.float64()):
             table = table.set_column(place, name, column.cast(pa.float64(), safe=False))
@@ -182,6 +194,8 @@ def _refuse_values(table: pa.Table, form: Form, rows: Mapping[str, int]) -> None
         # pandas writes what is not a number as an empty entry, also within a list.
         if (entries.null_count and not kind.may_lack) or (column.null_count and entries is not column):
             raise ValueError(f"its column {name!r} has empty entries, expected {kind.name}")
+        if kind is POSITIVE and len(column) and pc.min(column).as_py() < 1:
+            raise ValueError(f"its column {name!r} holds {pc.min(column).as_py()}, expected {kind.name}")
         if kind in (SHARE, SHARES):
             _refuse_range(name, entries, kind)
         if name in POINTERS:
