@@ -26,22 +26,14 @@ from rich.table import Table
 
 from influence import Study, attribute, edit_effect, edit_scores, edits, relabel_scores
 from influence.studies.images import Digits
+from influence.studies.images.mask import masked
 from influence.study.edits import Edit
 from influence.training import Retrainer, fit_stage
 
 OPTIONS: dict[str, Any] = {"method": "exact", "curvature": "hessian", "progress": False}
 STAGE = "pretrain"
-PATCH = slice(10, 17)
-"""Rows and columns of a picture that a mask blanks: 7 x 7 in the middle."""
-
-
-def masked(picture: torch.Tensor) -> torch.Tensor:
-    """The picture with its middle at the mean of what surrounds it."""
-    changed = picture.clone()
-    inside = torch.zeros(picture.shape[-2:], dtype=torch.bool)
-    inside[PATCH, PATCH] = True
-    changed[..., inside] = picture[..., ~inside].mean()
-    return changed
+PATCH = (10, 10, 7, 7)
+"""Left, top, width and height of what a mask blanks, in the middle of a digit."""
 
 
 def kinds(study: Study, pool: Any, rng: np.random.Generator) -> dict[str, Callable[[int], Edit]]:
@@ -56,7 +48,7 @@ def kinds(study: Study, pool: Any, rng: np.random.Generator) -> dict[str, Callab
         "leave out": lambda row: edits.leave_out(STAGE, [row]),
         "count twice": lambda row: edits.upweight(STAGE, [row], 1),
         "relabel": lambda row: edits.relabel(STAGE, [row], [other(row)]),
-        "mask 7 x 7": lambda row: edits.replace(STAGE, [row], [(masked(data[row][0]), data[row][1])]),
+        "mask 7 x 7": lambda row: edits.replace(STAGE, [row], [(masked(data[row][0], PATCH), data[row][1])]),
         "add": lambda row: edits.add(STAGE, [pool[row % len(pool)]]),
     }
 
@@ -94,7 +86,7 @@ def together(study: Study, seed: int, console: Console) -> None:
     """A mask on a fifth of the digits: the error of the prediction after each number of steps."""
     data = study.stages[0].data
     rows = np.random.default_rng(seed).permutation(len(data))[: len(data) // 5].tolist()
-    edit = edits.replace(STAGE, rows, [(masked(data[row][0]), data[row][1]) for row in rows])
+    edit = edits.replace(STAGE, rows, [(masked(data[row][0], PATCH), data[row][1]) for row in rows])
     really = measured(Retrainer(study), [edit], "masks")[0]
     for steps in range(4):
         found = edit_effect(study, edit, steps=steps, **OPTIONS).total

@@ -17,6 +17,7 @@ from influence.cli.leave_out import leave_out
 from influence.cli.lists import methods, runs, studies
 from influence.cli.precompute import precompute
 from influence.cli.validate import validate
+from influence.cli.what_if import Several, what_if
 from influence.errors import UpstreamError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (demo, precompute, studies, methods, runs, check, validate, leave_out, explore):
     app.command()(command)
+app.command("what-if", cls=Several)(what_if)
 
 
 def run() -> None:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from influence.cli.interruption import Interruption
 from influence.cli.options import DEFAULT_RUNS, NoBrowser, Port, Runs, run_path
+from influence.cli.start import Interruption
 
 
 def explore(

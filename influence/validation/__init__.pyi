@@ -1,7 +1,10 @@
+from . import alterations as alterations
 from . import omission as omission
+from . import preview as preview
 from .check import Check as Check
 from .check import Finding as Finding
 from .omission import leave_out as leave_out
+from .preview import what_if as what_if
 from .suite import CHECKS as CHECKS
 from .suite import findings_table as findings_table
 from .suite import validate as validate

@@ -14,7 +14,7 @@ from tiny import tiny_exhibit
 from tiny_runs import TinyBuilt, compute
 
 from influence import cli
-from influence.cli.interruption import SIGNALS
+from influence.cli.start import SIGNALS
 from influence.precompute.runs import precompute
 from influence.studies import STUDIES
 from influence.studies.cards import CARDS

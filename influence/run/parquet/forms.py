@@ -108,6 +108,13 @@ FORMS = {
         _all(NUMBERS, "predicted measured"),
         lengths=dict.fromkeys(("predicted", "measured", "class_before", "class_after"), QUERIES),
     ),
+    "what-if": _check(
+        "start",
+        {"edits": TEXT},
+        _all(INTEGERS, "class_before class_after"),
+        _all(NUMBERS, "first together measured"),
+        lengths=dict.fromkeys(("first", "together", "measured", "class_before", "class_after"), QUERIES),
+    ),
     "summary": _check("start", _all(TEXT, "check what words"), _all(NUMBER, "value low high"), _all(INTEGER, "count")),
 }
 """Folder of a table, "queries", or a check's name -> its form."""

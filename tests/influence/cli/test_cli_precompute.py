@@ -240,7 +240,10 @@ def test_threads_are_chosen_by_the_size_of_the_models_or_given(upstream, tmp_pat
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("command", [("precompute", "digits"), ("validate", "nowhere"), ("leave-out", "nowhere", "1")])
+@pytest.mark.parametrize(
+    "command",
+    [("precompute", "digits"), ("validate", "nowhere"), ("leave-out", "nowhere", "1"), ("what-if", "nowhere")],
+)
 def test_what_is_done_is_said_before_pytorch_is_loaded(command):
     started = subprocess.Popen(
         [sys.executable, "-m", "influence", *command, "--device", "nowhere"], stderr=subprocess.PIPE, text=True

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "torchvision", "umap", "numba", "sklearn", "scipy", "transformers"}
-COMMANDS = ("demo", "precompute", "studies", "methods", "runs", "check", "validate", "leave-out", "explore")
+COMMANDS = ("demo", "precompute", "studies", "methods", "runs", "check", "validate", "leave-out", "what-if", "explore")
 SCRIPT = """
 import sys
 from influence.cli import main

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from influence.cli.interruption import LINE
+from influence.cli.start import LINE
 
 BEGUN = "import sys; from influence.cli import main; print('begun', flush=True); sys.exit(main())"
 COMPUTES = """

@@ -1,0 +1,184 @@
+"""`what_if`: alterations of a run's training data, predicted and, if asked for, really trained; kept in the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from influence.attribution.edits.effect import edit_effect
+from influence.curvature.cards import IDENTITY
+from influence.errors import RunError
+from influence.progress import Progress
+from influence.run.additions import add_tables
+from influence.run.files import retrainings_locked
+from influence.run.reading import Run
+from influence.training.retraining import Start
+from influence.validation.alterations import Alteration, as_json, edits_of
+from influence.validation.bench import Bench, bench_of
+
+NAME = "what-if"
+"""Name of the table in the run."""
+STEPS = 3
+"""Newton steps beyond the first order."""
+SHOWN = 5
+"""Queries that are listed."""
+
+
+def what_if(
+    run: Run,
+    alterations: Sequence[Alteration],
+    *,
+    really: bool = False,
+    start: Start = "solution",
+    function: str | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> tuple[Run, list[str]]:
+    """Predict what alterations do if all are made, and add a row to the run's table `what-if`.
+
+    A set that the table already has is not computed again.
+
+    Args:
+        run: a finished run.
+        alterations: of its training data, each of another example.
+        really: train all stages again with them, too.
+        start: as of `Retrainer.retrain`.
+        function: FILE.py:FUNCTION, of a run that was computed from one.
+        device: where to compute and train.
+        progress: show bars with time left.
+
+    Returns:
+        (The run, read again; what makes the prediction something else than it claims.)
+
+    Raises:
+        RunError: no alteration, unknown ids, one altered twice; or the run's study cannot be made again.
+        StudyError, LossError, CurvatureError, TrainingError: with what was given and what to do.
+    """
+    known = row_of(run.validation(NAME), alterations, start)
+    if known is not None and not (really and np.isnan(known["measured"]).all()):
+        return run, []
+    with retrainings_locked(run.path), Progress(visible=progress) as bars:
+        with bars.step("Reading the study"):
+            stage = alterations[0].stage if alterations else run.stages[0]
+            bench = bench_of(run, stage, function=function, device=device)
+            made = edits_of(run, bench.exhibit, alterations)
+        exhibit, steps = bench.exhibit, 0 if bench.exhibit.method == IDENTITY.name else STEPS
+        with bars.step("Predicting"):
+            effect = edit_effect(
+                exhibit.study, made, method=exhibit.method, damping=exhibit.damping, curvature=exhibit.curvature,
+                steps=steps, device=device, progress=False,
+            )  # fmt: skip
+        found: dict[str, Any] = {
+            "edits": as_json(alterations),
+            "start": start,
+            "first": effect.first.astype(np.float32),
+            "together": effect.total.astype(np.float32),
+        }
+        found["measured"] = np.full(len(effect.first), np.nan, np.float32)
+        found |= dict.fromkeys(("class_before", "class_after"), np.full(len(effect.first), -1, np.int32))
+        if really:
+            with bars.step("Training again, as it was and with the edits", total=2) as bench.bar:
+                found |= _measured(bench, made, start)
+        new = pd.DataFrame([found])
+        old = Run.open(run.path).validation(NAME)
+        if old is not None:
+            others = old[~((old["edits"] == found["edits"]) & (old["start"] == start))]
+            new = pd.concat([others, new], ignore_index=True)
+        return add_tables(run, {NAME: new}), effect.report["warnings"]
+
+
+def _measured(bench: Bench, made: Sequence[Any], start: Start) -> dict[str, np.ndarray]:
+    before = bench.outcome(None, start)
+    assert before is not None  # there is no limit of time
+    after = bench.retrainer.retrain(edits=list(made), start=start)
+    if bench.bar:
+        bench.bar.advance()
+    none = np.full(len(after.losses), -1, np.int32)
+    return {
+        "measured": (after.losses - before["loss"].to_numpy()).astype(np.float32),
+        "class_before": before["predicted"].to_numpy(np.int32),
+        "class_after": none if after.predicted is None else after.predicted.astype(np.int32),
+    }
+
+
+def row_of(table: pd.DataFrame | None, alterations: Sequence[Alteration], start: str) -> dict[str, Any] | None:
+    """The row of a table `what-if` with exactly these alterations; None if there is none."""
+    if table is None:
+        return None
+    same = table[(table["edits"] == as_json(alterations)) & (table["start"] == start)]
+    return {str(name): value for name, value in same.iloc[-1].items()} if len(same) else None
+
+
+class Slice:
+    """A number made of all queries' losses: their mean, that of a class, or the gap between two groups.
+
+    Args:
+        run: whose queries.
+        target: "loss"; "class:NAME", the queries with this label; "gap:COLUMN", the first of a column's two values, in
+            alphabetic order, less the second.
+
+    Attributes:
+        words: what it is, in a sentence.
+
+    Raises:
+        RunError: another target; a class or column that the queries do not have; or a column without two values.
+    """
+
+    def __init__(self, run: Run, target: str):
+        queries = run.queries()
+        kind, _, name = target.partition(":")
+        weights = np.full(len(queries), 1 / max(1, len(queries)))
+        if kind == "class" and name:
+            chosen = (queries["label"].astype(str) == name).to_numpy()
+            if not chosen.any():
+                labels = ", ".join(repr(str(label)) for label in queries["label"].unique()[:20])
+                raise RunError(f"No query has the label {name!r}; their labels are {labels}.")
+            weights, words = chosen / chosen.sum(), f"the mean loss of the {chosen.sum()} queries of class {name!r}"
+        elif kind == "gap" and name:
+            weights, words = _gap(queries, name)
+        elif target == "loss":
+            words = "the mean loss of all queries"
+        else:
+            raise RunError(f"The target is {target!r}, expected loss, class:NAME or gap:COLUMN.")
+        self.weights, self.words = weights, words
+
+    def of(self, changes: np.ndarray) -> float:
+        """The number's change, nats, by those of the queries' losses (Q,)."""
+        return float(np.asarray(changes, dtype=np.float64) @ self.weights)
+
+
+def _gap(queries: pd.DataFrame, column: str) -> tuple[np.ndarray, str]:
+    if column not in queries:
+        raise RunError(f"The queries have no column {column!r}; they have {', '.join(map(repr, queries.columns))}.")
+    values = sorted({str(value) for value in queries[column].dropna()})
+    if len(values) != 2:
+        raise RunError(f"Column {column!r} of the queries has {len(values)} values, expected two groups.")
+    one, other = ((queries[column].astype(str) == value).to_numpy() for value in values)
+    return one / one.sum() - other / other.sum(), f"the gap in mean loss between {values[0]!r} and {values[1]!r}"
+
+
+def sentences(run: Run, alterations: Sequence[Alteration], start: str, of: Slice) -> list[str]:
+    """What a row of the table says: predicted and, if they were trained, measured changes; and the queries' largest."""
+    row = row_of(run.validation(NAME), alterations, start)
+    assert row is not None
+    together, measured = row["together"], row["measured"]
+    made = "this edit" if len(alterations) == 1 else f"these {len(alterations)} edits"
+    found = [
+        f"With {made} {of.words} is predicted to change by {of.of(together):+.3g} nats (each alone, summed: "
+        f"{of.of(row['first']):+.3g})."
+    ]
+    really = bool(np.isfinite(measured).all())
+    if really:
+        agree = np.corrcoef(together, measured)[0, 1] if np.ptp(together) and np.ptp(measured) else np.nan
+        found.append(
+            f"Trained again it changed by {of.of(measured):+.3g} nats; over queries the two agree with r = {agree:.2f}."
+        )
+    queries = run.queries()
+    found.append("The queries that change most, in nats:")
+    for place in np.argsort(-np.abs(together))[:SHOWN]:
+        line = f"  {queries['id'].iloc[place]} ({queries['label'].iloc[place]}): {together[place]:+.3g}"
+        found.append(line + (f", measured {measured[place]:+.3g}" if really else ""))
+    return found

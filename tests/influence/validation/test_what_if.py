@@ -1,0 +1,157 @@
+"""Edits of a run's training data: what is predicted, measured, said and kept."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import OLD
+from tiny_runs import TinyBuilt
+
+from influence import edit_effect, edits
+from influence.errors import RunError, StudyError
+from influence.precompute.runs import precompute
+from influence.run.reading import Run
+from influence.studies.built_in import STUDIES
+from influence.studies.request import exhibits_for
+from influence.training.retraining import Retrainer
+from influence.validation.alterations import LEAVE_OUT, MASK, RELABEL, UPWEIGHT, Alteration, altered_tables
+from influence.validation.bench import bench_of
+from influence.validation.preview import NAME, Slice, row_of, what_if
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDIES, "tiny", TinyBuilt)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDIES, "tiny", TinyBuilt)
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        exhibits = exhibits_for("tiny", None, None, None, {}, {})
+        return precompute(exhibits, ["frozen", "updated"], tmp_path_factory.mktemp("runs"), progress=False)[0].path
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return Run.open(shutil.copytree(finished, tmp_path / "frozen"))
+
+
+def other_label(run: Run, row: int) -> str:
+    return next(name for name in OLD if name != run.examples("pretrain")["label"].iloc[row])
+
+
+def some(run: Run) -> list[Alteration]:
+    """Ids begin at 100."""
+    return [
+        Alteration(LEAVE_OUT, "pretrain", 103),
+        Alteration(RELABEL, "pretrain", 107, other_label(run, 7)),
+        Alteration(UPWEIGHT, "pretrain", 101, 1.0),
+    ]
+
+
+def test_it_is_what_the_study_gives_and_training_again(run):
+    found, _ = what_if(run, some(run), really=True, progress=False)
+    row = row_of(found.validation(NAME), some(run)[::-1], "solution")
+    bench = bench_of(run, "pretrain")
+    made = [
+        edits.leave_out("pretrain", [3]),
+        edits.relabel("pretrain", [7], [OLD.index(other_label(run, 7))]),
+        edits.upweight("pretrain", [1], 1),
+    ]
+    options = {"method": bench.exhibit.method, "curvature": bench.exhibit.curvature, "progress": False}
+    expected = edit_effect(bench.study, made, steps=3, **options)
+    np.testing.assert_allclose(row["first"], expected.first, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(row["together"], expected.total, rtol=1e-4, atol=1e-6)
+    retrainer = Retrainer(bench.study)
+    measured = retrainer.retrain(edits=made)
+    np.testing.assert_allclose(row["measured"], measured.losses - retrainer.retrain().losses, atol=1e-5)
+    np.testing.assert_array_equal(row["class_after"], measured.predicted)
+
+
+def test_nothing_is_computed_twice_and_a_measurement_joins_its_prediction(run, monkeypatch):
+    found, _ = what_if(run, some(run), progress=False)
+    assert np.isnan(found.validation(NAME)["measured"].iloc[0]).all()
+    found, _ = what_if(found, some(run), really=True, progress=False)
+    assert len(found.validation(NAME)) == 1
+    assert np.isfinite(found.validation(NAME)["measured"].iloc[0]).all()
+    monkeypatch.setattr("influence.validation.preview.edit_effect", lambda *a, **k: pytest.fail("computed again"))
+    assert what_if(found, some(run)[::-1], really=True, progress=False)[0].manifest == found.manifest
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        what_if(found, some(run)[:1], progress=False)
+
+
+def test_numbers_of_all_queries(run):
+    queries, changes = run.queries(), np.arange(len(run.queries()), dtype=float)
+    assert Slice(run, "loss").of(changes) == pytest.approx(changes.mean())
+    label = queries["label"].iloc[0]
+    chosen = (queries["label"] == label).to_numpy()
+    assert Slice(run, f"class:{label}").of(changes) == pytest.approx(changes[chosen].mean())
+    for target, message in {
+        "class:gnu": "No query has the label 'gnu'",
+        "gap:colour": "no column 'colour'",
+        "gap:id": "values, expected two groups",
+        "speed": "expected loss, class:NAME or gap:COLUMN",
+        "class:": "expected loss, class:NAME",
+    }.items():
+        with pytest.raises(RunError, match=message):
+            Slice(run, target)
+
+
+def test_the_edited_examples_keep_their_ids(run):
+    tables = altered_tables(run, some(run))
+    left = tables["pretrain"].set_index("id")
+    assert 103 not in left.index
+    assert len(left) == 39
+    assert left.loc[107, "label"] == other_label(run, 7)
+    assert left.loc[101, "weight"] == 2
+    changes = tables["pretrain-changes"].set_index("id")["change"]
+    assert changes.to_dict() == {103: "leave out", 107: f"relabel as {other_label(run, 7)!r}", 101: "upweight to 1+1"}
+
+
+@pytest.mark.parametrize(
+    ("made", "error", "message"),
+    [
+        ([], RunError, "Nothing is to be altered"),
+        ([Alteration(LEAVE_OUT, "pretrain", 5)], RunError, "no example with id 5 in stage 'pretrain'"),
+        ([Alteration(RELABEL, "pretrain", 101, "gnu")], StudyError, "has no class 'gnu'; its classes are 'ant'"),
+        ([Alteration(MASK, "pretrain", 101, (0, 0, 1, 1))], StudyError, "A mask needs pictures"),
+        ([Alteration(LEAVE_OUT, "pretrain", 101)] * 2, RunError, "altered twice"),
+        ([Alteration(UPWEIGHT, "pretrain", 101, -3.0)], StudyError, "by is -3.0"),
+    ],
+)  # fmt: skip
+def test_alterations_that_cannot_be(run, made, error, message):
+    with pytest.raises(error, match=message):
+        what_if(run, made, progress=False)
+    assert Run.open(run.path).validations == []
+
+
+def test_by_the_command_line(upstream, run, tmp_path):
+    asked = ("--leave-out", 103, 104, "--relabel", f"107={other_label(run, 7)}", "--upweight", "101=0.5")
+    code, out, _ = upstream("what-if", run.path, *asked, "--really", "--export", tmp_path / "out", "--quiet")
+    assert code == 0
+    assert "With these 4 edits the mean loss of all queries is predicted to change by" in out
+    assert "Trained again it changed by" in out
+    assert len(pd.read_parquet(tmp_path / "out" / "pretrain.parquet")) == 38
+    code, _, errors = upstream("what-if", run.path, *asked, "--export", tmp_path / "out", "--quiet")
+    assert code == 2
+    assert "pretrain.parquet is there already" in errors
+    for odd, message in {
+        ("--relabel", "107"): "--relabel is '107', expected ID=CLASS",
+        ("--mask", "107=1,2"): "--mask is '107=1,2', expected ID=LEFT,TOP,WIDTH,HEIGHT",
+        ("--upweight", "107=much"): "expected ID=BY",
+        ("--leave-out", "x"): "valid integer",
+        ("--leave-out", 101, "--target", "speed"): "expected loss, class:NAME or gap:COLUMN",
+        ("--leave-out", 101, "--stage", "third"): "no stage 'third'",
+        ("--leave-out", 101, "--start", "nowhere"): "expected solution or scratch",
+        (): "Nothing is to be altered",
+    }.items():
+        code, _, errors = upstream("what-if", run.path, *odd, "--quiet")
+        assert code == 2
+        assert message in errors
