@@ -15,7 +15,8 @@ from pathlib import Path
 from unittest import mock
 
 import pandas as pd
-from readers import PAGES, command, page, untouched
+from pages import ADDRESSES
+from readers import command, page, untouched
 from situation import Situation
 from strangers import PICTURES, copied
 
@@ -221,7 +222,7 @@ TRIED = [(name, kind) for name in NAMES for kind in KINDS]
 ODD_NAMES = (b"\xff\xfe", b"<b>x", b"a\nb", b"\x1b[2J", b"a" * 255, "e\u0301\u202e".encode(), b"con", b"run.")
 SITUATIONS = [
     *(
-        Situation("links", f"{kind.__name__} for {name}", partial(check_odd, name, kind, PAGES[:1]))
+        Situation("links", f"{kind.__name__} for {name}", partial(check_odd, name, kind, ADDRESSES[:1]))
         for name, kind in TRIED
     ),
     *(Situation("links", f"a folder called {name!r}", partial(of_odd_name, name)) for name in ODD_NAMES),

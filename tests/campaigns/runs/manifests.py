@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from readers import FIRST_PAGES, PAGES, read_all
+from pages import ADDRESSES
+from readers import FIRST_PAGES, read_all
 from situation import Situation
 from strangers import PICTURES, copied, template
 
@@ -247,8 +248,8 @@ def check_chance(seed: int, pages: tuple[str, ...], folder: Path) -> None:
 
 ODD = (*CHANGES, *TEXTS_OF_FILES)
 SITUATIONS = (
-    [Situation("manifests", name, partial(check_odd, name, PAGES)) for name in ODD]
-    + [Situation("manifests", f"by chance {seed}", partial(check_chance, seed, PAGES)) for seed in range(RANDOM)]
+    [Situation("manifests", name, partial(check_odd, name, ADDRESSES)) for name in ODD]
+    + [Situation("manifests", f"by chance {seed}", partial(check_chance, seed, ADDRESSES)) for seed in range(RANDOM)]
     + [
         Situation("manifests, first pages", name, partial(check_odd, name, FIRST_PAGES), quick=True)
         for name in ODD[::QUICK_EVERY]

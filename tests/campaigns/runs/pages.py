@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -41,11 +42,20 @@ def _static() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="upstream-static-")
 
 
+@cache
+def _components() -> BidiComponentManager:
+    """The components that installed packages bring. Every app of its own would read the metadata of all of them."""
+    found = BidiComponentManager()
+    found.discover_and_register_components(start_file_watching=False)
+    return found
+
+
 def app_on(root: Path, page: str = "", **url: str) -> AppTest:
     """The app on a folder of runs, not yet run."""
     logging.getLogger("streamlit").setLevel(logging.ERROR)  # it warns that nobody looks
     os.environ["UPSTREAM_RUNS"], os.environ["UPSTREAM_STATIC"] = str(root), _static().name
     app = AppTest.from_file(str(APP), default_timeout=60)
+    app._bidi_component_manager = _components()
     app._page_hash = calc_hash(page) if page else ""
     for key, value in url.items():
         app.query_params[key] = value

@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from manifests import sealed
+from pages import ADDRESSES
 from PIL import Image
-from readers import FIRST_PAGES, PAGES, read_all
+from readers import FIRST_PAGES, read_all
 from situation import Situation
 from strangers import PICTURES, TEXTS, copied, limited_memory
 
@@ -541,8 +542,8 @@ def flipped(seed: int, run: Path) -> None:
 
 
 SITUATIONS = [
-    *(Situation("tables", name, partial(check_odd, PICTURES, change, PAGES)) for name, change in ODD.items()),
-    *(Situation("tables", name, partial(check_odd, TEXTS, change, PAGES)) for name, change in OF_TEXTS.items()),
+    *(Situation("tables", name, partial(check_odd, PICTURES, change, ADDRESSES)) for name, change in ODD.items()),
+    *(Situation("tables", name, partial(check_odd, TEXTS, change, ADDRESSES)) for name, change in OF_TEXTS.items()),
     *(Situation("tables", name, partial(check_odd, PICTURES, change, FIRST_PAGES)) for name, change in BOMBS.items()),
     *(
         Situation("tables", f"bytes by chance {n}", partial(check_odd, PICTURES, partial(flipped, n), FIRST_PAGES))
