@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import urllib.request
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from PIL import Image, ImageColor
 
 from explorer.runs import static_files
 
@@ -105,6 +107,20 @@ def test_point_of_a_listed_example_highlights_it_in_its_list(page):
     page.mouse.click(x, y)
     page.locator('section button.card[aria-pressed="true"]').wait_for()
     assert page.locator('section button.card[aria-pressed="true"]').get_attribute("data-id") == listed
+
+
+def test_marks_lie_above_the_points(page, settled):
+    page.get_by_role("radio", name="Loss", exact=True).click()  # whose points have other colours than the marks
+    page.wait_for_function(f"{PLOT}.data[0].marker.cmin === 0")
+    settled()
+    marks = page.evaluate(f"{PLOT}.data.slice(1, 3).map((trace) => [trace.x, trace.y, trace.marker.color])")
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    for xs, ys, colour in marks:
+        seen = [
+            picture.getpixel([round(at) for at in page.evaluate(ON_SCREEN, place)])
+            for place in zip(xs, ys, strict=True)
+        ]
+        assert ImageColor.getrgb(colour) in seen, f"{colour} of {seen}"
 
 
 def test_hover_shows_the_picture_of_the_point(page):

@@ -100,7 +100,7 @@ function figure(now, format) {
   const above = 24 + 16 * lines.length;
   const ink = { color: colour.text, size: 12, family: "system-ui, sans-serif" };
   return {
-    data: paths ? drawn.map((trace) => ({ ...trace, type: "scatter" })) : drawn,
+    data: drawn.map((trace) => ({ ...trace, type: paths ? "scatter" : "scattergl" })), // of both kinds, WebGL is on top
     layout: {
       ...layout(data, colour, now.m), paper_bgcolor: colour.background, plot_bgcolor: colour.background, autosize: false,
       width: Math.max(plot.clientWidth, 600), height: data.height + above + 12, margin: { l: 12, r: 12, t: above, b: 12 },
