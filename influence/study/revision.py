@@ -45,10 +45,12 @@ class Revision:
 
     Attributes:
         weights: (len,), of every example, times len / m: their mean keeps the denominator m.
+        lengths: as of the data before, if it has any: by these mini-batches are drawn, and an edit leaves them as they
+            were.
     """
 
     def __init__(self, data: Any, edits: Sequence[Edit]):
-        self._data = data
+        self._data, self.lengths = data, getattr(data, "lengths", None)
         self._entered: dict[int, tuple[Sequence[Any], int]] = {}
         weights = [1.0] * len(data)
         for edit in edits:

@@ -11,6 +11,7 @@ import torch
 from minima import loss
 from small_digits import SmallNet, trained_study
 from tiny import QUERIES, tiny_data, tiny_stages
+from tiny_texts import text_study
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -201,6 +202,24 @@ def test_edits_of_recorded_trainings_stand_in_the_same_batches(stage):
         torch.testing.assert_close(outcome.parameters[-1][name], value, rtol=0, atol=1e-6)
         if place == 0:
             assert not torch.equal(again[0].parameters[name], recordings[0].parameters[name]) or "head" not in name
+
+
+def test_edits_of_texts_leave_the_batches_which_are_drawn_by_length(monkeypatch):
+    """Seven texts a batch, of two to six words; the longest becomes the shortest."""
+    study = text_study(counts=(24, 12, 5))
+    data = study.stages[0].data
+    longest, shortest = int(data.lengths.argmax()), int(data.lengths.argmin())
+    recipe = Recipe(9, 7, 0.05, seed=3)
+    drawn, order = [], Recipe.order
+    monkeypatch.setattr(Recipe, "order", lambda *given: drawn.append(order(*given)) or drawn[-1])
+    retrainer = Retrainer(study, recipes={"pretrain": recipe})
+    before = retrainer.retrain().losses
+    same = retrainer.retrain(edits=edits.replace("pretrain", [longest], [data[longest]])).losses
+    np.testing.assert_array_equal(same, before)
+    other = retrainer.retrain(edits=edits.replace("pretrain", [longest], [data[shortest]])).losses
+    assert (other != before).any()
+    assert len(drawn) == 3
+    assert all(torch.equal(each, drawn[0]) for each in drawn)
 
 
 def test_edits_that_trainings_cannot_have_are_named():
