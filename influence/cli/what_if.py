@@ -27,7 +27,8 @@ from influence.cli.options import (
 from influence.errors import RunError, StudyError
 from influence.threads import set_threads
 
-SEVERAL = ("--leave-out", "--relabel", "--upweight", "--mask")
+SEVERAL = ("--leave-out", "--relabel", "--upweight", "--mask", "--strike", "--add")
+FORMS = {"relabel": "ID=CLASS", "upweight": "ID=BY", "mask": "ID=LEFT,TOP,WIDTH,HEIGHT", "strike": "ID=WORD"}
 
 
 class Several(TyperCommand):
@@ -56,6 +57,14 @@ def what_if(
     mask: Annotated[
         list[str] | None,
         typer.Option("--mask", metavar="ID=LEFT,TOP,WIDTH,HEIGHT ...", help="With a part of its picture blank."),
+    ] = None,
+    strike: Annotated[
+        list[str] | None,
+        typer.Option("--strike", metavar="ID=WORD ...", help="With a word out of its text; quote a phrase."),
+    ] = None,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option("--add", metavar="FILE ...", help="More examples: a file of texts, or a folder of class folders."),
     ] = None,
     stage: Annotated[
         str | None, typer.Option("--stage", help="Whose examples they are; default the first, pretraining.")
@@ -93,6 +102,8 @@ def what_if(
     asked += _each(name, alterations.RELABEL, relabel, str)
     asked += _each(name, alterations.UPWEIGHT, upweight, float)
     asked += _each(name, alterations.MASK, mask, _box)
+    asked += _each(name, alterations.STRIKE, strike, str)
+    asked += [alterations.addition(name, path) for path in add or ()]
     set_threads(largest_model(opened), threads)
     options: dict[str, Any] = {"really": really, "start": start, "function": study, "device": device}
     found, warnings = preview.what_if(opened, asked, progress=not quiet, **options)
@@ -112,8 +123,7 @@ def _each(stage: str, kind: str, given: list[str] | None, value_of: Callable[[st
                 raise ValueError
             made = influence.validation.alterations.Alteration(kind, stage, int(name), value_of(value))
         except ValueError as error:
-            form = {"relabel": "ID=CLASS", "upweight": "ID=BY", "mask": "ID=LEFT,TOP,WIDTH,HEIGHT"}[kind]
-            raise StudyError(f"--{kind} is {text!r}, expected {form}.") from error
+            raise StudyError(f"--{kind} is {text!r}, expected {FORMS[kind]}.") from error
         found.append(made)
     return found
 

@@ -10,13 +10,13 @@ import pandas as pd
 
 from influence.attribution.edits.effect import edit_effect
 from influence.curvature.cards import IDENTITY
-from influence.errors import RunError
+from influence.errors import RunError, TrainingError
 from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
 from influence.run.reading import Run
 from influence.training.retraining import Start
-from influence.validation.alterations import Alteration, as_json, edits_of
+from influence.validation.alterations import ADD, Alteration, as_json, edits_of
 from influence.validation.bench import Bench, bench_of
 
 NAME = "what-if"
@@ -43,7 +43,7 @@ def what_if(
 
     Args:
         run: a finished run.
-        alterations: of its training data, each of another example.
+        alterations: of its training data, each of another example, or of one several words.
         really: train all stages again with them, too.
         start: as of `Retrainer.retrain`.
         function: FILE.py:FUNCTION, of a run that was computed from one.
@@ -55,6 +55,7 @@ def what_if(
 
     Raises:
         RunError: no alteration, unknown ids, one altered twice; or the run's study cannot be made again.
+        TrainingError: a stage was trained in mini-batches, and really training it again with more examples is asked.
         StudyError, LossError, CurvatureError, TrainingError: with what was given and what to do.
     """
     known = row_of(run.validation(NAME), alterations, start)
@@ -65,6 +66,8 @@ def what_if(
             stage = alterations[0].stage if alterations else run.stages[0]
             bench = bench_of(run, stage, function=function, device=device)
             made = edits_of(run, bench.exhibit, alterations)
+            if really:
+                _refuse_added(bench, alterations)
         exhibit, steps = bench.exhibit, 0 if bench.exhibit.method == IDENTITY.name else STEPS
         with bars.step("Predicting"):
             effect = edit_effect(
@@ -88,6 +91,16 @@ def what_if(
             others = old[~((old["edits"] == found["edits"]) & (old["start"] == start))]
             new = pd.concat([others, new], ignore_index=True)
         return add_tables(run, {NAME: new}), effect.report["warnings"]
+
+
+def _refuse_added(bench: Bench, alterations: Sequence[Alteration]) -> None:
+    for each in alterations:
+        if each.kind == ADD and each.stage in bench.retrainer.recipes:
+            raise TrainingError(
+                f"Stage {each.stage!r} was trained in mini-batches, all of which would be others with more examples: "
+                "training it again would not show what the added ones do. What they do is predicted all the same, "
+                "without --really (in Python, really=False)."
+            )
 
 
 def _measured(bench: Bench, made: Sequence[Any], start: Start) -> dict[str, np.ndarray]:
@@ -176,9 +189,23 @@ def sentences(run: Run, alterations: Sequence[Alteration], start: str, of: Slice
         found.append(
             f"Trained again it changed by {of.of(measured):+.3g} nats; over queries the two agree with r = {agree:.2f}."
         )
+        found += _noise(run, start)
     queries = run.queries()
     found.append("The queries that change most, in nats:")
     for place in np.argsort(-np.abs(together))[:SHOWN]:
         line = f"  {queries['id'].iloc[place]} ({queries['label'].iloc[place]}): {together[place]:+.3g}"
         found.append(line + (f", measured {measured[place]:+.3g}" if really else ""))
     return found
+
+
+def _noise(run: Run, start: str) -> list[str]:
+    """How much losses change with no edit, as `upstream validate` found it."""
+    summary, settings = run.validation("summary"), run.manifest.settings
+    if summary is not None and ((summary["check"] == "noise") & (summary["start"] == start)).any():
+        return [str(words) for words in summary[(summary["check"] == "noise") & (summary["start"] == start)]["words"]]
+    if settings.get("epochs") or settings.get("recipes"):
+        return [
+            "A stage was trained in mini-batches, and training it again is noisy: `upstream validate` measures by how "
+            "much losses change with no edit."
+        ]
+    return []

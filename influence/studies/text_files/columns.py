@@ -73,6 +73,23 @@ def corpora(
     return parts, notes + lookalikes({"to pretrain on": before, "to finetune on": classes})
 
 
+def corpus_of(path: Path, columns: Columns | None = None, classes: Collection[str] = ()) -> Corpus:
+    """The texts of one file, as `corpora` reads them.
+
+    Args:
+        path: of the file.
+        columns: which columns hold what; there need be no titles and sources.
+        classes: of which every text has one as its label; empty: labels are any, or none.
+
+    Raises:
+        StudyError: the file is not in order, has not these columns, or a text is of another class.
+    """
+    source = _Source(
+        open_texts(path), columns or Columns(), None, [], bool(classes), "Name the column of the {kind}s so"
+    )
+    return source.corpus(1, classes)
+
+
 class Record(NamedTuple):
     """One text; `row` is its number in the file."""
 
@@ -84,13 +101,22 @@ class Record(NamedTuple):
 
 
 class _Source:
-    """One of the three files, with its columns and its sample.
+    """A file of texts, with its columns and its sample.
 
     Raises:
-        StudyError: it lacks a column.
+        StudyError: it lacks a column; `advice` says what to do.
     """
 
-    def __init__(self, file: Texts, columns: Columns, sample: int | None, seed: list[int], labelled: bool):
+    def __init__(
+        self,
+        file: Texts,
+        columns: Columns,
+        sample: int | None,
+        seed: list[int],
+        labelled: bool,
+        advice: str = "Say which holds the {kind}s with --{kind}-column NAME",
+    ):
+        self.advice = advice
         self.file, self.sample, self.seed, self.labelled = file, sample, seed, labelled
         self.classes: Collection[str] = ()
         self.empty, self.first_empty = 0, ""
@@ -217,7 +243,7 @@ class _Source:
                 names[kind] = fitting[0]
             elif needed:
                 raise StudyError(
-                    f"{printable(self.file.path)} has no column {wanted!r}; it has {name_list(self.file.columns)}. Say "
-                    f"which holds the {kind}s with --{kind}-column NAME.{self.file.hint}"
+                    f"{printable(self.file.path)} has no column {wanted!r}; it has {name_list(self.file.columns)}. "
+                    f"{self.advice.format(kind=kind)}.{self.file.hint}"
                 )
         return names

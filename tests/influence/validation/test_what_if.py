@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from tiny import OLD
 from tiny_runs import TinyBuilt
 
@@ -15,9 +17,21 @@ from influence.errors import RunError, StudyError
 from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.built_in import STUDIES
+from influence.studies.images.digit_drawing import digit
+from influence.studies.images.digits import Digits
 from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
-from influence.validation.alterations import LEAVE_OUT, MASK, RELABEL, UPWEIGHT, Alteration, altered_tables
+from influence.validation.alterations import (
+    LEAVE_OUT,
+    MASK,
+    RELABEL,
+    STRIKE,
+    UPWEIGHT,
+    Alteration,
+    addition,
+    altered_tables,
+    edits_of,
+)
 from influence.validation.bench import bench_of
 from influence.validation.preview import NAME, Slice, row_of, what_if
 
@@ -155,3 +169,31 @@ def test_by_the_command_line(upstream, run, tmp_path):
         code, _, errors = upstream("what-if", run.path, *odd, "--quiet")
         assert code == 2
         assert message in errors
+
+
+def test_pictures_come_in_from_class_folders(tmp_path):
+    """As the study reads a picture of the same form."""
+    exhibit = Digits().exhibit("frozen")
+    folder = tmp_path / "more"
+    (folder / "3").mkdir(parents=True)
+    picture = Image.new("L", (40, 40))
+    picture.paste(255, (10, 5, 20, 35))
+    picture.save(folder / "3" / "a.png")
+    shown = types.SimpleNamespace(
+        examples=lambda stage: exhibit.examples[stage],
+        stage=lambda stage: types.SimpleNamespace(name=stage, classes=tuple(exhibit.classes[stage])),
+    )
+    (made,) = edits_of(shown, exhibit, [addition("pretrain", folder)])
+    ((pixels, label),) = made.examples
+    np.testing.assert_array_equal(pixels, digit(picture).item[0])
+    assert int(label) == 3
+    table = altered_tables(shown, [addition("pretrain", folder)])["pretrain"]
+    assert table["label"].iloc[-1] == "3"
+    assert table["id"].is_unique
+    (folder / "3").rename(folder / "gnu")
+    with pytest.raises(
+        StudyError, match=r"has the class 'gnu', which stage 'pretrain' does not have; its classes are '0'"
+    ):
+        edits_of(shown, exhibit, [addition("pretrain", folder)])
+    with pytest.raises(StudyError, match="Stage 'pretrain' has no texts, so there is no word to strike"):
+        edits_of(shown, exhibit, [Alteration(STRIKE, "pretrain", int(exhibit.examples["pretrain"]["id"].iloc[0]), "a")])
