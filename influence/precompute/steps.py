@@ -17,6 +17,7 @@ import torch
 from influence.attribution.guards import derivatives_named
 from influence.attribution.report import peak_memory, unit_of
 from influence.curvature import Method
+from influence.curvature.cards import IDENTITY
 from influence.derivatives import Objective
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.remarks import Remarks
@@ -239,6 +240,12 @@ class Steps:
             )
             for o in self.objectives
         ]
+        # Of all other methods the report says what the way to the minimum is worth beside a score.
+        stopped = [
+            f"Stage {s.name!r} stopped at gradient norm {s.training.gradient_norm:.2g}, short of its tolerance."
+            for s in stages
+            if self.exhibit.method == IDENTITY.name and s.training.converged is False
+        ]
         return self.draft.finish(
             Manifest(
                 study=self.study.name,
@@ -253,7 +260,7 @@ class Steps:
                 default_method=self.exhibit.method,
                 map=MapRecord(),
                 versions=versions(self.device),
-                **self._remarked(scores, self.exhibit.notes),
+                **self._remarked(scores, [*self.exhibit.notes, *stopped]),
                 **self._spent(),
             ),
             self._parts(),

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,7 +20,9 @@ def asked(path, method="GET", kind="http"):
     async def send(message):
         messages.append(message)
 
-    asyncio.run(shell.Shell(elsewhere)({"type": kind, "method": method, "path": path}, None, send))
+    answer = shell.Shell(elsewhere)({"type": kind, "method": method, "path": path}, None, send)
+    with ThreadPoolExecutor() as thread:  # a browser's tests leave an event loop in this one
+        thread.submit(asyncio.run, answer).result()
     headers = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
     return messages[0]["status"], headers, b"".join(message.get("body", b"") for message in messages)
 

@@ -13,7 +13,16 @@ import pytest
 
 from influence.cli.start import LINE
 
-BEGUN = "import sys; from influence.cli import main; print('begun', flush=True); sys.exit(main())"
+BEGUN = """
+import sys
+from influence.cli import start
+expect = start.expect
+def said():
+    expect()
+    print("begun", flush=True)
+start.expect = said
+sys.exit(start.main())
+"""
 COMPUTES = """
 import sys
 sys.argv = ["upstream", "precompute", "tiny", "--quiet", "--runs", sys.argv[1]]
@@ -61,8 +70,6 @@ def test_while_modules_are_loaded(tmp_path, number, delay):
     process = start(BEGUN, "precompute", "digits", "--runs", tmp_path)
     process.stdout.readline()
     time.sleep(delay)
-    if delay == 0.0:
-        time.sleep(0.002)  # until main has its first line behind it
     process.send_signal(number)
     assert ends(process, number) == 128 + number
 
