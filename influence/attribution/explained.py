@@ -14,6 +14,7 @@ from influence.attribution.chain import Chain
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import ran_out_of_memory
+from influence.derivatives.origin import MISTAKES
 from influence.derivatives.precision import doubled, in_double
 from influence.derivatives.second.outputs import differentiable
 from influence.errors import LossError, StudyError
@@ -148,7 +149,12 @@ def _answers(queries: Any, parts: Sequence[_Part]) -> Answers:
 
 def _number(target: Target, answers: Answers) -> Tensor:
     """The target's value, one finite number."""
-    found = target.function(answers)
+    try:
+        found = target.function(answers)
+    except MISTAKES as error:
+        if ran_out_of_memory(error):
+            raise
+        raise LossError(f"Target {target.name!r} raised {type(error).__name__}: {error}") from error
     if not isinstance(found, Tensor) or found.numel() != 1:
         got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise LossError(f"Target {target.name!r} gave {got}, expected a tensor with one number.")
@@ -162,6 +168,11 @@ def _slopes(target: Target, number: Tensor, tensors: Sequence[Tensor]) -> Sequen
     found: Sequence[Tensor | None] = []
     if number.requires_grad:
         found = torch.autograd.grad(number, tensors, retain_graph=True, allow_unused=True)
+    if not all(slope is None or bool(slope.isfinite().all()) for slope in found):
+        raise LossError(
+            f"Target {target.name!r} has a derivative that is not finite, as a square root or logarithm at 0 has. "
+            "Add a small number within."
+        )
     if not any(slope is not None and bool(slope.any()) for slope in found):
         raise LossError(
             f"Target {target.name!r} has no derivative in the losses and outputs of the queries, as an argmax, a count "

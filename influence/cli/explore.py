@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from influence.cli.options import DEFAULT_RUNS, NoBrowser, Port, Runs, run_path
-from influence.cli.start import Interruption
 
 
 def explore(
@@ -38,7 +37,7 @@ def serve(runs: Path, run: str | None, port: int, no_browser: bool, study: str |
     with subprocess.Popen([sys.executable, "-P", "-m", "explorer", *arguments], process_group=0) as explorer:
         try:
             code = explorer.wait()
-        except Interruption as interruption:
+        except SystemExit as interruption:  # a signal's
             explorer.terminate()
             code = explorer.wait()
             if code < 0 or (code == interruption.code and study is None):  # before it could serve, or say so

@@ -35,14 +35,17 @@ class Several(TyperCommand):
     """A command whose options of `SEVERAL` take all values up to the next option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        spread, option = list[str](), ""
+        spread, option, given = list[str](), "", True
         for argument in args:
             if argument.startswith("--"):
+                spread += [] if given else [option]  # without a value, which is then asked for
                 option = argument if argument in SEVERAL else ""
                 spread += [] if option else [argument]
+                given = not option
             else:
                 spread += [option, argument] if option else [argument]
-        return super().parse_args(ctx, spread)
+                given = True
+        return super().parse_args(ctx, spread + ([] if given else [option]))
 
 
 def what_if(
@@ -106,8 +109,8 @@ def what_if(
     asked += [alterations.addition(name, path) for path in add or ()]
     set_threads(largest_model(opened), threads)
     options: dict[str, Any] = {"really": really, "start": start, "function": study, "device": device}
-    found, warnings = preview.what_if(opened, asked, progress=not quiet, **options)
-    for line in [*preview.sentences(found, asked, start, summed), *(f"Warning: {warning}" for warning in warnings)]:
+    found, remarks = preview.what_if(opened, asked, progress=not quiet, **options)
+    for line in [*preview.sentences(found, asked, start, summed), *remarks]:
         say(line)
     if export is not None:
         _export(alterations.altered_tables(found, asked), export)

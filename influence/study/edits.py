@@ -11,13 +11,15 @@ m, the number of examples before the edit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
-from influence.errors import StudyError, listed
+from influence.errors import StudyError
+from influence.study.forms import alike
 from influence.study.labels import with_label
+from influence.study.positions import plain, positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +46,16 @@ class Edit:
         what = f"rows {list(self.rows[:5])}{' ...' if len(self.rows) > 5 else ''}, " if self.rows else ""
         return f"edits.{self.name}({self.stage!r}, {what}{len(self.examples)} examples)"
 
-    def entering(self, data: Any) -> Sequence[Any]:
-        """The examples that come in, where `data` are the stage's.
+    def entering(self, data: Any, collated: bool = False) -> Sequence[Any]:
+        """The examples that come in, in the form of the stage's `data`; `collated` is as of `alike`.
 
         Raises:
-            StudyError: an example to relabel has no label, or the new label is of another kind.
+            StudyError: an example to relabel has no label, the new label is of another kind, or an example of another
+                form.
         """
-        return Relabelled(data, self.rows, self.labels) if self.labels else self.examples
+        if self.labels:
+            return Relabelled(data, self.rows, self.labels)
+        return Entering(self.examples, data, collated, f"of edits.{self.name}") if len(self.examples) else ()
 
 
 class Relabelled(Sequence[Any]):
@@ -65,6 +70,21 @@ class Relabelled(Sequence[Any]):
     def __getitem__(self, place: Any) -> Any:
         row = self._rows[place]
         return with_label(self._data[row], self._labels[place], f"Example {row}")
+
+
+class Entering(Sequence[Any]):
+    """Examples of a user's in the form of a data set's own, read when asked for."""
+
+    def __init__(self, examples: Sequence[Any], data: Any, collated: bool, whose: str):
+        self._examples, self._own, self._collated, self._whose = examples, data[0], collated, whose
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, place: Any) -> Any:
+        if place >= len(self):  # a data set need not say so, and iteration would not end
+            raise IndexError(place)
+        return alike(self._examples[place], self._own, self._collated, f"Example {place} {self._whose}")
 
 
 def leave_out(stage: str | None, rows: Iterable[int]) -> Edit:
@@ -82,6 +102,7 @@ def upweight(stage: str | None, rows: Iterable[int], by: float) -> Edit:
     Raises:
         StudyError: `by` is below -1 or not finite; no row, one twice, or one that is no position.
     """
+    by = plain(by)
     if isinstance(by, bool) or not isinstance(by, Real) or not -1 <= float(by) < math.inf:
         raise StudyError(
             f"{_named(stage)}: by is {by!r}, expected a finite number of at least -1: the weight becomes 1 + by."
@@ -99,9 +120,10 @@ def relabel(stage: str | None, rows: Iterable[int], labels: Iterable[Any]) -> Ed
         StudyError: not one label a row; no row, one twice, or one that is no position.
     """
     places = _rows(stage, rows)
-    if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
+    listed = plain(labels) if getattr(labels, "shape", None) == () else labels
+    if isinstance(listed, str | bytes) or not isinstance(listed, Iterable):
         raise StudyError(f"{_named(stage)}: labels is {labels!r}, expected a list with one label a row.")
-    given = tuple(labels)
+    given = tuple(listed)
     if len(given) != len(places):
         raise StudyError(f"{_named(stage)}: there are {len(given)} labels for {len(places)} rows, expected one a row.")
     return Edit("relabel", stage, places, labels=given)
@@ -139,27 +161,12 @@ def add(stage: str | None, examples: Sequence[Any]) -> Edit:
     return Edit("add", stage, examples=_examples(stage, examples))
 
 
-def _rows(stage: str | None, rows: Iterable[int]) -> tuple[int, ...]:
-    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
-        raise StudyError(f"{_named(stage)}: rows is {rows!r}, expected a list of positions.")
-    given = [row.item() if hasattr(row, "item") else row for row in rows]
-    if not given:
-        raise StudyError(f"{_named(stage)}: the rows to edit are empty, expected at least one position.")
-    wrong = [row for row in given if isinstance(row, bool) or not isinstance(row, Integral) or row < 0]
-    if wrong:
-        raise StudyError(
-            f"{_named(stage)}: {listed(map(repr, wrong))} in the rows, expected positions: whole numbers from 0."
-        )
-    twice = sorted({row for row in given if given.count(row) > 1}) if len(set(given)) < len(given) else []
-    if twice:
-        raise StudyError(
-            f"{_named(stage)}: the rows name {listed(map(str, twice))} more than once; each can be edited only once."
-        )
-    return tuple(int(row) for row in given)
-
-
 def _examples(stage: str | None, examples: Sequence[Any]) -> Sequence[Any]:
-    if isinstance(examples, str | bytes) or not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
+    if (
+        isinstance(examples, str | bytes | Mapping)
+        or not hasattr(examples, "__len__")
+        or not hasattr(examples, "__getitem__")
+    ):
         raise StudyError(
             f"{_named(stage)}: examples is a {type(examples).__name__}, expected a list or data set of examples as the "
             "stage's own data set gives them."
@@ -167,6 +174,10 @@ def _examples(stage: str | None, examples: Sequence[Any]) -> Sequence[Any]:
     if not len(examples):
         raise StudyError(f"{_named(stage)}: the examples are empty, expected at least one.")
     return examples
+
+
+def _rows(stage: str | None, rows: Iterable[int]) -> tuple[int, ...]:
+    return positions(rows, f"{_named(stage)}: rows")
 
 
 def _named(stage: str | None) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from influence.errors import StudyError
+from influence.study.forms import in_kind
+from influence.study.positions import plain
 
 KEYS = ("labels", "label", "targets", "target", "y")
 """Keys of an example that is a dict, under the first of which its label is looked for."""
+SUM_OF_ONE = 1e-3
+"""How far the sum of probabilities may be from 1: people write .33."""
 
 
 def label_of(example: Any, what: str) -> Any:
@@ -51,6 +54,21 @@ def with_label(example: Any, label: Any, what: str) -> Any:
     return values if isinstance(example, list) else tuple(values)
 
 
+def probabilities(example: Any, own: Any) -> int:
+    """How many probabilities of classes the label of an example has, where its own was one number; else 0."""
+    new, old = label_of(example, "An example"), label_of(own, "An example")
+    soft = isinstance(new, Tensor) and new.dim() == 1 and torch.as_tensor(old).dim() == 0
+    return len(new) if soft else 0
+
+
+def with_probabilities(example: Any, classes: int, what: str) -> Any:
+    """The example with probabilities of the classes as its label: 1 for the class that it has."""
+    label = torch.as_tensor(label_of(example, what))
+    if label.dim():
+        return example
+    return with_label(example, torch.eye(classes)[int(label)], what)
+
+
 def _place(example: Any, what: str) -> Any:
     if isinstance(example, Mapping):
         for key in KEYS:
@@ -80,25 +98,29 @@ def _cast(label: Any, old: Any, example: Any, what: str) -> Any:
         raise StudyError(f"{what} cannot have the label {label!r}: expected a number, or numbers.") from error
     if value.dtype.is_complex or not value.double().isfinite().all():
         raise StudyError(f"{what} cannot have the label {label!r}: expected finite numbers.")
+    if value.numel() == before.numel() == 1:
+        value = value.reshape(before.shape)
     if value.dim() == 1 and before.dim() == 0 and len(value):
-        return value.to(_real_dtype(example))
+        return _probabilities(value.to(_real_dtype(example)), what)
     if value.shape != before.shape:
         raise StudyError(
-            f"{what} has a label of shape {tuple(before.shape)}; the new one, {label!r}, has {tuple(value.shape)}."
+            f"{what} has a label of shape {tuple(before.shape)}; the new one, {plain(label)!r}, has "
+            f"{tuple(value.shape)}."
         )
-    whole = not before.is_floating_point()
-    if whole and bool((value.double() != value.double().round()).any()):
-        raise StudyError(f"{what} has the label {_plain(old)!r}; {label!r} is no whole number.")
-    cast = value.to(before.dtype)
-    if isinstance(old, Tensor):
-        return cast.to(old.device)
-    if isinstance(old, np.ndarray | np.generic):
-        return cast.numpy() if before.dim() else cast.numpy()[()]
-    return cast.tolist()
+    if not before.is_floating_point() and bool((value.double() != value.double().round()).any()):
+        raise StudyError(
+            f"{what} has the label {plain(old)!r}; there is no class {plain(label)!r}, expected a whole number."
+        )
+    return in_kind(value, old)
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, Tensor | np.ndarray | np.generic) else value
+def _probabilities(label: Tensor, what: str) -> Tensor:
+    if bool((label < 0).any()) or abs(float(label.double().sum()) - 1) > SUM_OF_ONE:
+        raise StudyError(
+            f"{what} cannot have the label {label.tolist()!r}: several numbers are the probabilities of the classes, "
+            "expected none below 0, and a sum of 1."
+        )
+    return label
 
 
 def _real_dtype(example: Any) -> torch.dtype:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from influence.errors import StudyError, listed
 from influence.study.edits import Edit
+from influence.study.labels import probabilities, with_probabilities
 from influence.study.stage import Stage
 from influence.study.study import Study
 
@@ -43,21 +44,26 @@ def weight_changes(edits: Sequence[Edit]) -> dict[int, float]:
 class Revision:
     """A stage's data as edited: relabelled and replaced examples in their places, added ones at the end.
 
+    Where one gets probabilities of the classes as its label, so do all: a batch holds labels of one form.
+
     Attributes:
         weights: (len,), of every example, times len / m: their mean keeps the denominator m.
         lengths: as of the data before, if it has any: by these mini-batches are drawn, and an edit leaves them as they
             were.
     """
 
-    def __init__(self, data: Any, edits: Sequence[Edit]):
+    def __init__(self, data: Any, edits: Sequence[Edit], collated: bool = False):
         self._data, self.lengths = data, getattr(data, "lengths", None)
+        self._classes = 0
         self._entered: dict[int, tuple[Sequence[Any], int]] = {}
         weights = [1.0] * len(data)
         for edit in edits:
-            entering = edit.entering(data)
+            entering = edit.entering(data, collated)
             for place, row in enumerate(edit.rows):
                 if len(entering):
                     self._entered[row] = entering, place
+                    if edit.labels:
+                        self._classes = max(self._classes, probabilities(entering[place], data[row]))
                 else:
                     weights[row] += edit.by
             if not edit.rows:
@@ -69,10 +75,9 @@ class Revision:
         return len(self.weights)
 
     def __getitem__(self, row: int) -> Any:
-        if row in self._entered:
-            entering, place = self._entered[row]
-            return entering[place]
-        return self._data[row]
+        entering, place = self._entered.get(row, (self._data, row))
+        example = entering[place]
+        return with_probabilities(example, self._classes, f"Example {row}") if self._classes else example
 
 
 def revised(study: Study, edits: Edit | Iterable[Edit]) -> tuple[Study, dict[str, Tensor]]:
@@ -83,7 +88,7 @@ def revised(study: Study, edits: Edit | Iterable[Edit]) -> tuple[Study, dict[str
     """
     stages, weights = list(study.stages), dict[str, Tensor]()
     for position, several in by_stage(study, edits).items():
-        data = Revision(stages[position].data, several)
+        data = Revision(stages[position].data, several, stages[position].collate is not None)
         stages[position] = dataclasses.replace(stages[position], data=data)
         weights[stages[position].name] = data.weights
     return Study(study.name, stages, study.queries, study.measure), weights
@@ -98,7 +103,7 @@ def _check(stage: Stage, edits: Sequence[Edit]) -> None:
             f"Stage {stage.name!r} has no example {listed(map(str, absent))}; its examples are 0 to {count - 1}."
         )
     if len(set(rows)) < len(rows):
-        twice = sorted({row for row in rows if rows.count(row) > 1})
+        twice = sorted(row for row, times in Counter(rows).items() if times > 1)
         raise StudyError(
             f"Stage {stage.name!r}: example {listed(map(str, twice))} is edited twice; make one edit of it."
         )
@@ -106,40 +111,14 @@ def _check(stage: Stage, edits: Sequence[Edit]) -> None:
     if not entering and sum(by == -1 for by in weight_changes(edits).values()) == count:
         raise StudyError(f"The edits take all {count} examples of stage {stage.name!r} out; nothing would be left.")
     for edit in edits:
-        for place, example in enumerate(edit.examples):
-            _refuse_other_form(stage, example, f"Stage {stage.name!r}: example {place} of edits.{edit.name}")
+        if len(edit.examples):
+            _refuse_other_form(stage, edit)
 
 
-def _refuse_other_form(stage: Stage, example: Any, what: str) -> None:
-    """Raise StudyError where an example could not stand among the stage's own.
-
-    A `collate` of the user's may take tensors of several shapes (texts of any length); torch's own stacks them.
-    """
-    own = stage.data[0]
-    leaves, spec = pytree.tree_flatten(example)
-    own_leaves, own_spec = pytree.tree_flatten(own)
-    if spec != own_spec:
-        raise StudyError(
-            f"{what} is a {_form(example)}, where the stage's own examples are a {_form(own)}. Give it as the stage's "
-            "data set gives its examples, not collated."
-        )
-    for leaf, own_leaf in zip(leaves, own_leaves, strict=True):
-        if isinstance(leaf, Tensor) != isinstance(own_leaf, Tensor):
-            raise StudyError(f"{what} holds a {_form(leaf)} where the stage's own have a {_form(own_leaf)}.")
-        if not isinstance(leaf, Tensor):
-            continue
-        same = leaf.shape == own_leaf.shape or stage.collate is not None
-        if not same or leaf.dtype != own_leaf.dtype:
-            raise StudyError(f"{what} holds a {_form(leaf)} where the stage's own have a {_form(own_leaf)}.")
-        if leaf.is_floating_point() and not leaf.isfinite().all():
-            raise StudyError(f"{what} holds numbers that are not finite.")
-
-
-def _form(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"tensor of shape {tuple(value.shape)} and {str(value.dtype).removeprefix('torch.')}"
-    if isinstance(value, tuple | list):
-        return f"{type(value).__name__} of {len(value)}"
-    if isinstance(value, dict):
-        return f"dict with the keys {', '.join(map(repr, value))}"
-    return type(value).__name__
+def _refuse_other_form(stage: Stage, edit: Edit) -> None:
+    entering = edit.entering(stage.data, stage.collate is not None)
+    try:
+        for place in range(len(entering)):
+            entering[place]
+    except StudyError as error:
+        raise StudyError(f"Stage {stage.name!r}: {error}") from error

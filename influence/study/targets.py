@@ -9,7 +9,7 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 
 from influence.errors import StudyError, listed
 from influence.study.labels import label_of
+from influence.study.positions import plain, positions
 
 PROBABILITY = "probability"
 """Unit of a target that is made of probabilities."""
@@ -47,28 +48,45 @@ class Answers:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """(Q, classes), the softmax of the only tensor of this form among the outputs.
+        """(Q, classes), of the outputs called `logits`, or of the only ones of this form: their softmax.
+
+        Outputs that are probabilities already are taken as they are. One output a query is the logit of class 1.
 
         Raises:
-            StudyError: there is none, or more than one.
+            StudyError: there are none, or several; or one output a query, whose labels are not 0 and 1.
         """
-        logits = [v for v in pytree.tree_leaves(self.outputs) if isinstance(v, Tensor) and v.is_floating_point()]
-        logits = [v for v in logits if v.dim() == 2 and len(v) == len(self.losses)]
-        if len(logits) != 1:
+        logits = self._logits
+        if logits.dim() == 2 and logits.shape[1] > 1:
+            return logits if _are_probabilities(logits) else logits.softmax(1)
+        if not np.isin(self.labels, (0, 1)).all():
             raise StudyError(
-                f"The last stage returns {len(logits)} tensors of shape (queries, classes), expected one; so there are "
+                "The last stage returns one number a query, and the queries' labels are not all 0 or 1; so there are "
                 "no probabilities of classes. Give the target as a function of the outputs."
             )
-        if logits[0].shape[1] == 1:
-            positive = logits[0].sigmoid()
-            return torch.cat([1 - positive, positive], dim=1)
-        return logits[0].softmax(1)
+        positive = logits.reshape(-1, 1).sigmoid()
+        return torch.cat([1 - positive, positive], dim=1)
+
+    @property
+    def _logits(self) -> Tensor:
+        named = self.outputs.get("logits") if isinstance(self.outputs, Mapping) else None
+        every = pytree.tree_leaves(self.outputs) if named is None else [named]
+        real = [v for v in every if isinstance(v, Tensor) and v.is_floating_point() and len(self.losses) in v.shape[:1]]
+        found = [v for v in real if v.dim() == 2] or [v for v in real if v.dim() == 1]
+        if len(found) != 1:
+            raise StudyError(
+                f"The last stage returns {len(found)} tensors of shape (queries, classes), expected one; so there are "
+                "no probabilities of classes. Give the target as a function of the outputs."
+            )
+        return found[0]
 
     @cached_property
     def labels(self) -> np.ndarray:
         """(Q,), the queries' labels."""
         found = [label_of(self._queries[row], f"Query {row}") for row in range(len(self.losses))]
-        return np.asarray([v.item() if hasattr(v, "item") else v for v in found])
+        values = [np.asarray(plain(label)) for label in found]
+        if any(value.size != 1 for value in values):
+            raise StudyError("The queries' labels are several numbers each, so they are of no class.")
+        return np.stack([value.reshape(()) for value in values])
 
     def chosen(self, rows: Sequence[int]) -> Tensor:
         """Index of the queries at `rows`.
@@ -91,6 +109,11 @@ class Answers:
         if not 0 <= number < classes:
             raise StudyError(f"There is no class {number}; the last stage's classes are 0 to {classes - 1}.")
         return self.probabilities[:, number]
+
+
+def _are_probabilities(outputs: Tensor) -> bool:
+    some = outputs.detach()
+    return bool((some >= 0).all()) and torch.allclose(some.sum(1), some.new_ones(len(some)), atol=1e-5)
 
 
 @dataclass(frozen=True)
@@ -118,7 +141,7 @@ def mean(rows: Iterable[int]) -> Target:
     Raises:
         StudyError: no row, one twice, or one that is no position.
     """
-    some = _rows(rows, "rows")
+    some = positions(rows, "rows")
     return Target(f"mean of {len(some)} queries", lambda answers: answers.losses[answers.chosen(some)].mean())
 
 
@@ -133,7 +156,11 @@ def gap(rows_a: Iterable[int], rows_b: Iterable[int], of: int | None = None) -> 
     Raises:
         StudyError: an empty group, a query twice in one, or one that is no position.
     """
-    a, b = _rows(rows_a, "rows_a"), _rows(rows_b, "rows_b")
+    if of is not None:
+        _check_class(of)
+    a, b = positions(rows_a, "rows_a"), positions(rows_b, "rows_b")
+    if set(a) == set(b):
+        raise StudyError("rows_a and rows_b name the same queries, between which there is no gap; expected two groups.")
 
     def function(answers: Answers) -> Tensor:
         values = answers.losses if of is None else answers.of_class(of)
@@ -152,8 +179,7 @@ def error(number: int) -> Target:
     Raises:
         StudyError: `number` is no class number.
     """
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
-        raise StudyError(f"The class is {number!r}, expected a whole number from 0.")
+    _check_class(number)
 
     def function(answers: Answers) -> Tensor:
         probability = answers.of_class(int(number))
@@ -165,16 +191,6 @@ def error(number: int) -> Target:
     return Target(f"error of class {number}", function, PROBABILITY)
 
 
-def _rows(rows: Iterable[int], what: str) -> tuple[int, ...]:
-    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
-        raise StudyError(f"{what} is {rows!r}, expected a list of positions of queries.")
-    given = [row.item() if hasattr(row, "item") else row for row in rows]
-    if not given:
-        raise StudyError(f"{what} is empty, expected at least one query.")
-    wrong = [row for row in given if isinstance(row, bool) or not isinstance(row, Integral) or row < 0]
-    if wrong:
-        raise StudyError(f"{what} holds {listed(map(repr, wrong))}, expected positions: whole numbers from 0.")
-    if len(set(given)) < len(given):
-        twice = sorted({row for row in given if given.count(row) > 1})
-        raise StudyError(f"{what} names {listed(map(str, twice))} more than once.")
-    return tuple(given)
+def _check_class(number: Any) -> None:
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 0:
+        raise StudyError(f"The class is {number!r}, expected a whole number from 0.")

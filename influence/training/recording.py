@@ -208,8 +208,10 @@ def _revised(
     """The recordings with edited data, and the weights of the examples of edited stages."""
     stages = [each.stage for each in recordings]
     study, weights = revised(Study("recorded", stages, stages[-1].data), edits)
-    for before, after in zip(stages, study.stages, strict=True):
-        refuse_more_examples(after, len(before.data))
+    for old, after in zip(recordings, study.stages, strict=True):
+        refuse_more_examples(after, len(old.stage.data))
+        if after.name in weights:
+            weights[after.name] = weights[after.name] * old.weights
     return [dataclasses.replace(r, stage=s) for r, s in zip(recordings, study.stages, strict=True)], weights
 
 

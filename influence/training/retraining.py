@@ -136,6 +136,7 @@ class Retrainer:
         Raises:
             StudyError: there is no such stage, the stage's start is unknown, both weights and edits are given, or as
                 `edit_effect`.
+            LossError: a stage's loss fails on its edited examples.
             TrainingError: weights of the wrong length, or a stage did not converge or stay finite.
         """
         if edits is not None:
@@ -166,6 +167,7 @@ class Retrainer:
             if stage.name not in weights:
                 continue
             again.objectives[i] = objective.with_stage(stage)
+            checked_losses(again.objectives[i], stage.data)
             again._trainers.pop(i, None)
             if stage.name in self.recipes:
                 refuse_more_examples(stage, objective.count)

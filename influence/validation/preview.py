@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def what_if(
         progress: show bars with time left.
 
     Returns:
-        (The run, read again; what makes the prediction something else than it claims.)
+        (The run, read again; what is to be known of the prediction, a sentence each.)
 
     Raises:
         RunError: no alteration, unknown ids, one altered twice; or the run's study cannot be made again.
@@ -61,7 +62,8 @@ def what_if(
     known = row_of(run.validation(NAME), alterations, start)
     if known is not None and not (really and np.isnan(known["measured"]).all()):
         return run, []
-    with retrainings_locked(run.path), Progress(visible=progress) as bars:
+    alone = retrainings_locked(run.path) if really else contextlib.nullcontext()
+    with alone, Progress(visible=progress) as bars:
         with bars.step("Reading the study"):
             stage = alterations[0].stage if alterations else run.stages[0]
             bench = bench_of(run, stage, function=function, device=device)
@@ -90,7 +92,8 @@ def what_if(
         if old is not None:
             others = old[~((old["edits"] == found["edits"]) & (old["start"] == start))]
             new = pd.concat([others, new], ignore_index=True)
-        return add_tables(run, {NAME: new}), effect.report["warnings"]
+        told = [f"Warning: {warning}" for warning in effect.report["warnings"]]
+        return add_tables(run, {NAME: new}), [*told, *(f"Note: {note}" for note in effect.report["notes"])]
 
 
 def _refuse_added(bench: Bench, alterations: Sequence[Alteration]) -> None:

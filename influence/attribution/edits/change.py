@@ -18,6 +18,7 @@ from influence.derivatives.losses import checked_losses
 from influence.errors import StudyError
 from influence.study.edits import Edit
 from influence.study.labels import label_of
+from influence.study.positions import plain
 
 
 class Change:
@@ -40,14 +41,17 @@ class Change:
         data = objective.stage.data
         self.parts: list[tuple[Any, Tensor]] = []
         self.places: list[Tensor] = []
-        self._refuse_unknown_labels(objective, edits)
         rows = [(row, edit.by, place) for place, edit in enumerate(edits) for row in edit.rows]
         if rows:
             self._add(objective, Subset(data, [row for row, _, _ in rows]), [by for _, by, _ in rows], rows)
+        classes = classes_of(objective) if any(edit.labels for edit in edits) else None
         forms: dict[Any, list[tuple[Any, float, int]]] = {}
         for place, edit in enumerate(edits):
-            for example in edit.entering(data):
-                forms.setdefault(_form(example), []).append((example, 1.0, place))
+            entering = list(edit.entering(data, objective.stage.collate is not None))
+            if edit.labels and classes is not None:
+                _refuse_unknown_labels(objective, classes, edit, entering)
+            for example in entering:
+                forms.setdefault(_form(example, objective.stage.collate is None), []).append((example, 1.0, place))
         for some in forms.values():
             entering = [example for example, _, _ in some]
             checked_losses(objective, entering)
@@ -59,24 +63,26 @@ class Change:
         self.parts.append((examples, torch.tensor(weights, dtype=torch.float64, device=objective.device)))
         self.places.append(torch.tensor([place for _, _, place in some], device=objective.device))
 
-    def _refuse_unknown_labels(self, objective: Objective, edits: Sequence[Edit]) -> None:
-        relabelled = [edit for edit in edits if edit.labels]
-        classes = classes_of(objective) if relabelled else None
-        for edit in relabelled:
-            for row, label in zip(edit.rows, edit.labels, strict=True):
-                given = torch.as_tensor(label) if not isinstance(label, str | bytes) else None
-                if classes is None or given is None or given.dim():
-                    continue
-                if not 0 <= float(given) < classes or float(given) != int(given):
-                    raise StudyError(
-                        f"Stage {objective.stage.name!r} has no class {label!r}, which example {row} was to have; its "
-                        f"classes are 0 to {classes - 1}."
-                    )
-
     def gradient(self, objective: Objective) -> Tensor:
         """Gradient (T,) by which the edits change that of the stage's mean loss, at the objective's parameters."""
         sums = [summed_gradient(objective, examples, weights) for examples, weights in self.parts]
         return torch.stack(sums).double().sum(0) / objective.count
+
+
+def _refuse_unknown_labels(objective: Objective, classes: int, edit: Edit, entering: Sequence[Any]) -> None:
+    stage = objective.stage.name
+    for row, example in zip(edit.rows, entering, strict=True):
+        label = torch.as_tensor(label_of(example, f"Example {row}"))
+        if label.numel() > 1 and len(label) != classes:
+            raise StudyError(
+                f"Stage {stage!r} has {classes} classes, and example {row} was to have {len(label)} probabilities; "
+                "expected one a class."
+            )
+        if label.numel() == 1 and not 0 <= float(label) < classes:
+            raise StudyError(
+                f"Stage {stage!r} has no class {plain(label)!r}, which example {row} was to have; its classes are 0 to "
+                f"{classes - 1}."
+            )
 
 
 def same_labels(objective: Objective, edits: Sequence[Edit]) -> list[str]:
@@ -84,14 +90,17 @@ def same_labels(objective: Objective, edits: Sequence[Edit]) -> list[str]:
     found = []
     for edit in edits:
         for row, label in zip(edit.rows, edit.labels, strict=False):
-            own = label_of(objective.stage.data[row], f"Example {row}")
-            if own == label if isinstance(own, str | bytes) else np.array_equal(np.asarray(own), np.asarray(label)):
-                found.append(f"{objective.stage.name}: example {row} has the label {label!r} already, so no effect")
+            own = plain(label_of(objective.stage.data[row], f"Example {row}"))
+            if np.array_equal(np.asarray(own), np.asarray(plain(label))):
+                said = f"example {row} has the label {plain(label)!r} already, so no effect"
+                found.append(f"{objective.stage.name}: {said}")
     return found
 
 
-def _form(example: Any) -> Any:
-    """What must be equal for examples to be put into one batch; lengths may differ, as `collate` may pad."""
+def _form(example: Any, stacked: bool) -> Any:
+    """What must be equal for examples to be put into one batch: shapes too, where torch stacks them."""
     leaves, spec = pytree.tree_flatten(example)
-    kinds = tuple((v.dtype, v.dim()) if isinstance(v, Tensor) else type(v) for v in leaves)
+    kinds = tuple(
+        (v.dtype, v.shape if stacked else v.dim()) if isinstance(v, Tensor | np.ndarray) else type(v) for v in leaves
+    )
     return str(spec), kinds

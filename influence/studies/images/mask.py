@@ -26,8 +26,8 @@ def masked(picture: Tensor, box: tuple[int, int, int, int]) -> Tensor:
     tall, wide = picture.shape[-2:]
     if min(box) < 0 or width < 1 or height < 1 or left + width > wide or top + height > tall:
         raise StudyError(
-            f"The mask {left},{top},{width},{height} (left, top, width, height) does not lie within a picture of "
-            f"{wide} x {tall} pixels."
+            f"The mask {left},{top},{width},{height} (left, top, width, height) is no part of a picture of {wide} x "
+            f"{tall} pixels, of at least 1 x 1."
         )
     patch = slice(top, top + height), slice(left, left + width)
     around = slice(max(0, top - RIM), top + height + RIM), slice(max(0, left - RIM), left + width + RIM)

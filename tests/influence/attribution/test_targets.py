@@ -101,6 +101,12 @@ def test_the_gradient_is_autograds_in_any_batches(study, name):
         (lambda: [lambda z: z[:, 0]], LossError, r"gave shape \(12,\)"),
         (lambda: [lambda z: z.sum() / 0], LossError, "expected a finite number"),
         (lambda: [lambda z: 3.0], LossError, "gave a float"),
+        (lambda: [lambda z: z[99].sum()], LossError, "raised IndexError"),
+        (lambda: [lambda z: (z[:, 0] * 0).sum().sqrt()], LossError, "derivative that is not finite"),
+        (lambda: [targets.gap([0, 1], [1, 0])], StudyError, "rows_a and rows_b name the same queries"),
+        (lambda: [targets.gap([0], [1], of="cat")], StudyError, "class is 'cat'"),
+        (lambda: [targets.mean(torch.arange(4).view(2, 2))], StudyError, r"rows holds \[0, 1\]"),
+        (lambda: [targets.mean(torch.ones(12).bool())], StudyError, "rows is a mask"),
     ],
 )
 def test_bad_targets_are_named(study, target, error, message):
@@ -111,3 +117,19 @@ def test_bad_targets_are_named(study, target, error, message):
 def test_replay_explains_no_targets(study):
     with pytest.raises(MethodError, match="'replay' explains no `targets`"):
         attribute(study, targets=[targets.mean([0])], method="replay", progress=False)
+
+
+def said(outputs, labels):
+    return targets.Answers([(0, label) for label in labels], torch.zeros(len(labels)), [outputs])
+
+
+def test_probabilities_are_found_in_every_form_of_outputs():
+    logits = torch.tensor([[0.3, 1.2, -0.5], [2.0, 0.1, 0.4]])
+    for outputs in (logits, logits.log_softmax(1), logits.softmax(1), {"logits": logits, "pooled": torch.ones(2, 5)}):
+        torch.testing.assert_close(said(outputs, [0, 1]).probabilities, logits.softmax(1))
+    for outputs in (logits[:, 0], logits[:, :1]):
+        torch.testing.assert_close(said(outputs, [0, 1]).probabilities[:, 1], logits[:, 0].sigmoid())
+        with pytest.raises(StudyError, match="labels are not all 0 or 1"):
+            _ = said(outputs, [0.0, 2.5]).probabilities
+    with pytest.raises(StudyError, match="several numbers each"):
+        _ = said(logits, [torch.zeros(3), torch.zeros(3)]).labels

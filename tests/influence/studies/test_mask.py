@@ -23,7 +23,7 @@ def test_a_patch_takes_the_mean_of_what_lies_around_it():
 
 @pytest.mark.parametrize("box", [(-1, 0, 2, 2), (5, 0, 2, 2), (0, 7, 2, 2), (0, 0, 0, 2), (0, 0, 2, 9)])
 def test_a_patch_beyond_the_picture_is_named(box):
-    with pytest.raises(StudyError, match="does not lie within a picture of 6 x 8 pixels"):
+    with pytest.raises(StudyError, match="is no part of a picture of 6 x 8 pixels"):
         masked(torch.zeros(1, 8, 6), box)
 
 

@@ -161,6 +161,8 @@ def test_by_the_command_line(upstream, run, tmp_path):
         ("--mask", "107=1,2"): "--mask is '107=1,2', expected ID=LEFT,TOP,WIDTH,HEIGHT",
         ("--upweight", "107=much"): "expected ID=BY",
         ("--leave-out", "x"): "valid integer",
+        ("--leave-out", "--relabel", "107=ant"): "'--leave-out' requires an argument",
+        ("--relabel",): "'--relabel' requires an argument",
         ("--leave-out", 101, "--target", "speed"): "expected loss, class:NAME or gap:COLUMN",
         ("--leave-out", 101, "--stage", "third"): "no stage 'third'",
         ("--leave-out", 101, "--start", "nowhere"): "expected solution or scratch",

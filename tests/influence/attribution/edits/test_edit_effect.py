@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from minima import Net, data, loss, minimise_chain
-from torch.utils.data import TensorDataset
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import Dataset, TensorDataset
 
 from influence import Stage, Study, edit_effect, edit_scores, edits, targets
 from influence.errors import LossError, MethodError, StudyError
@@ -206,7 +207,7 @@ def test_targets_of_edits_are_changes_of_the_target(study):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda: edits.leave_out("pretrain", []), "'pretrain': the rows to edit are empty"),
+        (lambda: edits.leave_out("pretrain", []), "'pretrain': rows is empty"),
         (lambda: edits.leave_out("pretrain", [40]), "'pretrain' has no example 40; its examples are 0 to 39"),
         (lambda: edits.leave_out("other", [0]), "no stage 'other'"),
         (lambda: edits.leave_out(None, 3), "The first stage: rows is 3, expected a list"),
@@ -232,6 +233,69 @@ def test_targets_of_edits_are_changes_of_the_target(study):
 def test_bad_edits_are_named(study, edit, message):
     with pytest.raises(StudyError, match=message):
         edit_effect(study, edit(), **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ([0.5, 0.2, 0.3], "has 2 classes, and example 1 was to have 3 probabilities"),
+        ([0.9, 0.9], "a sum of 1"),
+        ([-1.0, 2.0], "none below 0"),
+        (None, "cannot have the label None"),
+        (float("nan"), "expected finite numbers"),
+    ],
+)
+def test_a_label_that_is_none_of_the_stage_is_named(study, label, message):
+    with pytest.raises(StudyError, match=message):
+        edit_scores(study, [edits.relabel("pretrain", [1], [label])], method="identity", progress=False)
+
+
+def test_examples_and_numbers_are_taken_in_any_kind(study):
+    x, y = (tensor[5] for tensor in study.stages[0].data.tensors)
+
+    class Endless(Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, place):
+            return x, y
+
+    kinds = [[(x, y)], [[x, y]], [(x, int(y))], [(x.numpy(), np.int64(y))], Endless(), TensorDataset(x[None], y[None])]
+    made = [edits.add("pretrain", kind) for kind in kinds]
+    made += [edits.upweight("pretrain", [5], by) for by in (1, np.float32(1), torch.tensor(1.0), np.array(1))]
+    found = edit_scores(study, made, **OPTIONS).values
+    np.testing.assert_allclose(found, np.repeat(found[:, :1], len(made), 1), rtol=1e-6)
+    with pytest.raises(StudyError, match="a number, 1.5, where the stage's own have a tensor"):
+        edit_scores(study, [edits.add("pretrain", [(x, 1.5)])], **OPTIONS)
+    with pytest.raises(StudyError, match="examples is a dict"):
+        edits.add("pretrain", {"x": x})
+
+
+def test_soft_labels_and_unknown_ones_are_trained_with_or_named(study):
+    retrainer = Retrainer(study)
+    other = (1 + int(study.stages[1].data.tensors[1][4])) % 3
+    hard = retrainer.retrain(edits=edits.relabel("finetune", [4], [other])).losses
+    soft = retrainer.retrain(edits=edits.relabel("finetune", [4], [np.eye(3)[other]])).losses
+    np.testing.assert_allclose(soft, hard, atol=1e-7)
+    with pytest.raises(LossError, match="'finetune'"):
+        retrainer.retrain(edits=edits.relabel("finetune", [4], [3]))
+
+
+def test_a_yes_or_no_label_may_be_a_share_in_between():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(20, 3, generator=g).double()
+    y = (x[:, :1] > 0).double()
+
+    def rule(z, batch):
+        return binary_cross_entropy_with_logits(z, batch[1], reduction="none").flatten()
+
+    model, data = torch.nn.Linear(3, 1).double(), TensorDataset(x, y)
+    study = Study("yes", [Stage("only", model, rule, data, l2=0.1)], data)
+    labels = [float(1 - y[3]), 0.5]
+    flipped, half = edit_scores(study, [edits.relabel("only", [3], [c]) for c in labels], **OPTIONS).values.T
+    np.testing.assert_allclose(half, flipped / 2, rtol=1e-5)
+    with pytest.raises(StudyError, match="no class"):
+        edit_scores(study, [edits.relabel("only", [3], [5.0])], **OPTIONS)
 
 
 def test_an_added_example_that_the_loss_fails_on_is_named(study):

@@ -209,12 +209,12 @@ def test_every_method_agrees_and_the_study_is_not_touched(monkeypatch, curvature
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        ([], "'only': the rows to edit are empty"),
-        ([1, 2, 1, 2, 3], "'only': the rows name 1, 2 more than once"),
+        ([], "'only': rows is empty"),
+        ([1, 2, 1, 2, 3], "'only': rows names 1, 2 more than once"),
         ([0, 40, 41], "'only' has no example 40, 41; its examples are 0 to 39"),
-        ([-1], "'only': -1 in the rows, expected positions"),
-        ([0.5], "'only': 0.5 in the rows, expected positions"),
-        ([True], "'only': True in the rows"),
+        ([-1], "'only': rows holds -1, expected positions"),
+        ([0.5], "'only': rows holds 0.5, expected positions"),
+        ([True], "'only': rows holds True"),
         (range(40), "all 40 examples of stage 'only'"),
     ],
 )
