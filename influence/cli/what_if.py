@@ -28,24 +28,29 @@ from influence.errors import RunError, StudyError
 from influence.threads import set_threads
 
 SEVERAL = ("--leave-out", "--relabel", "--upweight", "--mask", "--strike", "--add")
-FORMS = {"relabel": "ID=CLASS", "upweight": "ID=BY", "mask": "ID=LEFT,TOP,WIDTH,HEIGHT", "strike": "ID=WORD"}
+FORMS = {
+    "leave-out": "ID",
+    "relabel": "ID=CLASS",
+    "upweight": "ID=BY",
+    "mask": "ID=LEFT,TOP,WIDTH,HEIGHT",
+    "strike": "ID=WORD",
+}
 
 
 class Several(TyperCommand):
     """A command whose options of `SEVERAL` take all values up to the next option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        spread, option, given = list[str](), "", True
-        for argument in args:
+        spread, option = list[str](), ""
+        for argument, following in zip(args, [*args[1:], "--"], strict=True):
             if argument.startswith("--"):
-                spread += [] if given else [option]  # without a value, which is then asked for
                 option = argument if argument in SEVERAL else ""
                 spread += [] if option else [argument]
-                given = not option
+                if option and following.startswith("--"):
+                    raise StudyError(f"{option} has no value, expected {FORMS.get(option[2:], 'one')} after it.")
             else:
                 spread += [option, argument] if option else [argument]
-                given = True
-        return super().parse_args(ctx, spread + ([] if given else [option]))
+        return super().parse_args(ctx, spread)
 
 
 def what_if(

@@ -101,6 +101,7 @@ def _form(example: Any, stacked: bool) -> Any:
     """What must be equal for examples to be put into one batch: shapes too, where torch stacks them."""
     leaves, spec = pytree.tree_flatten(example)
     kinds = tuple(
-        (v.dtype, v.shape if stacked else v.dim()) if isinstance(v, Tensor | np.ndarray) else type(v) for v in leaves
+        (v.dtype, v.shape if stacked else len(v.shape)) if isinstance(v, Tensor | np.ndarray) else type(v)
+        for v in leaves
     )
     return str(spec), kinds
