@@ -68,11 +68,11 @@ class Chain:
         self.stationarities = []
         for objective in self.objectives:
             refuse_changing(objective, checked_losses(objective, objective.stage.data))
-            warn_of_missing(objective)
             position = study.stages.index(objective.stage)
             before = dict(study.stages[position - 1].model.named_parameters()) if position else {}
             self.stationarities.append(Stationarity(objective, before))
             objective.warn_if_constant(not self.stationarities[-1].constant)
+            warn_of_missing(objective)
         self.solvers = [solver(objective) for objective in self.objectives]
 
     @property

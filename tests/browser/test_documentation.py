@@ -61,7 +61,7 @@ def test_nothing_is_loaded_from_elsewhere(site):
 
 def test_formulas_are_drawn_by_the_browser_alone(site):
     text = (site / "docs" / "method.html").read_text(encoding="utf-8")
-    assert text.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"') == 7
+    assert text.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"') == 8
     assert "arithmatex" not in text
     assert not re.search(r"\\(frac|lVert|alpha|nabla)", re.sub(r"<[^>]+>", "", text))
 

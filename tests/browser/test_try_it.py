@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
+from playwright.sync_api import expect
 
 REPOSITORY = Path(__file__).parents[2]
 SLOW = 120_000
@@ -188,7 +189,7 @@ def test_a_test_item_is_changed_and_another_is_taken(ask):
     page.wait_for_function("location.search.includes('a+saw+lies+here') || location.search.includes('a%20saw')")
     page.goto(page.url)
     answered(page)
-    assert box.input_value() == "a saw lies here"
+    expect(box).to_have_value("a saw lies here")
 
 
 def test_retraining_is_started_cancelled_and_finished(watched, asked):

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from unittest.mock import patch
+
 import pytest
 from attacks import SITUATIONS, fall
 from situation import Situation
+
+
+@pytest.fixture(autouse=True)
+def _environment():
+    """What a situation sets for the pages that it draws, the next test does not have."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.mark.parametrize("situation", [situation for situation in SITUATIONS if situation.quick], ids=str)

@@ -68,7 +68,7 @@ def test_a_note_that_cannot_be_kept_stays_in_the_form(open_app, root, small, mon
     app = write(app, "query", "queries", small.MISTAKE, [], "typed")
     assert not app.exception
     assert "cannot be kept" in app.warning[0].value
-    assert "No space left" in app.warning[0].value
+    assert "the disk is full" in app.warning[0].value
     assert app.text_area(key=f"query_note-small-queries-{small.MISTAKE}-text").value == "typed"
 
 

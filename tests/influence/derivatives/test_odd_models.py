@@ -99,7 +99,7 @@ def test_a_forward_that_calls_another_model_is_found_out():
 def test_saturated_predictions_are_not_blamed_on_forward():
     model = nn.Linear(3, 1).double()
     nn.init.constant_(model.weight, 1000.0)
-    examples = TensorDataset(torch.rand(9, 3, generator=g).double() + 0.1)
+    examples = TensorDataset(torch.rand(9, 3, generator=g).double() + 1)
     stage = Stage("sure", model, lambda o, b: nn.functional.softplus(-o).sum(1), examples, l2=0.1)
     report = attribute(Study("sure", [stage], examples), method="identity", progress=False).report
     (warning,) = report["warnings"]
