@@ -44,11 +44,14 @@ class Explained:
         self._targets = None if targets is None else _checked(targets)
         self.count = len(chain.study.queries) if self._targets is None else len(self._targets)
 
-    def report(self) -> dict[str, Any]:
-        """Names and units of the targets, for the report."""
+    def told(self, report: dict[str, Any]) -> dict[str, Any]:
+        """The report with names and units of the targets; `unit` is the one that they share."""
         if self._targets is None:
-            return {}
-        return {"targets": [{"name": each.name, "unit": each.unit or NAT} for each in self._targets]}
+            return report
+        named = [{"name": each.name, "unit": each.unit or NAT} for each in self._targets]
+        units = {each["unit"] for each in named}
+        shared = units.pop() if len(units) == 1 else "each target's own"
+        return report | {"targets": named, "unit": shared if report["unit"] == NAT else report["unit"]}
 
     def gradients(self) -> Tensor:
         """Gradients over all parameters of the last stage: (count, P).

@@ -34,13 +34,13 @@ class Scores:
         values: float32 (n_queries, n_examples), in nats: the predicted change of the query's loss if the example had
             been left out of its stage. Positive = leaving it out hurts = helpful; negative = harmful.
         stage: whose training examples were scored.
-        report: `method`; `unit`, "nat", or "order only" where the size of the scores means nothing; `stages`, for each
-            damping, residuals, iterations, eigenvalues and `gradient_norm`, of the objective (0 at a minimum, which the
-            theory asks for); where that is more than rounding, in nats, `newton_change`, root mean square by which one
-            Newton step to the minimum would change the queries' losses, and `typical_score`, that of some scores; with
-            "cg", "arnoldi" and "lissa", and "exact" in single precision, `score_error`: for every query an estimate of
-            the relative error of its scores by this stage's solve and those after it, 1000 where it is larger or not
-            known; `not_covered`, parameters that no influence flows
+        report: `method`; `unit`, "nat", that of the targets, or "order only" where the size of the scores means
+            nothing; `stages`, for each damping, residuals, iterations, eigenvalues and `gradient_norm`, of the
+            objective (0 at a minimum, which the theory asks for); where that is more than rounding, in nats,
+            `newton_change`, root mean square by which one Newton step to the minimum would change the queries' losses,
+            and `typical_score`, that of some scores; with "cg", "arnoldi" and "lissa", and "exact" in single precision,
+            `score_error`: for every query an estimate of the relative error of its scores by this stage's solve and
+            those after it, 1000 where it is larger or not known; `not_covered`, parameters that no influence flows
             through; `without_rule`, parameters without a layer rule, which are differentiated more slowly; `seconds`,
             `peak_memory` in bytes; `notes`, how it was computed; `warnings`, what makes the scores something else than
             they claim; `order_only`, those of the warnings that take the unit.
@@ -147,16 +147,16 @@ def attribute(
     held = bytes_held(study, first, method)
     refuse_what_is_too_much(held, place)
 
-    def scored(halvings: int) -> tuple[np.ndarray, Chain, dict[str, Any]]:
+    def scored(halvings: int) -> tuple[np.ndarray, Chain, Explained]:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(study, first, solver, device=place, batch_size=batch_size, halvings=halvings)
         explained = Explained(chain, targets)
-        return _values(chain, explained, error, bars), chain, explained.report()
+        return _values(chain, explained, error, bars), chain, explained
 
     with derivatives_named(study), Progress(visible=progress) as bars:
         bars.say(f"Holds {size(sum(held.values()))} of memory: {described(held)}")
-        values, chain, named = with_smaller_batches(scored)
-    report = report_of(chain, method) | named | {"seconds": time.perf_counter() - started}
+        values, chain, explained = with_smaller_batches(scored)
+    report = explained.told(report_of(chain, method)) | {"seconds": time.perf_counter() - started}
     return Scores(values, chain.objectives[0].stage.name, report)
 
 

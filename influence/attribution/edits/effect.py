@@ -116,7 +116,9 @@ def edit_effect(
                 stage = chain.objectives.index(objective)
                 if stage in changes:
                     first -= solved.double() @ changes[stage].gradient(objective)
-        report = report_of(chain, method)  # before the steps, whose solves overwrite the queries' residuals
+        report = explained.told(
+            report_of(chain, method)
+        )  # before the steps, whose solves overwrite the queries' residuals
         second, taken = torch.zeros_like(first), dict[str, list[float]]()
         if steps:
             with bars.step("The edits together"):
@@ -124,7 +126,7 @@ def edit_effect(
                 second = second if total is None else total.to(first) - first
     for i, some in found.items():
         report["notes"] += same_labels(chain.objectives[i - position], some)
-    report |= {"steps": taken, "warnings": report["warnings"] + _astray(taken, steps)} | explained.report()
+    report |= {"steps": taken, "warnings": report["warnings"] + _astray(taken, steps)}
     report["seconds"] = time.perf_counter() - started
     return EditEffect(first.cpu().numpy(), second.cpu().numpy(), report)
 

@@ -96,7 +96,7 @@ def relabel_scores(
                 found = _of_batch(objective, solved, LabelledBatch(objective, positions, batch), classes)
                 values[:, positions] = found.cpu().numpy()
                 bar.advance(positions.stop - positions.start)
-    report = report_of(chain, method) | explained.report() | {"seconds": time.perf_counter() - started}
+    report = explained.told(report_of(chain, method)) | {"seconds": time.perf_counter() - started}
     return RelabelScores(values, objective.stage.name, report)
 
 

@@ -90,7 +90,7 @@ def edit_scores(
             for objective, solved in chain.pull_back(explained.gradients()):
                 if objective in changes:
                     _add_scores(values, objective, solved, *changes[objective])
-    report = report_of(chain, method) | explained.report()
+    report = explained.told(report_of(chain, method))
     for position, pairs in staged.items():
         report["notes"] += same_labels(chain.objectives[position - first], [edit for _, edit in pairs])
     report["seconds"] = time.perf_counter() - started

@@ -31,6 +31,15 @@ def test_means_and_gaps_of_losses_are_sums_of_scores(study):
     np.testing.assert_allclose(found.values[0], scores[[0, 5]].mean(0), rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(found.values[1], scores[:3].mean(0) - scores[7:9].mean(0), rtol=1e-5, atol=1e-9)
     assert [each["unit"] for each in found.report["targets"]] == ["nat", "nat"]
+    assert found.report["unit"] == "nat"
+
+
+def test_the_unit_is_that_of_the_targets(study):
+    gap, error = targets.gap([0, 1], [2, 3], of=1), targets.error(2)
+    assert attribute(study, targets=[gap, error], **OPTIONS).report["unit"] == "probability"
+    assert attribute(study, targets=[gap, targets.mean([0])], **OPTIONS).report["unit"] == "each target's own"
+    unitless = attribute(study, targets=[gap], method="identity", progress=False).report
+    assert unitless["unit"] == "order only"
 
 
 def functions(study):
