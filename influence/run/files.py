@@ -46,8 +46,12 @@ def refuse_name(name: str, whose: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
+def locked(run: Path, busy: str = "") -> Iterator[None]:
     """Hold the run at `run`, finished or not, for this process; a second writer is refused.
+
+    Args:
+        run: its folder.
+        busy: what a second writer is told; default that the run is being computed.
 
     Raises:
         RunError: another process holds it, or the lock cannot be written.
@@ -61,7 +65,7 @@ def locked(run: Path) -> Iterator[None]:
         with writing(path):
             lock.acquire()
     except filelock.Timeout:
-        raise RunError(f"Another process is computing run {run}. Wait for it, or choose --name.") from None
+        raise RunError(busy or f"Another process is computing run {run}. Wait for it, or choose --name.") from None
     try:
         yield
     finally:
@@ -152,7 +156,8 @@ def retrainings_locked(run: Path) -> contextlib.AbstractContextManager[None]:
     Raises:
         RunError: another process holds them.
     """
-    return locked(run.with_name(f"{run.name}.retrainings"))
+    busy = f"Another process trains run {run.name} again. Wait for it."
+    return locked(run.with_name(f"{run.name}.retrainings"), busy)
 
 
 def curvature_file(stage: str, method: str) -> str:

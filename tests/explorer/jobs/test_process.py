@@ -20,14 +20,6 @@ def script(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(process, "command", lambda arguments: [sys.executable, "-c", code, *arguments])
 
 
-@pytest.fixture(autouse=True)
-def _no_jobs():
-    process._jobs.clear()
-    yield
-    process._end_all()
-    process._jobs.clear()
-
-
 def until(what, seconds=10.0):
     end = time.monotonic() + seconds
     while not what():

@@ -26,14 +26,6 @@ with open(f"{folder}/ended", "a") as file: file.write(name + "\\n")
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_jobs():
-    process._jobs.clear()
-    yield
-    process._end_all()
-    process._jobs.clear()
-
-
 @pytest.fixture
 def begin(monkeypatch, tmp_path):
     """Begin a job of a run that ends when the file go-NAME is there."""

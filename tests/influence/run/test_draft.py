@@ -11,7 +11,7 @@ from test_run import contents, write
 from influence.errors import RunError
 from influence.run import draft
 from influence.run.additions import add_tables
-from influence.run.files import locked, manifest_checksum, write_json
+from influence.run.files import locked, manifest_checksum, retrainings_locked, write_json
 from influence.run.reading import Run, read_json
 from influence.run.records import manifest_of
 
@@ -77,6 +77,9 @@ def test_a_second_writer_is_refused(run):
     with locked(run.path), pytest.raises(RunError, match="Another process is computing run"):
         add_tables(run, {"noise": TABLE})
     assert Run.open(run.path).validations == []
+    held = pytest.raises(RunError, match=f"Another process trains run {run.name} again. Wait for it.$")
+    with retrainings_locked(run.path), held, retrainings_locked(run.path):
+        pass
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".x"])

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
-from tiny_runs import TinyBuilt
 
 from influence.errors import RunError
-from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies import from_run
-from influence.studies.built_in import STUDIES
 from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 from influence.validation import omission
 from influence.validation.bench import bench_of
 from influence.validation.omission import NAME, leave_out, row_of
 from influence.validation.suite import validate
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tiny():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STUDIES, "tiny", TinyBuilt)
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STUDIES, "tiny", TinyBuilt)
-        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
-        exhibits = exhibits_for("tiny", None, None, None, {}, {})
-        return precompute(exhibits, ["frozen", "updated"], tmp_path_factory.mktemp("runs"), progress=False)[0].path
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    return Run.open(shutil.copytree(finished, tmp_path / "frozen"))
 
 
 def test_it_is_what_retraining_gives(run):

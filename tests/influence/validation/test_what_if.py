@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import types
 
 import numpy as np
@@ -10,16 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 from tiny import OLD
-from tiny_runs import TinyBuilt
 
 from influence import edit_effect, edits
 from influence.errors import RunError, StudyError
-from influence.precompute.runs import precompute
 from influence.run.reading import Run
-from influence.studies.built_in import STUDIES
 from influence.studies.images.digit_drawing import digit
 from influence.studies.images.digits import Digits
-from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 from influence.validation.alterations import (
     LEAVE_OUT,
@@ -34,27 +29,6 @@ from influence.validation.alterations import (
 )
 from influence.validation.bench import bench_of
 from influence.validation.preview import NAME, Slice, row_of, what_if
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tiny():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STUDIES, "tiny", TinyBuilt)
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STUDIES, "tiny", TinyBuilt)
-        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
-        exhibits = exhibits_for("tiny", None, None, None, {}, {})
-        return precompute(exhibits, ["frozen", "updated"], tmp_path_factory.mktemp("runs"), progress=False)[0].path
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    return Run.open(shutil.copytree(finished, tmp_path / "frozen"))
 
 
 def other_label(run: Run, row: int) -> str:
