@@ -1,6 +1,6 @@
 from .attribution.edits.effect import edit_effect as edit_effect
 from .attribution.edits.effect import group_effect as group_effect
-from .attribution.edits.labels import relabel_scores as relabel_scores
+from .attribution.edits.relabel import relabel_scores as relabel_scores
 from .attribution.edits.scores import edit_scores as edit_scores
 from .attribution.index.index import Index as Index
 from .attribution.label_totals import totals as totals

@@ -1,8 +1,8 @@
 from .edits.effect import EditEffect as EditEffect
 from .edits.effect import edit_effect as edit_effect
 from .edits.effect import group_effect as group_effect
-from .edits.labels import RelabelScores as RelabelScores
-from .edits.labels import relabel_scores as relabel_scores
+from .edits.relabel import RelabelScores as RelabelScores
+from .edits.relabel import relabel_scores as relabel_scores
 from .edits.scores import EditScores as EditScores
 from .edits.scores import edit_scores as edit_scores
 from .guards import usable as usable
