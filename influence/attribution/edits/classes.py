@@ -73,12 +73,13 @@ class LabelledBatch:
 
     Args:
         objective: the stage's.
-        positions: of the batch's examples in the stage's data.
+        data: examples of the stage's form.
+        positions: of the batch's examples in `data`.
         batch: collated, on the device.
     """
 
-    def __init__(self, objective: Objective, positions: slice, batch: Any):
-        self._objective, self._positions, self.batch = objective, positions, batch
+    def __init__(self, objective: Objective, data: Any, positions: slice, batch: Any):
+        self._objective, self._data, self._positions, self.batch = objective, data, positions, batch
         self._place = self._found()
 
     @property
@@ -104,9 +105,8 @@ class LabelledBatch:
             values = list(self.batch)
             values[self._place] = other
             return values if isinstance(self.batch, list) else tuple(values)
-        data = self._objective.stage.data
         relabelled = [
-            with_label(data[row], torch.full_like(torch.as_tensor(own), number), f"Example {row}")
+            with_label(self._data[row], torch.full_like(torch.as_tensor(own), number), f"Example {row}")
             for row, own in zip(self._rows(), self._own(), strict=True)
         ]
         return next(self._objective.batches(relabelled))[1]
@@ -115,7 +115,7 @@ class LabelledBatch:
         return range(self._positions.start, self._positions.stop)
 
     def _own(self) -> list[Any]:
-        return [label_of(self._objective.stage.data[row], f"Example {row}") for row in self._rows()]
+        return [label_of(self._data[row], f"Example {row}") for row in self._rows()]
 
     def _found(self) -> Any:
         """Where the batch holds one label an example; None where it has them in another form."""
@@ -130,5 +130,5 @@ class LabelledBatch:
         count = self._positions.stop - self._positions.start
         if not isinstance(value, Tensor) or value.numel() != count or len(value) != count:
             return None
-        first = torch.as_tensor(label_of(self._objective.stage.data[self._positions.start], "An example"))
+        first = torch.as_tensor(label_of(self._data[self._positions.start], "An example"))
         return place if float(first) == float(value.flatten()[0]) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,12 +92,30 @@ def relabel_scores(
                 solved = pulled[1]
         with bars.step(f"Labels of {objective.stage.name}", total=objective.count) as bar:
             values = np.empty((explained.count, objective.count, classes), dtype=np.float32)
-            for positions, batch in objective.batches(objective.stage.data):
-                found = _of_batch(objective, solved, LabelledBatch(objective, positions, batch), classes)
+            for positions, found in label_effects(objective, solved, classes):
                 values[:, positions] = found.cpu().numpy()
                 bar.advance(positions.stop - positions.start)
     report = explained.told(report_of(chain, method)) | {"seconds": time.perf_counter() - started}
     return RelabelScores(values, objective.stage.name, report)
+
+
+def label_effects(
+    objective: Objective, solved: Tensor, classes: int, examples: Any = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """First-order effect of every label on every query, a batch of examples at a time.
+
+    Args:
+        objective: the stage's.
+        solved: (Q, T), the queries pulled back to the stage and solved there.
+        classes: C, as of `require_classes`.
+        examples: with labels, in the form of the stage's data; None for these.
+
+    Yields:
+        (positions in `examples`, phi(z) - phi(z with label c) (Q, B, C)), 0 at the examples' own labels.
+    """
+    data = objective.stage.data if examples is None else examples
+    for positions, batch in objective.batches(data):
+        yield positions, _of_batch(objective, solved, LabelledBatch(objective, data, positions, batch), classes)
 
 
 def _of_batch(objective: Objective, solved: Tensor, batch: LabelledBatch, classes: int) -> Tensor:

@@ -9,9 +9,12 @@ from minima import Net, data
 from torch import nn
 from torch.func import functional_call, grad
 from torch.nn import functional
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from influence import Stage, Study, attribute, edit_scores, edits, relabel_scores, targets
+from influence.attribution.chain import Chain
+from influence.attribution.edits.relabel import label_effects
+from influence.attribution.guards import solver_of
 from influence.errors import StudyError
 
 OPTIONS = {"method": "exact", "progress": False, "damping": 1.0}
@@ -92,6 +95,16 @@ def test_the_size_of_batches_and_the_form_of_examples_make_no_difference():
     for stage in forms.values():
         other = Study("other", [stage, study.stages[1]], study.queries)
         np.testing.assert_allclose(relabel_scores(other, **OPTIONS).values, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_effects_of_some_examples_are_those_of_all():
+    study = study_of(LOSSES["cross-entropy"])
+    chain = Chain(study, 0, solver_of("exact", 1.0, "ggn", {}))
+    *_, (objective, solved) = chain.pull_back(chain.query_gradients())
+    some = Subset(study.stages[0].data, [4, 29, 0])
+    ((positions, found),) = label_effects(objective, solved, 3, some)
+    assert positions == slice(0, 3)
+    np.testing.assert_allclose(found, relabel_scores(study, **OPTIONS).values[:, [4, 29, 0]], rtol=1e-5, atol=1e-8)
 
 
 def test_of_the_last_stage_and_of_targets():
