@@ -14,7 +14,8 @@ LEVELS = {
     "influence": [
         {"__main__"},
         {"cli"},
-        {"validation", "live"},
+        {"validation"},
+        {"live"},
         {"precompute"},
         {"studies"},
         {"attribution"},

@@ -19,7 +19,7 @@ from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view.query import Query
 from explorer.view.view import View
 from influence.errors import RunError, StudyError, UpstreamError
-from influence.live import Reading, Target
+from influence.live import Contrast, Reading
 from influence.run import Run
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def new_view(
-    run: Run, opened: Live, asked: question.Question, query: pd.Series, chosen: Target, choices: controls.Choices
+    run: Run, opened: Live, asked: question.Question, query: pd.Series, chosen: Contrast, choices: controls.Choices
 ) -> View:
     """The view of a new question, with its scores computed now."""
     stage = choices.stage
@@ -129,7 +129,7 @@ def new_view(
     )
 
 
-def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen: Target) -> pd.Series:
+def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen: Contrast) -> pd.Series:
     """The question as a row of the queries' table; nobody knows its true label."""
     number = opened.classes.index(chosen.of)
     probability = float(said.probabilities[number])
@@ -146,7 +146,7 @@ def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen:
     return pd.Series(values if place is None else values | {"x": place[0], "y": place[1]})
 
 
-def answer_html(opened: Live, query: pd.Series, asked: question.Question, chosen: Target) -> str:
+def answer_html(opened: Live, query: pd.Series, asked: question.Question, chosen: Contrast) -> str:
     """The question as the model reads it, and its prediction, as HTML with everything from data escaped."""
     url, text = pictures.data_url(query), pictures.text(query)
     shown = f'<img class="up-item" src="{url}" alt="The question as the model reads it">' if url else ""

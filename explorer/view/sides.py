@@ -11,7 +11,7 @@ import streamlit as st
 from explorer.runs import folder, matching, queries
 from explorer.ui import escape, state
 from influence.errors import RunError
-from influence.live import Target
+from influence.live import Contrast
 from influence.run import Run
 
 TRUE, PREDICTED, MARGIN = "true", "predicted", "margin"
@@ -90,13 +90,13 @@ def opposite(a: Choice, run: Run) -> int:
     return queries.opening(run.queries()) if found is None else found
 
 
-def target_of(choice: Choice) -> Target | None:
+def target_of(choice: Choice) -> Contrast | None:
     """The target that a side asks for; None for the run's stored scores."""
     said, true = str(choice.row["prediction"]), str(choice.row["label"])
     if choice.explained == PREDICTED and said != true:
-        return Target(said)
+        return Contrast(said)
     if choice.explained == MARGIN:
-        return Target(said, true if said != true else runner_up(choice))
+        return Contrast(said, true if said != true else runner_up(choice))
     return None
 
 

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 import influence.attribution
+import influence.live
 import influence.validation
 from influence.cli.console import say
 from influence.cli.options import (
@@ -102,23 +103,23 @@ def what_if(
         raise StudyError(f"--start is {start!r}, expected solution or scratch.")
     say_loading(quiet)
     influence.attribution.usable(device)
-    alterations, preview = influence.validation.alterations, influence.validation.preview
+    live, preview = influence.live, influence.validation.preview
     opened = influence.Run.open(run_path(run, runs))
     name = opened.stage(stage or opened.stages[0]).name
     summed = preview.Slice(opened, target)
-    asked = [alterations.Alteration(alterations.LEAVE_OUT, name, each) for each in leave_out or ()]
-    asked += _each(name, alterations.RELABEL, relabel, str)
-    asked += _each(name, alterations.UPWEIGHT, upweight, float)
-    asked += _each(name, alterations.MASK, mask, _box)
-    asked += _each(name, alterations.STRIKE, strike, str)
-    asked += [alterations.addition(name, path) for path in add or ()]
+    asked = [live.Alteration(live.LEAVE_OUT, name, each) for each in leave_out or ()]
+    asked += _each(name, live.RELABEL, relabel, str)
+    asked += _each(name, live.UPWEIGHT, upweight, float)
+    asked += _each(name, live.MASK, mask, _box)
+    asked += _each(name, live.STRIKE, strike, str)
+    asked += [live.addition(name, path) for path in add or ()]
     set_threads(largest_model(opened), threads)
     options: dict[str, Any] = {"really": really, "start": start, "function": study, "device": device}
     found, remarks = preview.what_if(opened, asked, progress=not quiet, **options)
     for line in [*preview.sentences(found, asked, start, summed), *remarks]:
         say(line)
     if export is not None:
-        _export(alterations.altered_tables(found, asked), export)
+        _export(live.altered_tables(found, asked), export)
 
 
 def _each(stage: str, kind: str, given: list[str] | None, value_of: Callable[[str], Any]) -> list[Any]:
@@ -129,7 +130,7 @@ def _each(stage: str, kind: str, given: list[str] | None, value_of: Callable[[st
         try:
             if not sign:
                 raise ValueError
-            made = influence.validation.alterations.Alteration(kind, stage, int(name), value_of(value))
+            made = influence.live.Alteration(kind, stage, int(name), value_of(value))
         except ValueError as error:
             raise StudyError(f"--{kind} is {text!r}, expected {FORMS[kind]}.") from error
         found.append(made)

@@ -35,7 +35,7 @@ from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError
-from influence.live.question import Reading, Target
+from influence.live.question import Contrast, Reading
 from influence.precompute.embedding import embed
 from influence.run.reading import Run
 from influence.studies.from_run import exhibit_of
@@ -177,7 +177,7 @@ class Live:
         return Reading(self.classes[int(probabilities.argmax())], probabilities, place)
 
     @callers_modes_off()
-    def scores(self, item: Any, target: Target) -> dict[str, np.ndarray]:
+    def scores(self, item: Any, target: Contrast) -> dict[str, np.ndarray]:
         """Stage -> scores of its training examples, float32 (m,), nats, positive = helpful.
 
         Raises:
@@ -194,7 +194,7 @@ class Live:
         return stage in self.exhibit.token_losses and stage in self.exhibit.tokens
 
     @callers_modes_off()
-    def shares(self, item: Any, target: Target, stage: str, examples: Sequence[int]) -> dict[int, np.ndarray]:
+    def shares(self, item: Any, target: Contrast, stage: str, examples: Sequence[int]) -> dict[int, np.ndarray]:
         """Example -> its score split over its tokens, float32 (L,), nats; they add up to the score.
 
         Args:

@@ -9,11 +9,11 @@ import numpy as np
 from influence.studies.images.picture_files import UPLOAD_PIXELS, open_picture, thumbnail
 from influence.studies.question import DRAWING, PICTURE, TEXT, Input
 
-__all__ = ["DRAWING", "PICTURE", "TEXT", "UPLOAD_PIXELS", "Input", "Reading", "Target", "open_picture", "thumbnail"]
+__all__ = ["DRAWING", "PICTURE", "TEXT", "UPLOAD_PIXELS", "Contrast", "Input", "Reading", "open_picture", "thumbnail"]
 
 
 @dataclass(frozen=True)
-class Target:
+class Contrast:
     """What is explained: the loss of class `of`, or (with `against`) that loss minus the loss of class `against`.
 
     A positive score means that the example helps the model to say `of`, or to prefer it to `against`.

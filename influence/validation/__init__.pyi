@@ -1,4 +1,3 @@
-from . import alterations as alterations
 from . import omission as omission
 from . import preview as preview
 from .check import Check as Check

@@ -12,12 +12,13 @@ import pandas as pd
 from influence.attribution.edits.effect import edit_effect
 from influence.curvature.cards import IDENTITY
 from influence.errors import RunError, TrainingError
+from influence.live.alterations import ADD, Alteration, as_json
+from influence.live.edits import edits_of
 from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
 from influence.run.reading import Run
 from influence.training.retraining import Start
-from influence.validation.alterations import ADD, Alteration, as_json, edits_of
 from influence.validation.bench import Bench, bench_of
 
 NAME = "what-if"

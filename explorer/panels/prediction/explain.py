@@ -13,13 +13,13 @@ from explorer.panels.prediction import target
 from explorer.ui import escape, state, theme, widgets
 from explorer.view.view import View
 from influence.errors import UpstreamError
-from influence.live import Target
+from influence.live import Contrast
 from influence.run import Run
 
 TRUE, PREDICTED, MARGIN = TARGETS = ("True class", "Predicted class", "Margin")
 
 
-def choose(run: Run, query: pd.Series) -> Target | None:
+def choose(run: Run, query: pd.Series) -> Contrast | None:
     """Draw the choice; None where the run's own scores are what is asked for."""
     chosen = widgets.choice(
         "Explain",
@@ -34,11 +34,11 @@ def choose(run: Run, query: pd.Series) -> Target | None:
         others = [name for name in run.classes if name != said]
         usual = true if true in others else others[0]
         against = target.pick(f"{escape.for_markdown(said)} rather than", others, usual, state.AGAINST, 190)
-        return Target(said, against)
-    return Target(said) if chosen == PREDICTED and said != true else None
+        return Contrast(said, against)
+    return Contrast(said) if chosen == PREDICTED and said != true else None
 
 
-def scores(run: Run, position: int, stage: str, wanted: Target | None) -> np.ndarray | None:
+def scores(run: Run, position: int, stage: str, wanted: Contrast | None) -> np.ndarray | None:
     """The target's scores of a stage, or None after saying why they cannot be had (or where the run's own will do)."""
     if wanted is None:
         return None
@@ -60,7 +60,7 @@ def order_only(run: Run) -> tuple[str, ...]:
         return ()  # nothing was computed
 
 
-def explained(view: View, wanted: Target | None) -> View:
+def explained(view: View, wanted: Contrast | None) -> View:
     """The view with the target's scores and their split over tokens; as it is where they cannot be had (said)."""
     position = view.query.position
     assert position is not None
@@ -72,7 +72,7 @@ def explained(view: View, wanted: Target | None) -> View:
     return dataclasses.replace(view, scores=found, split=split, target=wanted, told=order_only(view.run))
 
 
-def question(query: pd.Series, wanted: Target | None, name: Callable[[object], str] = str) -> str:
+def question(query: pd.Series, wanted: Contrast | None, name: Callable[[object], str] = str) -> str:
     """The page's question, which names what is explained; `name` writes a class.
 
     Where the model was wrong, the run's own scores are about the loss of the true class: why not that one.
@@ -83,7 +83,7 @@ def question(query: pd.Series, wanted: Target | None, name: Callable[[object], s
     return f"Why did the model say “{name(said)}”{other}?"
 
 
-def rule(query: pd.Series, wanted: Target | None, stage: str) -> str:
+def rule(query: pd.Series, wanted: Contrast | None, stage: str) -> str:
     """The sign rule, as Streamlit markdown."""
     if wanted is not None:
         return target.rule(wanted, escape.for_markdown(stage))

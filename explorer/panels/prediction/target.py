@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import streamlit as st
 
 from explorer.ui import escape, state, theme
-from influence.live import Target
+from influence.live import Contrast
 
 NONE = "nothing (its loss alone)"
 
 
-def choose(classes: tuple[str, ...], prediction: str) -> Target:
+def choose(classes: tuple[str, ...], prediction: str) -> Contrast:
     """Draw the choice of a class, by default what the model said, and of one to compare it with; the URL has both."""
     with st.container(horizontal=True, gap="medium"):
         of = pick(
@@ -31,7 +31,7 @@ def choose(classes: tuple[str, ...], prediction: str) -> Target:
             190,
             "With a second class, the margin is explained: the loss of the first minus the loss of the second.",
         )
-    return Target(of, against or None)
+    return Contrast(of, against or None)
 
 
 def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, about: str = "") -> str:
@@ -60,14 +60,14 @@ def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, a
     )
 
 
-def words(target: Target) -> str:
+def words(target: Contrast) -> str:
     """The target in words, unescaped."""
     if target.against is None:
         return f"the loss of “{target.of}”"
     return f"the loss of “{target.of}” minus the loss of “{target.against}”"
 
 
-def rule(target: Target, stage: str) -> str:
+def rule(target: Contrast, stage: str) -> str:
     """The sign rule for the target, as Streamlit markdown; `stage` is already escaped."""
     what = escape.for_markdown(words(target))
     return (

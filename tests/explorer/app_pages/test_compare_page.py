@@ -178,7 +178,7 @@ def test_run_without_scores_says_so(open_app, family, monkeypatch):
 def test_something_else_is_explained_live_and_said(open_app, family, small, monkeypatch, component):
     from explorer.panels.prediction import explain
     from explorer.view import sides
-    from influence.live import Target
+    from influence.live import Contrast
 
     asked = []
     monkeypatch.setattr(sides, "can_be_asked", lambda run: True)
@@ -189,7 +189,7 @@ def test_something_else_is_explained_live_and_said(open_app, family, small, monk
     assert not app.exception
     queries = Run.open(family / "frozen").queries()
     wrong = queries.iloc[small.MISTAKE - 1000]
-    assert asked == [None, Target(wrong["prediction"], wrong["label"])]
+    assert asked == [None, Contrast(wrong["prediction"], wrong["label"])]
     assert listed(component, app, 1, "helpful") == ["59", "58", "57", "56", "55"]
     assert "Explained: the loss of" in values(app.caption)
     # Of a right prediction, the margin is to the likeliest other class.

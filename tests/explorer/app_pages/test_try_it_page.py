@@ -15,7 +15,7 @@ from explorer.jobs import live
 from explorer.panels.prediction import target, uploads
 from influence import Run
 from influence.errors import StudyError
-from influence.live import Target
+from influence.live import Contrast
 
 
 def png(size=(20, 20)) -> bytes:
@@ -60,9 +60,9 @@ def test_a_drawing_that_is_none_is_refused(address):
 
 
 def test_the_rule_says_what_is_explained():
-    rule = target.rule(Target("<b>", "7"), "pretraining").replace("\\", "")
+    rule = target.rule(Contrast("<b>", "7"), "pretraining").replace("\\", "")
     assert "*raise* the loss of “<b>” minus the loss of “7”" in rule
-    assert "\\<b\\>" in target.rule(Target("<b>"), "pretraining")
+    assert "\\<b\\>" in target.rule(Contrast("<b>"), "pretraining")
 
 
 def test_a_run_that_cannot_be_asked_says_what_to_do(open_app, small_root):

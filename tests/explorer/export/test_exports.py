@@ -16,7 +16,7 @@ from explorer.panels.prediction import prediction
 from explorer.ui import state
 from explorer.view.query import stored
 from explorer.view.view import View
-from influence.live import Target
+from influence.live import Contrast
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
@@ -49,7 +49,7 @@ def test_no_cell_is_a_formula():
 
 
 def test_the_lists_and_all_scores_are_those_of_the_view(run):
-    view = view_of(run, target=Target("9", "4"))
+    view = view_of(run, target=Contrast("9", "4"))
     listed = pd.read_csv(io.BytesIO(csv(exports.list_table(view))))
     assert listed["list"].tolist() == ["helpful"] * 5 + ["harmful"] * 5
     assert listed["score_nat"].tolist() == pytest.approx(view.scores[view.lists.positions].tolist())

@@ -12,21 +12,13 @@ from tiny import OLD
 
 from influence import edit_effect, edits
 from influence.errors import RunError, StudyError
+from influence.live.alterations import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration, addition
+from influence.live.edits import edits_of
+from influence.live.tables import altered_tables
 from influence.run.reading import Run
 from influence.studies.images.digit_drawing import digit
 from influence.studies.images.digits import Digits
 from influence.training.retraining import Retrainer
-from influence.validation.alterations import (
-    LEAVE_OUT,
-    MASK,
-    RELABEL,
-    STRIKE,
-    UPWEIGHT,
-    Alteration,
-    addition,
-    altered_tables,
-    edits_of,
-)
 from influence.validation.bench import bench_of
 from influence.validation.preview import NAME, Slice, row_of, what_if
 

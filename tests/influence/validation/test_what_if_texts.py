@@ -14,12 +14,14 @@ from tokenizers import Tokenizer
 
 from influence import edit_effect, edits
 from influence.errors import RunError, StudyError, TrainingError
+from influence.live.alterations import ADD, RELABEL, STRIKE, Alteration, addition
+from influence.live.edits import edits_of
+from influence.live.tables import altered_tables
 from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.request import exhibits_for
 from influence.studies.texts.tokenizing import tokenize
 from influence.training.retraining import Retrainer
-from influence.validation.alterations import ADD, RELABEL, STRIKE, Alteration, addition, altered_tables, edits_of
 from influence.validation.bench import bench_of
 from influence.validation.preview import NAME, Slice, row_of, what_if
 from influence.validation.preview import sentences as sentences_of

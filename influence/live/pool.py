@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +55,6 @@ def pool(run: Run, stage: str, path: Path) -> pd.DataFrame:
         f"Stage {stage!r} has neither texts nor pictures, so no file can add to it. In Python, edits.add takes any "
         "examples."
     )
-
-
-def digest(path: Path) -> str:
-    """Of the contents of a file, or of all files of a folder with their names."""
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    found = hashlib.sha256()
-    try:
-        for file in files:
-            found.update(f"{file.relative_to(path)}\0".encode(errors="surrogateescape"))
-            found.update(hashlib.sha256(file.read_bytes()).digest())
-    except OSError as error:
-        raise StudyError(f"{printable(path)} cannot be read: {error.strerror}.") from error
-    return found.hexdigest()[:16]
 
 
 def examples_of(exhibit: Exhibit, stage: str, table: pd.DataFrame) -> list[Any]:

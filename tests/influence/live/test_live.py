@@ -10,7 +10,7 @@ from tiny_texts import sentences
 
 from influence.curvature import ekfac
 from influence.errors import RunError, StudyError
-from influence.live import Live, Target
+from influence.live import Contrast, Live
 from influence.live import live as module
 from influence.precompute.runs import precompute
 from influence.studies.images.digit_drawing import BOX, centred, digit, ink_of
@@ -39,7 +39,7 @@ def opened(request, tmp_path_factory):
 def test_stored_queries_have_the_runs_scores(opened):
     run, live = opened
     for position, query in enumerate(run.queries().itertuples()):
-        found = live.scores(live.stored(position), Target(query.label))
+        found = live.scores(live.stored(position), Contrast(query.label))
         for stage in run.stages:
             stored = np.asarray(run.scores(stage)[position])
             assert np.linalg.norm(found[stage] - stored) <= 1e-3 * np.linalg.norm(stored)
@@ -57,8 +57,8 @@ def test_without_the_space_every_question_passes_over_the_data(opened, monkeypat
     monkeypatch.setattr(module, "MAX_GRADIENT_BYTES", 0)
     other = Live(run)
     item = live.read("a saw cuts").item
-    for stage, found in other.scores(item, Target("pet")).items():
-        kept = live.scores(item, Target("pet"))[stage]
+    for stage, found in other.scores(item, Contrast("pet")).items():
+        kept = live.scores(item, Contrast("pet"))[stage]
         assert np.linalg.norm(found - kept) <= 1e-3 * np.linalg.norm(kept)
     assert not other.gradients
     assert other.error("pretrain") == 0
@@ -87,7 +87,7 @@ def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch
     monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: exhibit)
     monkeypatch.setattr(ekfac, "Fisher", None)
     live = Live(run)
-    found = live.scores(live.stored(0), Target(run.queries()["label"][0]))
+    found = live.scores(live.stored(0), Contrast(run.queries()["label"][0]))
     for stage in run.stages:
         stored = np.asarray(run.scores(stage)[0])
         assert np.linalg.norm(found[stage] - stored) <= 1e-3 * np.linalg.norm(stored)
@@ -95,29 +95,29 @@ def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch
     with pytest.raises(
         RunError, match="curvature/pretrain-ekfac.safetensors of run t cannot be read: it has other contents"
     ):
-        Live(run).scores(live.stored(0), Target(run.queries()["label"][0]))
+        Live(run).scores(live.stored(0), Contrast(run.queries()["label"][0]))
 
 
 def test_a_margin_is_the_difference_of_two_losses(opened):
     _, live = opened
     item = live.read("a cat eats").item
-    pet, tool = (live.scores(item, Target(name))["pretrain"] for name in ("pet", "tool"))
-    margin = live.scores(item, Target("pet", "tool"))["pretrain"]
+    pet, tool = (live.scores(item, Contrast(name))["pretrain"] for name in ("pet", "tool"))
+    margin = live.scores(item, Contrast("pet", "tool"))["pretrain"]
     np.testing.assert_array_equal(margin, pet - tool)
     assert np.abs(margin).max() > 0
-    np.testing.assert_array_equal(live.scores(item, Target("tool", "pet"))["pretrain"], -margin)
+    np.testing.assert_array_equal(live.scores(item, Contrast("tool", "pet"))["pretrain"], -margin)
 
 
 def test_nothing_is_computed_twice(opened, monkeypatch):
     _, live = opened
     item = live.read("a saw cuts").item
-    first = live.scores(item, Target("pet"))
+    first = live.scores(item, Contrast("pet"))
     monkeypatch.setattr(live, "_computed", lambda *_: pytest.fail("computed again"))
-    again = live.scores(live.read("a saw cuts").item, Target("pet"))
+    again = live.scores(live.read("a saw cuts").item, Contrast("pet"))
     assert all(again[stage] is scores for stage, scores in first.items())
 
 
-@pytest.mark.parametrize("target", [Target("pet"), Target("tool", "pet")])
+@pytest.mark.parametrize("target", [Contrast("pet"), Contrast("tool", "pet")])
 def test_shares_of_tokens_add_up_to_the_score(opened, target):
     run, live = opened
     item = live.read("a cat eats").item
@@ -138,7 +138,7 @@ def test_shares_of_tokens_add_up_to_the_score(opened, target):
 def test_a_class_that_there_is_not(opened):
     _, live = opened
     with pytest.raises(StudyError, match="no class 'bird'"):
-        live.scores(live.stored(0), Target("bird"))
+        live.scores(live.stored(0), Contrast("bird"))
 
 
 def test_texts_are_read_with_care(opened):

@@ -1,0 +1,90 @@
+"""Alterations as edits of the study: ids become rows, names of classes numbers, masks and words new examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from influence.errors import RunError, StudyError
+from influence.live.alterations import ADD, LEAVE_OUT, RELABEL, STRIKE, UPWEIGHT, Alteration
+from influence.live.pool import example_with_text, examples_of, pool
+from influence.run.reading import Run
+from influence.studies.exhibit import Exhibit
+from influence.studies.images.mask import masked
+from influence.studies.texts.strike import struck
+from influence.study import edits
+from influence.study.edits import Edit
+
+
+def edits_of(run: Run, exhibit: Exhibit, alterations: Sequence[Alteration]) -> list[Edit]:
+    """The edits of the study of a run; of one example several words may be struck.
+
+    Raises:
+        RunError: no alteration, an unknown id, or an example that is altered twice.
+        StudyError: a class that the stage does not have, a stage without classes, a mask that does not fit, a word that
+            stands nowhere, a text that nothing is left of, or as `pool`.
+    """
+    if not alterations:
+        raise RunError("Nothing is to be altered; say what, --leave-out 15 for instance.")
+    together: dict[tuple[str, int, Any], list[Alteration]] = {}
+    for each in alterations:
+        of = together.setdefault((each.stage, each.id, each.value if each.kind == ADD else None), [])
+        if of and (each.kind != STRIKE or of[0].kind != STRIKE or each in of):
+            what = f"Example {each.id}" if each.kind != ADD else f"What is added from {each.value[0]}"
+            raise RunError(f"{what} of stage {each.stage!r} is altered twice, expected once.")
+        of.append(each)
+    return [_edit(run, exhibit, of) for of in together.values()]
+
+
+def _edit(run: Run, exhibit: Exhibit, alterations: Sequence[Alteration]) -> Edit:
+    """The edit that one alteration is, or several words struck of one example."""
+    first = alterations[0]
+    stage = first.stage
+    if first.kind == ADD:
+        return edits.add(stage, examples_of(exhibit, stage, pool(run, stage, Path(first.value[0]))))
+    row = row_of_id(run, stage, first.id)
+    if first.kind == LEAVE_OUT:
+        return edits.leave_out(stage, [row])
+    if first.kind == UPWEIGHT:
+        return edits.upweight(stage, [row], first.value)
+    if first.kind == RELABEL:
+        return edits.relabel(stage, [row], [_class(exhibit, stage, str(first.value))])
+    if first.kind == STRIKE:
+        left = text_without(run, row, alterations)
+        return edits.replace(stage, [row], [example_with_text(exhibit, stage, row, left)])
+    data = exhibit.study.stages[exhibit.study.position(stage)].data
+    picture, *rest = data[row] if isinstance(data[row], tuple | list) else (data[row],)
+    changed = masked(picture, first.value)
+    return edits.replace(stage, [row], [(changed, *rest)])
+
+
+def text_without(run: Run, row: int, strikes: Sequence[Alteration]) -> str:
+    """The text of an example without the words that are struck of it."""
+    stage = strikes[0].stage
+    table = run.examples(stage)
+    if "text" not in table:
+        raise StudyError(f"Stage {stage!r} has no texts, so there is no word to strike.")
+    return struck(table["text"].iloc[row], [str(each.value) for each in strikes])
+
+
+def row_of_id(run: Run, stage: str, name: int) -> int:
+    """Row of an example by its id.
+
+    Raises:
+        RunError: there is no such stage, or no such id in it.
+    """
+    ids = run.examples(run.stage(stage).name)["id"].to_numpy()
+    rows = (ids == name).nonzero()[0]
+    if not len(rows):
+        raise RunError(f"There is no example with id {name} in stage {stage!r}.")
+    return int(rows[0])
+
+
+def _class(exhibit: Exhibit, stage: str, name: str) -> int:
+    names = [str(each) for each in exhibit.classes.get(stage, ())]
+    if not names:
+        raise StudyError(f"Stage {stage!r} has no classes, so its examples have no label to change.")
+    if name not in names:
+        raise StudyError(f"Stage {stage!r} has no class {name!r}; its classes are {', '.join(map(repr, names))}.")
+    return names.index(name)

@@ -1,0 +1,62 @@
+"""Alterations as tables: the examples as they would be, and what was changed of which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from influence.errors import printable
+from influence.live.alterations import ADD, LEAVE_OUT, RELABEL, STRIKE, UPWEIGHT, Alteration
+from influence.live.edits import row_of_id, text_without
+from influence.live.pool import pool
+from influence.run.reading import Run
+from influence.studies.images.picture_files import png, read_picture
+
+
+def altered_tables(run: Run, alterations: Sequence[Alteration]) -> dict[str, pd.DataFrame]:
+    """Name of a file -> table: each altered stage's examples that remain, and what was changed of which.
+
+    Examples keep their ids, and added ones get the next. Labels and texts are the new ones, `weight` is 1 but where it
+    was changed, and pictures are as they were: `changes` says which part was blank.
+    """
+    found = {}
+    for stage in dict.fromkeys(each.stage for each in alterations):
+        table = run.examples(stage).drop(columns=["self_influence", "gradient_norm"], errors="ignore").copy()
+        altered: dict[int, list[Alteration]] = {}
+        for each in alterations:
+            if each.stage == stage and each.kind != ADD:
+                altered.setdefault(row_of_id(run, stage, each.id), []).append(each)
+        table["weight"] = 1.0
+        changes: list[dict[str, Any]] = []
+        for row, of in altered.items():
+            first, place = of[0], table.index[row]
+            words = ", ".join(map(str, of))
+            changes.append({"id": first.id, "change": words, "label before": table["label"].iloc[row]})
+            if first.kind == RELABEL:
+                table.loc[place, "label"] = str(first.value)
+            if first.kind == UPWEIGHT:
+                table.loc[place, "weight"] = 1.0 + first.value
+            if first.kind == STRIKE:
+                table.loc[place, "text"] = text_without(run, row, of)
+        more = _added(run, stage, [each for each in alterations if each.stage == stage and each.kind == ADD])
+        changes += [{"id": name, "change": ADD, "label before": None} for name in more.get("id", ())]
+        out = [table.index[row] for row, (first, *_) in altered.items() if first.kind == LEAVE_OUT]
+        found[stage] = pd.concat([table.drop(index=out), *([more] if len(more) else [])], ignore_index=True)
+        found[f"{stage}-changes"] = pd.DataFrame(changes)
+    return found
+
+
+def _added(run: Run, stage: str, additions: Sequence[Alteration]) -> pd.DataFrame:
+    """The examples that are added to a stage, as its table has them."""
+    if not additions:
+        return pd.DataFrame()
+    more = pd.concat([pool(run, stage, Path(each.value[0])) for each in additions], ignore_index=True)
+    if "file" in more:
+        more["image"] = [png(read_picture(file)) for file in more["file"]]
+        more["source"] = [printable(file) for file in more.pop("file")]
+    first = int(run.examples(stage)["id"].max()) + 1
+    more["id"], more["weight"] = range(first, first + len(more)), 1.0
+    return more[[name for name in more if name in (*run.examples(stage), "weight")]]
