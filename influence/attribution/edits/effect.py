@@ -108,25 +108,21 @@ def edit_effect(
     with derivatives_named(study), Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(study, position, solver, device=place, batch_size=batch_size)
-            changes = {i - position: Change(chain.objectives[i - position], some) for i, some in found.items()}
+            edited = {chain.objectives[i - position]: some for i, some in found.items()}
+            changes = {objective: Change(objective, some) for objective, some in edited.items()}
             explained = Explained(chain, targets)
         with bars.step("Pulling queries back"):
-            first = torch.zeros(explained.count, dtype=torch.float64, device=place)
-            for objective, solved in chain.pull_back(explained.gradients()):
-                stage = chain.objectives.index(objective)
-                if stage in changes:
-                    first -= solved.double() @ changes[stage].gradient(objective)
-        report = explained.told(
-            report_of(chain, method)
-        )  # before the steps, whose solves overwrite the queries' residuals
+            first = first_order(chain.pull_back(explained.gradients()), changes)
+        # Before the steps, whose solves overwrite the queries' residuals.
+        report = explained.told(report_of(chain, method))
         second, taken = torch.zeros_like(first), dict[str, list[float]]()
         if steps:
             with bars.step("The edits together"):
-                total, taken = _readjusted(chain, changes, explained, steps)
-                second = second if total is None else total.to(first) - first
-    for i, some in found.items():
-        report["notes"] += same_labels(chain.objectives[i - position], some)
-    report |= {"steps": taken, "warnings": report["warnings"] + _astray(taken, steps)}
+                moved, taken = minima_near(chain, changes, steps)
+                second = second if moved is None else changed(explained, chain, moved[-1]).to(first) - first
+    for objective, some in edited.items():
+        report["notes"] += same_labels(objective, some)
+    report |= {"steps": taken, "warnings": report["warnings"] + astray(taken, steps)}
     report["seconds"] = time.perf_counter() - started
     return EditEffect(first.cpu().numpy(), second.cpu().numpy(), report)
 
@@ -158,24 +154,40 @@ def group_effect(
     return edit_effect(study, leave_out(stage, examples), steps=steps if second_order else 0, **options)
 
 
-def _readjusted(
-    chain: Chain, changes: Mapping[int, Change], explained: Explained, steps: int
-) -> tuple[Tensor | None, dict[str, list[float]]]:
-    """(change of what is explained (Q,), stage -> residual before each step), after all stages took their steps.
+def first_order(pulled: Iterable[tuple[Objective, Tensor]], changes: Mapping[Objective, Change]) -> Tensor:
+    """(Q,), float64, the first-order effect of changes that are made together.
 
-    The change is None where the first step of a stage already leads away.
+    Args:
+        pulled: each stage with the queries pulled back and solved there, (Q, T).
+        changes: of stages among these.
     """
-    base = explained.values(chain.last.parameters)
-    moved: dict[str, Tensor] = {}
+    shares = [-(v.double() @ changes[objective].gradient(objective)) for objective, v in pulled if objective in changes]
+    return torch.stack(shares).sum(0)
+
+
+def changed(explained: Explained, chain: Chain, parameters: Mapping[str, Tensor]) -> Tensor:
+    """Change of what is explained, (Q,), where the last stage has other parameters."""
+    return explained.values(parameters) - explained.values(chain.last.parameters)
+
+
+def minima_near(
+    chain: Chain, changes: Mapping[Objective, Change], steps: int
+) -> tuple[list[dict[str, Tensor]] | None, dict[str, list[float]]]:
+    """The parameters of every stage after all took their steps, and stage -> residual before each step.
+
+    There are none where the first step of a stage already leads away.
+    """
+    found: list[dict[str, Tensor]] = []
     taken = {}
     for i, (objective, solver) in enumerate(zip(chain.objectives, chain.solvers, strict=True)):
         before = chain.objectives[i - 1].parameters if i else {}
-        shift = {h: moved[t] - before[t] for h, t in objective.groups.inherited.items()} if i else {}
-        moved, residuals = _minimum_near(objective, changes.get(i), solver, shift, steps)
+        shift = {h: found[-1][t] - before[t] for h, t in objective.groups.inherited.items()} if i else {}
+        moved, residuals = _minimum_near(objective, changes.get(objective), solver, shift, steps)
+        found.append(moved)
         taken[objective.stage.name] = residuals
         if len(residuals) == 2 and _led_away(residuals):
             return None, taken
-    return explained.values(moved) - base, taken
+    return found, taken
 
 
 def _minimum_near(
@@ -244,7 +256,7 @@ def _check_steps(method: str, steps: int) -> None:
         )
 
 
-def _astray(taken: Mapping[str, list[float]], steps: int) -> list[str]:
+def astray(taken: Mapping[str, list[float]], steps: int) -> list[str]:
     """A warning for every stage whose steps do not converge."""
     found = []
     for name, residuals in taken.items():

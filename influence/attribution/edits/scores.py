@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,39 +71,65 @@ def edit_scores(
     """
     started = time.perf_counter()
     alone = [[edit] if isinstance(edit, Edit) else list(edit) for edit in _listed(edits)]
-    staged: dict[int, list[tuple[int, Edit]]] = {}
-    for column, several in enumerate(alone):
-        for position, some in by_stage(study, several).items():
-            staged.setdefault(position, []).extend((column, edit) for edit in some)
+    staged = numbered(study, alone)
     solver = solver_of(method, damping, curvature, options)
     first, place = min(staged), device_of(study, device)
     with derivatives_named(study), Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(study, first, solver, device=place, batch_size=batch_size)
-            changes = {}
-            for position, pairs in staged.items():
-                objective = chain.objectives[position - first]
-                changes[objective] = Change(objective, [edit for _, edit in pairs]), [column for column, _ in pairs]
+            edited = {chain.objectives[position - first]: pairs for position, pairs in staged.items()}
+            changes = {objective: changes_alone(objective, pairs) for objective, pairs in edited.items()}
             explained = Explained(chain, targets)
         with bars.step("Pulling queries back, and scoring the edits"):
-            values = torch.zeros(explained.count, len(alone), dtype=torch.float64, device=place)
-            for objective, solved in chain.pull_back(explained.gradients()):
-                if objective in changes:
-                    _add_scores(values, objective, solved, *changes[objective])
+            values = scores_alone(chain.pull_back(explained.gradients()), changes, len(alone))
     report = explained.told(report_of(chain, method))
-    for position, pairs in staged.items():
-        report["notes"] += same_labels(chain.objectives[position - first], [edit for _, edit in pairs])
+    for objective, pairs in edited.items():
+        report["notes"] += same_labels(objective, [edit for _, edit in pairs])
     report["seconds"] = time.perf_counter() - started
     return EditScores(values.float().cpu().numpy(), report)
 
 
-def _add_scores(values: Tensor, objective: Objective, solved: Tensor, change: Change, columns: Sequence[int]) -> None:
-    """Add a stage's share of the edits' effects to `values` (Q, E), of which its edits have the `columns`."""
+def numbered(study: Study, alone: Sequence[Sequence[Edit]]) -> dict[int, list[tuple[int, Edit]]]:
+    """Position of a stage -> (number among those that are made alone, edit).
+
+    Raises:
+        StudyError: as `by_stage`, of each alone.
+    """
+    found: dict[int, list[tuple[int, Edit]]] = {}
+    for number, several in enumerate(alone):
+        for position, some in by_stage(study, several).items():
+            found.setdefault(position, []).extend((number, edit) for edit in some)
+    return found
+
+
+def changes_alone(objective: Objective, pairs: Sequence[tuple[int, Edit]]) -> tuple[Change, list[int]]:
+    """What one stage's edits of `numbered` change, and their numbers."""
+    return Change(objective, [edit for _, edit in pairs]), [number for number, _ in pairs]
+
+
+def scores_alone(
+    pulled: Iterable[tuple[Objective, Tensor]], changes: Mapping[Objective, tuple[Change, list[int]]], count: int
+) -> Tensor:
+    """(Q, count), float64, the first-order effect of each of many edits.
+
+    Args:
+        pulled: each stage with the queries pulled back and solved there, (Q, T).
+        changes: of stages among these, see `changes_alone`.
+        count: how many are made alone.
+    """
+    shares = [_shares(objective, v, *changes[objective], count) for objective, v in pulled if objective in changes]
+    return torch.stack(shares).sum(0)
+
+
+def _shares(objective: Objective, solved: Tensor, change: Change, columns: Sequence[int], count: int) -> Tensor:
+    """A stage's share of the edits' effects (Q, count), of which its edits have the `columns`."""
+    values = torch.zeros(len(solved), count, dtype=torch.float64, device=solved.device)
     places = torch.tensor(columns, device=values.device)
     for (examples, weights), stems in zip(change.parts, change.places, strict=True):
         for positions, block in dots(objective, examples, objective.trained, solved):
             shares = block.double() * weights[positions, None] / objective.count
             values.index_add_(1, places[stems[positions]], -shares.T)
+    return values
 
 
 def _listed(edits: Iterable[Any]) -> list[Any]:
