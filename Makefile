@@ -19,7 +19,7 @@ demo: $(READY)
 	$(BIN)/upstream demo $(ARGS)
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --durations 25 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
