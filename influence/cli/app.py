@@ -12,12 +12,13 @@ import typer
 from influence.cli.check import check
 from influence.cli.console import say
 from influence.cli.demo import demo
+from influence.cli.edits.leave_out import leave_out
+from influence.cli.edits.several import Several
+from influence.cli.edits.what_if import what_if
 from influence.cli.explore import explore
-from influence.cli.leave_out import leave_out
 from influence.cli.lists import methods, runs, studies
 from influence.cli.precompute import precompute
 from influence.cli.validate import validate
-from influence.cli.what_if import Several, what_if
 from influence.errors import UpstreamError
 
 app = typer.Typer(

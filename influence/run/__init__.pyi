@@ -32,3 +32,4 @@ from .records import ParameterNames as ParameterNames
 from .records import ScoreRecord as ScoreRecord
 from .records import StageRecord as StageRecord
 from .records import Training as Training
+from .spreadsheet import as_csv as as_csv

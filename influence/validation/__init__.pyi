@@ -1,5 +1,6 @@
 from . import omission as omission
 from . import preview as preview
+from . import slices as slices
 from .check import Check as Check
 from .check import Finding as Finding
 from .omission import leave_out as leave_out

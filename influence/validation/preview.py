@@ -11,7 +11,7 @@ import pandas as pd
 
 from influence.attribution.edits.effect import edit_effect
 from influence.curvature.cards import IDENTITY
-from influence.errors import RunError, TrainingError
+from influence.errors import TrainingError
 from influence.live.alterations import ADD, Alteration, as_json
 from influence.live.edits import edits_of
 from influence.progress import Progress
@@ -20,6 +20,7 @@ from influence.run.files import retrainings_locked
 from influence.run.reading import Run
 from influence.training.retraining import Start
 from influence.validation.bench import Bench, bench_of
+from influence.validation.slices import Slice
 
 NAME = "what-if"
 """Name of the table in the run."""
@@ -129,54 +130,6 @@ def row_of(table: pd.DataFrame | None, alterations: Sequence[Alteration], start:
     return {str(name): value for name, value in same.iloc[-1].items()} if len(same) else None
 
 
-class Slice:
-    """A number made of all queries' losses: their mean, that of a class, or the gap between two groups.
-
-    Args:
-        run: whose queries.
-        target: "loss"; "class:NAME", the queries with this label; "gap:COLUMN", the first of a column's two values, in
-            alphabetic order, less the second.
-
-    Attributes:
-        words: what it is, in a sentence.
-
-    Raises:
-        RunError: another target; a class or column that the queries do not have; or a column without two values.
-    """
-
-    def __init__(self, run: Run, target: str):
-        queries = run.queries()
-        kind, _, name = target.partition(":")
-        weights = np.full(len(queries), 1 / max(1, len(queries)))
-        if kind == "class" and name:
-            chosen = (queries["label"].astype(str) == name).to_numpy()
-            if not chosen.any():
-                labels = ", ".join(repr(str(label)) for label in queries["label"].unique()[:20])
-                raise RunError(f"No query has the label {name!r}; their labels are {labels}.")
-            weights, words = chosen / chosen.sum(), f"the mean loss of the {chosen.sum()} queries of class {name!r}"
-        elif kind == "gap" and name:
-            weights, words = _gap(queries, name)
-        elif target == "loss":
-            words = "the mean loss of all queries"
-        else:
-            raise RunError(f"The target is {target!r}, expected loss, class:NAME or gap:COLUMN.")
-        self.weights, self.words = weights, words
-
-    def of(self, changes: np.ndarray) -> float:
-        """The number's change, nats, by those of the queries' losses (Q,)."""
-        return float(np.asarray(changes, dtype=np.float64) @ self.weights)
-
-
-def _gap(queries: pd.DataFrame, column: str) -> tuple[np.ndarray, str]:
-    if column not in queries:
-        raise RunError(f"The queries have no column {column!r}; they have {', '.join(map(repr, queries.columns))}.")
-    values = sorted({str(value) for value in queries[column].dropna()})
-    if len(values) != 2:
-        raise RunError(f"Column {column!r} of the queries has {len(values)} values, expected two groups.")
-    one, other = ((queries[column].astype(str) == value).to_numpy() for value in values)
-    return one / one.sum() - other / other.sum(), f"the gap in mean loss between {values[0]!r} and {values[1]!r}"
-
-
 def sentences(run: Run, alterations: Sequence[Alteration], start: str, of: Slice) -> list[str]:
     """What a row of the table says: predicted and, if they were trained, measured changes; and the queries' largest."""
     row = row_of(run.validation(NAME), alterations, start)
@@ -184,14 +137,15 @@ def sentences(run: Run, alterations: Sequence[Alteration], start: str, of: Slice
     together, measured = row["together"], row["measured"]
     made = "this edit" if len(alterations) == 1 else f"these {len(alterations)} edits"
     found = [
-        f"With {made} {of.words} is predicted to change by {of.of(together):+.3g} nats (each alone, summed: "
-        f"{of.of(row['first']):+.3g})."
+        f"With {made} {of.words} is predicted to change by {of.of(together):+.3g}{of.unit} (each alone, summed: "
+        f"{of.first(row['first']):+.3g})."
     ]
     really = bool(np.isfinite(measured).all())
     if really:
         agree = np.corrcoef(together, measured)[0, 1] if np.ptp(together) and np.ptp(measured) else np.nan
         found.append(
-            f"Trained again it changed by {of.of(measured):+.3g} nats; over queries the two agree with r = {agree:.2f}."
+            f"Trained again it changed by {of.of(measured):+.3g}{of.unit}; over queries the two agree with "
+            f"r = {agree:.2f}."
         )
         found += _noise(run, start)
     queries = run.queries()

@@ -20,7 +20,8 @@ from influence.studies.images.digit_drawing import digit
 from influence.studies.images.digits import Digits
 from influence.training.retraining import Retrainer
 from influence.validation.bench import bench_of
-from influence.validation.preview import NAME, Slice, row_of, what_if
+from influence.validation.preview import NAME, row_of, what_if
+from influence.validation.slices import Slice
 
 
 def other_label(run: Run, row: int) -> str:

@@ -23,8 +23,9 @@ from influence.studies.request import exhibits_for
 from influence.studies.texts.tokenizing import tokenize
 from influence.training.retraining import Retrainer
 from influence.validation.bench import bench_of
-from influence.validation.preview import NAME, Slice, row_of, what_if
+from influence.validation.preview import NAME, row_of, what_if
 from influence.validation.preview import sentences as sentences_of
+from influence.validation.slices import Slice
 
 
 @pytest.fixture(scope="module")
