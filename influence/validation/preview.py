@@ -63,7 +63,7 @@ def what_if(
     """
     known = row_of(run.validation(NAME), alterations, start)
     if known is not None and not (really and np.isnan(known["measured"]).all()):
-        return run, []
+        return run, _lines(known.get("remarks"))
     alone = retrainings_locked(run.path) if really else contextlib.nullcontext()
     with alone, Progress(visible=progress) as bars:
         with bars.step("Reading the study"):
@@ -84,6 +84,9 @@ def what_if(
             "first": effect.first.astype(np.float32),
             "together": effect.total.astype(np.float32),
         }
+        report = effect.report
+        told = [*(f"Warning: {each}" for each in report["warnings"]), *(f"Note: {each}" for each in report["notes"])]
+        found["remarks"] = "\n".join(" ".join(each.splitlines()) for each in told)
         found["measured"] = np.full(len(effect.first), np.nan, np.float32)
         found |= dict.fromkeys(("class_before", "class_after"), np.full(len(effect.first), -1, np.int32))
         if really:
@@ -94,8 +97,12 @@ def what_if(
         if old is not None:
             others = old[~((old["edits"] == found["edits"]) & (old["start"] == start))]
             new = pd.concat([others, new], ignore_index=True)
-        told = [f"Warning: {warning}" for warning in effect.report["warnings"]]
-        return add_tables(run, {NAME: new}), [*told, *(f"Note: {note}" for note in effect.report["notes"])]
+        return add_tables(run, {NAME: new}), told
+
+
+def _lines(remarks: Any) -> list[str]:
+    """The lines of a cell, which runs of before lack."""
+    return remarks.splitlines() if isinstance(remarks, str) else []
 
 
 def _refuse_added(bench: Bench, alterations: Sequence[Alteration]) -> None:

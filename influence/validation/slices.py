@@ -89,7 +89,7 @@ def _probabilities(queries: pd.DataFrame) -> np.ndarray:
 def _gap(queries: pd.DataFrame, column: str) -> tuple[np.ndarray, str]:
     values = _values(queries, column) if column in queries else []
     if len(values) != 2:
-        pairs = [name for name in queries if name not in NOT_PLAIN and len(_values(queries, name)) == 2]
+        pairs = [name for name in map(str, queries) if name not in NOT_PLAIN and len(_values(queries, name)) == 2]
         two = f"Columns with two values are {listed(map(repr, pairs))}." if pairs else "No column has two values."
         if column not in queries:
             raise RunError(f"The queries have no column {column!r}. {two}")

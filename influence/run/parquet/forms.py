@@ -71,9 +71,9 @@ _ITEMS = {
 _NAMED: dict[str, Kind] = {"stage": TEXT, "start": TEXT, "kind": TEXT, "changed": TEXT}
 
 
-def _check(named: str, *others: Mapping[str, Kind], **options: Any) -> Form:
+def _check(named: str, *others: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None, **options: Any) -> Form:
     columns = {name: _NAMED[name] for name in named.split()} | {k: v for other in others for k, v in other.items()}
-    return Form(columns, needed=tuple(columns), **options)
+    return Form(columns | dict(optional or {}), needed=tuple(columns), **options)
 
 
 def _all(kind: Kind, names: str) -> dict[str, Kind]:
@@ -113,6 +113,7 @@ FORMS = {
         {"edits": TEXT},
         _all(INTEGERS, "class_before class_after"),
         _all(NUMBERS, "first together measured"),
+        optional={"remarks": TEXT},
         lengths=dict.fromkeys(("first", "together", "measured", "class_before", "class_after"), QUERIES),
     ),
     "summary": _check("start", _all(TEXT, "check what words"), _all(NUMBER, "value low high"), _all(INTEGER, "count")),

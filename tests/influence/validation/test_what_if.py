@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tiny import OLD
+from tiny import NEW, OLD
 
-from influence import edit_effect, edits
+from influence import edit_effect, edits, targets
 from influence.errors import RunError, StudyError
 from influence.live.alterations import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration, addition
 from influence.live.edits import edits_of
@@ -68,21 +68,46 @@ def test_nothing_is_computed_twice_and_a_measurement_joins_its_prediction(run, m
         what_if(found, some(run)[:1], progress=False)
 
 
-def test_numbers_of_all_queries(run):
+def test_numbers_of_all_queries(run, monkeypatch):
     queries, changes = run.queries(), np.arange(len(run.queries()), dtype=float)
     assert Slice(run, "loss").of(changes) == pytest.approx(changes.mean())
     label = queries["label"].iloc[0]
     chosen = (queries["label"] == label).to_numpy()
+    wide = queries.assign(sex=[f"s{row % 2}" for row in range(len(queries))], flag=1)
+    monkeypatch.setattr(run, "queries", lambda: wide)
+    assert Slice(run, "gap:sex").of(changes) == pytest.approx(changes[::2].mean() - changes[1::2].mean())
     assert Slice(run, f"class:{label}").of(changes) == pytest.approx(changes[chosen].mean())
     for target, message in {
         "class:gnu": "No query has the label 'gnu'",
         "gap:colour": "no column 'colour'",
         "gap:id": "values, expected two groups",
-        "speed": "expected loss, class:NAME or gap:COLUMN",
+        "gap:flag": r"has 1 values, expected two groups. Columns with two values are 'sex'\.",
+        "speed": "expected loss, class:NAME, gap:COLUMN or error:NAME",
+        "error:gnu": "No query has the label 'gnu'",
         "class:": "expected loss, class:NAME",
     }.items():
         with pytest.raises(RunError, match=message):
             Slice(run, target)
+
+
+def test_the_error_of_a_class_is_that_of_the_target(run):
+    """Its first order is the target's own, and its change with the losses that of the probabilities."""
+    bench, made = bench_of(run, "pretrain"), [edits.leave_out("pretrain", [3])]
+    number = int(run.queries()["label"].map(NEW.index).iloc[0])
+    summed = Slice(run, f"error:{NEW[number]}")
+    options = {"method": "exact", "curvature": "hessian", "steps": 0, "progress": False}
+    losses = edit_effect(bench.study, made, **options).first
+    exact = edit_effect(bench.study, made, targets=[targets.error(number)], **options).first[0]
+    assert summed.first(losses) == pytest.approx(exact, rel=1e-3)
+    retrainer = Retrainer(bench.study)
+    outcomes = [retrainer.retrain(), retrainer.retrain(edits=made)]
+    chosen = (run.queries()["label"] == NEW[number]).to_numpy()
+    before, after = (1 - np.exp(-each.losses[chosen]).mean() for each in outcomes)
+    assert summed.of(outcomes[1].losses - outcomes[0].losses) == pytest.approx(after - before, rel=1e-3)
+    with pytest.raises(RunError, match="is not minus the logarithm of their label's probability"):
+        Slice(
+            types.SimpleNamespace(queries=lambda: run.queries().assign(loss=3.0), classes=NEW), f"error:{NEW[number]}"
+        )
 
 
 def test_the_edited_examples_keep_their_ids(run):
@@ -123,6 +148,13 @@ def test_by_the_command_line(upstream, run, tmp_path):
     code, _, errors = upstream("what-if", run.path, *asked, "--export", tmp_path / "out", "--quiet")
     assert code == 2
     assert "pretrain.parquet is there already" in errors
+    edited = ("--relabel", f"107={other_label(run, 7)}")
+    for order in (
+        ("--leave-out", 103, 104, run.path, *edited, "--upweight=101=0.5"),
+        ("--leave-out", 103, "pretrain:104", *edited, "--upweight", "101=0.5", "--", run.path),
+        ("--upweight", "pretrain:101=0.5", "--start", "solution", *edited, "--leave-out", 104, 103, run.path),
+    ):
+        assert upstream("what-if", "--quiet", *order)[:2] == (0, out.partition(" Written")[0])
     for odd, message in {
         ("--relabel", "107"): "--relabel is '107', expected ID=CLASS",
         ("--mask", "107=1,2"): "--mask is '107=1,2', expected ID=LEFT,TOP,WIDTH,HEIGHT",
@@ -130,14 +162,36 @@ def test_by_the_command_line(upstream, run, tmp_path):
         ("--leave-out", "x"): "valid integer",
         ("--leave-out", "--relabel", "107=ant"): "--leave-out has no value, expected ID after it",
         ("--relabel",): "--relabel has no value, expected ID=CLASS after it",
-        ("--leave-out", 101, "--target", "speed"): "expected loss, class:NAME or gap:COLUMN",
+        ("--leave-out", 101, "--target", "speed"): "expected loss, class:NAME, gap:COLUMN or error:NAME",
         ("--leave-out", 101, "--stage", "third"): "no stage 'third'",
         ("--leave-out", 101, "--start", "nowhere"): "expected solution or scratch",
+        ("--leave-out", "third:101"): "--leave-out is 'third:101', expected ID or STAGE:ID",
+        ("--relabel", "finetune:107=ant"): "no example with id 107 in stage 'finetune'",
         (): "Nothing is to be altered",
     }.items():
         code, _, errors = upstream("what-if", run.path, *odd, "--quiet")
         assert code == 2
         assert message in errors
+
+
+def test_edits_of_several_stages_and_their_export(upstream, run, tmp_path):
+    asked = ("--leave-out", 103, "finetune:501", "--upweight", "finetune:502=1", "--target", f"error:{NEW[0]}")
+    code, out, _ = upstream("what-if", *asked, "--export", tmp_path / "out", "--format", "csv", run.path, "--quiet")
+    assert code == 0
+    assert f"With these 3 edits the error of class {NEW[0]!r}" in out
+    assert "Written to" in out
+    made = [Alteration(LEAVE_OUT, "pretrain", 103), Alteration(LEAVE_OUT, "finetune", 501)]
+    made.append(Alteration(UPWEIGHT, "finetune", 502, 1.0))
+    assert row_of(Run.open(run.path).validation(NAME), made, "solution") is not None
+    table = pd.read_csv(tmp_path / "out" / "finetune.csv", index_col="id")
+    assert 501 not in table.index
+    assert table.loc[502, "weight"] == 2
+    picture = (tmp_path / "out" / table.loc[502, "image"]).read_bytes()
+    assert picture == run.examples("finetune").set_index("id").loc[502, "image"]
+    code, _, errors = upstream("what-if", run.path, *asked, "--export", tmp_path / "out", "--format", "csv", "--quiet")
+    assert code == 2
+    assert "is there already" in errors
+    assert upstream("what-if", run.path, *asked, "--export", tmp_path / "out", "--format", "xlsx", "--quiet")[0] == 2
 
 
 def test_pictures_come_in_from_class_folders(tmp_path):
