@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -12,7 +14,8 @@ from explorer.panels.retraining import retrain
 from explorer.runs import queries, score_arrays, slices
 from explorer.trust import left_out
 from explorer.ui import escape, pictures, state, theme, widgets
-from explorer.view import basket
+from explorer.view import edits
+from influence.live import LEAVE_OUT, Alteration
 from influence.run import Run, top
 
 LISTED_EXAMPLES = 50
@@ -52,18 +55,19 @@ def draw(run: Run) -> None:
     order_only.draw(run.order_only(method, stage))
     st.caption(f"Scores are summed over {len(positions):,} {'prediction' if len(positions) == 1 else 'predictions'}.")
     listed = top(sums, LISTED_EXAMPLES, helpful=helpful)
-    chosen = _basket(examples)
+    basket = edits.basket(run)
+    chosen = edits.left_out(basket, run, stage)
     picked = _table(listed, examples, sums, unit, chosen)
     ready = [row for row in picked or listed[:10].tolist() if row not in chosen]
     st.button(
         f"Put {len(picked)} ticked into the basket" if picked else "Put the first 10 into the basket",
         key="put",
         icon=":material/add:",
-        on_click=_put,
-        args=(chosen + ready, examples),
+        on_click=edits.put,
+        args=(run, out(stage, examples, ready)),
         disabled=not ready,
     )
-    _draw_basket(chosen, examples, sums, unit, run.queries()["loss"].to_numpy()[positions])
+    _draw_basket(run, basket, chosen, examples, sums, unit, run.queries()["loss"].to_numpy()[positions])
     if chosen:
         retrain.draw(run, stage, method, chosen, positions)
     _known(run, stage, examples, chosen)
@@ -120,19 +124,9 @@ def _query(run: Run) -> int:
     return found
 
 
-def _basket(examples: pd.DataFrame) -> list[int]:
-    chosen, unknown = basket.parse(state.clicked(state.BASKET), examples)
-    if unknown:
-        shown = ", ".join(map(escape.for_markdown, unknown[:5]))
-        state.notice(f"The basket names {len(unknown)} that are not examples of this stage ({shown}); left out.")
-    return chosen
-
-
-def _put(rows: list[int], examples: pd.DataFrame) -> None:
-    try:
-        state.click(state.BASKET, basket.text_of(rows, examples))
-    except ValueError as error:
-        state.notice(escape.message(error))
+def out(stage: str, examples: pd.DataFrame, rows: Sequence[int]) -> list[Alteration]:
+    """The edits that leave the examples at `rows` of a stage out."""
+    return [Alteration(LEAVE_OUT, stage, int(examples["id"].iloc[row])) for row in rows]
 
 
 def _table(
@@ -185,14 +179,22 @@ def ranking(
 
 
 def _draw_basket(
-    chosen: list[int], examples: pd.DataFrame, sums: np.ndarray, unit: theme.Unit, losses: np.ndarray
+    run: Run,
+    basket: list[Alteration],
+    chosen: list[int],
+    examples: pd.DataFrame,
+    sums: np.ndarray,
+    unit: theme.Unit,
+    losses: np.ndarray,
 ) -> None:
     """Draw what is set aside; `losses` are those of the slice's predictions, in nats."""
     widgets.heading("Basket")
-    if not chosen:
+    if not basket:
         st.caption("The basket is empty. Tick examples above, and see what leaving them out is predicted to do.")
         return
-    _items(chosen, examples)
+    _items(run, basket)
+    if not chosen:
+        return
     st.markdown(
         effect_text(float(sums[chosen].sum()), len(chosen), unit, losses),
         help="The sum of their scores: a first-order estimate, which takes no account of how they act together.",
@@ -217,24 +219,23 @@ def effect_text(effect: float, count: int, unit: theme.Unit, losses: np.ndarray)
     )
 
 
-def _items(chosen: list[int], examples: pd.DataFrame) -> None:
-    """The basket, an item a chip that can be taken out."""
-    labels = examples["label"].to_numpy()
-
-    def take() -> None:
-        state.click(state.BASKET, basket.text_of(st.session_state[state.BASKET_WIDGET], examples))
-
+def _items(run: Run, basket: list[Alteration]) -> None:
+    """The basket, an edit a chip that can be taken out."""
     # The widget follows the URL, which the table and the back button change too.
-    st.session_state[state.BASKET_WIDGET] = chosen
+    st.session_state[state.BASKET_WIDGET] = basket
     st.multiselect(
         "In the basket",
-        chosen,
+        basket,
         key=state.BASKET_WIDGET,
-        on_change=take,
+        on_change=lambda: edits.keep(run, st.session_state[state.BASKET_WIDGET]),
         label_visibility="collapsed",
         select_all=False,
-        format_func=lambda row: f"#{examples['id'].iloc[row]}: {theme.group_name(labels[row])}",
+        format_func=lambda edit: edits.words(edit, run),
     )
+
+
+def _only(run: Run, stage: str, examples: pd.DataFrame, rows: list[int]) -> None:
+    edits.keep(run, out(stage, examples, rows))
 
 
 def _known(run: Run, stage: str, examples: pd.DataFrame, chosen: list[int]) -> None:
@@ -247,4 +248,4 @@ def _known(run: Run, stage: str, examples: pd.DataFrame, chosen: list[int]) -> N
         for place, rows in enumerate(others):
             ids = ", ".join(f"#{name}" for name in examples["id"].iloc[rows[:3]])
             more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-            st.button(f"{ids}{more}", key=f"known_{place}", on_click=_put, args=(rows, examples))
+            st.button(f"{ids}{more}", key=f"known_{place}", on_click=_only, args=(run, stage, examples, rows))

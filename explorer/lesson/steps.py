@@ -14,7 +14,7 @@ from explorer.lesson import plane
 from explorer.lesson.facts import Scene
 from explorer.runs import queries
 from explorer.ui import state, theme
-from explorer.view import basket
+from explorer.view import edits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,8 @@ def heaviest_pressed(scene: Scene) -> Reply:
 
 
 def basket_filled(scene: Scene) -> Reply:
-    rows, _ = basket.parse(state.clicked(state.BASKET), scene.examples)
+    basket, _ = edits.parse(state.clicked(state.BASKET), scene.run)
+    rows = edits.left_out(basket, scene.run, scene.stages[0])
     if not rows:
         return WAITING
     return Reply(bool(scene.slice_sums[rows].sum() < 0), "These help more than they harm: the loss would rise.")

@@ -27,7 +27,7 @@ TARGET, AGAINST = "explained", "against"
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
 # The same: a bar of the histogram.
 BAR = "bar"
-# Suspects: over which predictions scores are summed, which end of the ranking, and the examples set aside.
+# Suspects: over which predictions scores are summed, which end of the ranking, and the edits set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
 # The widgets that follow SLICE and BASKET, which other widgets and the back button change too.
 SLICE_WIDGET, BASKET_WIDGET = "slice_choice", "basket_items"

@@ -5,6 +5,7 @@ import pytest
 
 from explorer.ui import state, theme
 from influence import Run
+from influence.live import LEAVE_OUT, Alteration
 
 PAGE = "suspects"
 
@@ -46,7 +47,7 @@ def test_basket_is_in_the_url_and_its_effect_is_the_sum(open_app, small_root, wr
     table = Run.open(small_root / "small").queries()
     losses = table["loss"][table["prediction"] != table["label"]]
     assert f"of its {theme.number(float(losses.sum()))} nat" in text
-    app.multiselect(key="basket_items").unselect(rows[0]).run()
+    app.multiselect(key="basket_items").unselect(Alteration(LEAVE_OUT, "pretrain", rows[0])).run()
     assert str(app.query_params["basket"]).strip("[]'") == ",".join(map(str, rows[1:]))
     assert "**9** in the basket" in " ".join(str(m.value) for m in app.markdown)
     app.button(key="empty").click().run()

@@ -1,4 +1,4 @@
-"""Sums over slices of the test set, reasons and baskets."""
+"""Sums over slices of the test set, and reasons."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,6 @@ import pytest
 import zarr
 
 from explorer.runs import slices
-from explorer.view import basket
 from influence import Run
 
 
@@ -52,18 +51,3 @@ def test_reasons_name_what_speaks_against_an_example():
     assert "disagrees" in disagrees
     assert "self-influence" in loud
     assert "disagrees" not in loud
-
-
-def test_a_basket_survives_the_link(run):
-    table = run.examples("finetune")
-    text = basket.text_of([4, 2, 4], table)
-    assert text == "504,502"
-    assert basket.parse(text, table) == ([4, 2], [])
-    assert basket.parse("504,<b>,0,504", table) == ([4], ["<b>", "0"])
-    assert basket.text_of([], table) is None
-
-
-def test_a_basket_too_long_for_a_link_is_refused():
-    table = pd.DataFrame({"id": range(basket.LARGEST_BASKET + 1)})
-    with pytest.raises(ValueError, match="at most"):
-        basket.text_of(range(len(table)), table)
