@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import click
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from influence.errors import StudyError
 
@@ -33,7 +32,7 @@ class Several(TyperCommand):
         single = {
             name
             for option in self.params
-            if isinstance(option, click.Option) and not option.is_flag
+            if isinstance(option, TyperOption) and not option.is_flag
             for name in option.opts
         }
         return super().parse_args(ctx, _spread(args, single - FORMS.keys()))

@@ -154,7 +154,8 @@ def test_by_the_command_line(upstream, run, tmp_path):
         ("--leave-out", 103, "pretrain:104", *edited, "--upweight", "101=0.5", "--", run.path),
         ("--upweight", "pretrain:101=0.5", "--start", "solution", *edited, "--leave-out", 104, 103, run.path),
     ):
-        assert upstream("what-if", "--quiet", *order)[:2] == (0, out.partition(" Written")[0])
+        again = upstream("what-if", "--quiet", *order)
+        assert again[:2] == (0, out.partition(" Written")[0]), again
     for odd, message in {
         ("--relabel", "107"): "--relabel is '107', expected ID=CLASS",
         ("--mask", "107=1,2"): "--mask is '107=1,2', expected ID=LEFT,TOP,WIDTH,HEIGHT",
