@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from explorer.trust import evidence
+from influence.live import LEAVE_OUT, from_json
 from influence.run import Run
 
-TABLE = "left-out"
+TABLE, OLDER = "what-if", "left-out"
+"""Where results are, and where those of older runs are."""
+MEASURED = ("measured", "class_before", "class_after")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,24 +37,45 @@ def effects(run: Run, stage: str, rows: Sequence[int], positions: np.ndarray) ->
     found = {}
     if len(rows) == 1:
         found = {effect.start: effect for effect in _alone(run, stage, rows[0], positions)}
-    table, wanted = run.validation(TABLE), np.unique(rows)
-    for row in () if table is None else table[table["stage"] == stage].to_dict("records"):
-        if np.array_equal(row["examples"], wanted):
-            mended, broken = _turned(run, row["class_before"][positions], row["class_after"][positions], positions)
-            predicted, measured = (
-                float(row[name][positions].sum(dtype=np.float64)) for name in ("predicted", "measured")
-            )
-            found[row["start"]] = Effect(row["start"], predicted, measured, len(positions), mended, broken)
+    wanted = tuple(np.unique(rows).tolist())
+    for each in _sets(run, stage):
+        if each.rows == wanted:
+            mended, broken = _turned(run, each.before[positions], each.after[positions], positions)
+            predicted, measured = (float(v[positions].sum(dtype=np.float64)) for v in (each.predicted, each.measured))
+            found[each.start] = Effect(each.start, predicted, measured, len(positions), mended, broken)
     return [found[start] for start in (evidence.SOLUTION, evidence.SCRATCH) if start in found]
 
 
 def known(run: Run, stage: str) -> list[list[int]]:
     """The sets of a stage's examples that somebody had left out, the latest first; rows, each set once."""
-    table = run.validation(TABLE)
-    if table is None:
-        return []
-    sets = {tuple(rows.tolist()): None for rows in reversed(table[table["stage"] == stage]["examples"].tolist())}
-    return [list(rows) for rows in sets]
+    return [list(rows) for rows in dict.fromkeys(each.rows for each in reversed(_sets(run, stage)))]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Set:
+    """Examples of a stage that were really left out; the rest by query, as CONTRACT.md has it."""
+
+    rows: tuple[int, ...]
+    start: str
+    predicted: np.ndarray
+    measured: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+def _sets(run: Run, stage: str) -> list[_Set]:
+    """The sets of a stage that were left out, of both tables that hold some, the latest last."""
+    found, older, edited = [], run.validation(OLDER), run.validation(TABLE)
+    for row in () if older is None else older[older["stage"] == stage].to_dict("records"):
+        rows = tuple(np.unique(row["examples"]).tolist())
+        found.append(_Set(rows, row["start"], *(row[name] for name in ("predicted", *MEASURED))))
+    places = {int(name): row for row, name in enumerate(run.examples(stage)["id"])}
+    for row in () if edited is None else edited.to_dict("records"):
+        edits = from_json(row["edits"])
+        out = [places[each.id] for each in edits if (each.stage, each.kind) == (stage, LEAVE_OUT) and each.id in places]
+        if edits and len(out) == len(edits) and np.isfinite(row["measured"]).all():
+            found.append(_Set(tuple(sorted(out)), row["start"], *(row[name] for name in ("together", *MEASURED))))
+    return found
 
 
 def _alone(run: Run, stage: str, example: int, positions: np.ndarray) -> list[Effect]:

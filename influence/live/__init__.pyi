@@ -8,6 +8,7 @@ from .alterations import UPWEIGHT as UPWEIGHT
 from .alterations import Alteration as Alteration
 from .alterations import addition as addition
 from .alterations import as_json as as_json
+from .alterations import from_json as from_json
 from .computing import Progress as Progress
 from .computing import processors as processors
 from .criterion import Criterion as Criterion

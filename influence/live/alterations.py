@@ -12,6 +12,7 @@ from typing import Any
 from influence.errors import StudyError, printable
 
 LEAVE_OUT, RELABEL, UPWEIGHT, MASK, STRIKE, ADD = "leave out", "relabel", "upweight", "mask", "strike", "add"
+KINDS = (LEAVE_OUT, RELABEL, UPWEIGHT, MASK, STRIKE, ADD)
 NONE = -1
 """In place of an id: the alteration is of no example that there is."""
 
@@ -68,3 +69,17 @@ def digest(path: Path) -> str:
 def as_json(alterations: Iterable[Alteration]) -> str:
     """The same alterations, in any order, as one text."""
     return json.dumps(sorted([a.stage, a.id, a.kind, a.value] for a in alterations))
+
+
+def from_json(text: str) -> list[Alteration]:
+    """The alterations that `as_json` wrote; none, if the text is another."""
+    try:
+        return [_alteration(*parts) for parts in json.loads(text)]
+    except (TypeError, ValueError, RecursionError):
+        return []
+
+
+def _alteration(stage: Any, name: Any, kind: Any, value: Any) -> Alteration:
+    if not isinstance(stage, str) or type(name) is not int or kind not in KINDS:
+        raise ValueError(kind)
+    return Alteration(kind, stage, name, tuple(value) if isinstance(value, list) else value)

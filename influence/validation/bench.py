@@ -160,7 +160,7 @@ class Bench:
         found = self.piece(
             start,
             {"weights": digest, "seed": seed},
-            lambda: _table(self.retrainer.retrain(given, start=start, seed=seed)),
+            lambda: table_of(self.retrainer.retrain(given, start=start, seed=seed)),
             self.expected(start),
             cost=f"{many}{start}",
         )
@@ -205,7 +205,8 @@ class Bench:
         return found.values  # noqa: PD011
 
 
-def _table(outcome: Outcome) -> pd.DataFrame:
+def table_of(outcome: Outcome) -> pd.DataFrame:
+    """Columns `loss` (nats) and `predicted` (class number or -1) of every query."""
     predicted = np.full(len(outcome.losses), -1) if outcome.predicted is None else outcome.predicted
     return pd.DataFrame({"loss": outcome.losses, "predicted": predicted})
 

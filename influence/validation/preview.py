@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from influence.attribution.edits.effect import edit_effect
 from influence.curvature.cards import IDENTITY
@@ -18,8 +19,10 @@ from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
 from influence.run.reading import Run
+from influence.study.edits import Edit
+from influence.study.revision import weight_changes
 from influence.training.retraining import Start
-from influence.validation.bench import Bench, bench_of
+from influence.validation.bench import Bench, bench_of, table_of
 from influence.validation.slices import Slice
 
 NAME = "what-if"
@@ -115,18 +118,29 @@ def _refuse_added(bench: Bench, alterations: Sequence[Alteration]) -> None:
             )
 
 
-def _measured(bench: Bench, made: Sequence[Any], start: Start) -> dict[str, np.ndarray]:
+def _measured(bench: Bench, made: Sequence[Edit], start: Start) -> dict[str, np.ndarray]:
     before = bench.outcome(None, start)
     assert before is not None  # there is no limit of time
-    after = bench.retrainer.retrain(edits=list(made), start=start)
+    after = _outcome(bench, made, start)
+    assert after is not None
+    return {
+        "measured": (after["loss"] - before["loss"]).to_numpy(np.float32),
+        "class_before": before["predicted"].to_numpy(np.int32),
+        "class_after": after["predicted"].to_numpy(np.int32),
+    }
+
+
+def _outcome(bench: Bench, made: Sequence[Edit], start: Start) -> pd.DataFrame | None:
+    """Of training again with the edits; weights of one stage's examples may have been trained with before."""
+    if all(edit.stage == bench.stage and edit.rows and not (edit.labels or len(edit.examples)) for edit in made):
+        weights = torch.ones(bench.count, dtype=torch.float64)
+        for row, by in weight_changes(made).items():
+            weights[row] += by
+        return bench.outcome(weights, start)
+    found = table_of(bench.retrainer.retrain(edits=list(made), start=start))
     if bench.bar:
         bench.bar.advance()
-    none = np.full(len(after.losses), -1, np.int32)
-    return {
-        "measured": (after.losses - before["loss"].to_numpy()).astype(np.float32),
-        "class_before": before["predicted"].to_numpy(np.int32),
-        "class_after": none if after.predicted is None else after.predicted.astype(np.int32),
-    }
+    return found
 
 
 def row_of(table: pd.DataFrame | None, alterations: Sequence[Alteration], start: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import influence.attribution
+import influence.live
 import influence.validation
 from influence.cli.console import say
 from influence.cli.options import (
@@ -48,10 +49,12 @@ def leave_out(
         raise StudyError(f"--start is {start!r}, expected solution or scratch.")
     say_loading(quiet)
     influence.attribution.usable(device)
-    omission = influence.validation.omission
+    live, validation = influence.live, influence.validation
     opened = influence.Run.open(run_path(run, runs))
     set_threads(largest_model(opened), threads)
-    rows = omission.rows_of(opened, ids, stage)
-    options: dict[str, Any] = {"stage": stage, "start": start, "function": study, "device": device}
-    found = omission.leave_out(opened, rows, progress=not quiet, **options)
-    say(omission.result_sentence(found, rows, stage, start))
+    name = opened.stage(stage or opened.stages[0]).name
+    out = [live.Alteration(live.LEAVE_OUT, name, each) for each in dict.fromkeys(ids)]
+    options: dict[str, Any] = {"really": True, "start": start, "function": study, "device": device}
+    found, remarks = validation.what_if(opened, out, progress=not quiet, **options)
+    for line in [validation.omission.result_sentence(found, out, start), *remarks]:
+        say(line)

@@ -63,7 +63,7 @@ def commands(kind: Kind) -> None:
         upstream("leave-out", run.name, one, "--stage", run.stages[-1], "--start", "scratch", *known)
         upstream("validate", run.name, "--budget", "60s", "--check", "noise", *known)
         after = Run.open(run.path)
-        assert len(after.validation("left-out")) >= 2
+        assert len(after.validation("what-if")) >= 2
         assert "all as they were written" in upstream("check", run.path)
 
 

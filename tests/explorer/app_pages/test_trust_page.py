@@ -15,6 +15,7 @@ from small_run import restaged, restated, write_run
 from explorer.jobs import process
 from explorer.panels.retraining import retrain, validate
 from explorer.trust import left_out as leaving_out
+from influence.live import LEAVE_OUT, RELABEL, Alteration, as_json
 from influence.run.additions import add_tables
 from influence.run.reading import Run
 
@@ -249,6 +250,34 @@ def test_effects_add_up_over_a_slice(root, tmp_path):
     assert effect.mended == labels.count("8")
     assert leaving_out.effects(run, "pretrain", [2], positions) == []
     assert leaving_out.effects(run, "finetune", [2, 5], positions) == []
+
+
+def test_sets_are_found_in_the_table_of_edits_too(root, tmp_path):
+    """Beside rows that leave nothing out, that were not trained, or that a stranger wrote."""
+    run = Run.open(shutil.copytree(root / "unchecked", tmp_path / "unchecked"))
+    ids, count = run.examples("pretrain")["id"], len(run.queries())
+    out = [Alteration(LEAVE_OUT, "pretrain", int(ids.iloc[row])) for row in (5, 2)]
+    relabelled = Alteration(RELABEL, "pretrain", int(ids.iloc[3]), "7")
+    told = [
+        as_json(out),
+        as_json([*out, relabelled]),
+        as_json(out[:1]),
+        "[[]]",
+        "[" * 10_000,
+        '[["pretrain", [], "", 0]]',
+    ]
+    lists = {"first": 0.5, "together": 0.25, "measured": 0.125}
+    rows = [
+        {"edits": edits, "start": "solution"} | {k: np.full(count, v, np.float32) for k, v in lists.items()}
+        for edits in told
+    ]
+    rows[2]["measured"] = np.full(count, np.nan, np.float32)
+    classes = {"class_before": np.zeros(count, np.int32), "class_after": np.ones(count, np.int32)}
+    run = add_tables(run, {"what-if": pd.DataFrame([row | classes for row in rows])})
+    assert leaving_out.known(run, "pretrain") == [[2, 5]]
+    (effect,) = leaving_out.effects(run, "pretrain", [5, 2], np.arange(4))
+    assert (effect.predicted, effect.measured) == (1.0, 0.5)
+    assert leaving_out.known(run, "finetune") == []
 
 
 def test_without_classes_nothing_becomes_right(tmp_path):

@@ -12,22 +12,24 @@ from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 from influence.validation import omission
 from influence.validation.bench import bench_of
-from influence.validation.omission import NAME, leave_out, row_of
+from influence.validation.omission import leave_out, omissions
+from influence.validation.preview import NAME, row_of
 from influence.validation.suite import validate
 
 
 def test_it_is_what_retraining_gives(run):
     found = leave_out(run, [7, 3, 3], progress=False)
     assert Run.open(run.path).validations == [NAME]
-    row = row_of(found.validation(NAME), "pretrain", "solution", np.array([3, 7]))
-    assert row["examples"].tolist() == [3, 7]
-    np.testing.assert_allclose(row["predicted"], np.asarray(run.scores()[:])[:, [3, 7]].sum(1), rtol=1e-5)
+    out = omissions(run, [3, 7])
+    assert [each.id for each in out] == [103, 107]
+    row = row_of(found.validation(NAME), out, "solution")
+    np.testing.assert_allclose(row["first"], np.asarray(run.scores()[:])[:, [3, 7]].sum(1), rtol=1e-5)
     retrainer = bench_of(run, "pretrain").retrainer
     change = retrainer.losses_without("pretrain", [3, 7]) - retrainer.losses_without("pretrain", [])
     np.testing.assert_allclose(row["measured"], change.numpy(), atol=1e-6)
-    assert np.corrcoef(row["predicted"], row["measured"])[0, 1] > 0.9
+    assert np.corrcoef(row["together"], row["measured"])[0, 1] > 0.9
     np.testing.assert_array_equal(row["class_before"], retrainer.retrain().predicted)
-    assert f"{row['measured'].mean():+.3g} nats" in omission.result_sentence(found, [7, 3])
+    assert f"{row['measured'].mean():+.3g} nats" in omission.result_sentence(found, out)
 
 
 def test_the_study_is_built_once(run, monkeypatch):
@@ -54,10 +56,10 @@ def test_sets_stages_and_starts_stand_side_by_side(run):
     found = leave_out(found, [2], stage="finetune", progress=False)
     found = leave_out(found, [1], start="scratch", progress=False)
     table = found.validation(NAME)
-    assert list(zip(table["stage"], table["start"], strict=True)) == [
-        ("pretrain", "solution"), ("finetune", "solution"), ("pretrain", "scratch"),
-    ]  # fmt: skip
-    assert row_of(table, "pretrain", "solution", np.array([2])) is None
+    assert len(table) == 3
+    for rows, stage, start in (([1], "pretrain", "solution"), ([2], "finetune", "solution"), ([1], None, "scratch")):
+        assert row_of(table, omissions(run, rows, stage), start) is not None
+    assert row_of(table, omissions(run, [2]), "solution") is None
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,8 @@ def test_by_the_command_line(upstream, run):
     code, out, _ = upstream("leave-out", run.path, *ids, "--quiet")
     assert code == 0
     assert "Without these 2 examples of stage 'pretrain' the mean loss of all queries changed by" in out
+    assert upstream("what-if", run.path, "--leave-out", *ids[::-1], "--really", "--quiet")[0] == 0
+    assert len(Run.open(run.path).validation(NAME)) == 1, "it is the same question"
     code, _, errors = upstream("leave-out", run.path, "987654", "--quiet")
     assert code == 2
     assert "no example with id 987654" in errors
