@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +17,11 @@ import influence.live
 from explorer.jobs.line import Line
 from explorer.runs import cache
 from explorer.ui import escape
-from influence.live import Contrast
+from influence.live import Alteration, Contrast, Criterion
 from influence.run import Run
 
 if TYPE_CHECKING:
-    from influence.live import Live
+    from influence.live import Live, Together
 
 AHEAD = 5.0
 """Seconds after a visitor's first view until torch is loaded: by then that view stands."""
@@ -68,12 +68,49 @@ def _turn() -> Iterator[None]:
         yield
 
 
-def scores(opened: Live, item: Any, target: Contrast) -> Mapping[str, np.ndarray]:
-    """Stage -> scores of its examples; what is on the page already stays there while they are computed."""
+@contextlib.contextmanager
+def _answer(opened: Live, words: str) -> Iterator[None]:
+    """Wait for the turn, and say what is done; what is on the page already stays there meanwhile."""
     with _turn():
         first = "" if opened.ready else "Before the first one an index is made, which may take a minute or two. "
-        with st.spinner(f"{first}Following the answer back …"):
-            return opened.scores(item, target)
+        with st.spinner(f"{first}{words} …"):
+            yield
+
+
+def scores(opened: Live, item: Any, target: Contrast) -> Mapping[str, np.ndarray]:
+    """Stage -> scores of its examples; what is on the page already stays there while they are computed."""
+    with _answer(opened, "Following the answer back"):
+        return opened.scores(item, target)
+
+
+def leave_one_out(opened: Live, criterion: Criterion, stage: str) -> np.ndarray:
+    """`WhatIf.scores`: what leaving each example out would do, (m,), positive = helpful."""
+    with _answer(opened, "Following what is judged by back"):
+        return opened.what_if.scores(criterion, stage)
+
+
+def labels(opened: Live, criterion: Criterion, stage: str, rows: Sequence[int] | None = None) -> np.ndarray:
+    """`WhatIf.labels`: what every label would do, (n, C)."""
+    with _answer(opened, "Trying every label"):
+        return opened.what_if.labels(criterion, stage, rows)
+
+
+def alone(opened: Live, criterion: Criterion, alterations: Sequence[Alteration]) -> np.ndarray:
+    """`WhatIf.alone`: what each alteration alone would do, (E,)."""
+    with _answer(opened, "Trying each edit"):
+        return opened.what_if.alone(criterion, alterations)
+
+
+def together(opened: Live, criterion: Criterion, alterations: Sequence[Alteration]) -> Together:
+    """`WhatIf.together`: what all alterations would do if they were made."""
+    with _answer(opened, "Trying the edits together"):
+        return opened.what_if.together(criterion, alterations)
+
+
+def patches(opened: Live, criterion: Criterion, stage: str, rows: Sequence[int]) -> np.ndarray:
+    """`WhatIf.patches`: what each patch of some pictures would do if it were blank, (n, down, across)."""
+    with _answer(opened, "Looking where in the pictures"):
+        return opened.what_if.patches(criterion, stage, rows)
 
 
 def error(opened: Live, stage: str) -> float:

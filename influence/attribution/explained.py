@@ -29,6 +29,7 @@ class Explained:
     Args:
         chain: of the study.
         targets: None explains every query.
+        queries: that the targets are made of, in place of the study's.
 
     Attributes:
         count: how many numbers are explained.
@@ -37,12 +38,13 @@ class Explained:
         StudyError: `targets` is empty, or holds something else than targets and functions.
     """
 
-    def __init__(self, chain: Chain, targets: Sequence[TargetLike] | None):
+    def __init__(self, chain: Chain, targets: Sequence[TargetLike] | None, queries: Any = None):
         assert chain.study.measure is not None
         self._chain, self._last = chain, chain.last
-        self._queries, self._measure = chain.study.queries, chain.study.measure
+        self._queries = chain.study.queries if queries is None else queries
+        self._measure = chain.study.measure
         self._targets = None if targets is None else _checked(targets)
-        self.count = len(chain.study.queries) if self._targets is None else len(self._targets)
+        self.count = len(self._queries) if self._targets is None else len(self._targets)
 
     def told(self, report: dict[str, Any]) -> dict[str, Any]:
         """The report with names and units of the targets; `unit` is the one that they share."""
@@ -61,7 +63,7 @@ class Explained:
             StudyError: a target asks for a query or class that does not exist.
         """
         if self._targets is None:
-            return self._chain.query_gradients()
+            return self._chain.query_gradients(self._queries)
         parts = _parts(self._last, self._queries, self._measure)
         flat = [tensor.requires_grad_() for part in parts for tensor in (part.losses, *part.leaves)]
         with torch.enable_grad():

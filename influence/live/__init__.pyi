@@ -23,3 +23,5 @@ from .question import Reading as Reading
 from .question import open_picture as open_picture
 from .question import thumbnail as thumbnail
 from .tables import altered_tables as altered_tables
+from .what_if import Together as Together
+from .what_if import WhatIf as WhatIf

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from influence.errors import RunError, StudyError
 from influence.live.alterations import ADD, LEAVE_OUT, RELABEL, STRIKE, UPWEIGHT, Alteration
@@ -54,9 +56,38 @@ def _edit(run: Run, exhibit: Exhibit, alterations: Sequence[Alteration]) -> Edit
         left = text_without(run, row, alterations)
         return edits.replace(stage, [row], [example_with_text(exhibit, stage, row, left)])
     data = exhibit.study.stages[exhibit.study.position(stage)].data
-    picture, *rest = data[row] if isinstance(data[row], tuple | list) else (data[row],)
-    changed = masked(picture, first.value)
-    return edits.replace(stage, [row], [(changed, *rest)])
+    return edits.replace(stage, [row], [with_picture(data[row], masked(picture_of(data[row]), first.value))])
+
+
+def picture_of(example: Any) -> Tensor:
+    """The picture of an example: its first tensor of real numbers with a height and a width.
+
+    Raises:
+        StudyError: it has none.
+    """
+    for part in example.values() if isinstance(example, Mapping) else _parts(example):
+        if _is_picture(part):
+            return part
+    raise StudyError("A mask needs pictures: tensors of real numbers that end in the dimensions height and width.")
+
+
+def with_picture(example: Any, picture: Tensor) -> Any:
+    """The example with another picture in the place of `picture_of` it."""
+    if isinstance(example, Mapping):
+        place = next(key for key, part in example.items() if _is_picture(part))
+        return {**example, place: picture}
+    parts = _parts(example)
+    place = next(i for i, part in enumerate(parts) if _is_picture(part))
+    parts[place] = picture
+    return tuple(parts) if isinstance(example, tuple | list) else picture
+
+
+def _parts(example: Any) -> list[Any]:
+    return list(example) if isinstance(example, tuple | list) else [example]
+
+
+def _is_picture(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.dim() >= 2 and part.is_floating_point()
 
 
 def text_without(run: Run, row: int, strikes: Sequence[Alteration]) -> str:

@@ -1,21 +1,16 @@
 """`Live`: scores for new queries and for other classes, from a finished run's study and models.
 
-Before the first answer, the curvature is read from the run, or fitted, and the gradients of all training examples are
-written into files (`attribution/index/gradients.py`). A query is then pulled back through the stages, solved, and
-multiplied with these gradients.
+A query is pulled back through the stages, solved, and multiplied with the gradients of all training examples
+(`way_back.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,18 +19,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from influence.attribution.chain import Chain
-from influence.attribution.index.gradients import Gradients, expected_bytes
-from influence.attribution.products.score import score
-from influence.attribution.report import warnings_of
 from influence.attribution.tokens import token_shares
-from influence.curvature import Method, method_named
-from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.errors import StudyError
 from influence.live.question import Contrast, Reading
+from influence.live.way_back import WayBack
+from influence.live.what_if import WhatIf
 from influence.precompute.embedding import embed
 from influence.run.reading import Run
 from influence.studies.from_run import exhibit_of
@@ -43,9 +34,6 @@ from influence.studies.question import Input
 
 CACHED_ANSWERS = 128
 """Size of the cache of answers; the oldest are dropped."""
-MAX_GRADIENT_BYTES = 2**33
-"""Gradients of a stage up to this size in float32 are stored (in less than half of it); else every query is a pass over
-the data."""
 
 
 @dataclass(frozen=True)
@@ -67,87 +55,50 @@ class Live:
         function: FILE.py:FUNCTION of a run that was computed from one.
 
     Attributes:
+        way_back: the run's, fitted.
+        what_if: the same, asked about edits of the training data.
         form: of new questions: "drawing", "picture", "text", or "" where the study takes none.
-        classes: that the finetuned model tells apart.
+        classes: that the finetuned model tells apart; () where it is no classifier, whose losses alone can be asked
+            about.
 
     Raises:
-        RunError, StudyError: as `influence.studies.from_run.exhibit_of`; or the last stage is no classifier.
+        RunError, StudyError: as `influence.studies.from_run.exhibit_of`.
     """
 
     def __init__(self, run: Run, function: str | None = None):
         self.run, exhibit = run, exhibit_of(run, function)
         self.exhibit = exhibit
         self.classes = tuple(str(name) for name in exhibit.classes[exhibit.study.stages[-1].name])
-        if not self.classes:
-            raise StudyError(f"Run {run.name} has no classes to explain: its last model is no classifier.")
         self.objectives = objectives_of(exhibit.study)
         self.form = exhibit.form
-        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self.way_back, self._reading = WayBack(run, exhibit), threading.Lock()
+        self.what_if = WhatIf(self.way_back)
         self._answers: OrderedDict[tuple[str, str], dict[str, Answer]] = OrderedDict()
-
-    @cached_property
-    def chain(self) -> Chain:
-        """The way back through the stages, fitted."""
-        exhibit, chosen = self.exhibit, method_named(self.exhibit.method)
-
-        def solver(objective: Objective) -> Method:
-            state = self.run.curvature(objective.stage.name, exhibit.method)
-            kept: dict[str, Any] = {"state": state} if state else {}
-            return chosen(objective, curvature=exhibit.curvature, damping=exhibit.damping, **kept)
-
-        return Chain(exhibit.study, 0, solver)
-
-    @cached_property
-    def gradients(self) -> dict[str, Gradients]:
-        """Of the examples of every stage for which there is the space, packed."""
-        found = {}
-        for objective in self.chain.objectives:
-            # Gone at once: the files stay mapped into memory, and nothing is left behind however this process ends.
-            with tempfile.TemporaryDirectory(prefix="upstream-", ignore_cleanup_errors=True) as folder:
-                if expected_bytes(objective) < min(MAX_GRADIENT_BYTES, shutil.disk_usage(folder).free / 2):
-                    found[objective.stage.name] = Gradients(objective, Path(folder) / "gradients")
-        return found
-
-    @cached_property
-    def _errors(self) -> dict[str, float]:
-        first = torch.utils.data.Subset(self.exhibit.study.queries, [0])
-        return {
-            objective.stage.name: self.gradients[objective.stage.name].error(solved)
-            for objective, solved in self.chain.pull_back(self.chain.query_gradients(first))
-            if objective.stage.name in self.gradients
-        }
 
     @callers_modes_off()
     def error(self, stage: str) -> float:
         """Relative error that packing makes in the scores of a stage's examples, measured on the run's first query."""
-        with self._lock:
-            return self._errors.get(stage, 0.0)
+        with self.way_back.lock:
+            return self.way_back.errors.get(stage, 0.0)
 
     @property
     def warnings(self) -> list[str]:
         """What makes the scores of answers something else than they claim, a sentence each, as far as it is known."""
-        return self._remarks[0]
+        return self.way_back.remarks[0]
 
     @property
     def order_only(self) -> list[str]:
         """Those of the warnings that take the unit."""
-        return self._remarks[1]
-
-    @property
-    def _remarks(self) -> tuple[list[str], list[str]]:
-        with self._lock:
-            return warnings_of(self.chain) if "chain" in vars(self) else ([], [])
+        return self.way_back.remarks[1]
 
     @property
     def ready(self) -> bool:
         """Whether an answer waits for nothing but itself."""
-        return "gradients" in vars(self)
+        return self.way_back.ready
 
-    @callers_modes_off()
     def warm_up(self) -> None:
         """Do now what the first answer needs."""
-        with self._lock:
-            _ = self._errors
+        self.way_back.warm_up()
 
     def read(self, given: Image.Image | str) -> Input:
         """What the model makes of a picture or text.
@@ -165,7 +116,12 @@ class Live:
 
     @callers_modes_off()
     def predict(self, item: Any) -> Reading:
-        """What the model says to an item of the queries' form."""
+        """What the model says to an item of the queries' form.
+
+        Raises:
+            StudyError: the model is no classifier.
+        """
+        self._refuse_no_classes()
         first, last = self.objectives[0], self.objectives[-1]
         with self._reading, torch.no_grad():  # models of their own, which no pass over the data touches
             (batch,) = (batch for _, batch in last.batches([item]))
@@ -211,17 +167,22 @@ class Live:
         vector = self._of_class(item, target.of)[stage].solved
         if target.against is not None:
             vector = vector - self._of_class(item, target.against)[stage].solved
-        objective = next(each for each in self.chain.objectives if each.stage.name == stage)
-        with self._lock:
+        objective = next(each for each in self.way_back.chain.objectives if each.stage.name == stage)
+        with self.way_back.lock:
             found = dict(token_shares(objective, self.exhibit.token_losses[stage], vector, examples))
         starts = self.exhibit.tokens[stage]["starts"]  # one a token; the rest of a row is padding
         return {example: each[: len(starts.iloc[example])] for example, each in found.items()}
 
+    def _refuse_no_classes(self) -> None:
+        if not self.classes:
+            raise StudyError(f"Run {self.run.name} has no classes to explain: its last model is no classifier.")
+
     def _of_class(self, item: Any, name: str) -> dict[str, Answer]:
+        self._refuse_no_classes()
         if name not in self.classes:
             raise StudyError(f"There is no class {name!r} to explain; the model has {', '.join(self.classes[:20])}.")
         key = (_digest(item), name)
-        with self._lock:
+        with self.way_back.lock:
             if key not in self._answers:
                 self._answers[key] = self._computed(item, self.classes.index(name))
                 while len(self._answers) > CACHED_ANSWERS:
@@ -230,25 +191,18 @@ class Live:
             return self._answers[key]
 
     def _computed(self, item: Any, number: int) -> dict[str, Answer]:
-        last = self.chain.last
+        last = self.way_back.chain.last
 
         def loss(outputs: Tensor, batch: Any) -> Tensor:
             return -outputs.log_softmax(1)[:, number]
 
         gradients = torch.cat([g for _, g in example_gradients(last, [item], last.all, loss)])
         found = {}
-        for objective, solved in self.chain.pull_back(gradients):
-            values = self._products(objective, solved).float().cpu().numpy()
+        for objective, solved in self.way_back.chain.pull_back(gradients):
+            values = self.way_back.products(objective, solved).float().cpu().numpy()
             values.flags.writeable = False  # shared by all who ask
             found[objective.stage.name] = Answer(values, solved[0])
         return found
-
-    def _products(self, objective: Objective, solved: Tensor) -> Tensor:
-        """Scores (m,) of one solved query."""
-        kept = self.gradients.get(objective.stage.name)
-        if kept is None:
-            return torch.cat([block[0] for _, block in score(objective, solved)])
-        return kept.dots(solved)[:, 0] / objective.count
 
 
 def _digest(item: Any) -> str:

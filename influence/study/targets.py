@@ -110,6 +110,17 @@ class Answers:
             raise StudyError(f"There is no class {number}; the last stage's classes are 0 to {classes - 1}.")
         return self.probabilities[:, number]
 
+    def losses_of_class(self, number: int) -> Tensor:
+        """(Q,), -log of the probability of a class, nats: every query's loss if this class were its label.
+
+        Raises:
+            StudyError: there is no such class.
+        """
+        probability, logits = self.of_class(number), self._logits
+        if logits.dim() < 2 or logits.shape[1] < 2 or _are_probabilities(logits):
+            return -probability.log()
+        return -logits.log_softmax(1)[:, number]  # finite where the probability rounds to 0
+
 
 def _are_probabilities(outputs: Tensor) -> bool:
     some = outputs.detach()

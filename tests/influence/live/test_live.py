@@ -51,16 +51,16 @@ def test_stored_queries_have_the_runs_scores(opened):
 def test_without_the_space_every_question_passes_over_the_data(opened, monkeypatch):
     run, live = opened
     live.warm_up()
-    assert set(live.gradients) == set(run.stages)
+    assert set(live.way_back.gradients) == set(run.stages)
     assert 0 < live.error("pretrain") < 1e-3
     monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: live.exhibit)
-    monkeypatch.setattr(module, "MAX_GRADIENT_BYTES", 0)
+    monkeypatch.setattr("influence.live.way_back.MAX_GRADIENT_BYTES", 0)
     other = Live(run)
     item = live.read("a saw cuts").item
     for stage, found in other.scores(item, Contrast("pet")).items():
         kept = live.scores(item, Contrast("pet"))[stage]
         assert np.linalg.norm(found - kept) <= 1e-3 * np.linalg.norm(kept)
-    assert not other.gradients
+    assert not other.way_back.gradients
     assert other.error("pretrain") == 0
 
 
@@ -69,8 +69,8 @@ def test_what_its_stages_remark_on_is_told(opened, monkeypatch):
     monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: live.exhibit)
     other = Live(run)
     assert (other.warnings, other.order_only) == ([], [])  # nothing was asked yet
-    other.chain.last.remarks.warn("far off", order_only=True)
-    other.chain.objectives[0].remarks.warn("a little off")
+    other.way_back.chain.last.remarks.warn("far off", order_only=True)
+    other.way_back.chain.objectives[0].remarks.warn("a little off")
     assert {"far off", "a little off"} <= set(other.warnings)
     assert other.order_only == ["far off"]
 

@@ -1,0 +1,202 @@
+"""`WhatIf`: what edits of a run's training data would do to a criterion, answered at once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+from influence.attribution.edits.change import Change, same_labels
+from influence.attribution.edits.classes import require_classes
+from influence.attribution.edits.effect import astray, changed, first_order, minima_near
+from influence.attribution.edits.relabel import label_effects
+from influence.attribution.edits.scores import changes_alone, numbered, scores_alone
+from influence.attribution.explained import Explained
+from influence.attribution.guards import derivatives_named
+from influence.attribution.products.dots import dots
+from influence.attribution.report import unit_of
+from influence.curvature.cards import IDENTITY
+from influence.derivatives import Objective
+from influence.errors import StudyError, listed
+from influence.live.alterations import Alteration
+from influence.live.criterion import Criterion
+from influence.live.edits import edits_of
+from influence.live.judgement import Judgement, judgement_of
+from influence.live.patches import blanks
+from influence.live.way_back import WayBack
+from influence.run.records import NAT
+from influence.study.positions import positions
+from influence.study.revision import by_stage
+
+CACHED_CRITERIA = 32
+"""Criteria whose solved vectors are kept; those not asked for longest are dropped."""
+Solved = dict[Objective, Tensor]
+"""Stage -> (1, T), a criterion pulled back to it and solved there."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """The predicted change of a criterion if alterations are made together; positive = it rises."""
+
+    first: float
+    """To first order: the sum of what each does alone."""
+    total: float
+    """With the steps beyond the first order; `first` where there are none."""
+    warnings: list[str]
+    """What makes this something else than it claims, a sentence each."""
+
+
+class WhatIf:
+    """Of one run. Safe to be asked by several threads, one of which is answered at a time.
+
+    Every method raises RunError and StudyError for alterations that cannot be made (as `influence.live.edits_of`) and
+    criteria that cannot be judged by, and LossError, MethodError and CurvatureError as `edit_effect`.
+
+    Args:
+        way_back: the run's.
+    """
+
+    def __init__(self, way_back: WayBack):
+        self._back, self._run, self._exhibit = way_back, way_back.run, way_back.exhibit
+        self._known: OrderedDict[Criterion, Solved] = OrderedDict()
+
+    def unit(self, criterion: Criterion) -> str:
+        """Of the criterion and all changes of it: "nat", "probability", or "order only" where sizes mean nothing."""
+        usual = unit_of(self._exhibit.method, self._back.remarks[1])
+        return self._judgement(criterion).target.unit or usual if usual == NAT else usual
+
+    def scores(self, criterion: Criterion, stage: str) -> np.ndarray:
+        """(m,), float32: the criterion's predicted change if an example were left out; positive = helpful."""
+        with self._turn():
+            objective = self._back.objective(stage)
+            return self._back.products(objective, self._solved(criterion)[objective]).float().cpu().numpy()
+
+    def labels(self, criterion: Criterion, stage: str, rows: Sequence[int] | None = None) -> np.ndarray:
+        """(n, C), float32: the criterion's predicted change if an example had label c; 0 at its own.
+
+        Args:
+            criterion: what it is judged by.
+            stage: one with classes.
+            rows: of its examples; None for all.
+
+        Raises:
+            StudyError: the stage has no classes.
+        """
+        with self._turn():
+            objective = self._back.objective(stage)
+            classes = require_classes(objective)
+            solved = self._solved(criterion)[objective]
+            some = None if rows is None else _some(objective, rows)
+            return torch.cat([found[0] for _, found in label_effects(objective, solved, classes, some)]).cpu().numpy()
+
+    def alone(self, criterion: Criterion, alterations: Sequence[Alteration]) -> np.ndarray:
+        """(E,), float32: the criterion's predicted change by each alteration alone, to first order."""
+        with self._turn():
+            alone = [edits_of(self._run, self._exhibit, [each]) for each in alterations]
+            staged = {self._back.chain.objectives[i]: some for i, some in numbered(self._exhibit.study, alone).items()}
+            changes = {objective: changes_alone(objective, pairs) for objective, pairs in staged.items()}
+            found = scores_alone(self._solved(criterion).items(), changes, len(alone))
+            return found[0].float().cpu().numpy()
+
+    def together(self, criterion: Criterion, alterations: Sequence[Alteration], steps: int = 3) -> Together:
+        """The criterion's predicted change if all alterations are made.
+
+        Args:
+            criterion: what it is judged by.
+            alterations: each of another example, or several words struck of one.
+            steps: beyond the first order, as of `edit_effect`; method "identity" has none.
+        """
+        with self._turn():
+            chain, explained = self._back.chain, self._explained(criterion)
+            edits = by_stage(self._exhibit.study, edits_of(self._run, self._exhibit, alterations))
+            changes = {chain.objectives[i]: Change(chain.objectives[i], some) for i, some in edits.items()}
+            first = total = float(first_order(self._solved(criterion).items(), changes))
+            told = [note for i, some in edits.items() for note in same_labels(chain.objectives[i], some)]
+            if self._exhibit.method == IDENTITY.name:
+                told.append("Method 'identity' has no curvature, so there are no steps beyond the first order.")
+            elif steps:
+                moved, taken = minima_near(chain, changes, steps)
+                total = first if moved is None else float(changed(explained, chain, moved[-1]))
+                told += astray(taken, steps)
+        return Together(first, total, [*self._back.remarks[0], *told])
+
+    def patches(self, criterion: Criterion, stage: str, rows: Sequence[int], side: int | None = None) -> np.ndarray:
+        """(n, down, across), float32: the criterion's predicted change if a patch of an example's picture were blank.
+
+        A blank patch has the mean of what lies around it (`influence.studies.images.mask`).
+
+        Args:
+            criterion: what it is judged by.
+            stage: one of pictures.
+            rows: of its examples, which are of one size.
+            side: of a patch in pixels; by default such that at most a dozen lie along the longer side.
+
+        Raises:
+            StudyError: the stage's examples are no pictures.
+        """
+        with self._turn():
+            objective = self._back.objective(stage)
+            solved = self._solved(criterion)[objective]
+            grids = [blanks(objective.stage.data[row], side) for row in rows]
+            shape = grids[0].shape
+            whole = self._products(objective, solved, Subset(objective.stage.data, list(rows)))
+            blank = self._products(objective, solved, [example for grid in grids for example in grid.examples])
+            return (whole[:, None, None] - blank.reshape(len(rows), *shape)).cpu().numpy()
+
+    def _products(self, objective: Objective, solved: Tensor, examples: object) -> Tensor:
+        """Phi of each of some examples of a stage's form, (n,)."""
+        found = [block[:, 0] for _, block in dots(objective, examples, objective.trained, solved)]
+        return torch.cat(found).float() / objective.count
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the way back for a `with` block; torch's errors are named."""
+        with self._back.lock, derivatives_named(self._exhibit.study):
+            yield
+
+    def _judgement(self, criterion: Criterion) -> Judgement:
+        study = self._exhibit.study
+        classes = [str(name) for name in self._exhibit.classes[study.stages[-1].name]]
+        return judgement_of(criterion, classes, len(study.queries))
+
+    def _explained(self, criterion: Criterion) -> Explained:
+        judged = self._judgement(criterion)
+        return Explained(self._back.chain, [judged.target], Subset(self._exhibit.study.queries, judged.queries))
+
+    def _solved(self, criterion: Criterion) -> Solved:
+        if criterion not in self._known:
+            self._known[criterion] = dict(self._back.chain.pull_back(self._explained(criterion).gradients()))
+            while len(self._known) > CACHED_CRITERIA:
+                self._known.popitem(last=False)
+        self._known.move_to_end(criterion)
+        return self._known[criterion]
+
+
+def _some(objective: Objective, rows: Sequence[int]) -> Subset[Any]:
+    """Examples of a stage.
+
+    Raises:
+        StudyError: no row, one twice, or one that is no position.
+    """
+    stage = objective.stage
+    chosen = positions(rows, f"Stage {stage.name!r}: rows")
+    absent = [row for row in chosen if row >= objective.count]
+    if absent:
+        raise StudyError(
+            f"Stage {stage.name!r} has no example {listed(map(str, absent))}; its examples are 0 to "
+            f"{objective.count - 1}."
+        )
+    return Subset(stage.data, chosen)
+
+
+def _products(objective: Objective, solved: Tensor, examples: Any) -> Tensor:
+    """Phi of each of some examples of a stage's form, (n,), for one solved criterion (1, T)."""
+    found = [block[:, 0] for _, block in dots(objective, examples, objective.trained, solved)]
+    return torch.cat(found) / objective.count
