@@ -18,9 +18,8 @@ from influence.attribution.guards import derivatives_named, device_of, solver_of
 from influence.attribution.memory import bytes_held, refuse_what_is_too_much
 from influence.attribution.report import report_of
 from influence.derivatives import Objective, plain_kernels
-from influence.derivatives.kernels.convolution import FastConvolution
-from influence.derivatives.second.outputs import differentiable
-from influence.derivatives.second.products import AT_ONCE, OutputTangents, trained_leaves
+from influence.derivatives.second.outputs import OutputLoss, differentiable
+from influence.derivatives.second.tangents import Tangents
 from influence.progress import Progress
 from influence.study.study import Study
 from influence.study.targets import TargetLike
@@ -114,34 +113,27 @@ def label_effects(
         (positions in `examples`, phi(z) - phi(z with label c) (Q, B, C)), 0 at the examples' own labels.
     """
     data = objective.stage.data if examples is None else examples
+    with plain_kernels():
+        tangents = Tangents(objective)
     for positions, batch in objective.batches(data):
-        yield positions, _of_batch(objective, solved, LabelledBatch(objective, data, positions, batch), classes)
+        labelled = LabelledBatch(objective, data, positions, batch)
+        yield positions, _of_batch(objective, tangents, solved.to(objective.dtype), labelled, classes)
 
 
-def _of_batch(objective: Objective, solved: Tensor, batch: LabelledBatch, classes: int) -> Tensor:
+def _of_batch(objective: Objective, tangents: Tangents, solved: Tensor, batch: LabelledBatch, classes: int) -> Tensor:
     """(Q, B, C) of the examples of a batch."""
-    with plain_kernels(), FastConvolution(), torch.enable_grad():
-        live = trained_leaves(objective)
-        outputs = objective.outputs(batch.batch, live)
+    own = batch.labels
+    shares = torch.empty(len(solved), len(own), classes, dtype=objective.sum_dtype, device=objective.device)
+    with plain_kernels(), torch.enable_grad():
+        outputs = objective.outputs(batch.batch)
+        (place,) = OutputLoss(objective, outputs, batch.batch).places  # a stage with classes has one row an example
         leaves, rebuild = differentiable(objective, outputs)
-        points = [leaf.detach().requires_grad_() for leaf in leaves]
-        slopes = [_slopes(objective, rebuild(points), points, batch.with_class(number)) for number in range(classes)]
-        tangents = OutputTangents(leaves, list(live.values()))
-        own = batch.labels[None, :, None]
-        found = []
-        for start in range(0, len(solved), AT_ONCE):
-            some = solved[start : start + AT_ONCE].to(objective.dtype)
-            shares = torch.zeros(len(some), len(batch.labels), classes, dtype=objective.sum_dtype, device=some.device)
-            for place, tangent in enumerate(tangents(list(objective.trained.unflatten(some).values()))):
-                if tangent is not None:
-                    count = shares.shape[1]
-                    rows = torch.stack([each[place] for each in slopes]).reshape(classes, count, -1).to(shares)
-                    shares += torch.einsum("qbk,cbk->qbc", tangent.reshape(len(some), count, -1).to(shares), rows)
-            found.append((shares.gather(2, own.expand(len(some), -1, 1)) - shares).detach())
-    return torch.cat(found) / objective.count
-
-
-def _slopes(objective: Objective, outputs: Any, points: Sequence[Tensor], batch: Any) -> Sequence[Tensor]:
-    """Derivatives of the sum of a batch's losses in the outputs' real tensors."""
-    total = objective.stage.loss(outputs, batch).sum()
-    return torch.autograd.grad(total, points, allow_unused=True, materialize_grads=True)
+        point = leaves[place].detach().requires_grad_()
+        rebuilt = rebuild([*leaves[:place], point, *leaves[place + 1 :]])
+        pushed = torch.cat([each[place] for _, each in tangents(batch.batch, solved)])
+        along = pushed.reshape(len(solved), len(own), -1).to(shares)
+        for number in range(classes):
+            total = objective.stage.loss(rebuilt, batch.with_class(number)).sum()
+            (slope,) = torch.autograd.grad(total, [point], allow_unused=True, materialize_grads=True)
+            shares[:, :, number] = torch.einsum("qbk,bk->qb", along, slope.reshape(len(own), -1).to(shares))
+    return (shares.gather(2, own[None, :, None].expand(len(solved), -1, 1)) - shares) / objective.count
