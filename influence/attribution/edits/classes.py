@@ -12,7 +12,7 @@ from torch import Tensor
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.second.outputs import OutputLoss
 from influence.errors import StudyError
-from influence.study.labels import KEYS, label_of, with_label
+from influence.study.labels import KEYS, SUM_OF_ONE, label_of, with_label
 
 FEW = 64
 """Examples whose labels are looked at."""
@@ -21,8 +21,8 @@ FEW = 64
 def classes_of(objective: Objective) -> int | None:
     """The number of classes of a stage; None where it has none.
 
-    It has classes if its labels are whole numbers from 0, and its loss depends on one row of outputs an example, with
-    one for each class; or on one output an example, with labels of 0 and 1.
+    It has classes if its labels are whole numbers from 0, or probabilities of the classes, and its loss depends on one
+    row of outputs an example, with one for each class; or on one output an example, with labels of 0 and 1.
     """
     labels = _labels(objective)
     if labels is None:
@@ -34,6 +34,8 @@ def classes_of(objective: Objective) -> int | None:
     if len(shapes) != 1 or len(shapes[0]) not in (1, 2):
         return None
     classes = 2 if len(shapes[0]) == 1 or shapes[0][1] == 1 else shapes[0][1]
+    if labels.dim() > 1:
+        return classes if labels.shape[1] == classes else None
     return classes if float(labels.max()) < classes else None
 
 
@@ -47,25 +49,29 @@ def require_classes(objective: Objective) -> int:
     if classes is None:
         raise StudyError(
             f"Stage {objective.stage.name!r} has no classes: expected examples whose labels are whole numbers from 0 "
-            "(the last entry of a tuple, or 'labels' of a dict), and a loss of one row of outputs an example, one "
-            "number for each class. For other changes see edits.replace."
+            "or probabilities (the last entry of a tuple, or 'labels' of a dict), and a loss of one row of outputs an "
+            "example, one number for each class. For other changes see edits.replace."
         )
     return classes
 
 
 def _labels(objective: Objective) -> Tensor | None:
-    """Labels (n,) of some examples, as float64; None where they are not all whole numbers from 0."""
+    """Labels of some examples, as float64: (n,) whole numbers from 0, or (n, C) probabilities; None: others."""
     data, found = objective.stage.data, []
     for row in range(0, len(data), max(1, len(data) // FEW)):
         try:
             label = torch.as_tensor(label_of(data[row], f"Example {row}"))
         except (StudyError, TypeError, ValueError, RuntimeError):
             return None
-        if label.numel() != 1 or label.dim() > 1:
-            return None
-        found.append(float(label))
-    labels = torch.tensor(found, dtype=torch.float64)
-    return labels if bool((labels >= 0).all()) and torch.equal(labels, labels.round()) else None
+        one = label.numel() == 1 and label.dim() <= 1
+        found.append((label.flatten()[0] if one else label).double().cpu())
+    if len({label.shape for label in found}) != 1 or found[0].dim() > 1:
+        return None
+    labels = torch.stack(found)
+    if bool((labels < 0).any()):
+        return None
+    whole = labels.dim() == 1 and torch.equal(labels, labels.round())
+    return labels if whole or (labels.dim() == 2 and bool(((labels.sum(1) - 1).abs() < SUM_OF_ONE).all())) else None
 
 
 class LabelledBatch:
@@ -76,28 +82,33 @@ class LabelledBatch:
         data: examples of the stage's form.
         positions: of the batch's examples in `data`.
         batch: collated, on the device.
+
+    Attributes:
+        soft: whether its labels are probabilities of the classes.
     """
 
     def __init__(self, objective: Objective, data: Any, positions: slice, batch: Any):
         self._objective, self._data, self._positions, self.batch = objective, data, positions, batch
+        self._first = torch.as_tensor(label_of(data[positions.start], "An example"))
+        self.soft = self._first.numel() > 1
         self._place = self._found()
 
     @property
-    def labels(self) -> Tensor:
-        """(B,), the examples' own classes."""
+    def count(self) -> int:
+        return len(self._rows())
+
+    def own(self, values: Tensor) -> Tensor:
+        """Of values (Q, B, C), those at the examples' own classes, (Q, B, 1); of labels that are not `soft`."""
         if self._place is not None:
-            labels: Tensor = self.batch[self._place]
-            return labels.flatten().long()
-        return (
-            torch.stack([torch.as_tensor(label).flatten()[0] for label in self._own()])
-            .long()
-            .to(self._objective.device)
-        )
+            labels = self.batch[self._place].flatten().long()
+        else:
+            labels = torch.stack([torch.as_tensor(label).flatten()[0] for label in self._own()]).long()
+        return values.gather(2, labels.to(values.device)[None, :, None].expand(len(values), -1, 1))
 
     def with_class(self, number: int) -> Any:
         """The batch in which every example is of this class."""
         if self._place is not None:
-            other = torch.full_like(self.batch[self._place], number)
+            other = self._of_class(self.batch[self._place], number)
             if isinstance(self.batch, MutableMapping):
                 changed = copy.copy(self.batch)
                 changed[self._place] = other
@@ -106,10 +117,18 @@ class LabelledBatch:
             values[self._place] = other
             return values if isinstance(self.batch, list) else tuple(values)
         relabelled = [
-            with_label(self._data[row], torch.full_like(torch.as_tensor(own), number), f"Example {row}")
+            with_label(self._data[row], self._of_class(torch.as_tensor(own), number), f"Example {row}")
             for row, own in zip(self._rows(), self._own(), strict=True)
         ]
         return next(self._objective.batches(relabelled))[1]
+
+    def _of_class(self, labels: Tensor, number: int) -> Tensor:
+        """Labels of this form, all of one class."""
+        if not self.soft:
+            return torch.full_like(labels, number)
+        other = torch.zeros_like(labels)
+        other[..., number] = 1
+        return other
 
     def _rows(self) -> range:
         return range(self._positions.start, self._positions.stop)
@@ -127,8 +146,7 @@ class LabelledBatch:
         if place is None:
             return None
         value = batch[place]
-        count = self._positions.stop - self._positions.start
-        if not isinstance(value, Tensor) or value.numel() != count or len(value) != count:
+        count, first = self.count, self._first
+        if not isinstance(value, Tensor) or value.numel() != count * first.numel() or len(value) != count:
             return None
-        first = torch.as_tensor(label_of(self._data[self._positions.start], "An example"))
-        return place if float(first) == float(value.flatten()[0]) else None
+        return place if torch.equal(first.flatten().double().cpu(), value[0].flatten().double().cpu()) else None

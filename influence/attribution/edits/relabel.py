@@ -30,7 +30,7 @@ class RelabelScores:
     """Predicted change of every query's loss, in nats, if an example had another label; positive = the loss rises."""
 
     values: np.ndarray
-    """(Q, m, C), float32; 0 at the label that an example has."""
+    """(Q, m, C), float32; 0 at the class that an example has as its label."""
     stage: str
     """Whose training examples."""
     report: dict[str, Any]
@@ -110,7 +110,7 @@ def label_effects(
         examples: with labels, in the form of the stage's data; None for these.
 
     Yields:
-        (positions in `examples`, phi(z) - phi(z with label c) (Q, B, C)), 0 at the examples' own labels.
+        (positions in `examples`, phi(z) - phi(z with label c) (Q, B, C)), 0 at the examples' own classes.
     """
     data = objective.stage.data if examples is None else examples
     with plain_kernels():
@@ -122,8 +122,7 @@ def label_effects(
 
 def _of_batch(objective: Objective, tangents: Tangents, solved: Tensor, batch: LabelledBatch, classes: int) -> Tensor:
     """(Q, B, C) of the examples of a batch."""
-    own = batch.labels
-    shares = torch.empty(len(solved), len(own), classes, dtype=objective.sum_dtype, device=objective.device)
+    shares = torch.empty(len(solved), batch.count, classes, dtype=objective.sum_dtype, device=objective.device)
     with plain_kernels(), torch.enable_grad():
         outputs = objective.outputs(batch.batch)
         (place,) = OutputLoss(objective, outputs, batch.batch).places  # a stage with classes has one row an example
@@ -131,9 +130,14 @@ def _of_batch(objective: Objective, tangents: Tangents, solved: Tensor, batch: L
         point = leaves[place].detach().requires_grad_()
         rebuilt = rebuild([*leaves[:place], point, *leaves[place + 1 :]])
         pushed = torch.cat([each[place] for _, each in tangents(batch.batch, solved)])
-        along = pushed.reshape(len(solved), len(own), -1).to(shares)
-        for number in range(classes):
-            total = objective.stage.loss(rebuilt, batch.with_class(number)).sum()
+        along = pushed.reshape(len(solved), batch.count, -1).to(shares)
+
+        def effect(labelled: Any) -> Tensor:
+            total = objective.stage.loss(rebuilt, labelled).sum()
             (slope,) = torch.autograd.grad(total, [point], allow_unused=True, materialize_grads=True)
-            shares[:, :, number] = torch.einsum("qbk,bk->qb", along, slope.reshape(len(own), -1).to(shares))
-    return (shares.gather(2, own[None, :, None].expand(len(solved), -1, 1)) - shares) / objective.count
+            return torch.einsum("qbk,bk->qb", along, slope.reshape(batch.count, -1).to(shares))
+
+        for number in range(classes):
+            shares[:, :, number] = effect(batch.with_class(number))
+        own = effect(batch.batch)[:, :, None] if batch.soft else batch.own(shares)
+    return (own - shares) / objective.count
