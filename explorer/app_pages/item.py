@@ -10,7 +10,7 @@ from explorer.charts import chart, histogram
 from explorer.export import spreadsheet
 from explorer.panels.lists import controls, note, order_only, single_cards
 from explorer.panels.lists.card import HARMFUL, HELPFUL
-from explorer.panels.prediction import prediction
+from explorer.panels.prediction import large
 from explorer.panels.prediction.search import in_table
 from explorer.panels.retraining import retrain
 from explorer.runs import leads, neighbours, queries, score_arrays
@@ -44,7 +44,7 @@ def draw(run: Run) -> None:
         method = run.methods(stage)[0]
         position = _chosen(run, stage, method)
         _steps(run.examples(stage), position)
-        st.html(example_html(run.examples(stage).iloc[position]))
+        st.html(large.html(run.examples(stage).iloc[position]))
         st.html(facts_html(run, stage, method, position))
         note.draw(run, stage, run.examples(stage).iloc[position], "item")
         retrain.draw(run, stage, method, [position], np.arange(len(run.queries())))
@@ -66,18 +66,6 @@ def draw(run: Run) -> None:
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for the page's widgets."""
     return state.NOTHING_OF_EXPLORE | {state.STAGE: controls.stage_values(run)}
-
-
-def example_html(example: pd.Series) -> str:
-    """The example, large, as HTML with everything from data escaped."""
-    url, text = pictures.data_url(example), pictures.text(example)
-    alt = escape.for_html(f"Training example {example['id']}, label {example['label']}")
-    shown = f'<img class="up-item up-large" src="{url}" alt="{alt}">' if url else ""
-    if text is not None:
-        title = pictures.words(example, "title")
-        head = f'<h3 class="up-head" dir="auto">{escape.for_html(title)}</h3>' if title else ""
-        shown += f'<div class="up-text">{head}<p dir="auto">{prediction.text_html(text, None)}</p></div>'
-    return f'<div class="up-prediction">{shown}</div>'
 
 
 def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, str]]:

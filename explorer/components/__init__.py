@@ -39,6 +39,7 @@ appearance = _component("page", "appearance")
 connection = _component("page", "connection")
 copy_link = _component("page", "copy_link")
 drawing = _component("page", "drawing")
+keys = _component("page", "keys")
 spotlight = _component("page", "spotlight")
 travel = _component("page", "travel")
 

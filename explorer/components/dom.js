@@ -1,4 +1,4 @@
-// Elements of HTML and SVG. Text is set as text, never as markup.
+// Elements of HTML and SVG, and what is typed. Text is set as text, never as markup.
 const dom = {
   make(tag, className, text) {
     const element = document.createElement(tag);
@@ -23,5 +23,11 @@ const dom = {
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     element.append(...children);
     return element;
+  },
+  // What is typed into a field, or into an element that takes keys for itself, is no key of the page.
+  typed(event) {
+    return event.composedPath().some((element) =>
+      element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName ?? "") ||
+      /^(textbox|listbox|combobox|dialog)$/.test(element.getAttribute?.("role") ?? ""));
   },
 };

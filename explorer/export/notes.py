@@ -22,7 +22,10 @@ from explorer.runs import queries
 from influence.errors import RunError, printable
 from influence.run import Run, lock_of, parsed_json, plain_file, read_plain, remedy, sync_folder
 
-TAGS = ("mislabelled", "duplicate", "shortcut", "unclear")
+CORRECT = "correct"
+"""Tag of an example that was looked at and is kept as it is."""
+MISLABELLED = "mislabelled"
+TAGS = (MISLABELLED, "duplicate", "shortcut", "unclear", CORRECT)
 LONGEST_NOTE = 2000
 """Characters of a note."""
 LARGEST_FILE = 8 * 2**20

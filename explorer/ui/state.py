@@ -29,6 +29,10 @@ QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "examp
 BAR = "bar"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the edits set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
+# The same: what edits are judged by, the two groups of a gap, the class of an error; which list; whether edits are
+# predicted together, and examples ranked again with them; and the example that is reviewed.
+CRITERION, GAP, ERROR_OF, REPAIR = "criterion", "gap", "class", "repair"
+TOGETHER, AGAIN, REVIEW = "together", "again", "review"
 # The widgets that follow SLICE and BASKET, which other widgets and the back button change too.
 SLICE_WIDGET, BASKET_WIDGET = "slice_choice", "basket_items"
 # Trust: how models were trained again, and whose changes are drawn.
@@ -74,6 +78,7 @@ TOKENS, PLAIN = "Tokens", "Plain"
 SHADINGS = (TOKENS, PLAIN)
 HARM, HELP = "Harm", "Help"
 SIDES = (HARM, HELP)
+REMOVE, RELABEL = REPAIRS = ("Remove", "Relabel")
 SOURCE = "Source"
 SUMS = (LABEL, SOURCE)
 FROM_SOLUTION, FROM_SCRATCH = "From the solution", "From scratch"

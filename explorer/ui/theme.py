@@ -12,6 +12,8 @@ from explorer.ui import escape, state
 from influence.run import NAT, ORDER_ONLY
 
 HELPFUL, HARMFUL = "▲", "▼"
+RISES, FALLS = "↑", "↓"
+"""What an edit does to a loss."""
 RIGHT, WRONG = "✓", "✗"
 NEAR = "≈"
 """Marks an example of the lists by influence that is also a nearest neighbour."""
@@ -20,6 +22,9 @@ SINGLE = {state.INFLUENCE: "◆", state.NEAREST: NEAR, state.RANDOM: "⚄"}
 EVERYWHERE = "∀"
 """Marks an example that shows up everywhere."""
 MINUS = "\N{MINUS SIGN}"
+
+PROBABILITY = "probability"
+"""The unit of a class's error."""
 
 STAGE_WORDS = {"pretrain": "pretraining", "finetune": "finetuning"}
 """How the built-in stages are called in a sentence; other stages are called by their own name."""
@@ -65,10 +70,14 @@ def palette(mode: str | None) -> Palette:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A unit of scores: `factor` of them make one nat; without a name, of scores whose order alone means something."""
+    """A unit of scores: `factor` of them make one as the run has it (`stored`: a nat).
+
+    Without a name, of scores whose order alone means something.
+    """
 
     name: str
     factor: float
+    kept: str = NAT
 
     @property
     def words(self) -> str:
@@ -78,7 +87,7 @@ class Unit:
     @property
     def stored(self) -> str:
         """The unit of the numbers as the run has them, in words."""
-        return NAT if self.name else ORDER_ONLY
+        return self.kept if self.name else ORDER_ONLY
 
     @property
     def column(self) -> str:
@@ -89,9 +98,13 @@ class Unit:
         """Signed, two significant digits, without the unit's name."""
         return signed(score * self.factor)
 
+    def size(self, score: float) -> str:
+        """Without a sign, with the unit's name; "" where a size means nothing."""
+        return f"{number(abs(score) * self.factor)} {self.name}" if self.name else ""
+
     def full(self, score: float) -> str:
         """The full value in the stored unit, for hovering."""
-        stored = NAT if self.name else f"({ORDER_ONLY})"
+        stored = self.kept if self.name else f"({ORDER_ONLY})"
         return f"{score:+.6g} {stored}".replace("-", MINUS)
 
     def of_one(self, score: float, rank: int) -> str:
@@ -104,6 +117,8 @@ def unit_of(scores: np.ndarray, stored: str = NAT) -> Unit:
 
     `stored` is that of the run's numbers, as `Run.unit` says.
     """
+    if stored == PROBABILITY:
+        return Unit("percentage points", 100.0, PROBABILITY)
     if stored != NAT:
         return Unit("", 1.0)
     largest = float(np.abs(scores).max(initial=0.0))
@@ -126,6 +141,19 @@ def number(value: float, digits: int = 2) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """`number` with its sign always written."""
     return ("+" if value > 0 else "") + number(value, digits)
+
+
+def moved(value: float, unit: Unit) -> str:
+    """The change of a loss with an arrow; its size only where that means something."""
+    arrow = RISES if value > 0 else FALLS
+    return f"{arrow} {unit.size(value)}".rstrip() if value else "0"
+
+
+def change_words(value: float, unit: Unit) -> str:
+    """What a loss will do, in words that follow "is predicted to"."""
+    if not value:
+        return "stay as it is"
+    return f"{'rise' if value > 0 else 'fall'} by {unit.size(value)}" if unit.name else "rise" if value > 0 else "fall"
 
 
 def correlation(value: float) -> str:

@@ -104,18 +104,23 @@ def basket(run: Run) -> list[Alteration]:
 
 
 def words(edit: Alteration, run: Run) -> str:
-    """An edit in a few words, unescaped but for what cannot be seen."""
-    row = queries.position_by_id(run.examples(edit.stage), str(edit.id))
-    label = "" if row is None else theme.group_name(run.examples(edit.stage)["label"].iloc[row])
-    change = {
-        LEAVE_OUT: lambda: f"{label} left out",
-        RELABEL: lambda: f"{label} → {theme.group_name(edit.value)}",
-        UPWEIGHT: lambda: f"{label} counted twice" if edit.value == 1 else f"{label} with weight {1 + edit.value:g}",
-        MASK: lambda: "{} blank at {}, {} ({} by {})".format(label, *edit.value),
-        STRIKE: lambda: f"without “{escape.beginning(edit.value, 40)}”",
-    }[edit.kind]()
-    of = "" if edit.stage == run.stages[0] else f" ({theme.stage_word(edit.stage)})"
-    return f"#{edit.id}: {change}{escape.visible(of)}"
+    """An edit in a few words, unescaped but for what cannot be seen: its example, label and change."""
+    table = run.examples(edit.stage)
+    row = queries.position_by_id(table, str(edit.id))
+    label = "" if row is None else f" {theme.group_name(table['label'].iloc[row])}"
+    of = "" if edit.stage == run.stages[0] else f" ({escape.visible(theme.stage_word(edit.stage))})"
+    return f"#{edit.id}:{label} {change(edit)}{of}"
+
+
+def change(edit: Alteration) -> str:
+    """What an edit changes of its example, unescaped but for what cannot be seen."""
+    if edit.kind == RELABEL:
+        return f"→ {theme.group_name(edit.value)}"
+    if edit.kind == UPWEIGHT:
+        return "counted twice" if edit.value == 1 else f"with weight {1 + edit.value:g}"
+    if edit.kind == MASK:
+        return "blank at {}, {} ({} by {})".format(*edit.value)
+    return f"without “{escape.beginning(edit.value, 40)}”" if edit.kind == STRIKE else "left out"
 
 
 def left_out(alterations: Iterable[Alteration], run: Run, stage: str) -> list[int]:

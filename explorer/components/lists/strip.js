@@ -1,13 +1,8 @@
-// What is typed into a field, or into an element that takes keys for itself, is no step.
-const typed = (event) => event.composedPath().some((element) =>
-  element.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(element.tagName ?? "") ||
-  /^(textbox|listbox|combobox|dialog)$/.test(element.getAttribute?.("role") ?? ""));
-
 // J and K step to the next and the previous prediction, as the arrow keys of the buttons below do.
 function listenToKeys(send) {
   const step = (event) => {
     const by = { j: 1, k: -1 }[event.key];
-    if (by && !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat && !typed(event)) send(by);
+    if (by && !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat && !dom.typed(event)) send(by);
   };
   document.addEventListener("keydown", step);
   return () => document.removeEventListener("keydown", step);

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from explorer.export import notes
+from explorer.jobs import live
 from explorer.ui import state, theme
+from explorer.view import edits
 from influence import Run
-from influence.live import LEAVE_OUT, Alteration
+from influence.live import LEAVE_OUT, RELABEL, Alteration, Criterion
 
 PAGE = "suspects"
 
@@ -71,3 +74,216 @@ def test_bad_links_are_said_and_survived(open_app, small_root, url):
 
 def test_visitors_take_the_basket_along():
     assert state.BASKET in state.KEPT
+
+
+class Together:
+    def __init__(self, first, total, warnings=()):
+        self.first, self.total, self.warnings = first, total, list(warnings)
+
+
+class WhatIf:
+    """Made-up answers, and what was asked."""
+
+    def __init__(self, run):
+        self.run, self.asked = run, []
+
+    def scores(self, criterion, stage):
+        self.asked.append(("scores", criterion, stage))
+        return -np.arange(len(self.run.examples(stage)), dtype=np.float32) * 1e-3
+
+    def labels(self, criterion, stage, rows=None):
+        """Of every example the last other class lowers most, of later ones more."""
+        self.asked.append(("labels", criterion, stage, rows))
+        table, classes = self.run.examples(stage), list(self.run.stage(stage).classes)
+        found = np.array(
+            [[-(c + 1.0) * (row + 1) for c in range(len(classes))] for row in range(len(table))], np.float32
+        )
+        found[np.arange(len(table)), [classes.index(label) for label in table["label"]]] = 0
+        return found if rows is None else found[list(rows)]
+
+    def alone(self, criterion, alterations):
+        self.asked.append(("alone", criterion, tuple(alterations)))
+        return np.full(len(alterations), -1.0, np.float32)
+
+    def together(self, criterion, alterations, steps=3):
+        self.asked.append(("together", criterion, tuple(alterations)))
+        return Together(-1.0, -0.5, ["The steps <b>diverge</b>."])
+
+
+class Live:
+    ready = True
+    warnings = order_only = ()
+
+    def __init__(self, run):
+        self.run, self.what_if, self.classes = run, WhatIf(run), run.classes
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Opened runs answer with made-up numbers; those that were opened."""
+    opened: dict[str, Live] = {}
+    monkeypatch.setattr(live, "opened", lambda run: opened.setdefault(run.name, Live(run)))
+    return opened
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """No run can be asked anything; a test fails if it is."""
+
+    def refuse(run):
+        raise AssertionError("a model was opened")
+
+    monkeypatch.setattr(live, "opened", refuse)
+
+
+def says(app):
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.get("html"))
+    return " ".join(str(getattr(e, "value", None) or e.proto.body) for kind in kinds for e in kind)
+
+
+def param(app, key):
+    value = app.query_params.get(key)
+    return value[0] if isinstance(value, list) else value
+
+
+def test_losses_and_gaps_need_no_model(open_app, small_root, closed):
+    for url in ({}, {"criterion": "Gap"}, {"criterion": "Gap", "gap": "label~8~7", "basket": "3,in-finetune,504"}):
+        app = open_app(small_root, page=PAGE, **url)
+        assert not app.exception
+        assert not app.warning
+    table, scores = Run.open(small_root / "small").queries(), Run.open(small_root / "small").scores("pretrain")[:]
+    one, other = ((table["label"] == name).to_numpy() for name in ("8", "7"))
+    gap = scores[one].mean(0) - scores[other].mean(0)
+    assert app.dataframe[0].value["id"].iloc[0] == gap.argmin()
+    assert "the gap in mean loss between label “8”" in says(app).replace("\\", "")
+
+
+def test_groups_are_chosen_and_kept_in_the_url(open_app, small_root, closed):
+    app = open_app(small_root, page=PAGE, criterion="Gap")
+    first, last = app.selectbox(key="gap_one").value, app.selectbox(key="gap_other").value
+    app.selectbox(key="gap_one").set_value(last).run()
+    assert param(app, "gap") == f"label~{last}~{first}"  # another than itself
+    app.selectbox(key="gap_column").set_value("prediction").run()
+    assert param(app, "gap").startswith("prediction~")
+    assert not app.exception
+
+
+def test_a_class_s_error_is_asked_of_the_models(open_app, small_root, asked):
+    app = open_app(small_root, page=PAGE, criterion="Class error", **{"class": "8"})
+    assert not app.exception
+    assert asked["small"].what_if.asked[0] == ("scores", Criterion((), error_of="8"), "pretrain")
+    assert app.dataframe[0].value["id"].iloc[0] == 59
+    app.selectbox(key="error_class").set_value("7").run()
+    assert param(app, "class") == "7"
+
+
+def test_a_run_that_cannot_be_opened_keeps_what_it_stores(open_app, small_root):
+    for url in ({"criterion": "Class error"}, {"repair": "Relabel"}):
+        app = open_app(small_root, page=PAGE, basket="3", **url)
+        assert not app.exception
+        assert "cannot be asked what if" in app.info[0].value
+    app = open_app(small_root, page=PAGE, basket="3,4-as-2", together="true")
+    assert len(app.dataframe[0].value)
+    assert "What these edits do is not known" in says(app)
+
+
+def test_labels_are_ranked_by_what_they_lower(open_app, small_root, asked):
+    app = open_app(small_root, page=PAGE, repair="Relabel")
+    table, run = app.dataframe[0].value, Run.open(small_root / "small")
+    assert table["id"].iloc[0] == 58  # example 59 has the best class already
+    assert table["best label"].iloc[0] == "2"
+    assert table["label"].iloc[0] == run.examples("pretrain")["label"][58]
+    app.button(key="put").click().run()
+    assert param(app, "basket").split(",")[0] == "58-as-2"
+    assert "in basket" in app.dataframe[0].value
+    assert app.dataframe[0].value["in basket"].iloc[0] == "→ 2"
+    asked_for = [name for name, *_ in asked["small"].what_if.asked]
+    assert asked_for == ["labels", "alone"]  # once each, however often the page is drawn
+
+
+def test_a_stage_without_classes_says_why_nothing_is_relabelled(open_app, small, tmp_path, closed):
+    small.write_run(tmp_path, "words", text=True)
+    app = open_app(tmp_path, page=PAGE, repair="Relabel")
+    assert "no classes" in app.info[0].value
+
+
+def test_sum_and_together_stand_beside_each_other_with_warnings(open_app, small_root, asked):
+    app = open_app(small_root, page=PAGE, slice="query", basket="4-as-2", together="true")
+    text = says(app)
+    assert "↓ 1.0 nat" in text
+    assert "↓ 0.50 nat" in text
+    assert "part by more than a quarter" in text
+    assert "The steps \\<b\\>diverge" in text
+
+
+def test_hostile_names_stay_text(open_app, small, tmp_path, asked):
+    hostile = "<img src=x onerror=alert(1)>,~%"
+    run = small.write_run(tmp_path, "hostile", hostile=hostile)
+    basket = edits.text_of([Alteration(RELABEL, "pretrain", 4, hostile)], run)
+    for url in (
+        {"criterion": "Gap", "gap": f"label~7~{hostile.replace('%', '%25').replace('~', '%7E')}"},
+        {"criterion": "Class error", "class": hostile},
+        {"repair": "Relabel"},
+        {"review": "3"},
+    ):
+        app = open_app(tmp_path, page=PAGE, basket=basket, together="true", **url)
+        assert not app.exception
+        assert not [warning for warning in app.warning if "link" in str(warning.value)]
+        assert "<img src=x" not in says(app)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        {"criterion": "Mood"}, {"criterion": "Gap", "gap": "label~1~<b>"}, {"criterion": "Class error", "class": "<b>"},
+        {"repair": "Burn"}, {"review": "<b>"}, {"review": "99999"}, {"together": "maybe"}, {"basket": "3-as-<b>"},
+    ],
+)  # fmt: skip
+def test_bad_links_of_the_repair_are_said_and_survived(open_app, small_root, asked, url):
+    app = open_app(small_root, page=PAGE, **url)
+    assert not app.exception
+    assert app.warning
+    assert "<b>" not in str(app.warning[0].value)
+
+
+@pytest.fixture
+def own_root(small, tmp_path):
+    """A folder with a run beside which notes may be written."""
+    small.write_run(tmp_path, "small")
+    return tmp_path
+
+
+def test_a_review_goes_through_the_list_and_fills_the_basket(open_app, own_root, asked):
+    app = open_app(own_root, page=PAGE)
+    ids = app.dataframe[0].value["id"].tolist()
+    app.button(key="review").click().run()
+    assert param(app, "review") == str(ids[0])
+    assert f"1 of {len(ids)}" in says(app)
+    app.button(key="review_d").click().run()
+    assert param(app, "basket") == str(ids[0])
+    assert param(app, "review") == str(ids[1])
+    app.button(key="review_k").click().run()
+    assert param(app, "review") == str(ids[2])
+    run = Run.open(own_root / "small")
+    assert notes.read(run).latest["pretrain", ids[1]].tags == ("correct",)
+    app.button(key="review_n").click().run()
+    label = app.selectbox(key=f"review_label-pretrain-{ids[3]}").value
+    app.button(key="review_r").click().run()
+    assert param(app, "basket") == f"{ids[0]},{ids[3]}-as-{label}"
+    assert "3 decided" in says(app)
+    # Who comes back goes on where nothing is decided yet; what was decided can be taken back.
+    app.button(key="review_end").click().run()
+    app.button(key="review").click().run()
+    assert param(app, "review") == str(ids[2])
+    again = open_app(own_root, page=PAGE, review=str(ids[0]), basket=param(app, "basket"))
+    assert "left out" in says(again)
+    again.button(key="review_k").click().run()
+    assert param(again, "basket") == f"{ids[3]}-as-{label}"
+
+
+def test_a_review_without_models_still_relabels(open_app, own_root):
+    app = open_app(own_root, page=PAGE, review="3")
+    assert "What a label would do is not known" in says(app)
+    number = param(app, "review")
+    app.button(key="review_r").click().run()
+    assert f"{number or 3}-as-" in param(app, "basket") or "-as-" in param(app, "basket")

@@ -120,4 +120,4 @@ def test_words_say_what_is_changed(run, texts):
     assert told[2] == "#40: 1 blank at 8, 8 (7 by 7)"
     assert told[3] == "#501: 8 counted twice (finetuning)"
     assert told[4] == "#502: 9 with weight 0.75 (finetuning)"
-    assert edits.words(Alteration(STRIKE, "pretrain", 5, "a\x00b"), texts) == "#5: without “a␀b”"
+    assert edits.words(Alteration(STRIKE, "pretrain", 5, "a\x00b"), texts) == "#5: (none) without “a␀b”"

@@ -1,0 +1,70 @@
+"""The examples that harm (or help) what is judged by most, to be left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer.panels.lists import order_only
+from explorer.panels.repair import listing, review
+from explorer.panels.repair.subject import Subject
+from explorer.runs import slices
+from explorer.ui import escape, state, theme, widgets
+from explorer.view.criterion import LOSS
+from influence.run import top
+
+
+def draw(subject: Subject, scores: np.ndarray) -> None:
+    """Draw the list by the `scores` of what is judged by, and the way to review it one by one."""
+    unit, told = subject.unit(scores), subject.run.order_only(subject.method, subject.stage)
+    st.markdown(rule(subject), help=theme.sign_help(told))
+    order_only.draw(told)
+    count = len(subject.judged.positions)
+    summed = "summed" if subject.judged.kind == LOSS else "made"
+    st.caption(f"Scores are {summed} over {count:,} {'prediction' if count == 1 else 'predictions'}.")
+    helpful = widgets.choice("Rank by", state.SIDES, state.SIDE) == state.HELP
+    listed = top(scores, listing.LISTED_EXAMPLES, helpful=helpful)
+    if review.asked(subject, listed):
+        review.draw(subject, listed, scores)
+        return
+    table = ranking(subject, listed, scores, unit)
+    alt = "Training examples ranked by their scores for what is judged by"
+    picked = listing.ticked(table, alt, "ranking", (heading(subject, unit), own(unit)))
+    with st.container(horizontal=True, gap="small"):
+        rows = listed.tolist()
+        listing.put(subject, picked, len(rows), lambda places: subject.without([rows[place] for place in places]))
+        review.button(subject, listed)
+        listing.download(table, "suspects")
+
+
+def rule(subject: Subject) -> str:
+    """The sign rule for what is judged by, as markdown."""
+    stage = escape.for_markdown(theme.stage_word(subject.stage))
+    if subject.judged.kind == LOSS:
+        return theme.sign_rule(stage, "these predictions, summed up")
+    return (
+        f":blue[{theme.HELPFUL} **Helpful**]: leaving this example out of {stage} is predicted to *raise* "
+        f"{escape.for_markdown(subject.judged.words)}. :orange[{theme.HARMFUL} **Harmful**]: to *lower* it."
+    )
+
+
+def heading(subject: Subject, unit: theme.Unit) -> str:
+    """Heading of the scores."""
+    return f"{'summed score' if subject.judged.kind == LOSS else 'score'}, {unit.words}"
+
+
+def own(unit: theme.Unit) -> str:
+    """Heading of the examples' scores for their own losses."""
+    return f"self-influence, {'nat' if unit.name else unit.words}"
+
+
+def ranking(subject: Subject, listed: np.ndarray, scores: np.ndarray, unit: theme.Unit) -> pd.DataFrame:
+    """The listed examples, one a row, with what speaks against them."""
+    table = subject.examples.iloc[listed]
+    columns = listing.shown(table) | {heading(subject, unit): scores[listed] * unit.factor}
+    if "self_influence" in table:
+        columns[own(unit)] = table["self_influence"].to_numpy()
+    columns["reasons"] = slices.reasons(subject.examples, listed)
+    columns["in basket"] = listing.in_basket(subject, listed)
+    return pd.DataFrame(columns)
