@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 import influence.live
@@ -111,6 +113,12 @@ def patches(opened: Live, criterion: Criterion, stage: str, rows: Sequence[int])
     """`WhatIf.patches`: what each patch of some pictures would do if it were blank, (n, down, across)."""
     with _answer(opened, "Looking where in the pictures"):
         return opened.what_if.patches(criterion, stage, rows)
+
+
+def additions(opened: Live, criterion: Criterion, stage: str, pool: pd.DataFrame | Path) -> np.ndarray:
+    """`WhatIf.additions`: what each of a pool's examples would do if it were added, (n,)."""
+    with _answer(opened, "Trying each of the pool"):
+        return opened.what_if.additions(criterion, stage, pool)
 
 
 def error(opened: Live, stage: str) -> float:

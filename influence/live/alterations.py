@@ -24,9 +24,11 @@ class Alteration:
     Attributes:
         kind: `LEAVE_OUT`, `RELABEL`, `UPWEIGHT`, `MASK`, `STRIKE` or `ADD`.
         stage: whose example.
-        id: of the example, as the run's table has it; `NONE` where some are added.
+        id: of the example, as the run's table has it. Of "add": of the query that is added; with a path the place among
+            the examples there, `NONE` for all of them.
         value: of "relabel" the class's name, of "upweight" what is added to the weight 1, of "mask" (left, top, width,
-            height) in pixels, of "strike" a word or phrase, of "add" (path, digest of what is there).
+            height) in pixels, of "strike" a word or phrase, of "add" (path, digest of what is there), or None where a
+            query is added.
     """
 
     kind: str
@@ -68,7 +70,7 @@ def digest(path: Path) -> str:
 
 def as_json(alterations: Iterable[Alteration]) -> str:
     """The same alterations, in any order, as one text."""
-    return json.dumps(sorted([a.stage, a.id, a.kind, a.value] for a in alterations))
+    return json.dumps(sorted(([a.stage, a.id, a.kind, a.value] for a in alterations), key=str))
 
 
 def from_json(text: str) -> list[Alteration]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from influence.errors import RunError, StudyError
 from influence.live.alterations import ADD, LEAVE_OUT, RELABEL, STRIKE, UPWEIGHT, Alteration
-from influence.live.pool import example_with_text, examples_of, pool
+from influence.live.pool import added_examples, example_with_text
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
 from influence.studies.images.mask import masked
@@ -31,12 +30,17 @@ def edits_of(run: Run, exhibit: Exhibit, alterations: Sequence[Alteration]) -> l
         raise RunError("Nothing is to be altered; say what, --leave-out 15 for instance.")
     together: dict[tuple[str, int, Any], list[Alteration]] = {}
     for each in alterations:
-        of = together.setdefault((each.stage, each.id, each.value if each.kind == ADD else None), [])
+        of = together.setdefault((each.stage, each.id, (ADD, each.value) if each.kind == ADD else None), [])
         if of and (each.kind != STRIKE or of[0].kind != STRIKE or each in of):
-            what = f"Example {each.id}" if each.kind != ADD else f"What is added from {each.value[0]}"
-            raise RunError(f"{what} of stage {each.stage!r} is altered twice, expected once.")
+            raise RunError(f"{_named(each)} of stage {each.stage!r} is altered twice, expected once.")
         of.append(each)
     return [_edit(run, exhibit, of) for of in together.values()]
+
+
+def _named(alteration: Alteration) -> str:
+    if alteration.kind != ADD:
+        return f"Example {alteration.id}"
+    return f"What is added from {alteration.value[0]}" if alteration.value else f"Query {alteration.id}, an addition"
 
 
 def _edit(run: Run, exhibit: Exhibit, alterations: Sequence[Alteration]) -> Edit:
@@ -44,7 +48,7 @@ def _edit(run: Run, exhibit: Exhibit, alterations: Sequence[Alteration]) -> Edit
     first = alterations[0]
     stage = first.stage
     if first.kind == ADD:
-        return edits.add(stage, examples_of(exhibit, stage, pool(run, stage, Path(first.value[0]))))
+        return edits.add(stage, added_examples(run, exhibit, first))
     row = row_of_id(run, stage, first.id)
     if first.kind == LEAVE_OUT:
         return edits.leave_out(stage, [row])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from influence.errors import StudyError, listed, printable
+from influence.errors import RunError, StudyError, listed, printable
+from influence.live.alterations import NONE, Alteration
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
 from influence.studies.images.class_folders import class_folders
@@ -18,7 +19,9 @@ from influence.studies.images.picture_files import open_picture
 from influence.studies.lookalikes import hint
 from influence.studies.question import TEXT
 from influence.studies.text_files.columns import Columns, corpus_of
+from influence.study import edits
 from influence.study.labels import label_of, with_label
+from influence.study.revision import by_stage
 
 
 def pool(run: Run, stage: str, path: Path) -> pd.DataFrame:
@@ -55,6 +58,62 @@ def pool(run: Run, stage: str, path: Path) -> pd.DataFrame:
         f"Stage {stage!r} has neither texts nor pictures, so no file can add to it. In Python, edits.add takes any "
         "examples."
     )
+
+
+def held_out(run: Run, exhibit: Exhibit, stage: str) -> pd.DataFrame | None:
+    """Examples that a stage could have been trained on, and was not: the queries, if they are of its form; else None.
+
+    The table has the columns of the run's queries.
+    """
+    study = exhibit.study
+    if study.stages[-1].name != stage:
+        return None
+    try:
+        by_stage(study, edits.add(stage, [study.queries[0]]))
+    except StudyError:
+        return None
+    return run.queries()
+
+
+def added_table(run: Run, addition: Alteration) -> pd.DataFrame:
+    """What an alteration of kind "add" adds, as `pool` or `held_out` have it.
+
+    Raises:
+        RunError: it names a query or a place that there is not.
+        StudyError: as `pool`.
+    """
+    if addition.value is None:
+        queries = run.queries()
+        found = queries[queries["id"] == addition.id]
+    else:
+        found = pool(run, addition.stage, Path(addition.value[0]))
+        found = found if addition.id == NONE else found.iloc[max(addition.id, 0) :][:1]
+    if not len(found):
+        where = "query with id" if addition.value is None else f"example in {printable(addition.value[0])} at place"
+        raise RunError(f"There is no {where} {addition.id} to add to stage {addition.stage!r}.")
+    return found
+
+
+def added_examples(run: Run, exhibit: Exhibit, addition: Alteration) -> list[Any]:
+    """The same, as the stage's data set would give them.
+
+    Raises:
+        RunError, StudyError: as `added_table`; or the study does not say how it reads new ones.
+    """
+    table = added_table(run, addition)
+    return queries_of(run, exhibit, table) if addition.value is None else examples_of(exhibit, addition.stage, table)
+
+
+def queries_of(run: Run, exhibit: Exhibit, table: pd.DataFrame) -> list[Any]:
+    """The queries with the ids of a table, as they are explained.
+
+    Raises:
+        RunError: there is no such query.
+    """
+    places = pd.Index(run.queries()["id"]).get_indexer(table["id"])
+    if (places < 0).any():
+        raise RunError(f"There is no query with id {table['id'].iloc[int((places < 0).argmax())]}.")
+    return [exhibit.study.queries[int(place)] for place in places]
 
 
 def examples_of(exhibit: Exhibit, stage: str, table: pd.DataFrame) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +10,7 @@ import pandas as pd
 from influence.errors import printable
 from influence.live.alterations import ADD, LEAVE_OUT, RELABEL, STRIKE, UPWEIGHT, Alteration
 from influence.live.edits import row_of_id, text_without
-from influence.live.pool import pool
+from influence.live.pool import added_table
 from influence.run.reading import Run
 from influence.studies.images.picture_files import png, read_picture
 
@@ -53,10 +52,9 @@ def _added(run: Run, stage: str, additions: Sequence[Alteration]) -> pd.DataFram
     """The examples that are added to a stage, as its table has them."""
     if not additions:
         return pd.DataFrame()
-    more = pd.concat([pool(run, stage, Path(each.value[0])) for each in additions], ignore_index=True)
-    if "file" in more:
-        more["image"] = [png(read_picture(file)) for file in more["file"]]
-        more["source"] = [printable(file) for file in more.pop("file")]
+    more = pd.concat([added_table(run, each) for each in additions], ignore_index=True)
+    for place, file in more.get("file", pd.Series(dtype=object)).dropna().items():
+        more.loc[place, "image"], more.loc[place, "source"] = png(read_picture(file)), printable(file)
     first = int(run.examples(stage)["id"].max()) + 1
     more["id"], more["weight"] = range(first, first + len(more)), 1.0
     return more[[name for name in more if name in (*run.examples(stage), "weight")]]

@@ -6,9 +6,11 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
@@ -25,13 +27,15 @@ from influence.attribution.report import unit_of
 from influence.curvature.cards import IDENTITY
 from influence.derivatives import Objective
 from influence.errors import StudyError, listed
-from influence.live.alterations import Alteration
+from influence.live.alterations import ADD, NONE, Alteration
 from influence.live.criterion import Criterion
 from influence.live.edits import edits_of
 from influence.live.judgement import Judgement, judgement_of
 from influence.live.patches import blanks
+from influence.live.pool import added_examples, held_out, queries_of
 from influence.live.way_back import WayBack
 from influence.run.records import NAT
+from influence.study import edits
 from influence.study.positions import positions
 from influence.study.revision import by_stage
 
@@ -115,10 +119,10 @@ class WhatIf:
         """
         with self._turn():
             chain, explained = self._back.chain, self._explained(criterion)
-            edits = by_stage(self._exhibit.study, edits_of(self._run, self._exhibit, alterations))
-            changes = {chain.objectives[i]: Change(chain.objectives[i], some) for i, some in edits.items()}
+            made = by_stage(self._exhibit.study, edits_of(self._run, self._exhibit, alterations))
+            changes = {chain.objectives[i]: Change(chain.objectives[i], some) for i, some in made.items()}
             first = total = float(first_order(self._solved(criterion).items(), changes))
-            told = [note for i, some in edits.items() for note in same_labels(chain.objectives[i], some)]
+            told = [note for i, some in made.items() for note in same_labels(chain.objectives[i], some)]
             if self._exhibit.method == IDENTITY.name:
                 told.append("Method 'identity' has no curvature, so there are no steps beyond the first order.")
             elif steps:
@@ -154,6 +158,35 @@ class WhatIf:
         """Phi of each of some examples of a stage's form, (n,)."""
         found = [block[:, 0] for _, block in dots(objective, examples, objective.trained, solved)]
         return torch.cat(found).float() / objective.count
+
+    def pool(self, stage: str) -> pd.DataFrame | None:
+        """Examples that a stage could be trained on besides: the run's queries, where they are of its form.
+
+        Their table has the columns of `Run.queries`. `Alteration(ADD, stage, id)` adds one of them. None: the run knows
+        of none, and they can only come from a file.
+        """
+        return held_out(self._run, self._exhibit, stage)
+
+    def additions(self, criterion: Criterion, stage: str, pool: pd.DataFrame | Path) -> np.ndarray:
+        """(n,), float32: the criterion's predicted change for each of a pool's examples, if it were added.
+
+        Args:
+            criterion: what it is judged by.
+            stage: that they are added to.
+            pool: some of `pool(stage)`, or where a file of texts or a folder of class folders is.
+
+        Raises:
+            RunError, StudyError: as `influence.live.pool.added_examples`.
+        """
+        if isinstance(pool, Path):
+            examples = added_examples(self._run, self._exhibit, Alteration(ADD, stage, NONE, (str(pool), "")))
+        else:
+            examples = queries_of(self._run, self._exhibit, pool)
+        with self._turn():
+            objective = self._back.objective(stage)
+            by_stage(self._exhibit.study, edits.add(stage, examples))  # refuses other forms
+            found = -_products(objective, self._solved(criterion)[objective], examples)
+            return found.float().cpu().numpy()
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

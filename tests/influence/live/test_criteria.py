@@ -7,12 +7,24 @@ import threading
 
 import numpy as np
 import pytest
-from tiny import NEW, OLD, QUERIES
+from tiny import FINETUNE, NEW, OLD, QUERIES
 from tiny_runs import TinyBuilt
 
 from influence import attribute, edit_effect, edit_scores, edits, relabel_scores, targets
 from influence.errors import RunError, StudyError
-from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration, Contrast, Criterion, Live
+from influence.live import (
+    ADD,
+    LEAVE_OUT,
+    MASK,
+    RELABEL,
+    STRIKE,
+    UPWEIGHT,
+    Alteration,
+    Contrast,
+    Criterion,
+    Live,
+    altered_tables,
+)
 from influence.precompute.runs import precompute
 from influence.studies.built_in import STUDIES
 from influence.studies.request import exhibits_for
@@ -183,6 +195,38 @@ def test_an_edit_that_changes_nothing_is_told(frozen):
     found = frozen.what_if.together(Criterion((0,)), [Alteration(RELABEL, "pretrain", 100, own)])
     assert found.total == pytest.approx(0, abs=1e-9)
     assert "has the label" in found.warnings[-1]
+
+
+def test_queries_are_a_pool_for_the_stage_that_is_asked_about_them(live):
+    what_if, criterion = live.what_if, Criterion(ROWS, against=OTHERS)
+    assert what_if.pool("pretrain") is None
+    pool = what_if.pool("finetune")
+    assert pool["id"].tolist() == live.run.queries()["id"].tolist()
+    some = pool.iloc[[4, 0]]
+    made = [edits.add("finetune", [live.exhibit.study.queries[row]]) for row in (4, 0)]
+    target = targets.gap(ROWS, OTHERS)
+    expected = edit_scores(live.exhibit.study, made, targets=[target], **options(live)).values[0]
+    close(what_if.additions(criterion, "finetune", some), expected)
+    asked = [Alteration(ADD, "finetune", int(name)) for name in some["id"]]
+    close(what_if.alone(criterion, asked), expected)
+    together = edit_effect(live.exhibit.study, made, targets=[target], steps=3, **options(live))
+    close(what_if.together(criterion, asked).total, together.total[0])
+    table = altered_tables(live.run, [*asked, Alteration(LEAVE_OUT, "finetune", 500)])["finetune"]
+    assert len(table) == FINETUNE + 1
+    assert table["label"].tolist()[-2:] == some["label"].tolist()
+    assert table["id"].is_unique
+
+
+def test_pools_that_cannot_be(frozen, tmp_path):
+    what_if, one = frozen.what_if, Criterion((0,))
+    with pytest.raises(RunError, match="no query with id 5 to add to stage 'finetune'"):
+        what_if.alone(one, [Alteration(ADD, "finetune", 5)])
+    with pytest.raises(RunError, match="Query 900, an addition of stage 'finetune' is altered twice"):
+        what_if.together(one, [Alteration(ADD, "finetune", 900)] * 2)
+    with pytest.raises(RunError, match="no query with id 5"):
+        what_if.additions(one, "finetune", what_if.pool("finetune").assign(id=5))
+    with pytest.raises(StudyError, match="does not exist"):
+        what_if.additions(one, "pretrain", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import torch
 from tiny_texts import sentences
 from tokenizers import Tokenizer
 
-from influence import edit_effect, edits
+from influence import edit_effect, edit_scores, edits, targets
 from influence.errors import RunError, StudyError, TrainingError
+from influence.live import Criterion, Live
 from influence.live.alterations import ADD, RELABEL, STRIKE, Alteration, addition
 from influence.live.edits import edits_of
 from influence.live.tables import altered_tables
@@ -81,6 +82,28 @@ def test_texts_that_come_in_are_what_the_study_makes_of_them(run, tmp_path):
     expected = tokenize(Tokenizer.from_str(exhibit.tokenizer), ["a hen runs", "a saw"], 5, "it").ids
     assert [label for _, label in made.examples] == [0, 1]
     assert all(torch.equal(ids, other) for (ids, _), other in zip(made.examples, expected, strict=True))
+
+
+def test_each_text_of_a_file_is_worth_what_adding_it_does(run, tmp_path):
+    """One by its place, or all of the file one by one."""
+    file = written(tmp_path / "more.csv", body=["a hen runs", "a saw", "a cat eats"], topic=["pet", "tool", "pet"])
+    live, criterion, path = Live(run), Criterion((0, 1)), addition("finetune", file).value
+    exhibit, asked = live.exhibit, [Alteration(ADD, "finetune", place, path) for place in (2, 0)]
+    made = edits_of(run, exhibit, asked)
+    whole = edits_of(run, exhibit, [addition("finetune", file)])[0].examples
+    for edit, place in zip(made, (2, 0), strict=True):
+        ((ids, label),) = edit.examples
+        assert torch.equal(ids, whole[place][0])
+        assert label == whole[place][1]
+    each = [edits.add("finetune", [example]) for example in whole]
+    settings = {"method": exhibit.method, "damping": exhibit.damping, "progress": False}
+    expected = edit_scores(exhibit.study, each, targets=[targets.mean([0, 1])], **settings).values[0]
+    found = live.what_if.additions(criterion, "finetune", file)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(live.what_if.alone(criterion, asked), expected[[2, 0]], rtol=1e-4, atol=1e-7)
+    assert altered_tables(run, asked)["finetune"]["text"].tolist()[-2:] == ["a cat eats", "a hen runs"]
+    with pytest.raises(RunError, match="no example in .* at place 3 to add to stage 'finetune'"):
+        edits_of(run, exhibit, [Alteration(ADD, "finetune", 3, path)])
 
 
 def test_it_is_what_the_study_gives_and_training_again(run):
