@@ -11,8 +11,8 @@ from streamlit.delta_generator import DeltaGenerator
 from explorer.panels.charts import histogram, map, totals
 from explorer.panels.header import models
 from explorer.panels.lists import badge, cards, controls, exports, note, order_only, ringed, tables
-from explorer.panels.prediction import explain, picker, prediction
-from explorer.runs import neighbours, queries, score_arrays, splits
+from explorer.panels.prediction import explain, patches, picker, prediction
+from explorer.runs import neighbours, queries, score_arrays
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import lists, regions
 from explorer.view.query import stored
@@ -59,7 +59,7 @@ def draw(run: Run) -> None:
         by = totals.choose("source" in run.examples(choices.stage))
     view = current_view(run, position, choices, by, embedding)
     with areas.lists:
-        view = explain.explained(view, choices.wanted)
+        view = patches.shown(explain.explained(view, choices.wanted))
     _draw_view(view, areas)
     exports.draw(view, explain.question(view.query.row, view.target), prediction.html(view), state.link())
     tables.draw(view)
@@ -107,7 +107,6 @@ def _draw_view(view: View, areas: Areas) -> None:
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for the page's widgets."""
     stages = score_arrays.scored_stages(run)
-    has_split = any(splits.stored(run, stage, run.methods(stage)[0]) for stage in stages)
     offered = rankings(_embedding(run))
     has_source = any("source" in run.examples(stage) for stage in stages)
     return {
@@ -117,7 +116,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
         state.STAGE: controls.stage_values(run),
         state.COLOUR: state.COLOURS,
         state.RANKING: offered,
-        state.SHADING: state.SHADINGS if has_split else (),
+        state.SHADING: controls.shadings(run, stages),
         state.TARGET: explain.TARGETS,
         **({} if state.clicked(state.TARGET) == explain.MARGIN else {state.AGAINST: ()}),
         state.BY: state.texts(by.lower() for by in state.SUMS) if has_source else (),

@@ -13,6 +13,7 @@ from explorer.panels.lists.card import HARMFUL, HELPFUL
 from explorer.panels.prediction import large
 from explorer.panels.prediction.search import in_table
 from explorer.panels.retraining import retrain
+from explorer.panels.what_if import panel
 from explorer.runs import leads, neighbours, queries, score_arrays
 from explorer.ui import escape, pictures, state, theme, widgets
 from influence.errors import RunError
@@ -50,6 +51,7 @@ def draw(run: Run) -> None:
         retrain.draw(run, stage, method, [position], np.arange(len(run.queries())))
     scores = score_arrays.column(run, stage, method, position)
     with right:
+        panel.draw(run, stage, position)
         widgets.heading("Which test predictions does it help and hurt most?")
         rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "a prediction")
         st.markdown(rule, help=theme.sign_help(run.order_only(method, stage)))
@@ -65,7 +67,7 @@ def draw(run: Run) -> None:
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for the page's widgets."""
-    return state.NOTHING_OF_EXPLORE | {state.STAGE: controls.stage_values(run)}
+    return state.NOTHING_OF_EXPLORE | {state.STAGE: controls.stage_values(run)} | panel.allowed(run)
 
 
 def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, str]]:

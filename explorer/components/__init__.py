@@ -43,7 +43,11 @@ keys = _component("page", "keys")
 spotlight = _component("page", "spotlight")
 travel = _component("page", "travel")
 
-cards = _component("lists", "cards", "card")
+alternatives = _component("edits", "alternatives")
+brush = _component("edits", "brush", "heat")
+words = _component("edits", "words")
+
+cards = _component("lists", "cards", "card", "../edits/heat")
 joined_lists = _component("lists", "joined_lists", "card")
 strip = _component("lists", "strip")
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 AHEAD = 5.0
 """Seconds after a visitor's first view until torch is loaded: by then that view stands."""
+STEPS = 3
+"""Newton steps beyond the first order, as of `upstream what-if`."""
 _line = Line()
 
 
@@ -103,16 +105,16 @@ def alone(opened: Live, criterion: Criterion, alterations: Sequence[Alteration])
         return opened.what_if.alone(criterion, alterations)
 
 
-def together(opened: Live, criterion: Criterion, alterations: Sequence[Alteration]) -> Together:
+def together(opened: Live, criterion: Criterion, alterations: Sequence[Alteration], steps: int = STEPS) -> Together:
     """`WhatIf.together`: what all alterations would do if they were made."""
     with _answer(opened, "Trying the edits together"):
-        return opened.what_if.together(criterion, alterations)
+        return opened.what_if.together(criterion, alterations, steps)
 
 
-def patches(opened: Live, criterion: Criterion, stage: str, rows: Sequence[int]) -> np.ndarray:
+def patches(opened: Live, criterion: Criterion, stage: str, rows: Sequence[int], side: int) -> np.ndarray:
     """`WhatIf.patches`: what each patch of some pictures would do if it were blank, (n, down, across)."""
     with _answer(opened, "Looking where in the pictures"):
-        return opened.what_if.patches(criterion, stage, rows)
+        return opened.what_if.patches(criterion, stage, rows, side)
 
 
 def additions(opened: Live, criterion: Criterion, stage: str, pool: pd.DataFrame | Path) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -18,6 +19,8 @@ SAMPLE_TEXTS = 2000
 """Texts, evenly spread over the table, in which common words are counted."""
 FEWEST_TEXTS = 200
 """In fewer texts than this nothing can be said about how common a word is."""
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
+"""Characters that are words of their own, with no blanks between them."""
 MARK = "\N{WHITE VERTICAL RECTANGLE}"
 """Shown for a token without characters, such as the end of a text."""
 
@@ -66,6 +69,23 @@ def _words(text: str) -> Iterator[tuple[int, int, str]]:
             if at - start >= SHORTEST_WORD:
                 yield start, at, unicodedata.normalize("NFC", text[start:at]).casefold()
             start = None
+
+
+def whole_words(text: str) -> list[tuple[int, int]]:
+    """Start and end of each word that can be struck: of letters, digits, `_` and the marks upon them, or one of Han."""
+    found: list[tuple[int, int]] = []
+    for at, sign in enumerate(text):
+        inside = bool(found) and found[-1][1] == at
+        mark = unicodedata.category(sign)[0] == "M"
+        if inside and (mark or (_letter(sign) and not _HAN.match(sign) and not _HAN.match(text[at - 1]))):
+            found[-1] = found[-1][0], at + 1
+        elif _letter(sign):
+            found.append((at, at + 1))
+    return found
+
+
+def _letter(sign: str) -> bool:
+    return sign.isalnum() or sign == "_"
 
 
 def checked(starts: np.ndarray, ends: np.ndarray, length: int) -> None:

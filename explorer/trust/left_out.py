@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ MEASURED = ("measured", "class_before", "class_after")
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """The effect of training without a set of examples on some queries, summed: nats, positive = the loss rose.
+    """The effect of training with other data on some queries, summed: nats, positive = the loss rose.
 
     `mended` and `broken`: how many of the queries the model then gets right that it got wrong, and the other way
     round; None where that was not kept.
@@ -31,6 +32,34 @@ class Effect:
     mended: int | None = None
     broken: int | None = None
 
+    @property
+    def mean(self) -> Effect:
+        """The same, of the mean loss."""
+        share = 1 / max(1, self.queries)
+        return dataclasses.replace(self, predicted=self.predicted * share, measured=self.measured * share)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A training with other data: by query, changes of the loss and classes before and after, as CONTRACT.md has it."""
+
+    start: str
+    predicted: np.ndarray
+    measured: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    def effect(self, run: Run, positions: np.ndarray) -> Effect:
+        """Its effect on the queries at `positions`."""
+        mended, broken = _turned(run, self.before[positions], self.after[positions], positions)
+        predicted, measured = (float(v[positions].sum(dtype=np.float64)) for v in (self.predicted, self.measured))
+        return Effect(self.start, predicted, measured, len(positions), mended, broken)
+
+
+def trained(row: Mapping[Hashable, Any], predicted: str = "together") -> Trained:
+    """A row of a table of trainings, whose column `predicted` has the prediction."""
+    return Trained(row["start"], *(row[name] for name in (predicted, *MEASURED)))
+
 
 def effects(run: Run, stage: str, rows: Sequence[int], positions: np.ndarray) -> list[Effect]:
     """Effects of leaving out exactly the examples at `rows` on the queries at `positions`, one for each start."""
@@ -38,43 +67,28 @@ def effects(run: Run, stage: str, rows: Sequence[int], positions: np.ndarray) ->
     if len(rows) == 1:
         found = {effect.start: effect for effect in _alone(run, stage, rows[0], positions)}
     wanted = tuple(np.unique(rows).tolist())
-    for each in _sets(run, stage):
-        if each.rows == wanted:
-            mended, broken = _turned(run, each.before[positions], each.after[positions], positions)
-            predicted, measured = (float(v[positions].sum(dtype=np.float64)) for v in (each.predicted, each.measured))
-            found[each.start] = Effect(each.start, predicted, measured, len(positions), mended, broken)
+    for each, trained in _sets(run, stage):
+        if each == wanted:
+            found[trained.start] = trained.effect(run, positions)
     return [found[start] for start in (evidence.SOLUTION, evidence.SCRATCH) if start in found]
 
 
 def known(run: Run, stage: str) -> list[list[int]]:
     """The sets of a stage's examples that somebody had left out, the latest first; rows, each set once."""
-    return [list(rows) for rows in dict.fromkeys(each.rows for each in reversed(_sets(run, stage)))]
+    return [list(rows) for rows in dict.fromkeys(rows for rows, _ in reversed(_sets(run, stage)))]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Set:
-    """Examples of a stage that were really left out; the rest by query, as CONTRACT.md has it."""
-
-    rows: tuple[int, ...]
-    start: str
-    predicted: np.ndarray
-    measured: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-
-
-def _sets(run: Run, stage: str) -> list[_Set]:
-    """The sets of a stage that were left out, of both tables that hold some, the latest last."""
+def _sets(run: Run, stage: str) -> list[tuple[tuple[int, ...], Trained]]:
+    """The sets of a stage's examples that were left out, of both tables that hold some, the latest last."""
     found, older, edited = [], run.validation(OLDER), run.validation(TABLE)
     for row in () if older is None else older[older["stage"] == stage].to_dict("records"):
-        rows = tuple(np.unique(row["examples"]).tolist())
-        found.append(_Set(rows, row["start"], *(row[name] for name in ("predicted", *MEASURED))))
+        found.append((tuple(np.unique(row["examples"]).tolist()), trained(row, "predicted")))
     places = {int(name): row for row, name in enumerate(run.examples(stage)["id"])}
     for row in () if edited is None else edited.to_dict("records"):
         edits = from_json(row["edits"])
         out = [places[each.id] for each in edits if (each.stage, each.kind) == (stage, LEAVE_OUT) and each.id in places]
         if edits and len(out) == len(edits) and np.isfinite(row["measured"]).all():
-            found.append(_Set(tuple(sorted(out)), row["start"], *(row[name] for name in ("together", *MEASURED))))
+            found.append((tuple(sorted(out)), trained(row)))
     return found
 
 

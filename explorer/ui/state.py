@@ -27,6 +27,8 @@ TARGET, AGAINST = "explained", "against"
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
 # The same: a bar of the histogram.
 BAR = "bar"
+# What if: whether it is open, what edits are judged by, whether the parts of a picture are coloured, and the edit.
+WHAT_IF, JUDGE, WHERE, EDIT = "what_if", "judge", "where", "edit"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the edits set aside.
 SLICE, SIDE, BASKET = "slice", "side", "basket"
 # The same: what edits are judged by, the two groups of a gap, the class of an error; which list; whether edits are
@@ -74,8 +76,8 @@ INFLUENCE, LABEL, LOSS = "Influence", "Label", "Loss"
 COLOURS = (INFLUENCE, LABEL, LOSS)
 NEAREST, RANDOM, ALL_THREE = "Nearest", "Random", "All three"
 RANKINGS = (INFLUENCE, NEAREST, RANDOM, ALL_THREE)
-TOKENS, PLAIN = "Tokens", "Plain"
-SHADINGS = (TOKENS, PLAIN)
+TOKENS, PLAIN, PATCHES = "Tokens", "Plain", "Patches"
+SHADINGS, PICTURE_SHADINGS = (TOKENS, PLAIN), (PLAIN, PATCHES)
 HARM, HELP = "Harm", "Help"
 SIDES = (HARM, HELP)
 REMOVE, RELABEL = REPAIRS = ("Remove", "Relabel")
@@ -83,7 +85,8 @@ SOURCE = "Source"
 SUMS = (LABEL, SOURCE)
 FROM_SOLUTION, FROM_SCRATCH = "From the solution", "From scratch"
 TRAININGS = (FROM_SOLUTION, FROM_SCRATCH)
-EVERY, THIS = "All predictions", "This prediction"
+EVERY, THIS, MISTAKES = "All predictions", "This prediction", "All mistakes"
+JUDGES = (THIS, MISTAKES, EVERY)
 
 _NOTICES = "notices"
 _PAGE = "page"

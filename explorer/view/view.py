@@ -44,6 +44,10 @@ class View:
     """The target; None: the loss of the prediction's true class, whose scores the run has stored."""
     split: Callable[[list[int]], Mapping[int, np.ndarray]] | None = None
     """For scores computed live: rows of examples -> their scores split over tokens."""
+    patch: Callable[[list[int]], np.ndarray] | None = None
+    """Rows of examples -> the changes of the loss with each patch of their pictures filled, (n, down, across)."""
+    picture_size: tuple[int, int] = (1, 1)
+    """Width and height of the model's input, pixels, where there are patches."""
     told: tuple[str, ...] = ()
     """For scores computed live: why their size means nothing, if it does not."""
 
@@ -190,6 +194,15 @@ class View:
             ringed = [] if self.example is None else [self.example]
             live = self.split([*self.on_cards.tolist(), *ringed]) if self.shading == state.TOKENS else {}
         return splits.Splits(self.run, self.stage, self.method, self.query.position, live)
+
+    @cached_property
+    def patches(self) -> Mapping[int, np.ndarray]:
+        """Row of each example that has a card -> what each patch of its picture does, if that is asked for."""
+        if self.patch is None:
+            return {}
+        rows = [*self.on_cards.tolist(), *([] if self.example is None else [self.example])]
+        rows = list(dict.fromkeys(rows))
+        return dict(zip(rows, self.patch(rows), strict=True)) if rows else {}
 
     @cached_property
     def totals(self) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from influence.derivatives import Objective
 from influence.errors import StudyError, listed
 from influence.live.alterations import ADD, NONE, Alteration
 from influence.live.criterion import Criterion
-from influence.live.edits import edits_of
+from influence.live.edits import edits_of, picture_of
 from influence.live.judgement import Judgement, judgement_of
 from influence.live.patches import blanks
 from influence.live.pool import added_examples, held_out, queries_of
@@ -130,6 +130,15 @@ class WhatIf:
                 total = first if moved is None else float(changed(explained, chain, moved[-1]))
                 told += astray(taken, steps)
         return Together(first, total, [*self._back.remarks[0], *told])
+
+    def size(self, stage: str, row: int) -> tuple[int, int]:
+        """Width and height of an example's picture as the model takes it, pixels: masks and patches are parts of it.
+
+        Raises:
+            StudyError: the example is no picture.
+        """
+        tall, wide = picture_of(self._back.objective(stage).stage.data[row]).shape[-2:]
+        return int(wide), int(tall)
 
     def patches(self, criterion: Criterion, stage: str, rows: Sequence[int], side: int | None = None) -> np.ndarray:
         """(n, down, across), float32: the criterion's predicted change if a patch of an example's picture were blank.

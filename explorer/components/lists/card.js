@@ -1,6 +1,7 @@
 // The parts that cards of all lists have: picture, marks, score.
 function picture(item) {
   if (!item.image) return [];
+  if (item.heat) return [heated(item.image, item.alt, item.heat)];
   const img = dom.make("img");
   img.src = item.image;
   img.alt = item.alt;

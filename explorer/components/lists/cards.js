@@ -47,24 +47,34 @@ function passage(item, opened) {
   return [text, ...(item.spoken ? [dom.make("span", "spoken", item.spoken)] : []), more];
 }
 
-function card(item, onPick, opened) {
+// Beside the button, not in it: the way to edit this example, judged by the prediction that the lists are of.
+function whatIf(item, address) {
+  const link = dom.make("a", "what-if", "What if");
+  link.href = address + encodeURIComponent(item.id);
+  link.title = "What if this example had another label, were partly blank, or left out?";
+  link.setAttribute("aria-label", `What if #${item.id} were otherwise?`);
+  return link;
+}
+
+function card(item, page) {
   const li = dom.make("li");
-  li.append(head(item, onPick));
+  li.append(head(item, page.pick));
+  if (page.whatIf) li.append(whatIf(item, page.whatIf));
   if (item.pieces) {
     li.className = "text";
-    li.append(...passage(item, opened));
+    li.append(...passage(item, page.opened));
   }
   return li;
 }
 
-function list(column, onPick, opened) {
+function list(column, page) {
   const section = dom.make("section", column.sign);
   const heading = dom.make("h3", column.sign);
   heading.append(dom.make("span", "", column.symbol), dom.make("span", "", column.title), dom.make("span", "quiet", column.unit));
   section.append(heading);
   if (!column.cards.length) section.append(dom.make("p", "empty", column.empty));
   const ol = dom.make("ol");
-  ol.append(...column.cards.map((item) => card(item, onPick, opened)));
+  ol.append(...column.cards.map((item) => card(item, page)));
   section.append(ol);
   return section;
 }
@@ -87,16 +97,20 @@ function legend(data) {
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
   const focused = parentElement.activeElement?.dataset?.id ?? root.getRootNode().activeElement?.dataset?.id;
-  const pick = (id) => setTriggerValue("picked", id);
   // Texts that were opened stay open when another card is pressed.
-  const opened = (root.openedTexts ??= new Set());
+  const page = {
+    pick: (id) => setTriggerValue("picked", id),
+    opened: (root.openedTexts ??= new Set()),
+    whatIf: data.what_if,
+  };
+  root.classList.toggle("editable", Boolean(data.what_if));
   const columns = dom.make("div", data.columns.length > 2 ? "columns many" : "columns");
-  columns.append(...data.columns.map((column) => list(column, pick, opened)));
+  columns.append(...data.columns.map((column) => list(column, page)));
   const chosen = dom.make("div", "chosen");
   if (data.chosen) {
     chosen.append(dom.make("h3", "", data.chosen.title));
     const ol = dom.make("ol");
-    ol.append(card(data.chosen.card, pick, opened));
+    ol.append(card(data.chosen.card, page));
     chosen.append(ol);
   }
   root.replaceChildren(...(data.legend ? legend(data.legend) : []), ...(data.chosen ? [chosen] : []), columns);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from explorer.ui import theme
@@ -61,6 +62,8 @@ class Card:
     """The text; None for an example without one."""
     spoken: str | None = None
     """The shading in words, for screen readers."""
+    heat: Mapping[str, Any] | None = None
+    """The patches of the picture, as `heat.of` has them."""
 
     def json(self) -> dict[str, Any]:
         """The card as the components read it, without the fields that are None."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from explorer import components
-from explorer.panels.lists import controls, note, text_card
+from explorer.panels.lists import controls, heat, note, text_card
 from explorer.panels.lists.card import HARMFUL, HELPFUL, SINGLE, Card, CardList, Mark
 from explorer.runs import leads, splits
 from explorer.ui import escape, pictures, state, theme
@@ -134,7 +135,17 @@ def data(view: View) -> dict[str, object]:
         title, card = ringed
         chosen = {"title": title, "card": note.marked([card], noted)[0].json()}
     sent: dict[str, object] = {"chosen": chosen, "columns": lists_of_cards}
+    if view.query.position is not None:
+        sent["what_if"] = what_if_address(view)
     return sent | {"legend": text_card.legend(view)} if "text" in view.examples else sent
+
+
+def what_if_address(view: View) -> str:
+    """Where *What if* of a card leads, but for its id at the end: to the example's page, judged by this prediction."""
+    explained = {key: state.clicked(key) for key in (state.TARGET, state.AGAINST)} if view.target else {}
+    stage, query = controls.stage_title(view.stage), view.query.row["id"]
+    choices = {state.STAGE: stage, state.QUERY: query, state.WHAT_IF: "true", **explained, state.EXAMPLE: ""}
+    return state.address(state.ITEM_PAGE, **choices)
 
 
 def _ringed(view: View, largest: float) -> tuple[str, Card] | None:
@@ -195,9 +206,15 @@ def _card(view: View, place: int, largest: float) -> Card:
         ringed=place == view.example,
         placed=view.on_map,
         marks=marks(view, place),
+        heat=_heat(view, place),
     )
     text = pictures.text(example)
     return card if text is None else text_card.of(view, card, place, text, _by(view, place), _said(example))
+
+
+def _heat(view: View, place: int) -> dict[str, Any] | None:
+    patches = view.patches.get(place)
+    return None if patches is None else heat.of(patches, view.picture_size, view.unit)
 
 
 def marks(view: View, place: int) -> tuple[Mark, ...]:

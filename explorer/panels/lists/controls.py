@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from explorer.panels.lists import heat
 from explorer.panels.prediction import explain
 from explorer.runs import neighbours, score_arrays, splits
 from explorer.ui import escape, state, theme, widgets
@@ -51,7 +52,8 @@ def draw(run: Run, stages: list[str], rankings: tuple[str, ...], query: pd.Serie
     with st.expander("Options", key="list_options"):
         count = choose_count()
         order = _order(run, stages, stage, ranking, rankings)
-        shading = _shading() if any(splits.stored(run, s, run.methods(s)[0]) for s in stages) else state.PLAIN
+        offered = shadings(run, stages)
+        shading = _shading(() if query is None and state.PATCHES in offered else offered)
         wanted = None if query is None else explain.choose(run, query)
     return Choices(stage, count, order, ranking, shading, wanted)
 
@@ -114,10 +116,28 @@ def orders(run: Run, stages: list[str], rankings: tuple[str, ...]) -> tuple[str,
     return tuple(order for order in state.ORDERS if has.get(order, True))
 
 
-def _shading() -> str:
+def shadings(run: Run, stages: list[str]) -> tuple[str, ...]:
+    """How a run's texts, or its pictures, can be shaded; () where there is nothing to choose."""
+    if any(splits.stored(run, stage, run.methods(stage)[0]) for stage in stages):
+        return state.SHADINGS
+    pictures = any("image" in run.examples(stage) for stage in stages)
+    return state.PICTURE_SHADINGS if pictures and run.manifest.asked else ()
+
+
+def _shading(offered: tuple[str, ...]) -> str:
+    if not offered:
+        return state.PLAIN
+    if state.PATCHES in offered:
+        return widgets.choice(
+            "Where in it",
+            offered,
+            state.SHADING,
+            help=f"Patches: where in a picture its score stems from. {heat.ABOUT} The first time this takes some "
+            "seconds.",
+        )
     return widgets.choice(
         "Shading",
-        state.SHADINGS,
+        offered,
         state.SHADING,
         help="Tokens: how much of a text's score stems from the model's learning to predict each of its tokens; the "
         "shares add up to the score. Each card has its own scale: its darkest token has its largest share. "

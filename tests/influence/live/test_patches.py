@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import numpy as np
@@ -47,6 +48,14 @@ def test_a_patch_is_worth_what_its_mask_does(exhibit, what_if, stage):
     ids = exhibit.examples[stage]["id"].to_numpy()
     asked = [Alteration(MASK, stage, int(ids[r]), box) for r in rows for box in boxes]
     np.testing.assert_allclose(what_if.alone(criterion, asked), expected, rtol=1e-4, atol=1e-9)
+
+
+def test_the_size_is_that_of_the_model_s_input_width_first(exhibit, what_if, monkeypatch):
+    assert what_if.size("pretrain", 0) == (8, 8)
+    wide = [(torch.zeros(1, 5, 9), 0)]
+    objective = what_if._back.objective("pretrain")
+    monkeypatch.setattr(objective, "stage", dataclasses.replace(objective.stage, data=wide))
+    assert what_if.size("pretrain", 0) == (9, 5)
 
 
 def test_a_mask_outside_the_picture_is_refused(exhibit, what_if):

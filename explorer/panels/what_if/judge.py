@@ -1,0 +1,98 @@
+"""The criterion of edits: the chosen prediction, all mistakes or all predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from explorer.panels.prediction import explain, target
+from explorer.runs import queries, slices
+from explorer.ui import escape, state, theme, widgets
+from influence.live import Contrast, Criterion
+from influence.run import Run
+
+SLICES = {state.MISTAKES: slices.WRONG, state.EVERY: slices.ALL}
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """What edits are judged by.
+
+    Attributes:
+        criterion: of the queries at `positions`.
+        words: it in a sentence, unescaped, such as "the loss on prediction #7".
+        loss: the mean loss at `positions` now, nats.
+    """
+
+    criterion: Criterion
+    words: str
+    positions: np.ndarray
+    loss: float
+
+    @property
+    def loss_words(self) -> str:
+        """The loss that really training again changes, in words: of the true class, whatever is explained."""
+        return self.words if self.criterion.contrast is None else "the loss of its true class"
+
+
+def choose(run: Run) -> Judge:
+    """Draw the choice, and for one prediction what is explained of it."""
+    table = run.queries()
+    position = chosen(table)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="what_if_judge"):
+        name = widgets.choice(
+            "Judge by",
+            offered(table),
+            state.JUDGE,
+            help="What an edit raises or lowers: the loss on the chosen prediction, or the mean loss over many.",
+        )
+        classified = name == state.THIS and "prediction" in table
+        contrast = explain.choose(run, table.iloc[position]) if classified else None
+    if classified:
+        st.html(query_html(table.iloc[position]))
+    return judge(table, name, position, contrast)
+
+
+def judge(table: pd.DataFrame, name: str, position: int, contrast: Contrast | None = None) -> Judge:
+    """The judge of that name; `position` and `contrast` are of the chosen prediction."""
+    losses = table["loss"].to_numpy(dtype=np.float64)
+    if name == state.THIS:
+        number = f"prediction #{table['id'].iloc[position]}"
+        words = f"the loss on {number}" if contrast is None else f"{target.words(contrast)} on {number}"
+        criterion = Criterion((position,), contrast=contrast)
+        return Judge(criterion, words, np.array([position]), float(losses[position]))
+    rows = slices.rows(table, SLICES[name], position)
+    noun = "mistakes" if name == state.MISTAKES else "predictions"
+    words = f"the mean loss on all {len(rows):,} {noun}"
+    return Judge(Criterion(tuple(rows.tolist())), words, rows, float(losses[rows].mean()))
+
+
+def offered(table: pd.DataFrame) -> tuple[str, ...]:
+    """What edits can be judged by: without a mistake, not by the mistakes."""
+    wrong = bool((table["prediction"] != table["label"]).any()) if "prediction" in table else False
+    return tuple(name for name in state.JUDGES if wrong or name != state.MISTAKES)
+
+
+def chosen(table: pd.DataFrame) -> int:
+    """Row of the chosen prediction: the URL's, else the one that Explore opens on."""
+    position = state.parsed(
+        state.QUERY,
+        lambda text: queries.position_by_id(table, text),
+        lambda text: f"This run has no prediction with id “{text}”; edits are judged by the one that Explore opens on.",
+    )
+    usual = queries.opening(table) if "prediction" in table else 0
+    return usual if position is None else position
+
+
+def query_html(query: pd.Series) -> str:
+    """The chosen prediction in a line, with the way to it, as HTML with everything from data escaped."""
+    right = query["prediction"] == query["label"]
+    mark, link = theme.RIGHT if right else theme.WRONG, state.address(state.EXPLORE_PAGE, query=query["id"])
+    return (
+        f'<p class="up-this up-quiet up-small"><a class="up-way" href="{escape.for_html(link)}">Prediction '
+        f"#{query['id']}</a>: true label {escape.isolated(query['label'])}, predicted "
+        f"{escape.isolated(query['prediction'])} {mark}, loss {theme.number(float(query['loss']))} nat</p>"
+    )

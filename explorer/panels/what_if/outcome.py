@@ -1,0 +1,73 @@
+"""The chosen edit: what it is predicted to do, what it really does, and the way into the basket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from explorer.panels.retraining import retrain
+from explorer.panels.what_if.judge import Judge
+from explorer.trust import edited
+from explorer.ui import escape, state, theme
+from explorer.view import edits
+from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
+from influence.run import Run
+
+
+def draw(run: Run, judge: Judge, chosen: Sequence[Alteration], change: float, largest: float, unit: theme.Unit) -> None:
+    """Draw it; `change` is predicted, nats, and bars are on the scale of `largest`."""
+    found = edited.effects(run, chosen, judge.positions)
+    if not found or judge.criterion.contrast is not None:  # what is measured has its own prediction beside it
+        st.html(predicted_html(judge, chosen, change, largest, unit))
+    for effect in found:
+        shown = retrain.unit_of(effect.mean, unit.stored)
+        st.html(retrain.measured_html(effect.mean, made(chosen), judge.loss_words, shown))
+    retrain.button(run, chosen, found, "Really train again")
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.button(
+            "Put into the basket",
+            key="what_if_basket",
+            icon=":material/add:",
+            on_click=edits.put,
+            args=(run, chosen),
+            disabled=all(each in edits.basket(run) for each in chosen),
+            help="The basket is on Suspects: edits of many examples, judged and trained together.",
+        )
+        st.button("Undo the edit", key="what_if_undo", on_click=state.click, args=(state.EDIT, None), type="tertiary")
+
+
+def made(chosen: Sequence[Alteration]) -> str:
+    """How the example is changed, as the end of a sentence, unescaped."""
+    first = chosen[0]
+    if first.kind == STRIKE:
+        return f"without the word{'s' * (len(chosen) > 1)} " + " and ".join(f"“{each.value}”" for each in chosen)
+    if first.kind == MASK:
+        return "with a part blank ({2} by {3} pixels at {0}, {1})".format(*first.value)
+    if first.kind == RELABEL:
+        return f"with the label “{theme.group_name(first.value)}”"
+    if first.kind == UPWEIGHT:
+        return "with it counted twice" if first.value == 1 else f"with its weight at {1 + first.value:g}"
+    assert first.kind == LEAVE_OUT
+    return "without it"
+
+
+def predicted_html(judge: Judge, chosen: Sequence[Alteration], change: float, largest: float, unit: theme.Unit) -> str:
+    """The prediction: a sentence with a bar, as HTML with everything from data escaped."""
+    now = f", now {theme.number(judge.loss)} nat," if judge.criterion.contrast is None else ""
+    arrow = {1: theme.RISES, -1: theme.FALLS}.get(int(np.sign(change)), "")
+    words = (
+        f"Trained {escape.for_html(made(chosen))}, {escape.for_html(judge.words)}{now} is predicted to "
+        f"<b>{arrow} {theme.change_words(change, unit)}</b>."
+    )
+    bar = bar_html(change, largest, unit)
+    return f'<div class="up-effect" aria-live="polite"><p>{words}</p><dl>{bar}</dl></div>'
+
+
+def bar_html(change: float, largest: float, unit: theme.Unit) -> str:
+    """A bar from the middle: to the left the loss falls, to the right it rises."""
+    wide = 50 * min(1.0, abs(change) / largest) if largest else 0.0
+    sign = "up-up" if change > 0 else "up-down"
+    bar = f'<span class="up-bar up-across {sign}" style="width:{wide:.1f}%"></span>' if change else ""
+    return f'<dt>predicted</dt><dd class="up-scale">{bar}</dd><dd>{theme.moved(change, unit)}</dd>'

@@ -1,0 +1,128 @@
+"""The panel: an example with the tools to edit it, and what each edit would do to the chosen prediction or slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from explorer.jobs import live
+from explorer.panels.lists import order_only
+from explorer.panels.prediction import explain
+from explorer.panels.what_if import alternatives, judge, outcome, picture, text
+from explorer.panels.what_if.alternatives import Alternatives
+from explorer.ui import escape, state, theme
+from explorer.view import edits
+from influence.errors import UpstreamError
+from influence.live import LEAVE_OUT, RELABEL, UPWEIGHT, Alteration
+from influence.run import NAT, ORDER_ONLY, Run
+
+if TYPE_CHECKING:
+    from influence.live import Live
+
+KNOWN = (RELABEL, UPWEIGHT, LEAVE_OUT)
+"""Kinds of edits whose changes the bars know already."""
+
+
+def draw(run: Run, stage: str, row: int) -> None:
+    """Draw it for a stage's example at `row`; what is folded away computes nothing."""
+    expander = st.expander(
+        "What if this example were otherwise?",
+        key=state.WHAT_IF,
+        bind="query-params",
+        on_change="rerun",
+    )
+    if expander.open:
+        with expander:
+            _panel(run, stage, row)
+
+
+def allowed(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the URL may say for the panel's widgets, if it is open."""
+    if state.clicked(state.WHAT_IF) != "true":
+        return {state.WHAT_IF: ("true",)}
+    against = {} if state.clicked(state.TARGET) == explain.MARGIN else {state.AGAINST: ()}
+    return {
+        state.WHAT_IF: ("true",),
+        state.JUDGE: judge.offered(run.queries()),
+        state.WHERE: ("true",),
+        state.TARGET: explain.TARGETS,
+        **against,
+    }
+
+
+@st.fragment
+def _panel(run: Run, stage: str, row: int) -> None:
+    try:
+        opened = live.opened(run)
+        judged = judge.choose(run)
+        _tools(run, opened, stage, row, judged)
+    except UpstreamError as error:
+        st.info(f"This run cannot be asked what if. {escape.message(error)}", icon=":material/info:")
+
+
+def _tools(run: Run, opened: Live, stage: str, row: int, judged: judge.Judge) -> None:
+    example, chosen = run.examples(stage).iloc[row], chosen_edit(run, stage, row)
+    left, right = st.columns([36, 64], gap="medium")
+    with right:
+        shown = _alternatives(run, opened, stage, row, judged, chosen)
+        order_only.draw(tuple(opened.order_only))
+        live.warn(run, opened)
+        alternatives.draw(run, shown)
+        _outcome(run, opened, judged, chosen, shown)
+    with left:
+        try:
+            if isinstance(example.get("image"), bytes):
+                picture.draw(run, opened, stage, row, judged, chosen, shown.unit)
+            elif isinstance(example.get("text"), str):
+                text.draw(run, stage, example, chosen)
+        except UpstreamError as error:
+            st.info(escape.message(error), icon=":material/info:")
+
+
+def _outcome(run: Run, opened: Live, judged: judge.Judge, chosen: Sequence[Alteration], shown: Alternatives) -> None:
+    if not chosen:
+        st.caption("Press a bar, or edit the example itself, to see what it would do and to really train with it.")
+        return
+    try:
+        change = _change(opened, judged, chosen, shown)
+    except UpstreamError as error:
+        st.warning(escape.message(error), icon=":material/warning:")
+        return
+    outcome.draw(run, judged, chosen, change, max(shown.largest, abs(change)), shown.unit)
+
+
+def chosen_edit(run: Run, stage: str, row: int) -> list[Alteration]:
+    """The edit of this example that the URL names; one of another example is let go."""
+    number = int(run.examples(stage)["id"].iloc[row])
+    found = state.parsed(
+        state.EDIT,
+        lambda said: edits.parse(said, run)[0] or None,
+        lambda said: f"The link's edit “{said}” is none that can be made of this run's examples; nothing is edited.",
+    )
+    return [each for each in found or [] if (each.stage, each.id) == (stage, number)]
+
+
+def _alternatives(
+    run: Run, opened: Live, stage: str, row: int, judged: judge.Judge, chosen: Sequence[Alteration]
+) -> Alternatives:
+    example = run.examples(stage).iloc[row]
+    classes = [str(name) for name in run.stage(stage).classes]
+    labels = live.labels(opened, judged.criterion, stage, [row])[0] if classes else np.empty(0)
+    others = alternatives.whole(stage, example)
+    changes = live.alone(opened, judged.criterion, others)
+    unit = theme.unit_of(np.concatenate([labels, changes]), ORDER_ONLY if opened.order_only else NAT)
+    made = alternatives.relabels(stage, example, classes)
+    return Alternatives(example, made, labels, others, changes, chosen, unit, judged.words)
+
+
+def _change(opened: Live, judged: judge.Judge, chosen: Sequence[Alteration], shown: Alternatives) -> float:
+    """The predicted change; what the bars know is not computed again."""
+    known = dict(zip((*shown.labels, *shown.others), (*shown.label_changes, *shown.other_changes), strict=True))
+    if len(chosen) == 1 and chosen[0] in known:
+        return float(known[chosen[0]])
+    if len(chosen) == 1:
+        return float(live.alone(opened, judged.criterion, chosen)[0])
+    return live.together(opened, judged.criterion, chosen, steps=0).first
