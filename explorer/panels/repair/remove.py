@@ -21,8 +21,8 @@ def draw(subject: Subject, scores: np.ndarray) -> None:
     st.markdown(rule(subject), help=theme.sign_help(told))
     order_only.draw(told)
     count = len(subject.judged.positions)
-    summed = "summed" if subject.judged.kind == LOSS else "made"
-    st.caption(f"Scores are {summed} over {count:,} {'prediction' if count == 1 else 'predictions'}.")
+    how = "Scores are summed over" if subject.judged.kind == LOSS else "Judged on"
+    st.caption(f"{how} {count:,} {'prediction' if count == 1 else 'predictions'}.")
     helpful = widgets.choice("Rank by", state.SIDES, state.SIDE) == state.HELP
     listed = top(scores, listing.LISTED_EXAMPLES, helpful=helpful)
     if review.asked(subject, listed):

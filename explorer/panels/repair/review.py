@@ -58,7 +58,8 @@ def draw(subject: Subject, listed: np.ndarray, scores: np.ndarray) -> None:
     row = _chosen(subject, listed)
     place, decided = listed.tolist().index(row), [bool(decision(subject, each)) for each in listed.tolist()]
     _head(subject, place, decided)
-    left, right = st.columns([38, 62], gap="large")
+    with st.container(key="reviewed"):
+        left, right = st.columns([30, 70], gap="large")
     with left:
         st.html(large.html(subject.examples.iloc[row]))
     with right:
@@ -147,11 +148,16 @@ def _label(subject: Subject, row: int, labels: Labels) -> str:
 
 def _buttons(subject: Subject, listed: np.ndarray, row: int, label: str) -> None:
     named = escape.for_markdown(theme.group_name(label))
-    offered = [(KEEP, "Keep", "It is right: it gets the tag “correct”"), (DROP, "Drop", "Leave it out")]
-    offered += [(LABEL, f"Relabel as {named}", "Give it this label")] if label else []
-    offered.append((NEXT, "Next", "Decide nothing"))
+    offered = [
+        (KEEP, "Keep", "It is right: it gets the tag “correct”"),
+        (LABEL, f"Relabel as {named}", "Give it this label"),
+        (DROP, "Drop", "Leave it out"),
+        (NEXT, "Next", "Decide nothing"),
+    ]
     with st.container(horizontal=True, gap="small", key="review_buttons"):
         for key, words, about in offered:
+            if key == LABEL and not label:
+                continue
             st.button(
                 f"{words} ({key.upper()})",
                 key=f"review_{key}",
