@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer.panels.lists import controls
-from explorer.panels.repair import basket, judge, proof, relabel, remove
+from explorer.panels.repair import add, basket, judge, proof, relabel, remove
 from explorer.panels.repair.subject import Subject
 from explorer.runs import score_arrays
 from explorer.ui import escape, state, theme, widgets
@@ -15,7 +15,8 @@ from influence.errors import UpstreamError
 from influence.run import Run
 
 REPAIR_HELP = (
-    "Remove: examples to leave out. Relabel: examples to give another label. What you tick goes into one basket."
+    "Remove: examples to leave out. Relabel: examples to give another label. Add: examples to train on besides. What "
+    "you tick goes into one basket."
 )
 
 
@@ -51,7 +52,7 @@ def draw(run: Run) -> None:
 
 
 def _list(subject: Subject, repair: str) -> None:
-    {state.REMOVE: remove, state.RELABEL: relabel}[repair].draw(subject, subject.scores())
+    {state.REMOVE: remove, state.RELABEL: relabel, state.ADD: add}[repair].draw(subject, subject.scores())
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:

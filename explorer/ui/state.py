@@ -80,7 +80,7 @@ TOKENS, PLAIN, PATCHES = "Tokens", "Plain", "Patches"
 SHADINGS, PICTURE_SHADINGS = (TOKENS, PLAIN), (PLAIN, PATCHES)
 HARM, HELP = "Harm", "Help"
 SIDES = (HARM, HELP)
-REMOVE, RELABEL = REPAIRS = ("Remove", "Relabel")
+REMOVE, RELABEL, ADD = REPAIRS = ("Remove", "Relabel", "Add")
 SOURCE = "Source"
 SUMS = (LABEL, SOURCE)
 FROM_SOLUTION, FROM_SCRATCH = "From the solution", "From scratch"

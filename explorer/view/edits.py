@@ -1,8 +1,9 @@
 """The basket: the edits of the training data that a visitor has set aside, as the URL keeps them.
 
 `3,7,23-as-2,in-finetune,501-by-1` leaves examples 3 and 7 of the first stage out, gives its example 23 the label 2, and
-counts example 501 of the finetuning stage twice. There are also `40-mask-8.8.7.7` (left, top, width, height) and
-`12-strike-word`. In names and words a comma is `%2C`, and a percent sign `%25`.
+counts example 501 of the finetuning stage twice. There are also `40-mask-8.8.7.7` (left, top, width, height),
+`12-strike-word`, and `add-7`, which adds the run's prediction 7. In names and words a comma is `%2C`, a percent sign
+`%25`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pandas as pd
 
 from explorer.runs import queries
 from explorer.ui import escape, state, theme
-from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
+from influence.live import ADD, LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
 from influence.run import Run
 
 LARGEST_BASKET = 200
@@ -26,7 +27,7 @@ LONGEST_BASKET = 4000
 """Characters that they take in a link, together."""
 KINDS = {"as": RELABEL, "by": UPWEIGHT, "mask": MASK, "strike": STRIKE}
 """Kinds as the URL writes them."""
-_STAGE = "in-"
+_STAGE, _ADD = "in-", "add-"
 _EDIT = re.compile(rf"(-?\d+)(?:-({'|'.join(KINDS)})-(.+))?", re.DOTALL)
 _TOLD = 5
 """Words of a bad link that are told."""
@@ -105,11 +106,11 @@ def basket(run: Run) -> list[Alteration]:
 
 def words(edit: Alteration, run: Run) -> str:
     """An edit in a few words, unescaped but for what cannot be seen: its example, label and change."""
-    table = run.examples(edit.stage)
+    table = run.queries() if edit.kind == ADD else run.examples(edit.stage)
     row = queries.position_by_id(table, str(edit.id))
     label = "" if row is None else f" {theme.group_name(table['label'].iloc[row])}"
     of = "" if edit.stage == run.stages[0] else f" ({escape.visible(theme.stage_word(edit.stage))})"
-    return f"#{edit.id}:{label} {change(edit)}{of}"
+    return f"{'prediction ' * (edit.kind == ADD)}#{edit.id}:{label} {change(edit)}{of}"
 
 
 def change(edit: Alteration) -> str:
@@ -120,7 +121,9 @@ def change(edit: Alteration) -> str:
         return "counted twice" if edit.value == 1 else f"with weight {1 + edit.value:g}"
     if edit.kind == MASK:
         return "blank at {}, {} ({} by {})".format(*edit.value)
-    return f"without “{escape.beginning(edit.value, 40)}”" if edit.kind == STRIKE else "left out"
+    if edit.kind == STRIKE:
+        return f"without “{escape.beginning(edit.value, 40)}”"
+    return "added" if edit.kind == ADD else "left out"
 
 
 def left_out(alterations: Iterable[Alteration], run: Run, stage: str) -> list[int]:
@@ -165,11 +168,18 @@ def _twice(replaced: Sequence[Alteration]) -> str:
 
 
 def _rivals(one: Alteration, other: Alteration) -> bool:
-    same = one.stage == other.stage and one.id == other.id and one != other
+    same = one.stage == other.stage and one.id == other.id and one != other and ADD not in (one.kind, other.kind)
     return same and not one.kind == other.kind == STRIKE
 
 
 def _parsed(word: str, run: Run, stage: str) -> Alteration | None:
+    if word.startswith(_ADD):
+        row = queries.position_by_id(run.queries(), word.removeprefix(_ADD))
+        return (
+            None
+            if row is None or stage != run.stages[-1]
+            else Alteration(ADD, stage, int(run.queries()["id"].iloc[row]))
+        )
     matched, table = _EDIT.fullmatch(word), run.examples(stage)
     row = queries.position_by_id(table, matched[1]) if matched else None
     if matched is None or row is None:
@@ -212,8 +222,8 @@ _READERS: dict[str, Callable[[str, Run, str, pd.Series], Any]] = {
 
 
 def _written(edit: Alteration) -> str:
-    if edit.kind == LEAVE_OUT:
-        return str(edit.id)
+    if edit.kind in (LEAVE_OUT, ADD):
+        return f"{_ADD * (edit.kind == ADD)}{edit.id}"
     short = next(short for short, kind in KINDS.items() if kind == edit.kind)
     writers: dict[str, Callable[[Any], str]] = {UPWEIGHT: "{:.9g}".format, MASK: lambda box: ".".join(map(str, box))}
     return f"{edit.id}-{short}-{writers.get(edit.kind, _quoted)(edit.value)}"

@@ -13,7 +13,7 @@ from explorer.panels.repair import answers
 from explorer.ui import theme
 from explorer.view import criterion
 from explorer.view.criterion import Judgement
-from influence.live import LEAVE_OUT, Alteration
+from influence.live import ADD, LEAVE_OUT, Alteration
 from influence.run import NAT, Run
 
 
@@ -46,7 +46,7 @@ class Subject:
     def changes(self, row: int) -> list[Alteration]:
         """The basket's edits of the example at `row`."""
         number = int(self.examples["id"].iloc[row])
-        return [each for each in self.basket if each.stage == self.stage and each.id == number]
+        return [each for each in self.basket if (each.stage, each.id) == (self.stage, number) and each.kind != ADD]
 
     def scores(self) -> np.ndarray:
         """What leaving each example out does to what is judged by, float64 (m,), read-only; positive = helpful.

@@ -105,6 +105,14 @@ class WhatIf:
         self.asked.append(("alone", criterion, tuple(alterations)))
         return np.full(len(alterations), -1.0, np.float32)
 
+    def pool(self, stage):
+        return self.run.queries() if stage == self.run.stages[-1] else None
+
+    def additions(self, criterion, stage, pool):
+        """The later one stands in the table, the more it lowers."""
+        self.asked.append(("additions", criterion, stage, tuple(pool["id"])))
+        return -(pool["id"].to_numpy(np.float32) - 1000)
+
     def together(self, criterion, alterations, steps=3):
         self.asked.append(("together", criterion, tuple(alterations)))
         return Together(-1.0, -0.5, ["The steps <b>diverge</b>."])
@@ -199,6 +207,25 @@ def test_labels_are_ranked_by_what_they_lower(open_app, small_root, asked):
     assert app.dataframe[0].value["in basket"].iloc[0] == "→ 2"
     asked_for = [name for name, *_ in asked["small"].what_if.asked]
     assert asked_for == ["labels", "alone"]  # once each, however often the page is drawn
+
+
+def test_held_out_examples_are_added_but_not_those_that_are_judged(open_app, small_root, asked):
+    app = open_app(small_root, page=PAGE, repair="Add", of="Finetuning")
+    table = Run.open(small_root / "small").queries()
+    right = table[table["label"] == table["prediction"]]
+    assert app.dataframe[0].value["id"].tolist() == right["id"].tolist()[::-1]
+    app.button(key="put").click().run()
+    assert param(app, "basket").startswith(f"in-finetune,add-{right['id'].iloc[-1]},")
+    assert app.dataframe[0].value["in basket"].iloc[0] == "added"
+    assert "With these edits" in says(app)
+    app = open_app(small_root, page=PAGE, repair="Add", of="Finetuning", slice="all")
+    assert len(app.dataframe[0].value) == 39  # the first lowers nothing
+    assert "better judge by a part of them" in says(app)
+
+
+def test_a_stage_without_a_pool_says_where_one_may_come_from(open_app, small_root, asked):
+    app = open_app(small_root, page=PAGE, repair="Add")
+    assert "upstream what-if --add FILE" in app.info[0].value
 
 
 def test_a_stage_without_classes_says_why_nothing_is_relabelled(open_app, small, tmp_path, closed):

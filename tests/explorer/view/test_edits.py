@@ -4,7 +4,7 @@ import pytest
 
 from explorer.view import edits
 from influence import Run
-from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
+from influence.live import ADD, LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
 
 HOSTILE = "<b>2</b>,50%"
 
@@ -31,15 +31,21 @@ def of_every_kind(run):
         Alteration(MASK, "pretrain", 40, (8, 8, 7, 7)),
         Alteration(UPWEIGHT, "finetune", 501, 1.0),
         Alteration(UPWEIGHT, "finetune", 502, -0.25),
+        Alteration(ADD, "finetune", 1003),
     ]
 
 
 def test_edits_survive_the_link(run):
     basket = of_every_kind(run)
     text = edits.text_of(basket, run)
-    assert text == "3,4-as-2,40-mask-8.8.7.7,in-finetune,501-by-1,502-by--0.25"
+    assert text == "3,4-as-2,40-mask-8.8.7.7,in-finetune,501-by-1,502-by--0.25,add-1003"
     assert edits.parse(text, run) == (basket, [])
     assert edits.parse(edits.text_of(reversed(basket), run), run)[0][-1].stage == "finetune"
+
+
+def test_what_is_added_is_another_than_an_example_of_the_same_number(run):
+    out, more = Alteration(LEAVE_OUT, "finetune", 501), Alteration(ADD, "finetune", 501)
+    assert edits.merged([out], [more]) == ([out, more], [])
 
 
 def test_an_empty_basket_takes_no_place(run):
@@ -59,7 +65,7 @@ def test_words_and_names_survive_the_link_whatever_they_hold(hostile, texts):
     [
         "<b>x</b>", "99999", "3.5", "3-as-", "3-as-17", "0-as-0", "3-by-nan", "3-by-inf", "3-by--2", "3-by-0", "3-by-x",
         "3-mask-1.2.3", "3-mask-0.0.0.4", "3-mask-a.b.c.d", "3-strike-river", "3-melt-1", "in-nowhere", "in-nowhere,3",
-        "add-/etc/passwd", "9" * 400, "3-mask-٣.٣.٣.٣",
+        "add-/etc/passwd", "add-", "add-3", "add-1003", "9" * 400, "3-mask-٣.٣.٣.٣",
     ],
 )  # fmt: skip
 def test_what_is_no_edit_of_the_run_is_told_and_left_out(run, bad):
@@ -120,4 +126,5 @@ def test_words_say_what_is_changed(run, texts):
     assert told[2] == "#40: 1 blank at 8, 8 (7 by 7)"
     assert told[3] == "#501: 8 counted twice (finetuning)"
     assert told[4] == "#502: 9 with weight 0.75 (finetuning)"
+    assert told[5] == "prediction #1003: 7 added (finetuning)"
     assert edits.words(Alteration(STRIKE, "pretrain", 5, "a\x00b"), texts) == "#5: (none) without “a␀b”"
