@@ -66,11 +66,14 @@ def effects(run: Run, stage: str, rows: Sequence[int], positions: np.ndarray) ->
     found = {}
     if len(rows) == 1:
         found = {effect.start: effect for effect in _alone(run, stage, rows[0], positions)}
-    wanted = tuple(np.unique(rows).tolist())
-    for each, trained in _sets(run, stage):
-        if each == wanted:
-            found[trained.start] = trained.effect(run, positions)
+    found |= {trained.start: trained.effect(run, positions) for trained in trainings(run, stage, rows)}
     return [found[start] for start in (evidence.SOLUTION, evidence.SCRATCH) if start in found]
+
+
+def trainings(run: Run, stage: str, rows: Sequence[int]) -> list[Trained]:
+    """Trainings without exactly the examples at `rows`, the latest last."""
+    wanted = tuple(np.unique(rows).tolist())
+    return [trained for each, trained in _sets(run, stage) if each == wanted]
 
 
 def known(run: Run, stage: str) -> list[list[int]]:

@@ -79,10 +79,15 @@ def added_table(run: Run, addition: Alteration) -> pd.DataFrame:
     """What an alteration of kind "add" adds, as `pool` or `held_out` have it.
 
     Raises:
-        RunError: it names a query or a place that there is not.
+        RunError: it names a query or a place that there is not, or adds a query to another stage than the last.
         StudyError: as `pool`.
     """
     if addition.value is None:
+        if addition.stage != run.stages[-1]:
+            raise RunError(
+                f"Query {addition.id} cannot be added to stage {addition.stage!r}, expected {run.stages[-1]!r}: "
+                "queries have the classes of the last stage."
+            )
         queries = run.queries()
         found = queries[queries["id"] == addition.id]
     else:

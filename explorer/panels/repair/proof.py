@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from explorer.panels.repair.subject import Subject
 from explorer.panels.retraining import retrain
-from explorer.trust import left_out
+from explorer.trust import edited, left_out
 from explorer.view import edits
+from explorer.view.criterion import LOSS
 
 KNOWN_SETS = 8
 """Sets that were left out before and are offered, the latest."""
@@ -15,9 +17,17 @@ KNOWN_SETS = 8
 
 def draw(subject: Subject) -> None:
     """Draw it for the basket's edits."""
-    rows = edits.left_out(subject.basket, subject.run, subject.stage)
-    if len(rows) == len(subject.basket):
-        retrain.draw(subject.run, subject.stage, subject.method, rows, subject.judged.positions)
+    run, basket, by = subject.run, subject.basket, subject.judged
+    rows = edits.left_out(basket, run, subject.stage)
+    if by.kind == LOSS and len(rows) == len(basket):
+        retrain.draw(run, subject.stage, subject.method, rows, by.positions)
+        return
+    found = edited.judged(run, basket, by)
+    made = "with this edit" if len(basket) == 1 else f"with these {len(basket)} edits"
+    for effect in found:
+        unit = subject.unit(np.array([effect.predicted, effect.measured]))
+        st.html(retrain.measured_html(effect, made, by.words, unit))
+    retrain.button(run, basket, found, "Really train again")
 
 
 def known(subject: Subject) -> None:

@@ -13,15 +13,22 @@ from explorer.panels.retraining import job, validate
 from explorer.trust import edited, evidence
 from explorer.trust.left_out import Effect
 from explorer.ui import escape, theme
-from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration, as_json
-from influence.run import Run
+from influence.live import ADD, LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration, as_json
+from influence.run import NAT, Run
 
 HELP = (
     "From the solution: the models train on from where they stand, with the data so changed, to the minimum next to "
     "it; this is what scores predict. From scratch: all stages begin at their random start, which takes as long as the "
     "first training did and may end elsewhere. What unchanged data give in the same way is subtracted."
 )
-OPTIONS = {RELABEL: "--relabel", UPWEIGHT: "--upweight", MASK: "--mask", STRIKE: "--strike", LEAVE_OUT: "--leave-out"}
+OPTIONS = {
+    RELABEL: "--relabel",
+    UPWEIGHT: "--upweight",
+    MASK: "--mask",
+    STRIKE: "--strike",
+    LEAVE_OUT: "--leave-out",
+    ADD: "--add",
+}
 """Options of `upstream what-if`."""
 
 
@@ -78,7 +85,7 @@ def arguments(run: Run, alterations: Sequence[Alteration], start: str) -> list[s
     told = []
     for each in alterations:
         value = ",".join(map(str, each.value)) if each.kind == MASK else each.value
-        whole = each.kind == LEAVE_OUT
+        whole = each.kind in (LEAVE_OUT, ADD)
         told += [OPTIONS[each.kind], f"{each.stage}:{each.id}" + ("" if whole else f"={value}")]
     return ["what-if", "--start", start, "--really", *told, "--", str(run.path)]
 
@@ -116,7 +123,8 @@ def measured_html(effect: Effect, made: str, of: str, unit: theme.Unit, more: st
 
     `made` says how the data were changed and `of` what is judged by, both unescaped; `more` are further sentences.
     """
-    measured_unit = theme.unit_of(np.array([effect.measured]))
+    # What scores lack, a measured loss has: a unit.
+    measured_unit = theme.unit_of(np.array([effect.measured]), unit.stored if unit.name else NAT)
     way = "all over again from scratch" if effect.start == evidence.SCRATCH else "on from the solution"
     direction = "rose" if effect.measured > 0 else "fell"
     words = (

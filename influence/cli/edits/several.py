@@ -16,7 +16,7 @@ FORMS = {
     "--upweight": "ID=BY",
     "--mask": "ID=LEFT,TOP,WIDTH,HEIGHT",
     "--strike": "ID=WORD",
-    "--add": "FILE",
+    "--add": "FILE or ID",
 }
 """Option -> the form of its values. An id may stand behind its stage: STAGE:ID."""
 _ID = r"([^:=]+:)?-?\d+"
@@ -62,7 +62,7 @@ def _spread(args: list[str], single: set[str]) -> list[str]:
 
 def _looks_like(argument: str, option: str) -> bool:
     """Whether an argument could be a value of an option: of its form, or a file or folder that is no run."""
-    if option == "--add":
+    if option == "--add" and not re.fullmatch(_ID, argument):
         path = Path(argument.partition(":")[2] or argument)
         return (path.exists() or Path(argument).exists()) and not (Path(argument) / "run.json").exists()
     return bool(re.match(_ID + ("=" if "=" in FORMS[option] else "$"), argument))

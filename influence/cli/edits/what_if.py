@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,7 +51,11 @@ def what_if(
     ] = None,
     add: Annotated[
         list[str] | None,
-        typer.Option("--add", metavar="FILE ...", help="More examples: a file of texts, or a folder of class folders."),
+        typer.Option(
+            "--add",
+            metavar="FILE ...",
+            help="More examples: a file of texts, a folder of class folders, or the ID of a prediction of the run.",
+        ),
     ] = None,
     stage: Annotated[
         str | None,
@@ -92,7 +97,7 @@ def what_if(
         *_each(opened, name, "upweight", upweight, float),
         *_each(opened, name, "mask", mask, _box),
         *_each(opened, name, "strike", strike, str),
-        *(live.addition(whose, Path(path)) for whose, path in (_staged(opened, name, each) for each in add or ())),
+        *(_addition(*_staged(opened, name, each)) for each in add or ()),
     ]
     set_threads(largest_model(opened), threads)
     options: dict[str, Any] = {"really": really, "start": start, "function": study, "device": device}
@@ -125,6 +130,14 @@ def _each(
                 f"of {listed(map(repr, run.stages))}."
             ) from error
     return found
+
+
+def _addition(stage: str, stated: str) -> Any:
+    """What is added: the prediction with this id, if no file is called so, else what the file or folder holds."""
+    live, path = influence.live, Path(stated)
+    if re.fullmatch(r"-?\d+", stated) and not path.exists():
+        return live.Alteration(live.ADD, stage, int(stated))
+    return live.addition(stage, path)
 
 
 def _staged(run: Run, stage: str, text: str) -> tuple[str, str]:

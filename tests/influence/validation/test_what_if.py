@@ -175,6 +175,25 @@ def test_by_the_command_line(upstream, run, tmp_path):
         assert message in errors
 
 
+def test_a_prediction_of_the_run_is_added_by_its_id(upstream, run, tmp_path):
+    number = int(run.queries()["id"].iloc[3])
+    code, out, _ = upstream(
+        "what-if", "--add", f"finetune:{number}", run.path, "--really", "--export", tmp_path / "out", "--quiet"
+    )
+    assert code == 0
+    assert "Trained again it changed by" in out
+    found = pd.read_parquet(tmp_path / "out" / "finetune.parquet")
+    assert found["label"].iloc[-1] == run.queries()["label"].iloc[3]
+    assert found["id"].is_unique
+    for odd, message in {
+        ("--add", "finetune:99999"): "no query with id 99999",
+        ("--add", str(number)): "cannot be added to stage 'pretrain', expected 'finetune'",
+    }.items():
+        code, _, errors = upstream("what-if", run.path, *odd, "--quiet")
+        assert code == 2, odd
+        assert message in errors
+
+
 def test_edits_of_several_stages_and_their_export(upstream, run, tmp_path):
     asked = ("--leave-out", 103, "finetune:501", "--upweight", "finetune:502=1", "--target", f"error:{NEW[0]}")
     code, out, _ = upstream("what-if", *asked, "--export", tmp_path / "out", "--format", "csv", run.path, "--quiet")
