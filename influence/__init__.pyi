@@ -2,6 +2,7 @@ from .attribution.edits.effect import edit_effect as edit_effect
 from .attribution.edits.effect import group_effect as group_effect
 from .attribution.edits.relabel import relabel_scores as relabel_scores
 from .attribution.edits.scores import edit_scores as edit_scores
+from .attribution.edits.together import best_together as best_together
 from .attribution.edits.vote_scores import vote_scores as vote_scores
 from .attribution.edits.votes import Votes as Votes
 from .attribution.index.index import Index as Index

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from minima import Net, data, loss, minimise_chain
+from scipy.stats import wasserstein_distance
 from torch.func import functional_call, grad
 
 from influence import Stage, Study, attribute, targets
@@ -42,6 +43,24 @@ def test_the_unit_is_that_of_the_targets(study):
     assert unitless["unit"] == "order only"
 
 
+def distance(a, b):
+    """Of two groups: the area between their quantile functions, at multiples of 1 / (sizes' product)."""
+    return (a.sort().values.repeat_interleave(len(b)) - b.sort().values.repeat_interleave(len(a))).abs().mean()
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (3, 7), (1, 4)])
+def test_the_distance_of_two_groups_is_scipys(sizes):
+    losses = torch.randn(12, generator=torch.Generator().manual_seed(0)).double()
+    losses[3] = losses[0]  # a tie
+    a, b = range(sizes[0]), range(sizes[0], sum(sizes))
+    target = targets.wasserstein(a, b)
+    found = target.function(targets.Answers(None, losses, []))
+    assert float(found) == pytest.approx(wasserstein_distance(losses[list(a)], losses[list(b)]))
+    assert target.unit is None
+    with pytest.raises(StudyError, match="name the same queries"):
+        targets.wasserstein(a, a)
+
+
 def functions(study):
     labels = study.queries.tensors[1]
 
@@ -54,12 +73,16 @@ def functions(study):
             targets.gap([0, 1], [2, 3, 4], of=1),
             lambda z: z.softmax(1)[:2, 1].mean() - z.softmax(1)[2:5, 1].mean(),
         ),
+        "wasserstein": (
+            targets.wasserstein([0, 2, 4, 6], [1, 3, 5, 7, 9, 11], of=0),
+            lambda z: distance(z.softmax(1)[[0, 2, 4, 6], 0], z.softmax(1)[[1, 3, 5, 7, 9, 11], 0]),
+        ),
         "error": (targets.error(2), lambda z: 1 - z.softmax(1)[labels == 2, 2].mean()),
         "any": (spread, spread),
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["gap", "error", "any"])
+@pytest.mark.parametrize("name", ["gap", "wasserstein", "error", "any"])
 def test_a_target_is_what_training_again_changes(study, name):
     target, number = functions(study)[name]
     scores = attribute(study, targets=[target], **OPTIONS).values[0]
@@ -75,7 +98,7 @@ def test_a_target_is_what_training_again_changes(study, name):
     np.testing.assert_allclose(scores[::4], measured, rtol=0.02, atol=0.01 * np.abs(measured).max())
 
 
-@pytest.mark.parametrize("name", ["gap", "error", "any"])
+@pytest.mark.parametrize("name", ["gap", "wasserstein", "error", "any"])
 def test_the_gradient_is_autograds_in_any_batches(study, name):
     target, number = functions(study)[name]
     last = Study("last", [study.stages[-1]], study.queries)
