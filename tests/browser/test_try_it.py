@@ -1,4 +1,4 @@
-"""Try it and retraining in a real browser, on runs that can be asked: drawing, uploading, writing, leaving out."""
+"""Try it, what if and retraining in a browser, on runs that can be asked: drawing, writing, blanking, leaving out."""
 
 from __future__ import annotations
 
@@ -190,6 +190,77 @@ def test_a_test_item_is_changed_and_another_is_taken(ask):
     page.goto(page.url)
     answered(page)
     expect(box).to_have_value("a saw lies here")
+
+
+EFFECT, HEAT, BLANK = ".up-effect", ".heat", ".blank"
+
+
+def edit_in_link(page: Any, holds: str) -> None:
+    page.wait_for_function("words => decodeURIComponent(location.search).includes(words)", arg=holds)
+    answered_edit(page)
+
+
+def answered_edit(page: Any) -> None:
+    page.wait_for_timeout(300)
+    page.wait_for_function(
+        "document.querySelector('.stApp')?.dataset.testScriptState === 'notRunning'", timeout=SLOW
+    )  # fmt: skip
+
+
+def test_a_part_of_a_picture_is_blanked_from_a_card_by_mouse_and_by_keys(watched, asked):
+    page = watched.page
+    page.goto(f"{asked}/?run=digits-frozen")
+    page.locator(".what-if").first.click()
+    brush = page.get_by_role("group", name="Arrow keys put a blank part")
+    brush.wait_for(timeout=SLOW)
+    answered_edit(page)
+    box = brush.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.5 * box["height"], steps=6)
+    page.mouse.up()
+    edit_in_link(page, "-mask-8.8.9.7")
+    assert "a part blank (9 by 7 pixels at 8, 8)" in page.locator(EFFECT).first.inner_text()
+    brush.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    edit_in_link(page, "-mask-9.8.9.6")
+    blank = page.locator(BLANK)
+    assert blank.evaluate("element => element.style.background").startswith("rgb")
+    page.locator("label").filter(has_text="Where in it").click()
+    page.locator(HEAT).wait_for(timeout=SLOW)
+    assert page.locator(f"{HEAT} .helpful, {HEAT} .harmful").count() == 49
+    page.locator("[data-key^=relabel]").first.click()
+    edit_in_link(page, "-as-")
+    assert blank.is_hidden()
+    page.go_back()
+    edit_in_link(page, "-mask-9.8.9.6")
+    assert blank.is_visible()
+    assert page.locator("[data-testid=stException]").count() == 0
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    answered_edit(page)
+    main = "document.querySelector('.stMain')"
+    assert page.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 0
+    page.set_viewport_size({"width": 1440, "height": 1000})
+
+
+def test_a_word_is_struck_by_a_press_and_comes_back(watched, asked):
+    page = watched.page
+    page.goto(f"{asked}/item?run=words-frozen&what_if=true&example=3")
+    word = page.locator("button.word").nth(1)
+    word.wait_for(timeout=SLOW)
+    answered_edit(page)
+    said = word.inner_text()
+    word.press("Enter")
+    edit_in_link(page, f"3-strike-{said}")
+    assert f"without the word “{said}”" in page.locator(EFFECT).first.inner_text()
+    expect(word).to_have_attribute("aria-pressed", "true")
+    word.click()
+    page.wait_for_function("!location.search.includes('strike')")
+    expect(word).to_have_attribute("aria-pressed", "false")
 
 
 def test_retraining_is_started_cancelled_and_finished(watched, asked):

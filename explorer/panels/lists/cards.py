@@ -137,7 +137,11 @@ def data(view: View) -> dict[str, object]:
     sent: dict[str, object] = {"chosen": chosen, "columns": lists_of_cards}
     if view.query.position is not None:
         sent["what_if"] = what_if_address(view)
-    return sent | {"legend": text_card.legend(view)} if "text" in view.examples else sent
+    if "text" in view.examples:
+        sent["legend"] = text_card.legend(view)
+    elif view.patches:
+        sent["legend"] = heat.LEGEND
+    return sent
 
 
 def what_if_address(view: View) -> str:

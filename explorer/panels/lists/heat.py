@@ -18,6 +18,12 @@ ABOUT = (
     "helpful; orange, striped: it would fall, so this part is harmful. Each picture has its own scale."
 )
 
+LEGEND = {
+    "shading": "Patches by what blanking them would do; darkest: the largest on the card",
+    "helpful": f"{theme.HELPFUL} helpful",
+    "harmful": f"{theme.HARMFUL} harmful",
+}
+
 
 def side_of(size: tuple[int, int]) -> int:
     """Side of a patch, for a picture of this width and height; pixels of the model's input."""

@@ -26,15 +26,15 @@ def draw(run: Run, judge: Judge, chosen: Sequence[Alteration], change: float, la
         st.html(retrain.measured_html(effect.mean, made(chosen), judge.loss_words, shown))
     retrain.button(run, chosen, found, "Really train again")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.button(
+        if st.button(
             "Put into the basket",
             key="what_if_basket",
             icon=":material/add:",
-            on_click=edits.put,
-            args=(run, chosen),
             disabled=all(each in edits.basket(run) for each in chosen),
             help="The basket is on Suspects: edits of many examples, judged and trained together.",
-        )
+        ):
+            edits.put(run, chosen)
+            st.rerun()  # what had to go is told on top of the page
         st.button("Undo the edit", key="what_if_undo", on_click=state.click, args=(state.EDIT, None), type="tertiary")
 
 
@@ -55,13 +55,14 @@ def made(chosen: Sequence[Alteration]) -> str:
 
 def predicted_html(judge: Judge, chosen: Sequence[Alteration], change: float, largest: float, unit: theme.Unit) -> str:
     """The prediction: a sentence with a bar, as HTML with everything from data escaped."""
+    own = theme.unit_of(np.array([change]), unit.stored)
     now = f", now {theme.number(judge.loss)} nat," if judge.criterion.contrast is None else ""
     arrow = {1: theme.RISES, -1: theme.FALLS}.get(int(np.sign(change)), "")
     words = (
         f"Trained {escape.for_html(made(chosen))}, {escape.for_html(judge.words)}{now} is predicted to "
-        f"<b>{arrow} {theme.change_words(change, unit)}</b>."
+        f"<b>{arrow} {theme.change_words(change, own)}</b>."
     )
-    bar = bar_html(change, largest, unit)
+    bar = bar_html(change, largest, own)
     return f'<div class="up-effect" aria-live="polite"><p>{words}</p><dl>{bar}</dl></div>'
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from explorer.jobs import live
+from explorer.panels.header import failure
 from explorer.panels.lists import order_only
 from explorer.panels.prediction import explain
 from explorer.panels.what_if import alternatives, judge, outcome, picture, text
@@ -61,25 +62,28 @@ def _panel(run: Run, stage: str, row: int) -> None:
         _tools(run, opened, stage, row, judged)
     except UpstreamError as error:
         st.info(f"This run cannot be asked what if. {escape.message(error)}", icon=":material/info:")
+    except Exception as error:  # the page does not hear of what happens when the panel alone is drawn again
+        failure.draw(run, error)
 
 
 def _tools(run: Run, opened: Live, stage: str, row: int, judged: judge.Judge) -> None:
     example, chosen = run.examples(stage).iloc[row], chosen_edit(run, stage, row)
-    left, right = st.columns([36, 64], gap="medium")
+    pictured, told = isinstance(example.get("image"), bytes), isinstance(example.get("text"), str)
+    left, right = st.columns([36, 64], gap="medium") if pictured or told else (st.container(), st.container())
     with right:
         shown = _alternatives(run, opened, stage, row, judged, chosen)
         order_only.draw(tuple(opened.order_only))
-        live.warn(run, opened)
         alternatives.draw(run, shown)
         _outcome(run, opened, judged, chosen, shown)
     with left:
         try:
-            if isinstance(example.get("image"), bytes):
+            if pictured:
                 picture.draw(run, opened, stage, row, judged, chosen, shown.unit)
-            elif isinstance(example.get("text"), str):
+            elif told:
                 text.draw(run, stage, example, chosen)
         except UpstreamError as error:
             st.info(escape.message(error), icon=":material/info:")
+    live.warn(run, opened)
 
 
 def _outcome(run: Run, opened: Live, judged: judge.Judge, chosen: Sequence[Alteration], shown: Alternatives) -> None:

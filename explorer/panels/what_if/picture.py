@@ -35,7 +35,7 @@ def draw(
     example, size = run.examples(stage).iloc[row], opened.what_if.size(stage, row)
     shaded = st.toggle("Where in it", key=state.WHERE, bind="query-params", help=heat.ABOUT)
     patches = live.patches(opened, judge.criterion, stage, [row], heat.side_of(size))[0] if shaded else None
-    box = next((list(each.value) for each in chosen if each.kind == MASK), None)
+    box = next((list(each.value) for each in chosen if each.kind == MASK and fits(each.value, size)), None)
 
     def take() -> None:
         drawn = str(components.event(COMPONENT, "boxed") or "")
@@ -57,3 +57,9 @@ def draw(
         "A blank part is filled with the mean of the pixels around it; black would be a shape itself."
         + (f" {heat.words(patches, unit)}" if patches is not None else "")
     )
+
+
+def fits(box: tuple[int, int, int, int], size: tuple[int, int]) -> bool:
+    """Whether a box lies within a picture of this width and height; of one that does not, the prediction tells."""
+    left, top, width, height = box
+    return left + width <= size[0] and top + height <= size[1]

@@ -53,4 +53,4 @@ def _choose(made: Sequence[Alteration], run: Run) -> None:
     try:
         state.click(state.EDIT, edits.text_of(made, run))
     except ValueError as error:
-        state.notice(escape.message(error))
+        st.toast(escape.message(error))

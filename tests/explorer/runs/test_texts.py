@@ -1,10 +1,13 @@
 """Texts cut into pieces."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from explorer.runs import texts
 from explorer.runs.texts import MARK, Piece, Span
+from influence.studies.texts.strike import struck
 
 
 def spans(text, shares):
@@ -78,3 +81,21 @@ def test_common_words_are_those_of_many_texts():
     many = [f"this is about topic{i}" for i in range(300)] + ["rare"] * 3
     assert texts.common(many) == {"this", "about"}
     assert texts.common(many[:100]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a cat's Art, art_x 12",
+        "e\u0301tude \u6f22\u5b57 kana \u304b\u306a",
+        "\u6f22\u0301a b",
+        "Stra\u00dfe \u05e9\u05dc\u05d5\u05dd \u0130x",
+        "<b>bold</b>\ttwo\nlines",
+    ],
+)
+def test_every_whole_word_is_one_that_the_backend_strikes(text):
+    found = texts.whole_words(text)
+    assert found
+    assert all(struck(f"{text} more", [text[start:end]]) for start, end in found)
+    left = "".join(text[b:c] for (_, b), (c, _) in itertools.pairwise([(0, 0), *found, (len(text), 0)]))
+    assert not any(letter.isalnum() for letter in left)
