@@ -1,13 +1,24 @@
-// Keys that press what stands on the page. They are reported with what they were pressed for: who is faster than the page is
-// drawn decides about what is seen. Streamlit would take R for itself.
+// Keys that press what stands on the page, each reported with what it was pressed for. Until the page has answered one (`turn`
+// counts), no other is taken: nothing is decided unseen. Streamlit would take R for itself.
 export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".root");
+  if (root.turn !== data.turn) root.waiting = false;
+  Object.assign(root, { keys: data.keys, turn: data.turn, send: setTriggerValue });
+  root.dataset.of = data.of;
+  if (root.listening) return undefined;
   const press = (event) => {
     const other = event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.repeat;
-    if (other || !data.keys.includes(event.key) || dom.typed(event)) return;
+    if (other || !root.keys.includes(event.key) || dom.typed(event)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    setTriggerValue("pressed", { key: event.key, of: data.of });
+    if (root.waiting) return;
+    root.waiting = true;
+    root.send("pressed", { key: event.key, of: root.dataset.of });
   };
+  root.listening = true;
   window.addEventListener("keydown", press, true);
-  return () => window.removeEventListener("keydown", press, true);
+  return () => {
+    root.listening = false;
+    window.removeEventListener("keydown", press, true);
+  };
 }

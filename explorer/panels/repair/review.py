@@ -70,7 +70,11 @@ def draw(subject: Subject, listed: np.ndarray, scores: np.ndarray) -> None:
         note.draw(subject.run, subject.stage, subject.examples.iloc[row], "review")
     components.keys(
         key=KEYS,
-        data={"keys": [KEEP, LABEL, DROP, NEXT] if label else [KEEP, DROP, NEXT], "of": _id(subject, row)},
+        data={
+            "keys": [KEEP, LABEL, DROP, NEXT] if label else [KEEP, DROP, NEXT],
+            "of": _id(subject, row),
+            "turn": st.session_state.get(state.PRESSED, 0),
+        },
         on_pressed_change=lambda: _pressed(subject, listed, labels),
     )
 
@@ -168,6 +172,7 @@ def _buttons(subject: Subject, listed: np.ndarray, row: int, label: str) -> None
 
 
 def _pressed(subject: Subject, listed: np.ndarray, labels: Labels) -> None:
+    st.session_state[state.PRESSED] = st.session_state.get(state.PRESSED, 0) + 1
     event = components.event(KEYS, "pressed")
     row = queries.position_by_id(subject.examples, str(event["of"]))
     if row is None or row not in listed:
