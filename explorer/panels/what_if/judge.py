@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -11,34 +9,14 @@ import streamlit as st
 from explorer.panels.prediction import explain, target
 from explorer.runs import queries, slices
 from explorer.ui import escape, state, theme, widgets
+from explorer.view.criterion import Judgement
 from influence.live import Contrast, Criterion
 from influence.run import Run
 
 SLICES = {state.MISTAKES: slices.WRONG, state.EVERY: slices.ALL}
 
 
-@dataclasses.dataclass(frozen=True)
-class Judge:
-    """What edits are judged by.
-
-    Attributes:
-        criterion: of the queries at `positions`.
-        words: it in a sentence, unescaped, such as "the loss on prediction #7".
-        loss: the mean loss at `positions` now, nats.
-    """
-
-    criterion: Criterion
-    words: str
-    positions: np.ndarray
-    loss: float
-
-    @property
-    def loss_words(self) -> str:
-        """The loss that really training again changes, in words: of the true class, whatever is explained."""
-        return self.words if self.criterion.contrast is None else "the loss of its true class"
-
-
-def choose(run: Run) -> Judge:
+def choose(run: Run) -> Judgement:
     """Draw the choice, and for one prediction what is explained of it."""
     table = run.queries()
     position = chosen(table)
@@ -56,18 +34,21 @@ def choose(run: Run) -> Judge:
     return judge(table, name, position, contrast)
 
 
-def judge(table: pd.DataFrame, name: str, position: int, contrast: Contrast | None = None) -> Judge:
-    """The judge of that name; `position` and `contrast` are of the chosen prediction."""
+def judge(table: pd.DataFrame, name: str, position: int, contrast: Contrast | None = None) -> Judgement:
+    """The judgement of that name; `position` and `contrast` are of the chosen prediction.
+
+    Its value now is the loss of the true class, also where another contrast is explained.
+    """
     losses = table["loss"].to_numpy(dtype=np.float64)
     if name == state.THIS:
         number = f"prediction #{table['id'].iloc[position]}"
         words = f"the loss on {number}" if contrast is None else f"{target.words(contrast)} on {number}"
         criterion = Criterion((position,), contrast=contrast)
-        return Judge(criterion, words, np.array([position]), float(losses[position]))
+        return Judgement(criterion, words, np.array([position]), float(losses[position]))
     rows = slices.rows(table, SLICES[name], position)
     noun = "mistakes" if name == state.MISTAKES else "predictions"
     words = f"the mean loss on all {len(rows):,} {noun}"
-    return Judge(Criterion(tuple(rows.tolist())), words, rows, float(losses[rows].mean()))
+    return Judgement(Criterion(tuple(rows.tolist())), words, rows, float(losses[rows].mean()))
 
 
 def offered(table: pd.DataFrame) -> tuple[str, ...]:

@@ -7,35 +7,48 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
+from explorer.panels.lists import controls, ringed
 from explorer.panels.retraining import retrain
-from explorer.panels.what_if.judge import Judge
 from explorer.trust import edited
 from explorer.ui import escape, state, theme
 from explorer.view import edits
+from explorer.view.criterion import Judgement
 from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
 from influence.run import Run
 
 
-def draw(run: Run, judge: Judge, chosen: Sequence[Alteration], change: float, largest: float, unit: theme.Unit) -> None:
+def draw(
+    run: Run, by: Judgement, chosen: Sequence[Alteration], change: float, largest: float, unit: theme.Unit
+) -> None:
     """Draw it; `change` is predicted, nats, and bars are on the scale of `largest`."""
-    found = edited.effects(run, chosen, judge.positions)
-    if not found or judge.criterion.contrast is not None:  # what is measured has its own prediction beside it
-        st.html(predicted_html(judge, chosen, change, largest, unit))
+    found = edited.effects(run, chosen, by.positions)
+    if not found or by.criterion.contrast is not None:  # what is measured has its own prediction beside it
+        st.html(predicted_html(by, chosen, change, largest, unit))
+    # Training tells the losses of true classes alone.
+    of = by.words if by.criterion.contrast is None else "the loss of its true class"
     for effect in found:
         shown = retrain.unit_of(effect.mean, unit.stored)
-        st.html(retrain.measured_html(effect.mean, made(chosen), judge.loss_words, shown))
+        st.html(retrain.measured_html(effect.mean, made(chosen), of, shown))
     retrain.button(run, chosen, found, "Really train again")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        if st.button(
-            "Put into the basket",
-            key="what_if_basket",
-            icon=":material/add:",
-            disabled=all(each in edits.basket(run) for each in chosen),
-            help="The basket is on Suspects: edits of many examples, judged and trained together.",
-        ):
-            edits.put(run, chosen)
-            st.rerun()  # what had to go is told on top of the page
+        _basket(run, chosen)
         st.button("Undo the edit", key="what_if_undo", on_click=state.click, args=(state.EDIT, None), type="tertiary")
+
+
+def _basket(run: Run, chosen: Sequence[Alteration]) -> None:
+    """The way of the edit into the basket or, once it is there, the way to the basket."""
+    if all(each in edits.basket(run) for each in chosen):
+        stage = controls.stage_title(chosen[0].stage)
+        link = state.address(state.SUSPECTS_PAGE, of=stage, basket=state.clicked(state.BASKET))
+        ringed.way(link, "In the basket, to be judged with other edits")
+    elif st.button(
+        "Put into the basket",
+        key="what_if_basket",
+        icon=":material/add:",
+        help="The basket is on Suspects: edits of many examples, judged and trained together.",
+    ):
+        edits.put(run, chosen)
+        st.rerun()  # what had to go is told on top of the page
 
 
 def made(chosen: Sequence[Alteration]) -> str:
@@ -53,13 +66,13 @@ def made(chosen: Sequence[Alteration]) -> str:
     return "without it"
 
 
-def predicted_html(judge: Judge, chosen: Sequence[Alteration], change: float, largest: float, unit: theme.Unit) -> str:
+def predicted_html(by: Judgement, chosen: Sequence[Alteration], change: float, largest: float, unit: theme.Unit) -> str:
     """The prediction: a sentence with a bar, as HTML with everything from data escaped."""
     own = theme.unit_of(np.array([change]), unit.stored)
-    now = f", now {theme.number(judge.loss)} nat," if judge.criterion.contrast is None else ""
+    now = f", now {theme.number(by.now)} nat," if by.criterion.contrast is None else ""
     arrow = {1: theme.RISES, -1: theme.FALLS}.get(int(np.sign(change)), "")
     words = (
-        f"Trained {escape.for_html(made(chosen))}, {escape.for_html(judge.words)}{now} is predicted to "
+        f"Trained {escape.for_html(made(chosen))}, {escape.for_html(by.words)}{now} is predicted to "
         f"<b>{arrow} {theme.change_words(change, own)}</b>."
     )
     bar = bar_html(change, largest, own)

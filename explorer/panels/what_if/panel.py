@@ -16,6 +16,7 @@ from explorer.panels.what_if import alternatives, judge, outcome, picture, text
 from explorer.panels.what_if.alternatives import Alternatives
 from explorer.ui import escape, state, theme
 from explorer.view import edits
+from explorer.view.criterion import Judgement
 from influence.errors import UpstreamError
 from influence.live import LEAVE_OUT, RELABEL, UPWEIGHT, Alteration
 from influence.run import NAT, ORDER_ONLY, Run
@@ -58,27 +59,27 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 def _panel(run: Run, stage: str, row: int) -> None:
     try:
         opened = live.opened(run)
-        judged = judge.choose(run)
-        _tools(run, opened, stage, row, judged)
+        by = judge.choose(run)
+        _tools(run, opened, stage, row, by)
     except UpstreamError as error:
         st.info(f"This run cannot be asked what if. {escape.message(error)}", icon=":material/info:")
     except Exception as error:  # the page does not hear of what happens when the panel alone is drawn again
         failure.draw(run, error)
 
 
-def _tools(run: Run, opened: Live, stage: str, row: int, judged: judge.Judge) -> None:
+def _tools(run: Run, opened: Live, stage: str, row: int, by: Judgement) -> None:
     example, chosen = run.examples(stage).iloc[row], chosen_edit(run, stage, row)
     pictured, told = isinstance(example.get("image"), bytes), isinstance(example.get("text"), str)
     left, right = st.columns([36, 64], gap="medium") if pictured or told else (st.container(), st.container())
     with right:
-        shown = _alternatives(run, opened, stage, row, judged, chosen)
+        shown = _alternatives(run, opened, stage, row, by, chosen)
         order_only.draw(tuple(opened.order_only))
         alternatives.draw(run, shown)
-        _outcome(run, opened, judged, chosen, shown)
+        _outcome(run, opened, by, chosen, shown)
     with left:
         try:
             if pictured:
-                picture.draw(run, opened, stage, row, judged, chosen, shown.unit)
+                picture.draw(run, opened, stage, row, by, chosen, shown.unit)
             elif told:
                 text.draw(run, stage, example, chosen)
         except UpstreamError as error:
@@ -86,16 +87,16 @@ def _tools(run: Run, opened: Live, stage: str, row: int, judged: judge.Judge) ->
     live.warn(run, opened)
 
 
-def _outcome(run: Run, opened: Live, judged: judge.Judge, chosen: Sequence[Alteration], shown: Alternatives) -> None:
+def _outcome(run: Run, opened: Live, by: Judgement, chosen: Sequence[Alteration], shown: Alternatives) -> None:
     if not chosen:
         st.caption("Press a bar, or edit the example itself, to see what it would do and to really train with it.")
         return
     try:
-        change = _change(opened, judged, chosen, shown)
+        change = _change(opened, by, chosen, shown)
     except UpstreamError as error:
         st.warning(escape.message(error), icon=":material/warning:")
         return
-    outcome.draw(run, judged, chosen, change, max(shown.largest, abs(change)), shown.unit)
+    outcome.draw(run, by, chosen, change, max(shown.largest, abs(change)), shown.unit)
 
 
 def chosen_edit(run: Run, stage: str, row: int) -> list[Alteration]:
@@ -110,23 +111,23 @@ def chosen_edit(run: Run, stage: str, row: int) -> list[Alteration]:
 
 
 def _alternatives(
-    run: Run, opened: Live, stage: str, row: int, judged: judge.Judge, chosen: Sequence[Alteration]
+    run: Run, opened: Live, stage: str, row: int, by: Judgement, chosen: Sequence[Alteration]
 ) -> Alternatives:
     example = run.examples(stage).iloc[row]
     classes = [str(name) for name in run.stage(stage).classes]
-    labels = live.labels(opened, judged.criterion, stage, [row])[0] if classes else np.empty(0)
+    labels = live.labels(opened, by.criterion, stage, [row])[0] if classes else np.empty(0)
     others = alternatives.whole(stage, example)
-    changes = live.alone(opened, judged.criterion, others)
+    changes = live.alone(opened, by.criterion, others)
     unit = theme.unit_of(np.concatenate([labels, changes]), ORDER_ONLY if opened.order_only else NAT)
     made = alternatives.relabels(stage, example, classes)
-    return Alternatives(example, made, labels, others, changes, chosen, unit, judged.words)
+    return Alternatives(example, made, labels, others, changes, chosen, unit, by.words)
 
 
-def _change(opened: Live, judged: judge.Judge, chosen: Sequence[Alteration], shown: Alternatives) -> float:
+def _change(opened: Live, by: Judgement, chosen: Sequence[Alteration], shown: Alternatives) -> float:
     """The predicted change; what the bars know is not computed again."""
     known = dict(zip((*shown.labels, *shown.others), (*shown.label_changes, *shown.other_changes), strict=True))
     if len(chosen) == 1 and chosen[0] in known:
         return float(known[chosen[0]])
     if len(chosen) == 1:
-        return float(live.alone(opened, judged.criterion, chosen)[0])
-    return live.together(opened, judged.criterion, chosen, steps=0).first
+        return float(live.alone(opened, by.criterion, chosen)[0])
+    return live.together(opened, by.criterion, chosen, steps=0).first

@@ -10,9 +10,9 @@ import streamlit as st
 from explorer import components
 from explorer.jobs import live
 from explorer.panels.lists import heat
-from explorer.panels.what_if.judge import Judge
 from explorer.ui import escape, pictures, state, theme
 from explorer.view import edits
+from explorer.view.criterion import Judgement
 from influence.live import MASK, Alteration
 from influence.run import Run
 
@@ -25,7 +25,7 @@ KEYS = "Arrow keys put a blank part in the middle and move it, with Shift they c
 
 
 def draw(
-    run: Run, opened: Live, stage: str, row: int, judge: Judge, chosen: Sequence[Alteration], unit: theme.Unit
+    run: Run, opened: Live, stage: str, row: int, by: Judgement, chosen: Sequence[Alteration], unit: theme.Unit
 ) -> None:
     """Draw the picture of the example at `row`, with what is blank of it.
 
@@ -34,7 +34,7 @@ def draw(
     """
     example, size = run.examples(stage).iloc[row], opened.what_if.size(stage, row)
     shaded = st.toggle("Where in it", key=state.WHERE, bind="query-params", help=heat.ABOUT)
-    patches = live.patches(opened, judge.criterion, stage, [row], heat.side_of(size))[0] if shaded else None
+    patches = live.patches(opened, by.criterion, stage, [row], heat.side_of(size))[0] if shaded else None
     box = next((list(each.value) for each in chosen if each.kind == MASK and fits(each.value, size)), None)
 
     def take() -> None:

@@ -159,7 +159,8 @@ def test_an_edit_goes_into_the_basket_and_is_taken_back(open_app, small_root, wh
     held, notices = edits.parse(app.query_params["basket"], Run.open(small_root / "small"))
     assert notices == []
     assert held == [Alteration(LEAVE_OUT, "pretrain", 3), Alteration(RELABEL, "pretrain", 7, "2")]
-    assert app.button(key="what_if_basket").disabled
+    assert not any(button.key == "what_if_basket" for button in app.button)
+    assert "./suspects?run=small&amp;of=Pretraining&amp;basket=3%2C7-as-2" in bodies(app)
     app.button(key="what_if_undo").click().run()
     assert "edit" not in app.query_params
 
@@ -168,6 +169,20 @@ def test_a_run_that_cannot_be_asked_says_so(open_app, small_root):
     app = open_app(small_root, ITEM, example="7", what_if="true")
     assert not app.exception
     assert "cannot be asked what if" in app.info[0].value
+
+
+def test_where_only_the_order_counts_no_size_is_told(open_app, small_root, monkeypatch, component):
+    run = Run.open(small_root / "small")
+    found = FakeLive(run)
+    found.order_only = ("pretrain: <b>too flat</b>",)
+    monkeypatch.setattr(live, "opened", lambda run: found)
+    app = open_app(small_root, ITEM, example="7", what_if="true", edit="7-as-2", where="true")
+    assert not app.exception
+    told = bodies(app)
+    assert "Order only" in told
+    assert "is predicted to <b>↑ rise</b>" in told
+    assert [row["value"] for row in rows(component, app).values()] == ["↓", "its label", "↑", "↑", "↓"]
+    assert component(app, "brush")["heat"]["words"].endswith("the loss would rise.")
 
 
 def test_words_are_struck_and_without_classes_there_are_no_labels(open_app, small, tmp_path, monkeypatch, component):
@@ -249,6 +264,10 @@ def test_really_training_again_is_begun_and_its_measurement_stands_beside(
         "class_before": numbers, "class_after": numbers,
     }])  # fmt: skip
     add_tables(run, {"what-if": measured})
+    true = str(run.queries()["label"].iloc[MISTAKE])
+    app = open_app(tmp_path, ITEM, example="7", what_if="true", edit="7-as-2", explained="Margin", against=true)
+    assert f"minus the loss of “{true}” on prediction #1007 is predicted to" in bodies(app)
+    assert "the loss of its true class rose by <b>5.0 mnat</b>" in bodies(app)
     app = open_app(tmp_path, ITEM, example="7", what_if="true", edit="7-as-2", judge="All mistakes")
     assert not app.exception
     shown = bodies(app)
