@@ -1,3 +1,4 @@
+from .attribution.edits.after import scores_after as scores_after
 from .attribution.edits.effect import edit_effect as edit_effect
 from .attribution.edits.effect import group_effect as group_effect
 from .attribution.edits.relabel import relabel_scores as relabel_scores

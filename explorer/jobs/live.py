@@ -123,6 +123,12 @@ def additions(opened: Live, criterion: Criterion, stage: str, pool: pd.DataFrame
         return opened.what_if.additions(criterion, stage, pool)
 
 
+def after(opened: Live, criterion: Criterion, stage: str, alterations: Sequence[Alteration]) -> np.ndarray:
+    """`WhatIf.after`: `leave_one_out` as if the alterations had been made, (m,), nan for what is left out."""
+    with _answer(opened, "Making the edits, and ranking again"):
+        return opened.what_if.after(criterion, stage, alterations)
+
+
 def error(opened: Live, stage: str) -> float:
     """Relative error of a stage's scores that the index makes."""
     with _turn():

@@ -1,3 +1,4 @@
+from .edits.after import scores_after as scores_after
 from .edits.effect import EditEffect as EditEffect
 from .edits.effect import edit_effect as edit_effect
 from .edits.effect import group_effect as group_effect

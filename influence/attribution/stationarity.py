@@ -80,13 +80,16 @@ class Stationarity:
     def report(self) -> dict[str, float]:
         return {"gradient_norm": self.norm, **self.measured}
 
+    @property
+    def examples(self) -> float:
+        """The distance to the minimum, as the number of examples whose leaving out would move the queries as far."""
+        typical = self.measured.get("typical_score", 0.0)
+        return self.measured["newton_change"] / typical if typical else 0.0
+
     @cached_property
     def warnings(self) -> list[str]:
         """A sentence if the distance to the minimum is more than that which leaving an example out would move."""
-        if not self.measured or not self.measured["typical_score"]:
-            return []
-        examples = self.measured["newton_change"] / self.measured["typical_score"]
-        share = examples / self.objective.count
+        examples, share = self.examples, self.examples / self.objective.count
         if share < EXPLAINED_DISTANCE:
             return []
         found = best_explanation(self.objective, self.before, self.gradient)

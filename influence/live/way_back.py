@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from influence.derivatives import Objective
 from influence.derivatives.modes import callers_modes_off
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
+from influence.study.study import Study
 
 MAX_GRADIENT_BYTES = 2**33
 """Gradients of a stage up to this size in float32 are stored (in less than half of it); else every query is a pass over
@@ -48,14 +50,22 @@ class WayBack:
     @cached_property
     def chain(self) -> Chain:
         """The stages of the study, with the curvature that the run keeps, or fitted."""
+
+        def kept(stage: str) -> dict[str, Tensor]:
+            return self.run.curvature(stage, self.exhibit.method)
+
+        return self.chain_of(self.exhibit.study, kept)
+
+    def chain_of(self, study: Study, kept: Callable[[str], Mapping[str, Tensor]] = lambda _: {}) -> Chain:
+        """The stages of a study like the run's, solved as these are; `kept` gives a stage's curvature, if known."""
         exhibit, chosen = self.exhibit, method_named(self.exhibit.method)
 
         def solver(objective: Objective) -> Method:
-            state = self.run.curvature(objective.stage.name, exhibit.method)
-            kept: dict[str, Any] = {"state": state} if state else {}
-            return chosen(objective, curvature=exhibit.curvature, damping=exhibit.damping, **kept)
+            state = kept(objective.stage.name)
+            given: dict[str, Any] = {"state": state} if state else {}
+            return chosen(objective, curvature=exhibit.curvature, damping=exhibit.damping, **given)
 
-        return Chain(exhibit.study, 0, solver)
+        return Chain(study, 0, solver)
 
     @cached_property
     def gradients(self) -> dict[str, Gradients]:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from influence.attribution.chain import Chain
+from influence.attribution.edits.after import of_those_left, refuse_no_steps, study_after
 from influence.attribution.edits.change import Change, same_labels
 from influence.attribution.edits.classes import require_classes
 from influence.attribution.edits.effect import astray, changed, first_order, minima_near
@@ -26,7 +28,7 @@ from influence.attribution.products.dots import dots
 from influence.attribution.report import unit_of
 from influence.curvature.cards import IDENTITY
 from influence.derivatives import Objective
-from influence.errors import StudyError, listed
+from influence.errors import MethodError, StudyError, listed
 from influence.live.alterations import ADD, NONE, Alteration
 from influence.live.criterion import Criterion
 from influence.live.edits import edits_of, picture_of
@@ -36,11 +38,16 @@ from influence.live.pool import added_examples, held_out, queries_of
 from influence.live.way_back import WayBack
 from influence.run.records import NAT
 from influence.study import edits
+from influence.study.edits import Edit
 from influence.study.positions import positions
 from influence.study.revision import by_stage
 
 CACHED_CRITERIA = 32
 """Criteria whose solved vectors are kept; those not asked for longest are dropped."""
+STEPS = 3
+"""Newton steps beyond the first order."""
+FAR = 5
+"""Examples: scores tell single examples apart only nearer to a minimum than the effect of so many."""
 Solved = dict[Objective, Tensor]
 """Stage -> (1, T), a criterion pulled back to it and solved there."""
 
@@ -70,6 +77,7 @@ class WhatIf:
     def __init__(self, way_back: WayBack):
         self._back, self._run, self._exhibit = way_back, way_back.run, way_back.exhibit
         self._known: OrderedDict[Criterion, Solved] = OrderedDict()
+        self._after: tuple[Any, Chain] | None = None
 
     def unit(self, criterion: Criterion) -> str:
         """Of the criterion and all changes of it: "nat", "probability", or "order only" where sizes mean nothing."""
@@ -109,7 +117,7 @@ class WhatIf:
             found = scores_alone(self._solved(criterion).items(), changes, len(alone))
             return found[0].float().cpu().numpy()
 
-    def together(self, criterion: Criterion, alterations: Sequence[Alteration], steps: int = 3) -> Together:
+    def together(self, criterion: Criterion, alterations: Sequence[Alteration], steps: int = STEPS) -> Together:
         """The criterion's predicted change if all alterations are made.
 
         Args:
@@ -118,7 +126,7 @@ class WhatIf:
             steps: beyond the first order, as of `edit_effect`; method "identity" has none.
         """
         with self._turn():
-            chain, explained = self._back.chain, self._explained(criterion)
+            chain, explained = self._back.chain, self._explained(criterion, self._back.chain)
             made = by_stage(self._exhibit.study, edits_of(self._run, self._exhibit, alterations))
             changes = {chain.objectives[i]: Change(chain.objectives[i], some) for i, some in made.items()}
             first = total = float(first_order(self._solved(criterion).items(), changes))
@@ -197,6 +205,34 @@ class WhatIf:
             found = -_products(objective, self._solved(criterion)[objective], examples)
             return found.float().cpu().numpy()
 
+    def after(
+        self, criterion: Criterion, stage: str, alterations: Sequence[Alteration], steps: int = STEPS
+    ) -> np.ndarray:
+        """(m,), float32: `scores` as if the alterations had been made; nan for what is left out. See `scores_after`.
+
+        The curvature is fitted again, once for all criteria and stages.
+
+        Raises:
+            MethodError: a method without curvature, or steps that end too far from the edited minimum.
+        """
+        with self._turn():
+            made = edits_of(self._run, self._exhibit, alterations)
+            before = self._back.objective(stage)
+            self._solved(criterion)  # measures how far the stages stand from their minima as it is
+            chain = self._chain_after(tuple(alterations), made, steps)
+            pulled = dict(chain.pull_back(self._explained(criterion, chain).gradients()))
+            _refuse_far(self._back.chain, chain)
+            objective = chain.objectives[self._back.chain.objectives.index(before)]
+            values = _products(objective, pulled[objective], objective.stage.data).float().cpu().numpy()
+            return of_those_left(values[None], self._exhibit.study, made, before.stage.name)[0]
+
+    def _chain_after(self, alterations: tuple[Alteration, ...], made: Sequence[Edit], steps: int) -> Chain:
+        if self._after is None or self._after[0] != (alterations, steps):
+            refuse_no_steps(self._exhibit.method, steps)
+            study, _ = study_after(self._back.chain, made, steps)
+            self._after = (alterations, steps), self._back.chain_of(study)
+        return self._after[1]
+
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         """Hold the way back for a `with` block; torch's errors are named."""
@@ -208,17 +244,30 @@ class WhatIf:
         classes = [str(name) for name in self._exhibit.classes[study.stages[-1].name]]
         return judgement_of(criterion, classes, len(study.queries))
 
-    def _explained(self, criterion: Criterion) -> Explained:
+    def _explained(self, criterion: Criterion, chain: Chain) -> Explained:
         judged = self._judgement(criterion)
-        return Explained(self._back.chain, [judged.target], Subset(self._exhibit.study.queries, judged.queries))
+        return Explained(chain, [judged.target], Subset(self._exhibit.study.queries, judged.queries))
 
     def _solved(self, criterion: Criterion) -> Solved:
         if criterion not in self._known:
-            self._known[criterion] = dict(self._back.chain.pull_back(self._explained(criterion).gradients()))
+            self._known[criterion] = dict(
+                self._back.chain.pull_back(self._explained(criterion, self._back.chain).gradients())
+            )
             while len(self._known) > CACHED_CRITERIA:
                 self._known.popitem(last=False)
         self._known.move_to_end(criterion)
         return self._known[criterion]
+
+
+def _refuse_far(before: Chain, after: Chain) -> None:
+    """Raise MethodError where edits took a stage further from its minimum than single examples matter."""
+    for was, found in zip(before.stationarities, after.stationarities, strict=True):
+        if found.examples > was.examples + FAR:
+            raise MethodError(
+                f"The edits are too strong to rank again without training: at stage {found.objective.stage.name!r} "
+                f"their steps end as far from the edited minimum as leaving out {found.examples:.2g} examples moves. "
+                "Take fewer edits, or compute another run of the corrected data."
+            )
 
 
 def _some(objective: Objective, rows: Sequence[int]) -> Subset[Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from influence.errors import StudyError, listed
 from influence.study.edits import Edit
@@ -92,6 +93,50 @@ def revised(study: Study, edits: Edit | Iterable[Edit]) -> tuple[Study, dict[str
         stages[position] = dataclasses.replace(stages[position], data=data)
         weights[stages[position].name] = data.weights
     return Study(study.name, stages, study.queries, study.measure), weights
+
+
+class Weighed(NamedTuple):
+    """An example and its weight; or a batch of them, with the weights (B,)."""
+
+    examples: Any
+    weights: Any
+
+
+class _WeighedData:
+    """A data set, each example with its weight."""
+
+    def __init__(self, data: Any, weights: Tensor):
+        self._data, self._weights = data, weights
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, row: int) -> Weighed:
+        return Weighed(self._data[row], float(self._weights[row]))
+
+
+def weighted(stage: Stage, weights: Tensor) -> Stage:
+    """The stage with the loss of every training example times its weight, (len(data),); queries have none."""
+    together, forward = stage.collate or default_collate, stage.forward
+    assert forward is not None
+
+    def collate(given: list[Any]) -> Any:
+        if not isinstance(given[0], Weighed):
+            return together(given)
+        return Weighed(together([each.examples for each in given]), torch.tensor([each.weights for each in given]))
+
+    def outputs(model: Any, batch: Any) -> Any:
+        return forward(model, batch.examples if isinstance(batch, Weighed) else batch)
+
+    def loss(outputs: Any, batch: Any) -> Tensor:
+        if not isinstance(batch, Weighed):
+            return stage.loss(outputs, batch)
+        losses = stage.loss(outputs, batch.examples)
+        return losses * batch.weights.to(losses)
+
+    return dataclasses.replace(
+        stage, data=_WeighedData(stage.data, weights), collate=collate, forward=outputs, loss=loss
+    )
 
 
 def _check(stage: Stage, edits: Sequence[Edit]) -> None:

@@ -102,7 +102,7 @@ def edit_effect(
     started = time.perf_counter()
     found = by_stage(study, edits)
     solver = solver_of(method, damping, curvature, options)
-    _check_steps(method, steps)
+    check_steps(method, steps)
     position = min(found)
     place = device_of(study, device)
     with derivatives_named(study), Progress(visible=progress) as bars:
@@ -246,7 +246,8 @@ def _led_away(residuals: Sequence[float]) -> bool:
     return len(residuals) > 1 and not residuals[-1] <= residuals[0]
 
 
-def _check_steps(method: str, steps: int) -> None:
+def check_steps(method: str, steps: int) -> None:
+    """Raise MethodError for steps that the method cannot take."""
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
         raise MethodError(f"steps is {steps!r}, expected a whole number of at least 0; 0 is the first order only.")
     if method == "identity" and steps:

@@ -10,8 +10,8 @@ import pytest
 from tiny import FINETUNE, NEW, OLD, QUERIES
 from tiny_runs import TinyBuilt
 
-from influence import attribute, edit_effect, edit_scores, edits, relabel_scores, targets
-from influence.errors import RunError, StudyError
+from influence import attribute, edit_effect, edit_scores, edits, relabel_scores, scores_after, targets
+from influence.errors import MethodError, RunError, StudyError
 from influence.live import (
     ADD,
     LEAVE_OUT,
@@ -152,6 +152,29 @@ def test_together_is_what_training_again_gives(live):
         found = live.what_if.together(criterion, asked, steps=10)
         assert found.total == pytest.approx(measured, rel=1e-2)
         assert abs(found.first - measured) > 10 * abs(found.total - measured)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_scores_after_are_those_of_the_study(live, stage):
+    """Of one example left out, and one counted twice; two criteria share one fit."""
+    asked, made = ([each[i] for i in (0, 3)] for each in some(live))
+    for criterion, target in (CRITERIA["gap"], CRITERIA["contrast"]):
+        found = live.what_if.after(criterion, stage, asked, steps=10)
+        expected = scores_after(live.exhibit.study, made, stage=stage, targets=[target], steps=10, **options(live))
+        close(found, expected.values[0])
+        assert np.isnan(found).nonzero()[0].tolist() == ([3] if stage == "pretrain" else [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("influence.live.what_if.study_after", lambda *_: pytest.fail("moved again"))
+        live.what_if.after(CRITERIA["one"][0], stage, asked, steps=10)
+
+
+def test_edits_too_strong_to_rank_again(frozen, monkeypatch):
+    asked = [Alteration(LEAVE_OUT, "pretrain", 100 + row) for row in range(30)]
+    with pytest.raises(MethodError, match="too strong"):
+        frozen.what_if.after(Criterion((0,)), "pretrain", asked)
+    monkeypatch.setattr(frozen.exhibit, "method", "identity")
+    with pytest.raises(MethodError, match="'identity' has no curvature"):
+        frozen.what_if.after(Criterion((0,)), "pretrain", asked[:1])
 
 
 def test_units(frozen):
