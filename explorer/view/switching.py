@@ -13,7 +13,16 @@ from explorer.ui import state
 from influence.errors import UpstreamError
 from influence.run import Run
 
-SHOWN_ELSEWHERE = (state.QUERY, state.EXAMPLE, state.CELL, state.GROUP, state.REGION, state.BAR, state.WORDS)
+SHOWN_ELSEWHERE = (
+    state.QUERY,
+    state.EXAMPLE,
+    state.EDIT,
+    state.CELL,
+    state.GROUP,
+    state.REGION,
+    state.BAR,
+    state.WORDS,
+)
 """Keys of clicked choices whose meaning depends on the run."""
 
 
@@ -53,7 +62,7 @@ def common(old: Run, new: Run, chosen: Mapping[str, str | None]) -> dict[str, st
         result[state.WORDS] = chosen.get(state.WORDS)
     shared = [stage for stage in old.stages if stage in new.stages]
     if any(_has(old, new, stage, chosen.get(state.EXAMPLE)) for stage in shared):
-        result[state.EXAMPLE] = chosen[state.EXAMPLE]
+        result[state.EXAMPLE], result[state.EDIT] = chosen[state.EXAMPLE], chosen.get(state.EDIT)
     if shared and all(matching.match(old, new, stage).complete for stage in shared):
         result[state.GROUP] = chosen.get(state.GROUP)
     if _same_map(old, new):

@@ -101,11 +101,16 @@ def _outcome(run: Run, opened: Live, by: Judgement, chosen: Sequence[Alteration]
 
 def chosen_edit(run: Run, stage: str, row: int) -> list[Alteration]:
     """The edit of this example that the URL names; one of another example is let go."""
-    number = int(run.examples(stage)["id"].iloc[row])
+    number, label = int(run.examples(stage)["id"].iloc[row]), str(run.examples(stage)["label"].iloc[row])
+    same = edits.text_of([Alteration(RELABEL, stage, number, label)], run) == state.clicked(state.EDIT)
     found = state.parsed(
         state.EDIT,
         lambda said: edits.parse(said, run)[0] or None,
-        lambda said: f"The link's edit “{said}” is none that can be made of this run's examples; nothing is edited.",
+        lambda said: (
+            f"Example #{number} has the label “{escape.for_markdown(label)}” already: nothing would change."
+            if same
+            else f"The link's edit “{said}” is none that can be made of this run's examples; nothing is edited."
+        ),
     )
     return [each for each in found or [] if (each.stage, each.id) == (stage, number)]
 

@@ -137,6 +137,11 @@ def test_bad_links_fall_back_and_are_told(open_app, small_root, what_if, link):
     assert "is predicted to" not in bodies(app)
 
 
+def test_the_label_that_it_has_changes_nothing_and_is_told(open_app, small_root, what_if):
+    app = open_app(small_root, ITEM, example="7", what_if="true", edit="7-as-1")
+    assert "has the label “1” already: nothing would change" in app.warning[0].value
+
+
 def test_a_mask_outside_the_picture_is_a_callout_and_the_bars_stay(open_app, small_root, what_if, component):
     app = open_app(small_root, ITEM, example="7", what_if="true", edit="7-mask-25.0.9.9")
     assert not app.exception

@@ -9,7 +9,7 @@ from explorer.view import switching
 
 CHOSEN = {
     state.QUERY: "1003", state.EXAMPLE: "7", state.CELL: "0-1", state.GROUP: "1", state.REGION: "0_0~1_0~1_1",
-    state.WORDS: None, state.BAR: None,
+    state.WORDS: None, state.BAR: None, state.EDIT: "7-as-2",
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_examples_are_kept_where_only_queries_differ(runs):
     kept = switching.common(old, new, CHOSEN)
     assert kept[state.QUERY] is None
     assert kept[state.CELL] is None
-    assert kept[state.EXAMPLE] == "7"
+    assert (kept[state.EXAMPLE], kept[state.EDIT]) == ("7", "7-as-2")
 
 
 def test_switching_the_model_keeps_the_prediction_that_is_shown_and_all_choices(open_app, runs, small, component):
