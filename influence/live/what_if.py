@@ -42,8 +42,8 @@ from influence.study.edits import Edit
 from influence.study.positions import positions
 from influence.study.revision import by_stage
 
-CACHED_CRITERIA = 32
-"""Criteria whose solved vectors are kept; those not asked for longest are dropped."""
+CACHED_BYTES = 2**28
+"""Of solved vectors that are kept; those of criteria that were not asked for longest are dropped."""
 STEPS = 3
 """Newton steps beyond the first order."""
 FAR = 5
@@ -253,7 +253,8 @@ class WhatIf:
             self._known[criterion] = dict(
                 self._back.chain.pull_back(self._explained(criterion, self._back.chain).gradients())
             )
-            while len(self._known) > CACHED_CRITERIA:
+            each = sum(solved.nbytes for solved in self._known[criterion].values())
+            while len(self._known) > 1 and len(self._known) * each > CACHED_BYTES:
                 self._known.popitem(last=False)
         self._known.move_to_end(criterion)
         return self._known[criterion]
