@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from explorer.panels.basket import basket, proof
 from explorer.panels.lists import controls
-from explorer.panels.repair import add, basket, judge, proof, relabel, remove
+from explorer.panels.repair import add, judge, relabel, remove
 from explorer.panels.repair.subject import Subject
 from explorer.runs import score_arrays
 from explorer.ui import escape, state, theme, widgets
@@ -63,4 +64,5 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
         state.CRITERION: judge.offered(run),
         state.REPAIR: state.REPAIRS,
         state.TOGETHER: ("true",),
+        state.AGAIN: ("true",),
     }

@@ -35,6 +35,8 @@ SLICE, SIDE, BASKET = "slice", "side", "basket"
 # predicted together, and examples ranked again with them; and the example that is reviewed.
 CRITERION, GAP, ERROR_OF, REPAIR = "criterion", "gap", "class", "repair"
 TOGETHER, AGAIN, REVIEW = "together", "again", "review"
+# The same: the uploaded file from which examples are added.
+POOL = "pool"
 # Of the review, never in the URL: how many keys were pressed.
 PRESSED = "pressed"
 # The widgets that follow SLICE and BASKET, which other widgets and the back button change too.

@@ -2,8 +2,8 @@
 
 `3,7,23-as-2,in-finetune,501-by-1` leaves examples 3 and 7 of the first stage out, gives its example 23 the label 2, and
 counts example 501 of the finetuning stage twice. There are also `40-mask-8.8.7.7` (left, top, width, height),
-`12-strike-word`, and `add-7`, which adds the run's prediction 7. In names and words a comma is `%2C`, a percent sign
-`%25`.
+`12-strike-word`, `add-7`, which adds the run's prediction 7, and `add-file-DIGEST`, which adds an uploaded file. In
+names and words a comma is `%2C`, a percent sign `%25`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ import pandas as pd
 
 from explorer.runs import queries
 from explorer.ui import escape, state, theme
+from explorer.view import pools
 from influence.live import ADD, LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
 from influence.run import Run
 
@@ -27,7 +29,7 @@ LONGEST_BASKET = 4000
 """Characters that they take in a link, together."""
 KINDS = {"as": RELABEL, "by": UPWEIGHT, "mask": MASK, "strike": STRIKE}
 """Kinds as the URL writes them."""
-_STAGE, _ADD = "in-", "add-"
+_STAGE, _ADD, _FILE = "in-", "add-", "add-file-"
 _EDIT = re.compile(rf"(-?\d+)(?:-({'|'.join(KINDS)})-(.+))?", re.DOTALL)
 _TOLD = 5
 """Words of a bad link that are told."""
@@ -106,10 +108,12 @@ def basket(run: Run) -> list[Alteration]:
 
 def words(edit: Alteration, run: Run) -> str:
     """An edit in a few words, unescaped but for what cannot be seen: its example, label and change."""
+    of = "" if edit.stage == run.stages[0] else f" ({escape.visible(theme.stage_word(edit.stage))})"
+    if edit.kind == ADD and edit.value:
+        return f"{escape.visible(Path(edit.value[0]).name)} added{of}"
     table = run.queries() if edit.kind == ADD else run.examples(edit.stage)
     row = queries.position_by_id(table, str(edit.id))
     label = "" if row is None else f" {theme.group_name(table['label'].iloc[row])}"
-    of = "" if edit.stage == run.stages[0] else f" ({escape.visible(theme.stage_word(edit.stage))})"
     return f"{'prediction ' * (edit.kind == ADD)}#{edit.id}:{label} {change(edit)}{of}"
 
 
@@ -173,6 +177,8 @@ def _rivals(one: Alteration, other: Alteration) -> bool:
 
 
 def _parsed(word: str, run: Run, stage: str) -> Alteration | None:
+    if word.startswith(_FILE):
+        return pools.added(stage, word.removeprefix(_FILE))
     if word.startswith(_ADD):
         row = queries.position_by_id(run.queries(), word.removeprefix(_ADD))
         return (
@@ -222,6 +228,8 @@ _READERS: dict[str, Callable[[str, Run, str, pd.Series], Any]] = {
 
 
 def _written(edit: Alteration) -> str:
+    if edit.kind == ADD and edit.value:
+        return f"{_FILE}{edit.value[1]}"
     if edit.kind in (LEAVE_OUT, ADD):
         return f"{_ADD * (edit.kind == ADD)}{edit.id}"
     short = next(short for short, kind in KINDS.items() if kind == edit.kind)

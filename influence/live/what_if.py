@@ -34,7 +34,7 @@ from influence.live.criterion import Criterion
 from influence.live.edits import edits_of, picture_of
 from influence.live.judgement import Judgement, judgement_of
 from influence.live.patches import blanks
-from influence.live.pool import added_examples, held_out, queries_of
+from influence.live.pool import added_examples, held_out, pool, queries_of
 from influence.live.way_back import WayBack
 from influence.run.records import NAT
 from influence.study import edits
@@ -42,8 +42,8 @@ from influence.study.edits import Edit
 from influence.study.positions import positions
 from influence.study.revision import by_stage
 
-CACHED_BYTES = 2**28
-"""Of solved vectors that are kept; those of criteria that were not asked for longest are dropped."""
+CACHED_CRITERIA = 32
+"""Criteria whose solved vectors are kept; those not asked for longest are dropped."""
 STEPS = 3
 """Newton steps beyond the first order."""
 FAR = 5
@@ -176,13 +176,13 @@ class WhatIf:
         found = [block[:, 0] for _, block in dots(objective, examples, objective.trained, solved)]
         return torch.cat(found).float() / objective.count
 
-    def pool(self, stage: str) -> pd.DataFrame | None:
-        """Examples that a stage could be trained on besides: the run's queries, where they are of its form.
+    def pool(self, stage: str, path: Path | None = None) -> pd.DataFrame | None:
+        """Examples that a stage could be trained on besides: those at `path`, as `influence.live.pool` reads them.
 
-        Their table has the columns of `Run.queries`. `Alteration(ADD, stage, id)` adds one of them. None: the run knows
-        of none, and they can only come from a file.
+        Without a path the run's queries, where they are of its form: their table has the columns of `Run.queries`, and
+        `Alteration(ADD, stage, id)` adds one of them. None: the run knows of none, and they can only come from a file.
         """
-        return held_out(self._run, self._exhibit, stage)
+        return held_out(self._run, self._exhibit, stage) if path is None else pool(self._run, stage, path)
 
     def additions(self, criterion: Criterion, stage: str, pool: pd.DataFrame | Path) -> np.ndarray:
         """(n,), float32: the criterion's predicted change for each of a pool's examples, if it were added.
@@ -253,8 +253,7 @@ class WhatIf:
             self._known[criterion] = dict(
                 self._back.chain.pull_back(self._explained(criterion, self._back.chain).gradients())
             )
-            each = sum(solved.nbytes for solved in self._known[criterion].values())
-            while len(self._known) > 1 and len(self._known) * each > CACHED_BYTES:
+            while len(self._known) > CACHED_CRITERIA:
                 self._known.popitem(last=False)
         self._known.move_to_end(criterion)
         return self._known[criterion]

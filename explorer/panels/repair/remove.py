@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.panels.lists import order_only
-from explorer.panels.repair import listing, review
+from explorer.panels.repair import again, listing, review
 from explorer.panels.repair.subject import Subject
 from explorer.runs import slices
 from explorer.ui import escape, state, theme, widgets
@@ -23,18 +23,25 @@ def draw(subject: Subject, scores: np.ndarray) -> None:
     count = len(subject.judged.positions)
     how = "Scores are summed over" if subject.judged.kind == LOSS else "Judged on"
     st.caption(f"{how} {count:,} {'prediction' if count == 1 else 'predictions'}.")
-    helpful = widgets.choice("Rank by", state.SIDES, state.SIDE) == state.HELP
-    listed = top(scores, listing.LISTED_EXAMPLES, helpful=helpful)
-    if review.asked(subject, listed):
-        review.draw(subject, listed, scores)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        helpful = widgets.choice("Rank by", state.SIDES, state.SIDE) == state.HELP
+        before = top(scores, listing.LISTED_EXAMPLES, helpful=helpful)
+        reviewed = review.asked(subject, before)
+        after = None if reviewed else again.choose(subject)
+    if reviewed:
+        review.draw(subject, before, scores)
         return
-    table = ranking(subject, listed, scores, unit)
+    listed = before if after is None else again.ranked(after, helpful)
+    table = ranking(subject, listed, scores if after is None else after, unit)
+    if after is not None:
+        st.markdown(escape.for_markdown(again.words(subject, before, listed)))
+        table.insert(0, "place", again.moves(before, listed))
     alt = "Training examples ranked by their scores for what is judged by"
     picked = listing.ticked(table, alt, "ranking", (heading(subject, unit), own(unit)))
     with st.container(horizontal=True, gap="small"):
         rows = listed.tolist()
         listing.put(subject, picked, len(rows), lambda places: subject.without([rows[place] for place in places]))
-        review.button(subject, listed)
+        review.button(subject, before)
         listing.download(table, "suspects")
 
 

@@ -86,6 +86,9 @@ def arguments(run: Run, alterations: Sequence[Alteration], start: str) -> list[s
     for each in alterations:
         value = ",".join(map(str, each.value)) if each.kind == MASK else each.value
         whole = each.kind in (LEAVE_OUT, ADD)
+        if each.kind == ADD and each.value:
+            told += ["--add", f"{each.stage}:{each.value[0]}"]
+            continue
         told += [OPTIONS[each.kind], f"{each.stage}:{each.id}" + ("" if whole else f"={value}")]
     return ["what-if", "--start", start, "--really", *told, "--", str(run.path)]
 

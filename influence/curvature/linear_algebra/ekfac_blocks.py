@@ -249,5 +249,5 @@ FORMS: dict[str, type[Block]] = {block.form: block for block in (Diagonal, Full,
 
 
 def _turned(rows: Tensor, axes: Tensor | None) -> Tensor:
-    """(..., g, m, side), rotated into `axes` (g, side, side)."""
-    return rows if axes is None else rows @ axes
+    """(..., g, m, side), rotated into `axes` (g, side, side), in the rows' precision."""
+    return rows if axes is None else rows @ axes.to(rows)

@@ -34,7 +34,7 @@ OPEN_FILES = 256
 """That the server may have: as many as macOS gives."""
 NAMES = """run show of k order colour ranking shading by explained against query cell group region example bar slice
 side basket trained whose tag lesson plane words run_b query_b method method_b explain explain_b model find
-find_example criterion gap class repair together again review way start text sheet basket_items slice_choice
+find_example criterion gap class repair together again review pool way start text sheet basket_items slice_choice
 nobody_knows"""
 KEYS = NAMES.split()
 PLAIN = """0 -1 1007 1e309 nan 99999999999999999999 0x10 true null None [] {} [1,2 {"a":[1]} a,b 1,2,3,4 0.1,nan,2,inf

@@ -1,12 +1,15 @@
 """The Suspects page on a small run, by AppTest."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from explorer.export import notes
 from explorer.jobs import live
 from explorer.ui import state, theme
-from explorer.view import edits
+from explorer.view import edits, pools
 from influence import Run
 from influence.live import LEAVE_OUT, RELABEL, Alteration, Criterion
 
@@ -105,17 +108,28 @@ class WhatIf:
         self.asked.append(("alone", criterion, tuple(alterations)))
         return np.full(len(alterations), -1.0, np.float32)
 
-    def pool(self, stage):
+    def pool(self, stage, path=None):
+        if path is not None:
+            return pd.read_csv(path, dtype=str)
         return self.run.queries() if stage == self.run.stages[-1] else None
 
     def additions(self, criterion, stage, pool):
         """The later one stands in the table, the more it lowers."""
+        if isinstance(pool, Path):
+            return -np.arange(len(pd.read_csv(pool)), dtype=np.float32)
         self.asked.append(("additions", criterion, stage, tuple(pool["id"])))
         return -(pool["id"].to_numpy(np.float32) - 1000)
 
+    def after(self, criterion, stage, alterations):
+        """Now the first examples harm most; what is left out has no score."""
+        self.asked.append(("after", criterion, stage, tuple(alterations)))
+        found = np.arange(len(self.run.examples(stage)), dtype=np.float32) - 100
+        found[[each.id for each in alterations if each.kind == LEAVE_OUT]] = np.nan
+        return found
+
     def together(self, criterion, alterations, steps=3):
         self.asked.append(("together", criterion, tuple(alterations)))
-        return Together(-1.0, -0.5, ["The steps <b>diverge</b>."])
+        return Together(-1.0, -0.5, ["The steps <b>diverge</b>.", *self.run.manifest.warnings])
 
 
 class Live:
@@ -223,6 +237,22 @@ def test_held_out_examples_are_added_but_not_those_that_are_judged(open_app, sma
     assert "better judge by a part of them" in says(app)
 
 
+def test_an_uploaded_file_is_a_pool(open_app, small, tmp_path, asked):
+    small.write_run(tmp_path, "words", text=True, hostile="<i>")
+    digest = pools.keep("more.csv", {"": b"text,label\n<b>a</b>,7\nb,8\nc,7\n"})
+    app = open_app(tmp_path, page=PAGE, repair="Add", pool=digest)
+    assert not app.exception
+    assert not app.warning
+    assert app.dataframe[0].value["text"].tolist() == ["c", "b"]
+    app.button(key="put").click().run()
+    assert param(app, "basket").startswith("add-file-")
+    assert "2-texts.csv added" in str(app.multiselect(key="basket_items").options)
+    app.button(key="clear_pool").click().run()
+    assert "pool" not in app.query_params
+    gone = open_app(tmp_path, page=PAGE, repair="Add", pool="0123456789abcdef")
+    assert "not kept by this server" in gone.warning[0].value
+
+
 def test_a_stage_without_a_pool_says_where_one_may_come_from(open_app, small_root, asked):
     app = open_app(small_root, page=PAGE, repair="Add")
     assert "upstream what-if --add FILE" in app.info[0].value
@@ -241,6 +271,20 @@ def test_sum_and_together_stand_beside_each_other_with_warnings(open_app, small_
     assert "↓ 0.50 nat" in text
     assert "part by more than a quarter" in text
     assert "The steps \\<b\\>diverge" in text
+    assert len(app.warning) == 2  # what is wrong with the whole run stands at the top
+
+
+def test_the_list_is_ranked_again_with_the_edits_made(open_app, small_root, asked, wrong_sums):
+    app = open_app(small_root, page=PAGE, basket="2", again="true")
+    assert not app.exception
+    listed = app.dataframe[0].value
+    assert listed["id"].tolist()[:3] == [0, 1, 3]
+    assert "enters" in listed["place"].tolist()
+    assert "With this edit made, " in says(app)
+    app.toggle(key="again").set_value(False).run()
+    assert app.dataframe[0].value["id"].iloc[0] == wrong_sums.argmin()
+    app = open_app(small_root, page=PAGE, again="true")  # nothing to make
+    assert app.dataframe[0].value["id"].iloc[0] == wrong_sums.argmin()
 
 
 def test_hostile_names_stay_text(open_app, small, tmp_path, asked):

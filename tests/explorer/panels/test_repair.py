@@ -1,13 +1,20 @@
 """The parts of Suspects as plain functions."""
 
+import io
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from explorer.panels.repair import corrected, effect, judge
+from explorer.panels.basket import corrected, effect
+from explorer.panels.repair import again, judge, upload
 from explorer.panels.repair.subject import Subject
 from explorer.ui import theme
 from explorer.view import criterion
 from influence import Run
+from influence.errors import StudyError
 from influence.live import LEAVE_OUT, RELABEL, Alteration
 
 NAT = theme.Unit("nat", 1.0)
@@ -68,6 +75,57 @@ def test_two_groups_survive_the_link_whatever_they_are_called():
     for bad in ("", "a~%", "loss~1~2", judge.gap_text("a~%", "x", "x"), judge.gap_text("a~%", "x", "y"), "b~x~y"):
         assert judge.gap_parsed(table, bad) is None
     assert judge.usual_gap(table, "a~%") == ("a~%", "x", HOSTILE)
+
+
+def test_who_leaves_and_who_enters_the_list_is_said(run):
+    of = subject(run, Alteration(LEAVE_OUT, "pretrain", 3))
+    before, after = np.array([3, 4, 5]), np.array([5, 4, 9])
+    assert again.words(of, before, after) == (
+        "With this edit made, 1 of the first 3 leaves: #3 (edited). 1 enters: #9."
+    )
+    assert again.moves(before, after) == ["up 2", "stays", "enters"]
+    assert again.words(of, before, before) == "With this edit made, the same 3 examples are listed."
+    many = again.words(of, np.arange(12), np.array([], dtype=int))
+    assert "12 of the first 12 leave" in many
+    assert "and 4 more" in many
+
+
+def test_what_is_left_out_has_no_rank():
+    assert again.ranked(np.array([np.nan, -1.0, 2.0, -3.0]), helpful=False).tolist() == [3, 1]
+
+
+def png(colour):
+    buffer = io.BytesIO()
+    Image.new("L", (4, 4), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pictures_are_uploaded_into_a_folder_of_their_class():
+    found = upload.pictures("7", [("../a.gif", png(0)), ("b.png", png(255))])
+    assert list(found) == ["7/0.png", "7/1.png"]
+    assert Image.open(io.BytesIO(found["7/1.png"])).getpixel((0, 0)) == 255
+    for label, content, message in (
+        ("a/b", png(0), "No folder can be called"),
+        ("..", png(0), "No folder can be called"),
+        ("7", b"<script>", "no picture"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            upload.pictures(label, [("a.png", content)])
+    with pytest.raises(StudyError, match="at most"):
+        upload.pictures("7", [("a.png", png(0))] * (upload.MOST_PICTURES + 1))
+
+
+def test_a_part_of_an_uploaded_pool_is_a_pool_of_its_own(run, tmp_path):
+    texts = pd.DataFrame({"text": ["=a", "b, b", "c"], "label": ["0", "1", "2"]})
+    (edit,) = upload.part(subject(run), texts, [2, 1])
+    assert pd.read_csv(edit.value[0], dtype=str).to_dict("list") == {"text": ["c", "b, b"], "label": ["2", "1"]}
+    assert upload.part(subject(run), texts, [2, 1]) == [edit]
+    assert upload.part(subject(run), texts, []) == []
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    pictures = pd.DataFrame({"label": ["0", "1"], "file": [tmp_path / "0.png", tmp_path / "1.png"]})
+    (edit,) = upload.part(subject(run), pictures, [1])
+    assert [str(file.relative_to(edit.value[0])) for file in Path(edit.value[0]).rglob("*.png")] == ["1/0.png"]
 
 
 def test_corrected_data_keep_their_ids_and_say_what_was_changed(run):

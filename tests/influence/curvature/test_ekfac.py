@@ -190,6 +190,18 @@ def test_norms_are_products_with_what_is_solved(small, monkeypatch):
     torch.testing.assert_close(solver.norms(rows), (solver.solve(rows) * rows).sum(1))
 
 
+def test_a_model_in_single_precision_solves_what_is_in_double():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
+    examples = [(x.float(), label) for x, label in data(20, 3, 3, g)]
+    stage = Stage("stage", model, loss, examples)
+    solver = EKFAC(objectives_of(Study("one", [stage], examples))[0], damping=0.01)
+    rows = torch.randn(2, solver.objective.trained.size, dtype=torch.float64)
+    solved = solver.solve(rows)
+    assert solved.dtype == torch.float64
+    torch.testing.assert_close(solver.solve(rows.float()).double(), solved, rtol=1e-4, atol=1e-4)
+
+
 def test_the_rows_of_a_tied_embedding_are_axes():
     objective = objectives_of(text_study(seed=6))[0]
     solver = EKFAC(objective, damping=0.01)

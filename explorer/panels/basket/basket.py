@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.export import spreadsheet
-from explorer.panels.repair import corrected, effect
+from explorer.panels.basket import corrected, effect
 from explorer.panels.repair.subject import Subject
 from explorer.ui import state, widgets
 from explorer.view import edits

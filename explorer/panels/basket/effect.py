@@ -53,6 +53,8 @@ def draw(subject: Subject) -> None:
             icon=":material/warning:",
         )
     for warning in found.warnings:
+        if warning in subject.run.manifest.warnings:  # told at the top of the page
+            continue
         st.warning(escape.for_markdown(warning), icon=":material/warning:")
 
 
