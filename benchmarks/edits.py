@@ -5,8 +5,9 @@
 
 Prints, per finetuned model and kind of edit of a pretraining digit, Pearson's r over all (edit, query) pairs and the
 slope of measured on predicted changes (1 = the size is right too), for random digits and for those of strongest
-influence; the same for a group of queries against another; a mask on a fifth of the digits, by steps; and the time of
-all relabellings beside that of the scores.
+influence; the same for a group of queries against another; a mask on a fifth of the digits, by steps; the time of all
+relabellings beside that of the scores; and sets of digits that are chosen to be changed together. Then edits of
+scikit-learn's diabetes data, judged by the gap between two groups, and of dictionary definitions.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from edited.tables import print_gaps
+from edited.texts import print_texts
 from leave_one_out import agreement
 from precompute import EveryEighth
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from influence import Study, attribute, edit_effect, edit_scores, edits, relabel_scores
+from influence import Study, attribute, best_together, edit_effect, edit_scores, edits, relabel_scores, targets
 from influence.studies.images import Digits
 from influence.studies.images.mask import masked
 from influence.study.edits import Edit
@@ -111,6 +114,23 @@ def relabel_time(study: Study, console: Console) -> None:
     )
 
 
+def sets(study: Study, count: int, console: Console) -> None:
+    """Digits that lower the loss of every other query most, left out or counted twice, beside the first by score."""
+    chosen_by, judged = targets.mean(range(0, len(study.queries), 2)), slice(1, None, 2)
+    retrainer = Retrainer(study)
+    scores = attribute(study, targets=[chosen_by], **OPTIONS).values[0]
+    base = retrainer.retrain().losses
+    for by, words in ((-1, "left out"), (1, "counted twice")):
+        best = best_together(study, chosen_by, count, by=by, retrainer=retrainer, **OPTIONS)
+        first = np.argsort(-by * scores)[:count]
+        listed = retrainer.retrain(edits=edits.upweight(STAGE, first, by)).losses - base
+        console.print(
+            f"{count} digits {words}, mean loss of the queries that chose them and of the others: chosen in rounds "
+            f"{best.measured[::2].mean():+.4f}, {best.measured[judged].mean():+.4f}; first by score "
+            f"{listed[::2].mean():+.4f}, {listed[judged].mean():+.4f}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
@@ -129,11 +149,14 @@ def main() -> None:
         single_edits(study, variant, count, options.seed, table)
         together(study, options.seed, console)
         relabel_time(study, console)
+        sets(study, 5 if options.smoke else 100, console)
     console.print(table)
     console.print(
         f"{count[1]} random and {count[0]} strongest pretraining digits a kind, seed {options.seed}, all "
         f"{len(study.queries)} queries, {time.perf_counter() - started:.0f} s"
     )
+    print_gaps(options.seed, (2, 3) if options.smoke else (20, 40), console)
+    print_texts(options.seed, 1 if options.smoke else 10, console)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def _contents(run: Run, problem: str) -> None:
     with st.container(key="learn"):
         left, right = st.columns([30, 70], gap="large")
     with left:
-        widgets.heading("A lesson in nine steps")
+        widgets.heading("A lesson in ten steps")
         if problem:
             st.info(problem, icon=":material/info:")
         else:
@@ -69,7 +69,7 @@ def _steps(run: Run) -> None:
     )
     done, before = lesson.answered(), st.session_state.get(state.ARRANGED)
     if done and len(done) == len(STEPS):
-        st.markdown("✓ All nine steps are answered.")
+        st.markdown("✓ All ten steps are answered.")
     place = before[1] if before else 1
     st.button(
         "Begin the lesson" if before is None else f"Go on with step {place}",

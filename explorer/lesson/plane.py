@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from typing import Any
 
 import streamlit as st
 
@@ -19,7 +20,8 @@ L2 = 0.02
 PRETRAINED, FINETUNED = 3, 2
 """Classes of each stage."""
 
-# One circle in the middle of its kind was labelled a square by mistake: number 4.
+WRONG, RIGHT = 4, 0
+"""Number of the point in the middle of the circles that is labelled a square by mistake, and its true class."""
 _POINTS = (
     (-1.26, 0.53, 0), (1.59, 1.5, 1), (0.92, -1.21, 2), (-0.85, 0.77, 1), (1.51, 0.42, 1), (-0.3, -1.21, 2),
     (-1.04, 1.05, 0), (1.58, 0.83, 1), (0.02, -0.43, 2), (-1.59, 0.98, 0), (1.37, 1.14, 1), (0.06, -1.34, 2),
@@ -112,11 +114,28 @@ def retrained() -> tuple[int, float, float] | None:
 
     As the browser told of the plane that the URL names; None where nothing is left out.
     """
-    said = st.session_state.get(state.RETRAINED) or {}
-    told_of_it = said.get("text", "") == (state.clicked(state.PLANE) or "")
-    if not told_of_it or not said.get("left") or said.get("measured") is None:
+    said = _told()
+    if not said.get("left") or said.get("measured") is None:
         return None
     return int(said["left"]), float(said["predicted"]), float(said["measured"])
+
+
+def relabelled() -> tuple[list[int], float, float] | None:
+    """Numbers of the points with another label than at first, and the predicted and the measured change, in nats.
+
+    As `retrained`; None where all labels are those of the beginning.
+    """
+    said = _told()
+    predicted, measured = said.get("relabelling") or (None, None)
+    if not said.get("relabelled") or predicted is None or measured is None:
+        return None
+    return [int(number) for number in said["relabelled"]], float(predicted), float(measured)
+
+
+def _told() -> dict[str, Any]:
+    """What the browser told of the plane that the URL names; empty if it told of another."""
+    said = st.session_state.get(state.RETRAINED) or {}
+    return said if said.get("text", "") == (state.clicked(state.PLANE) or "") else {}
 
 
 def serial() -> int:

@@ -1,4 +1,4 @@
-"""The lesson as data: nine steps, each with a text, the state to set, regions to outline, and a question.
+"""The lesson as data: ten steps, each with a text, the state to set, regions to outline, and a question.
 
 Texts are Streamlit markdown. Names in braces are facts of `Scene`; `needs` says which of them a run lacks.
 """
@@ -106,6 +106,17 @@ def basket_filled(scene: Scene) -> Reply:
     if not rows:
         return WAITING
     return Reply(bool(scene.slice_sums[rows].sum() < 0), "These help more than they harm: the loss would rise.")
+
+
+def label_corrected(_: Scene) -> Reply:
+    found = plane.relabelled()
+    if found is None:
+        return WAITING
+    numbers, predicted, measured = found
+    shown = plane.parse(state.clicked(state.PLANE) or "")
+    if numbers != [plane.WRONG] or shown is None or shown.points[plane.WRONG - 1].y != plane.RIGHT:
+        return Reply(False, "Not yet: only the square among the circles is to change, and to a circle.")
+    return Reply(measured < 0 and predicted < 0)
 
 
 LEAST_MISS = 0.25
@@ -237,10 +248,21 @@ STEPS = (
         regions=("ranking_table", "put"),
     ),
     Step(
+        "Correct a label",
+        "A wrong example need not go: it can be mended. This model is so small that both stages are really trained "
+        "again at every touch. Among its circles stands a square, which somebody labelled wrongly; the star is what it "
+        "is judged by.",
+        "Make it a circle: press the square, then “Relabel” until it is one.",
+        "Predicted before, measured after: with its true label the star's loss falls further than without the point. "
+        "*What if* on the page Item asks this of any example, and trains again.",
+        label_corrected,
+        page=state.LEARN_PAGE,
+        regions=("plane",),
+    ),
+    Step(
         "When it fails",
-        "A score is a tangent: exact for a feather's weight, a guess for anything heavy. This model is so small that "
-        "both stages are really trained again at every touch. Leave out the square among the circles, which somebody "
-        "labelled wrongly: predicted and measured agree to a tenth.",
+        "A score is a tangent: exact for a feather's weight, a guess for anything heavy. Leave out the square among "
+        "the circles: predicted and measured agree to a tenth.",
         "Find a point, or several, for which they differ by a quarter or more.",
         "There the curve leaves its tangent. Trust many small scores and their sums more than a single large one: how "
         "much a strong example did, only retraining tells.",

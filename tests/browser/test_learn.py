@@ -64,20 +64,20 @@ def plain_number(text: str) -> float:
 def test_whole_lesson_is_clicked_through(learn, list_option):
     page = learn("run=small")
     press(page, "lesson_begin")
-    wait_for(page, "1 of 9")
+    wait_for(page, "1 of 10")
     page.locator('.st-key-confusion button[data-cell="1-2"]').click()
     wait_for(page, "✓")
     assert "lesson=1" in page.url
     press(page, "lesson_next")
 
-    wait_for(page, "2 of 9")
+    wait_for(page, "2 of 10")
     settle(page)
     assert "cell=" not in page.url
     page.get_by_role("radio", name="Finetuning").click()
     wait_for(page, "✓")
     press(page, "lesson_next")
 
-    wait_for(page, "3 of 9")
+    wait_for(page, "3 of 10")
     settle(page)
     assert page.get_by_role("radio", name="Pretraining").is_checked()
     page.locator("section.helpful button.card").first.click()
@@ -88,13 +88,13 @@ def test_whole_lesson_is_clicked_through(learn, list_option):
     assert outlined == "dashed"
     press(page, "lesson_next")
 
-    wait_for(page, "4 of 9")
+    wait_for(page, "4 of 10")
     settle(page)
     list_option(page, "20")
     wait_for(page, "✓")
     press(page, "lesson_next")
 
-    wait_for(page, "5 of 9")
+    wait_for(page, "5 of 10")
     settle(page)
     page.get_by_role("radio", name="Nearest").click()
     page.locator("section.single button.card").first.wait_for()
@@ -105,20 +105,30 @@ def test_whole_lesson_is_clicked_through(learn, list_option):
     wait_for(page, "✓")
     press(page, "lesson_next")
 
-    wait_for(page, "6 of 9")
+    wait_for(page, "6 of 10")
     settle(page)
     sums = [plain_number(v) for v in page.locator(".rows .value.harmful").all_inner_texts()]
     page.locator(".rows button").nth(sums.index(min(sums))).click()
     wait_for(page, "✓")
     press(page, "lesson_next")
 
-    wait_for(page, "7 of 9")
+    wait_for(page, "7 of 10")
     settle(page)
     press(page, "put")
     wait_for(page, "✓")
     press(page, "lesson_next")
 
-    wait_for(page, "8 of 9")
+    wait_for(page, "8 of 10")
+    page.locator(".field").wait_for()
+    settle(page)
+    point(page, 3).focus()
+    page.keyboard.press("l")
+    wait_for(page, "✗")
+    page.keyboard.press("l")
+    wait_for(page, "✓")
+    press(page, "lesson_next")
+
+    wait_for(page, "9 of 10")
     page.locator(".field").wait_for()
     settle(page)
     for place in (3, 3, 6):  # leave one out, put it back, leave out another
@@ -130,7 +140,7 @@ def test_whole_lesson_is_clicked_through(learn, list_option):
     wait_for(page, "✓")
     press(page, "lesson_next")
 
-    wait_for(page, "9 of 9")
+    wait_for(page, "10 of 10")
     settle(page)
     page.locator(".st-key-step_next button").first.click()
     wait_for(page, "Another prediction")
@@ -138,13 +148,13 @@ def test_whole_lesson_is_clicked_through(learn, list_option):
     page.locator("section.harmful button.card").first.click()
     wait_for(page, "✓")
     press(page, "lesson_next")
-    page.get_by_text("All nine steps are answered").wait_for()
+    page.get_by_text("All ten steps are answered").wait_for()
     assert "lesson=" not in page.url
 
 
 def test_link_to_a_step_keeps_what_else_it_says_and_can_be_left(learn):
     page = learn("run=small&lesson=3&query=1003")
-    wait_for(page, "3 of 9")
+    wait_for(page, "3 of 10")
     page.wait_for_function("document.querySelector('.st-key-find input')?.value === '1003'")
     press(page, "lesson_leave")
     page.locator(".st-key-lesson_begin button", has_text="Go on with step 3").wait_for()
@@ -188,6 +198,28 @@ def test_point_is_left_out_dragged_and_relabelled(learn):
     # The link opens the same plane.
     again = learn(link.split("?")[1])
     assert again.locator(".answer").inner_text() in shown
+
+
+def test_a_new_label_is_predicted_and_trained(learn):
+    """Beside the label that the point had at first; and without a click, from a link."""
+    page = learn("run=small")
+    loss = plain_number(re.search(r"loss is ([\d.]+) nat", page.locator(".answer").inner_text())[1])
+    point(page, 3).focus()
+    page.keyboard.press("l")
+    page.keyboard.press("l")
+    line = page.locator(".right .result", has_text="Point 4 as ●, not ■")
+    line.wait_for()
+    predicted, measured = numbers(line.inner_text())
+    after = plain_number(re.search(r"loss is ([\d.]+) nat", page.locator(".answer").inner_text())[1])
+    assert measured == pytest.approx(after - loss, abs=0.06), "the plane's own loss, trained again"
+    assert predicted < measured < 0
+    page.wait_for_function("new URL(location).searchParams.get('plane') === '4=-0.85,0.77,0'")
+    again = learn(page.url.split("?")[1]).locator(".right .result", has_text="Point 4 as ●, not ■")
+    again.wait_for()
+    assert numbers(again.inner_text()) == [predicted, measured]
+    point(page, 3).focus()
+    page.keyboard.press("l")
+    again.wait_for(state="hidden")
 
 
 def test_arrow_keys_move_and_the_slider_frees_the_shared_layer(learn):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from explorer.lesson import plane
-from influence import Stage, Study, attribute
+from influence import Stage, Study, attribute, edit_effect, edits
 
 REPOSITORY = Path(__file__).parents[2]
 COMPONENTS = REPOSITORY / "explorer" / "components"
@@ -128,6 +128,24 @@ def test_scores_and_retraining_are_the_librarys(scripts, minima, name):
     for left, measured in zip(LEFT, said["measured"], strict=True):
         after = retrained(study(shown, said, minima.loss), minima, left)
         assert after - before == pytest.approx(measured, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_new_labels_are_the_librarys_edits(scripts, minima, name):
+    """Of point 4, from the label that the plane has to that of its neighbours; predicted and trained again."""
+    shown, places, labels = CASES[name], [3], [0]
+    said = scripts.evaluate(ASK, [shown.data(), []])
+    points = list(shown.points)
+    for place, label in zip(places, labels, strict=True):
+        points[place] = dataclasses.replace(points[place], y=label)
+    now, before = dataclasses.replace(shown, points=tuple(points)), [point.y for point in shown.points]
+    ask = "([data, before]) => relabelling({ ...data, alpha: data.alpha ?? Infinity }, before, START)"
+    predicted, measured = scripts.evaluate(ask, [now.data(), before])
+    made, edit = study(shown, said, minima.loss), edits.relabel("pretrain", places, labels)
+    options = {"method": "exact", "curvature": "hessian", "damping": 0.0, "progress": False}
+    assert predicted == pytest.approx(edit_effect(made, edit, steps=0, **options).first[0], rel=1e-5)
+    after = retrained(study(now, said, minima.loss), minima, [])
+    assert after - said["loss"] == pytest.approx(measured, abs=1e-8)
 
 
 def test_a_feathers_weight_changes_the_loss_as_predicted(scripts):

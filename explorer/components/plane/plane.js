@@ -40,6 +40,9 @@ function compute(now) {
     const predicted = [...now.left].reduce((sum, i) => sum + now.scores[i], 0);
     now.together = [predicted, measuredWithout(now.setting, now.model, now.left)];
   }
+  const { points } = now.setting, before = now.original.points.map(({ y }) => y);
+  now.relabelled = points.map((_, i) => i).filter((i) => points[i].y !== before[i]);
+  now.relabelling = now.relabelled.length ? relabelling(now.setting, before, START) : [null, null];
   now.singles = new Map();
   if (typeof now.chosen === "number") measure(now, now.chosen);
 }
@@ -86,12 +89,15 @@ function report(now) {
   now.text = textOf(now);
   now.serial += 1;
   const [predicted, measured] = now.together ?? [null, null];
-  now.send({ text: now.text, serial: now.serial, left: now.left.size, predicted, measured });
+  now.send({
+    text: now.text, serial: now.serial, left: now.left.size, predicted, measured,
+    relabelled: now.relabelled.map((i) => i + 1), relabelling: now.relabelling,
+  });
 }
 
-// What an address leaves out was retrained in the browser only: whoever asks for the result is told.
+// What an address changes was retrained in the browser only: whoever asks for the result is told.
 function retell(now) {
-  if (now.left.size) report(now);
+  if (now.left.size || now.relabelled.length) report(now);
 }
 
 const POINT = ["g", "G", "W"], QUERY = ["ℓ", "v", "q"], HOLD = ["α", "F", "v"], REMOVAL = ["score", "g"];

@@ -36,9 +36,10 @@ function build(root, now) {
   });
   const parts = { plane, ...plane, agreement, hold: hold(now), formula: formula((term) => amountOf(now, term)), answer: dom.make("p", "answer") };
   parts.chosen = dom.make("p", "result");
+  parts.relabelled = dom.make("p", "result");
   parts.together = dom.make("p", "result");
   parts.agree = dom.make("p", "quiet small");
-  parts.together.setAttribute("aria-live", "polite");
+  for (const result of [parts.relabelled, parts.together]) result.setAttribute("aria-live", "polite");
   parts.relabel = pressed("Relabel", () => relabel(now), "Give the chosen point the next class (L, or press it again)");
   parts.leave = pressed("Leave out", () => leaveOut(now), "Leave the chosen point out, or put it back (Delete)");
   parts.reset = pressed("Start again", () => {
@@ -48,10 +49,10 @@ function build(root, now) {
   const tools = dom.make("div", "tools"), left = dom.make("div", "left"), right = dom.make("div", "right");
   tools.append(parts.relabel, parts.leave, parts.reset);
   const how = dom.make("p", "quiet small", "Drag a point or the star, or move it with the arrow keys. Press a chosen point once "
-    + "more (or L) to relabel it; Delete leaves it out, and really trains both stages again without it.");
+    + "more (or L) to relabel it; Delete leaves it out. Either really trains both stages again.");
   left.append(plane.root, legend());
   const heading = dom.make("h4", "", "Predicted, and measured by training again");
-  right.append(parts.answer, parts.chosen, tools, parts.together, how, parts.hold.root, heading, agreement, parts.agree);
+  right.append(parts.answer, parts.chosen, tools, parts.relabelled, parts.together, how, parts.hold.root, heading, agreement, parts.agree);
   parts.table = dom.make("details", "table");
   parts.table.append(dom.make("summary", "", "Table of all points"));
   parts.table.ontoggle = () => tell(now);
@@ -93,6 +94,7 @@ function tell(now) {
   if (!now.together) told(parts.together, "Nothing is left out.");
   else told(parts.together, `${left.size} left out${left.size > 1 ? " together" : ""}: predicted `, amount(now.together[0]), ", measured ",
     amount(now.together[1]), " nat.");
+  tellRelabelled(now);
   parts.relabel.disabled = chosen === null;
   parts.leave.disabled = !one;
   parts.leave.textContent = one && left.has(chosen) ? "Put back" : "Leave out";
@@ -101,6 +103,16 @@ function tell(now) {
   parts.hold.slider.setAttribute("aria-valuetext", setting.alpha === Infinity ? "frozen" : String(setting.alpha));
   agree(now);
   if (parts.table.open) parts.table.replaceChildren(parts.table.firstChild, table(now));
+}
+
+// What new labels did, beside those that the points had at first.
+function tellRelabelled({ relabelled, relabelling: [predicted, measured], original, setting, parts }) {
+  const [i] = relabelled, sign = (y) => PRETRAINED[y];
+  parts.relabelled.hidden = !relabelled.length || predicted === null;
+  if (parts.relabelled.hidden) return;
+  const which = relabelled.length > 1 ? `${relabelled.length} points with other labels`
+    : `Point ${i + 1} as ${sign(setting.points[i].y)}, not ${sign(original.points[i].y)}`;
+  told(parts.relabelled, `${which}: predicted `, amount(predicted), ", measured ", amount(measured), " nat.");
 }
 
 function agree({ parts, singles, scores, setting }) {

@@ -206,14 +206,20 @@ function pulledBack(setting, model) {
   return query.subarray(0, BODY).map((value, a) => value - dot(v, hessian[a].subarray(BODY)));
 }
 
-// Score of every pretraining point; null where a stage does not stand at a minimum with positive curvature.
-function scoresOf(setting, model) {
+// The query pulled back to pretraining and solved there, so that its product with a point's gradient, over m, is the
+// point's score; null where a stage does not stand at a minimum with positive curvature.
+function solvedQuery(setting, model) {
   const pulled = pulledBack(setting, model), right = new Float64Array(model.pretrained.length);
   const lower = cholesky(hessianOf(pretraining(setting, even(setting.points)), model.pretrained), 0, 0);
   if (!pulled || !lower) return null;
   right.set(pulled);
-  const v = solved(lower, right);
-  return setting.points.map((point) => dot(v, gradientAt(model.pretrained, point)) / setting.points.length);
+  return solved(lower, right);
+}
+
+// Score of every pretraining point; null where there is no solved query.
+function scoresOf(setting, model) {
+  const v = solvedQuery(setting, model);
+  return v && setting.points.map((point) => dot(v, gradientAt(model.pretrained, point)) / setting.points.length);
 }
 
 // What really happens: both stages trained again without the points `left` (a set of places); change of the query's
@@ -222,4 +228,14 @@ function measuredWithout(setting, model, left) {
   const weights = even(setting.points).map((weight, i) => (left.has(i) ? 0 : weight));
   const again = trainedOn(setting, model, weights);
   return lossAt(again.finetuned, setting.query) - lossAt(model.finetuned, setting.query);
+}
+
+// What the points' present labels do to the query's loss beside the labels `before`, in nats: [predicted by their
+// gradients, measured by training both stages on from there]; predicted is null where there is no solved query.
+function relabelling(setting, before, start) {
+  const old = { ...setting, points: setting.points.map(({ x }, i) => ({ x, y: before[i] })) };
+  const model = trained(old, start), v = solvedQuery(old, model), slope = (point) => dot(v, gradientAt(model.pretrained, point));
+  const predicted = v && setting.points.reduce((sum, point, i) => sum + slope(old.points[i]) - slope(point), 0) / before.length;
+  const again = trainedOn(setting, model, even(setting.points));
+  return [predicted, lossAt(again.finetuned, setting.query) - lossAt(model.finetuned, setting.query)];
 }

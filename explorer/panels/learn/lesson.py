@@ -36,6 +36,7 @@ CLICKED = (
     state.BAR,
     state.WORDS,
     state.SLICE,
+    state.PLANE,
 )
 """Choices made by clicking that a step takes back, if it says nothing else. What took work stays: basket and plane."""
 

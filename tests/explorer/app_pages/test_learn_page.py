@@ -44,6 +44,12 @@ def retrain(app, predicted, measured):
     return app.run()
 
 
+def correct(app, text, numbers):
+    told = {"text": text, "relabelled": numbers, "relabelling": [-1.2, -0.7], "serial": 1, "left": 0}
+    app.session_state[state.RETRAINED] = told
+    return press(app, state.PLANE, text)
+
+
 def look_alike(app, scene):
     choose(app, state.RANKING, state.NEAREST)
     return ring(app, scene.alike, scene)
@@ -72,6 +78,7 @@ ANSWERS = [
      lambda app, s: press(app, state.GROUP, str(s.totals["harmful"].idxmin()))),
     (lambda app, s: press(app, state.BASKET, str(s.examples["id"].iloc[s.slice_sums.argmax()])),
      lambda app, s: app.button(key="empty").click().run().button(key="put").click().run()),
+    (lambda app, s: correct(app, "4=-0.85,0.77,2", [4]), lambda app, s: correct(app, "4=-0.85,0.77,0", [4])),
     (lambda app, s: retrain(app, -0.7, -0.75), lambda app, s: retrain(app, 0.15, 0.24)),
     (lambda app, s: press(app, state.QUERY, str(s.run.queries()["id"].iloc[(s.position + 1) % len(s.run.queries())])),
      own_choice),
@@ -96,7 +103,7 @@ def test_walk_through_all_steps(open_app, roots, name):
     for place, (wrong, right) in enumerate(ANSWERS, start=1):
         assert not app.exception
         assert url(app, state.LESSON) == str(place)
-        assert f"{place} of 9" in said(app.get("html"))
+        assert f"{place} of 10" in said(app.get("html"))
         assert steps.STEPS[place - 1].title in said(app.get("html"))
         assert app.button(key="lesson_next").disabled
         assert not app.button(key="lesson_skip").disabled
@@ -111,7 +118,7 @@ def test_walk_through_all_steps(open_app, roots, name):
         assert not app.button(key="lesson_next").disabled
         app.button(key="lesson_next").click().run()
     assert url(app, state.LESSON) is None
-    assert "All nine steps are answered" in said(app.markdown)
+    assert "All ten steps are answered" in said(app.markdown)
 
 
 def test_a_step_sets_its_state_and_takes_back_what_the_last_one_left(open_app, roots):
@@ -164,7 +171,7 @@ def test_a_basket_is_not_emptied(open_app, roots):
 
 
 @pytest.mark.parametrize(
-    ("place", "lacks"), [(3, "no places on a map"), (5, "no embedding"), (9, "no places on a map")]
+    ("place", "lacks"), [(3, "no places on a map"), (5, "no embedding"), (10, "no places on a map")]
 )
 def test_a_step_says_what_a_run_lacks_and_lets_pass(open_app, roots, place, lacks):
     app = open_app(roots, page=PAGE, run="mapless", lesson=str(place))
@@ -177,7 +184,7 @@ def test_a_step_says_what_a_run_lacks_and_lets_pass(open_app, roots, place, lack
 def test_text_from_data_stays_text(open_app, roots, place):
     app = open_app(roots, page=PAGE, run="hostile", lesson=str(place))
     assert not app.exception
-    assert f"{place} of 9" in said(app.columns[0].get("html"))
+    assert f"{place} of 10" in said(app.columns[0].get("html"))
     card = said(app.columns[0].markdown)
     assert "<b>" not in card.replace("\\<", "")
     assert "Run('" not in card
@@ -235,6 +242,6 @@ def test_plane_is_sent_as_the_link_says(open_app, roots, component):
 
 
 def test_every_step_has_an_address_of_a_page_and_a_unique_title():
-    assert len(steps.STEPS) == 9
-    assert len({step.title for step in steps.STEPS}) == 9
+    assert len(steps.STEPS) == 10
+    assert len({step.title for step in steps.STEPS}) == 10
     assert {step.page for step in steps.STEPS} == {state.EXPLORE_PAGE, state.SUSPECTS_PAGE, state.LEARN_PAGE}
