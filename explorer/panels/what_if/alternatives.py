@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from explorer import components
-from explorer.ui import escape, state, theme
-from explorer.view import edits
+from explorer.panels.what_if import choice
+from explorer.ui import escape, theme
 from influence.live import LEAVE_OUT, RELABEL, UPWEIGHT, Alteration
 from influence.run import Run
 
@@ -118,6 +118,6 @@ def draw(run: Run, shown: Alternatives) -> None:
     def pick() -> None:
         made = {written(each): each for each in (*shown.labels, *shown.others)}
         edit = made.get(str(components.event(COMPONENT, "picked")))
-        state.click(state.EDIT, None if edit is None or edit in shown.chosen else edits.text_of([edit], run))
+        choice.choose(run, [] if edit is None or edit in shown.chosen else [edit])
 
     components.alternatives(key=COMPONENT, data=shown.json(), on_picked_change=pick)

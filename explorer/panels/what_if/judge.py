@@ -27,9 +27,8 @@ def choose(run: Run) -> Judgement:
             state.JUDGE,
             help="What an edit raises or lowers: the loss on the chosen prediction, or the mean loss over many.",
         )
-        classified = name == state.THIS and "prediction" in table
-        contrast = explain.choose(run, table.iloc[position]) if classified else None
-    if classified:
+        contrast = explain.choose(run, table.iloc[position]) if name == state.THIS else None
+    if name == state.THIS:
         st.html(query_html(table.iloc[position]))
     return judge(table, name, position, contrast)
 
@@ -53,7 +52,7 @@ def judge(table: pd.DataFrame, name: str, position: int, contrast: Contrast | No
 
 def offered(table: pd.DataFrame) -> tuple[str, ...]:
     """What edits can be judged by: without a mistake, not by the mistakes."""
-    wrong = bool((table["prediction"] != table["label"]).any()) if "prediction" in table else False
+    wrong = bool((table["prediction"] != table["label"]).any())
     return tuple(name for name in state.JUDGES if wrong or name != state.MISTAKES)
 
 
@@ -64,8 +63,7 @@ def chosen(table: pd.DataFrame) -> int:
         lambda text: queries.position_by_id(table, text),
         lambda text: f"This run has no prediction with id “{text}”; edits are judged by the one that Explore opens on.",
     )
-    usual = queries.opening(table) if "prediction" in table else 0
-    return usual if position is None else position
+    return queries.opening(table) if position is None else position
 
 
 def query_html(query: pd.Series) -> str:

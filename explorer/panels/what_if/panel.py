@@ -12,20 +12,16 @@ from explorer.jobs import live
 from explorer.panels.header import failure
 from explorer.panels.lists import order_only
 from explorer.panels.prediction import explain
-from explorer.panels.what_if import alternatives, judge, outcome, picture, text
+from explorer.panels.what_if import alternatives, choice, judge, outcome, picture, text
 from explorer.panels.what_if.alternatives import Alternatives
 from explorer.ui import escape, state, theme
-from explorer.view import edits
 from explorer.view.criterion import Judgement
 from influence.errors import UpstreamError
-from influence.live import LEAVE_OUT, RELABEL, UPWEIGHT, Alteration
+from influence.live import Alteration
 from influence.run import NAT, ORDER_ONLY, Run
 
 if TYPE_CHECKING:
     from influence.live import Live
-
-KNOWN = (RELABEL, UPWEIGHT, LEAVE_OUT)
-"""Kinds of edits whose changes the bars know already."""
 
 
 def draw(run: Run, stage: str, row: int) -> None:
@@ -68,7 +64,7 @@ def _panel(run: Run, stage: str, row: int) -> None:
 
 
 def _tools(run: Run, opened: Live, stage: str, row: int, by: Judgement) -> None:
-    example, chosen = run.examples(stage).iloc[row], chosen_edit(run, stage, row)
+    example, chosen = run.examples(stage).iloc[row], choice.chosen(run, stage, row)
     pictured, told = isinstance(example.get("image"), bytes), isinstance(example.get("text"), str)
     left, right = st.columns([36, 64], gap="medium") if pictured or told else (st.container(), st.container())
     with right:
@@ -97,22 +93,6 @@ def _outcome(run: Run, opened: Live, by: Judgement, chosen: Sequence[Alteration]
         st.warning(escape.message(error), icon=":material/warning:")
         return
     outcome.draw(run, by, chosen, change, max(shown.largest, abs(change)), shown.unit)
-
-
-def chosen_edit(run: Run, stage: str, row: int) -> list[Alteration]:
-    """The edit of this example that the URL names; one of another example is let go."""
-    number, label = int(run.examples(stage)["id"].iloc[row]), str(run.examples(stage)["label"].iloc[row])
-    same = edits.text_of([Alteration(RELABEL, stage, number, label)], run) == state.clicked(state.EDIT)
-    found = state.parsed(
-        state.EDIT,
-        lambda said: edits.parse(said, run)[0] or None,
-        lambda said: (
-            f"Example #{number} has the label “{escape.for_markdown(label)}” already: nothing would change."
-            if same
-            else f"The link's edit “{said}” is none that can be made of this run's examples; nothing is edited."
-        ),
-    )
-    return [each for each in found or [] if (each.stage, each.id) == (stage, number)]
 
 
 def _alternatives(

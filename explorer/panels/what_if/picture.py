@@ -10,8 +10,8 @@ import streamlit as st
 from explorer import components
 from explorer.jobs import live
 from explorer.panels.lists import heat
+from explorer.panels.what_if import choice
 from explorer.ui import escape, pictures, state, theme
-from explorer.view import edits
 from explorer.view.criterion import Judgement
 from influence.live import MASK, Alteration
 from influence.run import Run
@@ -40,7 +40,7 @@ def draw(
     def take() -> None:
         drawn = str(components.event(COMPONENT, "boxed") or "")
         made = [Alteration(MASK, stage, int(example["id"]), tuple(map(int, drawn.split(","))))] if drawn else []
-        state.click(state.EDIT, edits.text_of(made, run))
+        choice.choose(run, made)
 
     sent = {
         "image": pictures.data_url(example),

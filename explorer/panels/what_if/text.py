@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components
+from explorer.panels.what_if import choice
 from explorer.runs import texts
-from explorer.ui import escape, pictures, state
-from explorer.view import edits
+from explorer.ui import escape, pictures
 from influence.live import STRIKE, Alteration
 from influence.run import Run
 
@@ -29,7 +29,7 @@ def draw(run: Run, stage: str, example: pd.Series, chosen: Sequence[Alteration])
         left = [each for each in struck if each.value.lower() != word.lower()]
         if len(left) == len(struck) and word:
             left.append(Alteration(STRIKE, stage, int(example["id"]), word))
-        _choose(left, run)
+        choice.choose(run, left)
 
     components.words(key=COMPONENT, data={"pieces": pieces(text, struck)}, on_toggled_change=toggle)
     st.caption("Press a word to strike it, wherever it stands in this text; the text without it is read anew.")
@@ -47,10 +47,3 @@ def pieces(text: str, struck: Sequence[Alteration]) -> list[dict[str, object]]:
         last = end
     found.append({"text": escape.visible(text[last:])})
     return [piece for piece in found if piece["text"]]
-
-
-def _choose(made: Sequence[Alteration], run: Run) -> None:
-    try:
-        state.click(state.EDIT, edits.text_of(made, run))
-    except ValueError as error:
-        st.toast(escape.message(error))
