@@ -30,8 +30,11 @@ SOLVING: dict[str, dict[str, Any]] = {
 SIZES = {"pretrain": 400, "finetune": 300, "queries": 200}
 
 
-def trained(seed: int) -> Exhibit:
-    """A transformer layer of width 16 on 400 definitions, and a classifier of their topics on its frozen body."""
+def trained(seed: int) -> tuple[Exhibit, Retrainer]:
+    """A transformer layer of width 16 on 400 definitions, and a classifier of their topics on its frozen body.
+
+    Beside it, what trains both again from their random starts, in the same order.
+    """
     rng = np.random.default_rng(seed)
     parts = {
         part: corpus.chosen(np.sort(rng.permutation(len(corpus))[: SIZES[part]]).tolist())
@@ -39,12 +42,16 @@ def trained(seed: int) -> Exhibit:
     }
     options = TextOptions(vocabulary=300, context=16, width=16, layers=1, epochs=10, seed=seed)
     exhibit = TextStudy("texts", "Definitions", parts, options).exhibit("frozen")
+    starts, recipes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for previous, stage in exhibit.study.pairs():
             stage.model.double()
+            starts[stage.name] = {name: p.detach().clone() for name, p in stage.model.named_parameters()}
             recipe = recipe_of(exhibit, stage)
+            assert recipe is not None
+            recipes[stage.name] = recipe
             fit(stage, previous, recipe, torch.device("cpu"), Path(folder) / stage.name, lambda _: None)
-    return exhibit
+    return exhibit, Retrainer(exhibit.study, recipes=recipes, starts=starts)
 
 
 def kinds(exhibit: Exhibit, name: str, rng: np.random.Generator) -> dict[str, Callable[[int], Edit]]:
@@ -71,10 +78,8 @@ def kinds(exhibit: Exhibit, name: str, rng: np.random.Generator) -> dict[str, Ca
 
 def print_texts(seed: int, count: int, console: Console) -> None:
     """A row for each kind of edit, at either stage: random definitions, and those of strongest influence."""
-    exhibit, rng = trained(seed), np.random.default_rng(seed)
-    recipes = {stage.name: recipe for stage in exhibit.study.stages if (recipe := recipe_of(exhibit, stage))}
-    retrainer = Retrainer(exhibit.study, recipes=recipes)
-    base = retrainer.retrain().losses
+    (exhibit, retrainer), rng = trained(seed), np.random.default_rng(seed)
+    base = retrainer.retrain(start="scratch").losses
     table = Table("stage", "edit of one definition", "r random", "slope", "r strongest", "slope")
     for name in ("finetune", "pretrain"):
         total = np.abs(attribute(exhibit.study, stage=name, **SOLVING[name]).values).sum(0)
@@ -82,7 +87,7 @@ def print_texts(seed: int, count: int, console: Console) -> None:
         for kind, edit in kinds(exhibit, name, rng).items():
             some = [edit(int(row)) for row in rows]
             predicted = edit_scores(exhibit.study, some, **SOLVING[name]).values.T
-            really = np.stack([retrainer.retrain(edits=each).losses - base for each in some])
+            really = np.stack([retrainer.retrain(edits=each, start="scratch").losses - base for each in some])
             parts = (slice(0, count), slice(count, None))
             table.add_row(
                 name, kind, *(figure for part in parts for figure in agreement(predicted[part], really[part]))
@@ -90,5 +95,5 @@ def print_texts(seed: int, count: int, console: Console) -> None:
     console.print(table)
     console.print(
         f"{count} random and {count} strongest definitions a kind, {len(base)} queries. The head stands at its minimum "
-        "(exact); the language model where its mini-batches ended (EK-FAC), and is trained on from there."
+        "(exact), the language model where its mini-batches ended (EK-FAC); both are trained again from their starts."
     )

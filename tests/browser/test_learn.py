@@ -57,6 +57,11 @@ def numbers(text: str) -> list[float]:
     return [plain_number(n) for n in re.findall(rf"[▲▼] ([+{MINUS}][\d.e{MINUS}]+)", text)]
 
 
+def falls(text: str) -> list[float]:
+    """By how much the loss was predicted to fall, and fell."""
+    return [plain_number(n) for n in re.findall(r"f[ae]ll by ([\d.]+)", text)]
+
+
 def plain_number(text: str) -> float:
     return float(text.replace(MINUS, "-"))
 
@@ -209,14 +214,14 @@ def test_a_new_label_is_predicted_and_trained(learn):
     page.keyboard.press("l")
     line = page.locator(".right .result", has_text="Point 4 as ●, not ■")
     line.wait_for()
-    predicted, measured = numbers(line.inner_text())
+    predicted, measured = falls(line.inner_text())
     after = plain_number(re.search(r"loss is ([\d.]+) nat", page.locator(".answer").inner_text())[1])
-    assert measured == pytest.approx(after - loss, abs=0.06), "the plane's own loss, trained again"
-    assert predicted < measured < 0
+    assert measured == pytest.approx(loss - after, abs=0.06), "the plane's own loss, trained again"
+    assert predicted > measured > 0
     page.wait_for_function("new URL(location).searchParams.get('plane') === '4=-0.85,0.77,0'")
     again = learn(page.url.split("?")[1]).locator(".right .result", has_text="Point 4 as ●, not ■")
     again.wait_for()
-    assert numbers(again.inner_text()) == [predicted, measured]
+    assert falls(again.inner_text()) == [predicted, measured]
     point(page, 3).focus()
     page.keyboard.press("l")
     again.wait_for(state="hidden")

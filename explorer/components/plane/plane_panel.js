@@ -105,14 +105,17 @@ function tell(now) {
   if (parts.table.open) parts.table.replaceChildren(parts.table.firstChild, table(now));
 }
 
-// What new labels did, beside those that the points had at first.
+const moved = (value, down, up) => dom.make("b", value < 0 ? "helpful" : "harmful", `${value < 0 ? down : up} by ${number(Math.abs(value))}`);
+
+// What new labels do to the loss, beside those that the points had at first: blue where it falls.
 function tellRelabelled({ relabelled, relabelling: [predicted, measured], original, setting, parts }) {
   const [i] = relabelled, sign = (y) => PRETRAINED[y];
   parts.relabelled.hidden = !relabelled.length || predicted === null;
   if (parts.relabelled.hidden) return;
   const which = relabelled.length > 1 ? `${relabelled.length} points with other labels`
     : `Point ${i + 1} as ${sign(setting.points[i].y)}, not ${sign(original.points[i].y)}`;
-  told(parts.relabelled, `${which}: predicted `, amount(predicted), ", measured ", amount(measured), " nat.");
+  told(parts.relabelled, `${which}: the loss was predicted to `, moved(predicted, "fall", "rise"), ", and ",
+    moved(measured, "fell", "rose"), " nat by training again.");
 }
 
 function agree({ parts, singles, scores, setting }) {
