@@ -42,8 +42,8 @@ from influence.study.edits import Edit
 from influence.study.positions import positions
 from influence.study.revision import by_stage
 
-CACHED_CRITERIA = 32
-"""Criteria whose solved vectors are kept; those not asked for longest are dropped."""
+CACHED_BYTES = 2**28
+"""Of solved vectors that are kept; those of criteria that were not asked for longest are dropped."""
 STEPS = 3
 """Newton steps beyond the first order."""
 FAR = 5
@@ -145,7 +145,8 @@ class WhatIf:
         Raises:
             StudyError: the example is no picture.
         """
-        tall, wide = picture_of(self._back.objective(stage).stage.data[row]).shape[-2:]
+        study = self._exhibit.study
+        tall, wide = picture_of(study.stages[study.position(stage)].data[row]).shape[-2:]
         return int(wide), int(tall)
 
     def patches(self, criterion: Criterion, stage: str, rows: Sequence[int], side: int | None = None) -> np.ndarray:
@@ -160,21 +161,17 @@ class WhatIf:
             side: of a patch in pixels; by default such that at most a dozen lie along the longer side.
 
         Raises:
-            StudyError: the stage's examples are no pictures.
+            StudyError: the stage's examples are no pictures, or of several sizes; or there is no such example.
         """
         with self._turn():
             objective = self._back.objective(stage)
-            solved = self._solved(criterion)[objective]
-            grids = [blanks(objective.stage.data[row], side) for row in rows]
-            shape = grids[0].shape
-            whole = self._products(objective, solved, Subset(objective.stage.data, list(rows)))
-            blank = self._products(objective, solved, [example for grid in grids for example in grid.examples])
-            return (whole[:, None, None] - blank.reshape(len(rows), *shape)).cpu().numpy()
-
-    def _products(self, objective: Objective, solved: Tensor, examples: object) -> Tensor:
-        """Phi of each of some examples of a stage's form, (n,)."""
-        found = [block[:, 0] for _, block in dots(objective, examples, objective.trained, solved)]
-        return torch.cat(found).float() / objective.count
+            solved, examples = self._solved(criterion)[objective], _some(objective, rows)
+            grids = [blanks(examples[place], side) for place in range(len(examples))]
+            if len({grid.shape for grid in grids}) > 1:
+                raise StudyError(f"Stage {stage!r} has pictures of several sizes; ask of those of one size at a time.")
+            whole = _products(objective, solved, examples)
+            blank = _products(objective, solved, [example for grid in grids for example in grid.examples])
+            return (whole[:, None, None] - blank.reshape(len(whole), *grids[0].shape)).float().cpu().numpy()
 
     def pool(self, stage: str, path: Path | None = None) -> pd.DataFrame | None:
         """Examples that a stage could be trained on besides: those at `path`, as `influence.live.pool` reads them.
@@ -253,7 +250,8 @@ class WhatIf:
             self._known[criterion] = dict(
                 self._back.chain.pull_back(self._explained(criterion, self._back.chain).gradients())
             )
-            while len(self._known) > CACHED_CRITERIA:
+            each = sum(solved.nbytes for solved in self._known[criterion].values())
+            while len(self._known) > 1 and len(self._known) * each > CACHED_BYTES:
                 self._known.popitem(last=False)
         self._known.move_to_end(criterion)
         return self._known[criterion]

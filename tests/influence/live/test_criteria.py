@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import types
+from collections import OrderedDict
 
 import numpy as np
+import pandas as pd
 import pytest
-from tiny import FINETUNE, NEW, OLD, QUERIES
+from tiny import FINETUNE, NEW, OLD, QUERIES, tiny_data, tiny_net, tiny_stages
 from tiny_runs import TinyBuilt
 
-from influence import attribute, edit_effect, edit_scores, edits, relabel_scores, scores_after, targets
+from influence import Exhibit, Study, attribute, edit_effect, edit_scores, edits, relabel_scores, scores_after, targets
 from influence.errors import MethodError, RunError, StudyError
 from influence.live import (
     ADD,
@@ -25,6 +28,8 @@ from influence.live import (
     Live,
     altered_tables,
 )
+from influence.live.way_back import WayBack
+from influence.live.what_if import WhatIf
 from influence.precompute.runs import precompute
 from influence.studies.built_in import STUDIES
 from influence.studies.request import exhibits_for
@@ -190,6 +195,16 @@ def test_a_criterion_is_pulled_back_once(frozen, monkeypatch):
     frozen.what_if.alone(Criterion((4, 5)), some(frozen)[0])
 
 
+def test_vectors_are_kept_as_far_as_there_is_room(frozen, monkeypatch):
+    monkeypatch.setattr(frozen.what_if, "_known", OrderedDict())
+    for row in range(4):
+        frozen.what_if.scores(Criterion((row,)), "pretrain")
+    assert len(frozen.what_if._known) == 4
+    monkeypatch.setattr("influence.live.what_if.CACHED_BYTES", 0)
+    frozen.what_if.scores(Criterion((4,)), "pretrain")
+    assert list(frozen.what_if._known) == [Criterion((4,))]
+
+
 def test_several_threads_get_what_one_gets(frozen):
     asked, found = some(frozen)[0], {}
     criteria = [Criterion((row,)) for row in range(QUERIES)]
@@ -291,6 +306,38 @@ def test_alterations_that_cannot_be(frozen):
         what_if.scores(one, "third")
     with pytest.raises(StudyError, match="no example 40"):
         what_if.labels(one, "pretrain", [40])
+
+
+def test_losses_of_a_model_without_classes_can_be_judged_by():
+    """Here the squared error of a number; its loss is none of classes, and its labels are none to try."""
+    stages = tiny_stages()
+    model, data = tiny_net(1), [(x, x[:1] - x[1:2]) for x, _ in tiny_data(FINETUNE, 3, seed=2)]
+    last = dataclasses.replace(stages[1], model=model, data=data, loss=squared, frozen=["body.*"], inherits=None)
+    model.body.load_state_dict(stages[0].model.body.state_dict())
+    queries = [(x, x[:1]) for x, _ in tiny_data(QUERIES, 3, seed=3)]
+    study = Study("numbers", [stages[0], last], queries)
+    shown = {"finetune": FINETUNE, "queries": QUERIES}
+    tables = {name: pd.DataFrame({"id": range(n), "label": [""] * n, "text": [""] * n}) for name, n in shown.items()}
+    exhibit = Exhibit(study, classes={"finetune": []}, queries=tables.pop("queries"), examples=tables, method="exact")
+    what_if = WhatIf(WayBack(types.SimpleNamespace(curvature=lambda stage, method: {}), exhibit))
+    target = targets.gap(ROWS, OTHERS)
+    settings = {"method": "exact", "curvature": "ggn", "progress": False}
+    criterion = Criterion(ROWS, against=OTHERS)
+    for stage in ("pretrain", "finetune"):
+        expected = attribute(study, stage=stage, targets=[target], **settings).values[0]
+        close(what_if.scores(criterion, stage), expected)
+    close(
+        what_if.labels(criterion, "pretrain"), relabel_scores(study, "pretrain", targets=[target], **settings).values[0]
+    )
+    with pytest.raises(StudyError, match="Stage 'finetune' has no classes"):
+        what_if.labels(criterion, "finetune")
+    for asked in (Criterion((), error_of="dog"), Criterion((0,), contrast=Contrast("dog"))):
+        with pytest.raises(StudyError, match="no class 'dog' to judge by: the run's last model is no classifier"):
+            what_if.scores(asked, "pretrain")
+
+
+def squared(outputs, batch):
+    return (outputs - batch[1]).square().sum(1)
 
 
 def test_a_stage_without_classes_has_no_labels_to_try(frozen, monkeypatch):

@@ -53,8 +53,7 @@ def test_a_patch_is_worth_what_its_mask_does(exhibit, what_if, stage):
 def test_the_size_is_that_of_the_model_s_input_width_first(exhibit, what_if, monkeypatch):
     assert what_if.size("pretrain", 0) == (8, 8)
     wide = [(torch.zeros(1, 5, 9), 0)]
-    objective = what_if._back.objective("pretrain")
-    monkeypatch.setattr(objective, "stage", dataclasses.replace(objective.stage, data=wide))
+    monkeypatch.setattr(exhibit.study.stages[0], "data", wide)
     assert what_if.size("pretrain", 0) == (9, 5)
 
 
@@ -62,6 +61,19 @@ def test_a_mask_outside_the_picture_is_refused(exhibit, what_if):
     name = int(exhibit.examples["pretrain"]["id"].iloc[0])
     with pytest.raises(StudyError, match=r"mask 6,6,3,3 .* no part of a picture of 8 x 8"):
         what_if.alone(Criterion((3,)), [Alteration(MASK, "pretrain", name, (6, 6, 3, 3))])
+
+
+def test_an_example_that_there_is_not_is_refused(what_if):
+    with pytest.raises(StudyError, match="no example 700; its examples are 0 to 699"):
+        what_if.patches(Criterion((3,)), "pretrain", [700])
+
+
+def test_pictures_of_several_sizes_are_asked_about_one_size_at_a_time(exhibit, what_if, monkeypatch):
+    objective = what_if._back.objective("pretrain")
+    data = [exhibit.study.stages[0].data[0], (torch.zeros(1, 20, 20, dtype=torch.float64), torch.tensor(0))]
+    monkeypatch.setattr(objective, "stage", dataclasses.replace(objective.stage, data=data))
+    with pytest.raises(StudyError, match="pictures of several sizes"):
+        what_if.patches(Criterion((3,)), "pretrain", [0, 1])
 
 
 @pytest.mark.parametrize(("tall", "wide"), [(8, 8), (28, 28), (64, 64), (224, 224), (13, 9), (40, 100)])
