@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 Value = TypeVar("Value")
-LARGEST = 24
+LARGEST = 16
 """Answers that are kept; the oldest are dropped."""
 _lock = threading.Lock()
 
@@ -33,8 +33,3 @@ def once(key: Hashable, compute: Callable[[], Value]) -> Value:
         while len(known) > LARGEST:
             known.popitem(last=False)
     return found
-
-
-def holds(key: Hashable) -> bool:
-    """Whether the answer is known."""
-    return key in _known()

@@ -17,8 +17,8 @@ from explorer.ui import escape, theme
 from influence.live import RELABEL, Alteration
 from influence.run import top
 
-LARGEST_ANSWER = 5_000_000
-"""Pairs of an example and a label that are predicted: 20 MB."""
+LARGEST_ANSWER = 2_000_000
+"""Pairs of an example and a label that are predicted: 8 MB."""
 
 
 def draw(subject: Subject, scores: np.ndarray) -> None:
