@@ -114,21 +114,27 @@ def relabel_time(study: Study, console: Console) -> None:
     )
 
 
-def sets(study: Study, count: int, console: Console) -> None:
-    """Digits that lower the loss of every other query most, left out or counted twice, beside the first by score."""
-    chosen_by, judged = targets.mean(range(0, len(study.queries), 2)), slice(1, None, 2)
+def sets(study: Study, count: int, number: int, console: Console) -> None:
+    """Digits that lower a target most, left out or counted twice, chosen in rounds beside the first by score.
+
+    The target is the mean loss of every other query, with that of the others beside it, or the loss of one of a
+    `number` of mistakes.
+    """
     retrainer = Retrainer(study)
-    scores = attribute(study, targets=[chosen_by], **OPTIONS).values[0]
     base = retrainer.retrain().losses
-    for by, words in ((-1, "left out"), (1, "counted twice")):
-        best = best_together(study, chosen_by, count, by=by, retrainer=retrainer, **OPTIONS)
-        first = np.argsort(-by * scores)[:count]
-        listed = retrainer.retrain(edits=edits.upweight(STAGE, first, by)).losses - base
-        console.print(
-            f"{count} digits {words}, mean loss of the queries that chose them and of the others: chosen in rounds "
-            f"{best.measured[::2].mean():+.4f}, {best.measured[judged].mean():+.4f}; first by score "
-            f"{listed[::2].mean():+.4f}, {listed[judged].mean():+.4f}"
-        )
+    mistakes = [[int(row)] for row in np.argsort(-base)[: 20 * number : 20]]
+    table = Table("target", "digits", "chosen in rounds", "other queries", "first by score", "other queries")
+    for rows in (list(range(0, len(base), 2)), *mistakes):
+        target, others = targets.mean(rows), np.setdiff1d(np.arange(len(base)), rows)
+        scores = attribute(study, targets=[target], **OPTIONS).values[0]
+        for by, words, size in ((-1, "left out", count), (1, "counted twice", 2 * count)):
+            best = best_together(study, target, size, by=by, retrainer=retrainer, **OPTIONS).measured
+            first = np.argsort(-by * scores)[:size]
+            listed = retrainer.retrain(edits=edits.upweight(STAGE, first, by)).losses - base
+            what = "every other query" if len(rows) > 1 else f"query {rows[0]}, loss {base[rows[0]]:.2f}"
+            figures = [found[part].mean() for found in (best, listed) for part in (rows, others)]
+            table.add_row(what, f"{size} {words}", *(f"{figure:+.4f}" for figure in figures))
+    console.print(table)
 
 
 def main() -> None:
@@ -149,7 +155,7 @@ def main() -> None:
         single_edits(study, variant, count, options.seed, table)
         together(study, options.seed, console)
         relabel_time(study, console)
-        sets(study, 5 if options.smoke else 100, console)
+        sets(study, *((5, 1) if options.smoke else (20, 4)), console)
     console.print(table)
     console.print(
         f"{count[1]} random and {count[0]} strongest pretraining digits a kind, seed {options.seed}, all "
