@@ -20,6 +20,8 @@ from influence.errors import StudyError
 from influence.live import ADD, Alteration
 from influence.run import top
 
+OWN = "Upload some below; in a terminal, `upstream what-if --add FILE` takes a file."
+IN_PYTHON = "In Python, `edits.add` takes any examples."
 LARGEST_POOL = 10_000
 """Examples of a pool that are tried."""
 
@@ -53,7 +55,7 @@ def draw(subject: Subject, scores: np.ndarray) -> None:
         stage = escape.for_markdown(theme.stage_word(subject.stage))
         st.info(
             f"The run holds no examples that {stage} could be trained on besides: its predictions are of another "
-            "stage or form. A file can hold some; in a terminal, `upstream what-if --add FILE` takes it.",
+            f"stage or form. {OWN if upload.possible(subject) else IN_PYTHON}",
             icon=":material/info:",
         )
     else:

@@ -26,12 +26,17 @@ FIELD, CLASS = "pool_files", "pool_class"
 """Session keys of the widgets."""
 
 
+def possible(subject: Subject) -> bool:
+    """Whether files can hold examples of the stage: texts, or pictures of classes."""
+    examples = subject.examples
+    return "text" in examples or ("image" in examples and bool(subject.run.stage(subject.stage).classes))
+
+
 def draw(subject: Subject) -> None:
     """Draw the field for files, which are the pool from then on; nothing for stages that no file can add to."""
-    examples, classes = subject.examples, [str(name) for name in subject.run.stage(subject.stage).classes]
-    texts = "text" in examples
-    if not texts and "image" not in examples:
+    if not possible(subject):
         return
+    texts, classes = "text" in subject.examples, [str(name) for name in subject.run.stage(subject.stage).classes]
     with st.expander("Add from a file of yours", icon=":material/upload_file:", key="pool_upload", on_change="rerun"):
         if texts:
             columns = " and ".join(f"“{name}”" for name in _columns(subject.run)[: 1 + bool(classes)])
