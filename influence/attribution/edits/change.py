@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from torch.utils.data import Subset
 
 from influence.attribution.edits.classes import classes_of
@@ -29,7 +28,7 @@ class Change:
         edits: its edits, checked by `study.revision.by_stage`.
 
     Attributes:
-        parts: (examples, change of the weight of each (n,)); within a part all examples are of one form.
+        parts: (examples, change of the weight of each (n,)); labels of a part are all numbers, or all probabilities.
         places: for each part the index in `edits` that its examples stem from, (n,).
 
     Raises:
@@ -45,13 +44,14 @@ class Change:
         if rows:
             self._add(objective, Subset(data, [row for row, _, _ in rows]), [by for _, by, _ in rows], rows)
         classes = classes_of(objective) if any(edit.labels for edit in edits) else None
-        forms: dict[Any, list[tuple[Any, float, int]]] = {}
+        forms: dict[tuple[int, ...], list[tuple[Any, float, int]]] = {}
         for place, edit in enumerate(edits):
             entering = list(edit.entering(data, objective.stage.collate is not None))
             if edit.labels and classes is not None:
                 _refuse_unknown_labels(objective, classes, edit, entering)
             for example in entering:
-                forms.setdefault(_form(example, objective.stage.collate is None), []).append((example, 1.0, place))
+                form = np.shape(label_of(example, "An example")) if edit.labels else ()
+                forms.setdefault(form, []).append((example, 1.0, place))
         for some in forms.values():
             entering = [example for example, _, _ in some]
             checked_losses(objective, entering)
@@ -95,13 +95,3 @@ def same_labels(objective: Objective, edits: Sequence[Edit]) -> list[str]:
                 said = f"example {row} has the label {plain(label)!r} already, so no effect"
                 found.append(f"{objective.stage.name}: {said}")
     return found
-
-
-def _form(example: Any, stacked: bool) -> Any:
-    """What must be equal for examples to be put into one batch: shapes too, where torch stacks them."""
-    leaves, spec = pytree.tree_flatten(example)
-    kinds = tuple(
-        (v.dtype, v.shape if stacked else len(v.shape)) if isinstance(v, Tensor | np.ndarray) else type(v)
-        for v in leaves
-    )
-    return str(spec), kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,7 +58,9 @@ class Tangents:
         chance = torch.randn(1, objective.trained.size, generator=torch.Generator().manual_seed(0))
         vector = chance.to(objective.device, objective.dtype)
         _, batch = next(objective.batches(Subset(data, range(min(FEW, len(data))))))
-        found = self._ahead(batch, vector)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what torch loads for forward mode
+            found = self._ahead(batch, vector)
         return found is not None and all(
             bool(equal_to_rounding(one, other, epsilon=objective.epsilon).all())
             for one, other in zip(self._reverse(batch)(vector), found, strict=True)
