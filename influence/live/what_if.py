@@ -19,7 +19,8 @@ from influence.attribution.chain import Chain
 from influence.attribution.edits.after import of_those_left, refuse_no_steps, study_after
 from influence.attribution.edits.change import Change, same_labels
 from influence.attribution.edits.classes import require_classes
-from influence.attribution.edits.effect import astray, changed, first_order, minima_near
+from influence.attribution.edits.effect import changed, first_order
+from influence.attribution.edits.minima import minima_near
 from influence.attribution.edits.relabel import label_effects
 from influence.attribution.edits.scores import changes_alone, numbered, scores_alone
 from influence.attribution.explained import Explained
@@ -134,9 +135,9 @@ class WhatIf:
             if self._exhibit.method == IDENTITY.name:
                 told.append("Method 'identity' has no curvature, so there are no steps beyond the first order.")
             elif steps:
-                moved, taken = minima_near(chain, changes, steps)
-                total = first if moved is None else float(changed(explained, chain, moved[-1]))
-                told += astray(taken, steps)
+                minima = minima_near(chain, changes, steps)
+                total = float(changed(explained, chain, minima.parameters[-1]))
+                told += minima.warnings
         return Together(first, total, [*self._back.remarks[0], *told])
 
     def size(self, stage: str, row: int) -> tuple[int, int]:

@@ -11,7 +11,8 @@ import torch
 
 from influence.attribution.chain import Chain
 from influence.attribution.edits.change import Change
-from influence.attribution.edits.effect import astray, check_steps, minima_near
+from influence.attribution.edits.effect import check_steps
+from influence.attribution.edits.minima import minima_near
 from influence.attribution.guards import derivatives_named, device_of, solver_of
 from influence.attribution.scores import Scores, attribute
 from influence.errors import MethodError
@@ -64,7 +65,7 @@ def scores_after(
 
     Raises:
         StudyError, LossError, CurvatureError: as `edit_effect`.
-        MethodError: a method without curvature, no steps, or steps of which already the first leads away.
+        MethodError: a method without curvature, no steps, or steps that end far from the edited minimum.
     """
     made = [edits] if isinstance(edits, Edit) else list(edits)
     first, solver, place = (
@@ -101,25 +102,24 @@ def study_after(chain: Chain, edits: Sequence[Edit], steps: int) -> tuple[Study,
         steps: beyond the first, at least 1.
 
     Raises:
-        MethodError: already the first step leads away.
+        MethodError: the steps end far from the edited minimum.
         StudyError, LossError: as `edit_effect`.
     """
     study = chain.study
     objectives = {study.stages.index(each.stage): each for each in chain.objectives}
     changes = {objectives[i]: Change(objectives[i], some) for i, some in by_stage(study, edits).items()}
-    moved, taken = minima_near(chain, changes, steps)
-    warnings = astray(taken, steps)
-    if moved is None:
-        raise MethodError(" ".join(warnings))
+    minima = minima_near(chain, changes, steps)
+    if not minima.settled:
+        raise MethodError(" ".join(minima.warnings))
     edited, weights = revised(study, edits)
     stages = list(edited.stages)
-    for position, parameters in zip(objectives, moved, strict=True):
+    for position, parameters in zip(objectives, minima.parameters, strict=True):
         stage, model = stages[position], copied(stages[position].model)
         put(model, parameters)
         stages[position] = dataclasses.replace(stage, model=model)
         if stage.name in weights:
             stages[position] = weighted(stages[position], weights[stage.name])
-    return Study(study.name, stages, study.queries, study.measure), warnings
+    return Study(study.name, stages, study.queries, study.measure), minima.warnings
 
 
 def of_those_left(values: np.ndarray, study: Study, edits: Sequence[Edit], stage: str) -> np.ndarray:

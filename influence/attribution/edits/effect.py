@@ -13,21 +13,17 @@ from torch import Tensor
 
 from influence.attribution.chain import Chain
 from influence.attribution.edits.change import Change, same_labels
+from influence.attribution.edits.minima import minima_near
 from influence.attribution.explained import Explained
 from influence.attribution.guards import derivatives_named, device_of, solver_of
 from influence.attribution.report import report_of
-from influence.curvature import Method
 from influence.derivatives import Objective
-from influence.derivatives.first.gradients import gradient
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.study.edits import Edit, leave_out
 from influence.study.revision import by_stage
 from influence.study.study import Study
 from influence.study.targets import TargetLike
-
-ROUNDING_SHARE = 1e-10
-"""Residual, relative to the first, below which a growing residual is rounding and not divergence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +66,15 @@ def edit_effect(
 
     which for leaving out is the sum of the scores. Its error falls with the square of the edits' weight.
 
-    Each of `steps` goes beyond that. The stage is moved by Newton steps with its fixed curvature towards the minimum of
-    the objective of the *edited* data, every later stage as many steps towards its own new minimum, and the measure is
-    evaluated there. With the Hessian one step takes in all terms of second order (Basu, You, Feizi, "On Second-Order
-    Group Influence Functions", ICML 2020, and those that it drops: third derivatives, later stages, the measure's own
-    curvature), so the error falls with the cube of the weight. More steps converge to what training again from the
-    solution gives. With the Gauss-Newton matrix they converge to the same where it is close to the Hessian, as in a
-    last layer; else one step may help little, and a warning says where more of them diverge.
+    Each of `steps` goes beyond that. The stage is moved by Newton steps towards the minimum of the objective of the
+    *edited* data, every later stage as many steps towards its own new minimum, and the measure is evaluated there. With
+    the Hessian one step takes in all terms of second order (Basu, You, Feizi, "On Second-Order Group Influence
+    Functions", ICML 2020, and those that it drops: third derivatives, later stages, the measure's own curvature), so
+    the error falls with the cube of the weight. More steps converge to what training again from the solution gives.
+
+    Steps are taken with the method's curvature, that of the data as they were, as long as each leaves little. Strong
+    edits, and a Gauss-Newton matrix that is far from the Hessian, need more: from there on the Hessian of the edited
+    objective is solved for by conjugate gradients, with the method as preconditioner.
 
     Args:
         study: what was trained on what, at minima of its objectives.
@@ -85,8 +83,8 @@ def edit_effect(
         damping: see `attribute`.
         curvature: see `attribute`.
         steps: beyond the first order; 0 gives the first order only. Each costs, at every stage from the first edited
-            one on, a solve for a single vector and a pass over the data. Steps end where the residual grows, with a
-            warning.
+            one on, a solve for a single vector and a pass over the data; where conjugate gradients are needed, up to
+            ten solves and Hessian-vector products. A warning says where the steps do not converge.
         targets: functions of all queries (`influence.targets`); the effect is then on these, (targets,), in place of
             the queries' losses.
         device: see `attribute`.
@@ -118,12 +116,12 @@ def edit_effect(
         second, taken = torch.zeros_like(first), dict[str, list[float]]()
         if steps:
             with bars.step("The edits together"):
-                moved, taken = minima_near(chain, changes, steps)
-                second = second if moved is None else changed(explained, chain, moved[-1]).to(first) - first
+                minima = minima_near(chain, changes, steps)
+                second, taken = changed(explained, chain, minima.parameters[-1]).to(first) - first, minima.residuals
+                report["warnings"] += minima.warnings
     for objective, some in edited.items():
         report["notes"] += same_labels(objective, some)
-    report |= {"steps": taken, "warnings": report["warnings"] + astray(taken, steps)}
-    report["seconds"] = time.perf_counter() - started
+    report |= {"steps": taken, "seconds": time.perf_counter() - started}
     return EditEffect(first.cpu().numpy(), second.cpu().numpy(), report)
 
 
@@ -170,82 +168,6 @@ def changed(explained: Explained, chain: Chain, parameters: Mapping[str, Tensor]
     return explained.values(parameters) - explained.values(chain.last.parameters)
 
 
-def minima_near(
-    chain: Chain, changes: Mapping[Objective, Change], steps: int
-) -> tuple[list[dict[str, Tensor]] | None, dict[str, list[float]]]:
-    """The parameters of every stage after all took their steps, and stage -> residual before each step.
-
-    There are none where the first step of a stage already leads away.
-    """
-    found: list[dict[str, Tensor]] = []
-    taken = {}
-    for i, (objective, solver) in enumerate(zip(chain.objectives, chain.solvers, strict=True)):
-        before = chain.objectives[i - 1].parameters if i else {}
-        shift = {h: found[-1][t] - before[t] for h, t in objective.groups.inherited.items()} if i else {}
-        moved, residuals = _minimum_near(objective, changes.get(objective), solver, shift, steps)
-        found.append(moved)
-        taken[objective.stage.name] = residuals
-        if len(residuals) == 2 and _led_away(residuals):
-            return None, taken
-    return found, taken
-
-
-def _minimum_near(
-    objective: Objective, edited: Change | None, solver: Method, shift: dict[str, Tensor], steps: int
-) -> tuple[dict[str, Tensor], list[float]]:
-    """Newton steps with a fixed curvature on the edited objective, while the residual falls.
-
-    A step after which it is larger than at first is undone.
-
-    Args:
-        objective: of a stage.
-        edited: its edits.
-        solver: its method.
-        shift: change of each inherited value. Frozen parameters change by it; held ones are pulled by proximity.
-        steps: beyond the first order.
-
-    Returns:
-        (parameters, the residual force . H^-1 force before each step and after the last).
-    """
-    here = dict(objective.parameters)
-    held = torch.zeros(objective.trained.size, dtype=torch.float64, device=objective.device)
-    for name, by in shift.items():
-        if name in objective.frozen.slices:
-            here[name] = here[name] + by
-        else:
-            held[objective.trained.slices[name]] = 2 * objective.stage.proximity * by.flatten().double()
-    balance = gradient(objective).double()  # what l2 and proximity balance at the minimum
-    start = objective.trained.flatten(objective.parameters).double()
-    diagonal = objective.ridge.double() + solver.damping
-
-    def force_at(change: Tensor) -> Tensor:
-        there = objective.at(here | objective.trained.unflatten(start + change))
-        force = balance - gradient(there).double() + held - diagonal * change
-        return force - edited.gradient(there) if edited else force
-
-    change = torch.zeros_like(start)
-    force = force_at(change)
-    step = solver.solve(force[None])[0].double()
-    residuals = [float(force @ step)]
-    for _ in range(1 + steps):
-        if residuals[-1] == 0:
-            break
-        force = force_at(change + step)
-        following = solver.solve(force[None])[0].double()
-        residuals.append(float(force @ following))
-        if _led_away(residuals):
-            break
-        change, step = change + step, following
-        if residuals[-1] > residuals[-2]:
-            break
-    return here | objective.trained.unflatten(start + change), residuals
-
-
-def _led_away(residuals: Sequence[float]) -> bool:
-    """Whether the last step left a larger residual than there was at first, or none that is finite."""
-    return len(residuals) > 1 and not residuals[-1] <= residuals[0]
-
-
 def check_steps(method: str, steps: int) -> None:
     """Raise MethodError for steps that the method cannot take."""
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
@@ -255,19 +177,3 @@ def check_steps(method: str, steps: int) -> None:
             "Method 'identity' has no curvature, so there are no steps to take. Use another method, or steps=0 for the "
             "first order."
         )
-
-
-def astray(taken: Mapping[str, list[float]], steps: int) -> list[str]:
-    """A warning for every stage whose steps do not converge."""
-    found = []
-    for name, residuals in taken.items():
-        kept = len(residuals) - 1 - _led_away(residuals)
-        last = residuals[-1] > ROUNDING_SHARE * residuals[0]
-        if _led_away(residuals) or (kept < 1 + steps and last):
-            found.append(
-                f"Stage {name!r}: the steps beyond the first order do not converge; "
-                + (f"those from number {kept} on" if kept else "all")
-                + " were left out. The edits are too strong for a prediction: train again with them "
-                "(`influence.training.Retrainer`)."
-            )
-    return found

@@ -30,6 +30,15 @@ def hessian_product(objective: Objective, vectors: Tensor) -> Tensor:
     return _second(objective, vectors, objective.trained, objective.trained)
 
 
+def weighted_hessian_product(objective: Objective, vectors: Tensor, data: Any, weights: Tensor) -> Tensor:
+    """H_TT V of the sum of the losses of `data`, each times its weight of `weights` (n,): (Q, T) -> (Q, T)."""
+
+    def product(batch: Any, positions: slice) -> Product:
+        return _by_reverse(objective, batch, weights[positions], objective.trained, objective.trained)
+
+    return _summed(objective, product, vectors, objective.trained, objective.trained, data)
+
+
 def mixed_product(objective: Objective, vectors: Tensor) -> Tensor:
     """H_FT V of the mean loss, exact, by double backprop: (Q, T) -> (Q, F)."""
     if not objective.frozen.size:
@@ -45,26 +54,32 @@ def _second(objective: Objective, vectors: Tensor, columns: Layout, rows: Layout
             return vectors @ _second(objective, _units(objective, rows), rows, columns).to(vectors).T
         return vectors @ _second(objective, _units(objective, columns), columns, rows).to(vectors)
 
-    def product(batch: Any, count: int) -> Product:
-        live = _live(objective, {**columns.shapes, **rows.shapes})
-        total = objective.losses(batch, count, live).sum()
-        gradients = _back([total], [live[n] for n in columns.shapes], create_graph=True)
-        refuse_once_differentiable(objective.stage.name, gradients)
-        sides = [live[n] for n in rows.shapes]
-
-        def along(vectors: Tensor) -> Tensor:
-            given = list(columns.unflatten(vectors).values())
-            return _joined(rows, _back(gradients, sides, given), vectors)
-
-        return along
+    def product(batch: Any, positions: slice) -> Product:
+        ones = vectors.new_ones(positions.stop - positions.start)
+        return _by_reverse(objective, batch, ones, columns, rows)
 
     return _summed(objective, product, vectors, columns, rows) / objective.count
+
+
+def _by_reverse(objective: Objective, batch: Any, weights: Tensor, columns: Layout, rows: Layout) -> Product:
+    """(d / d rows) (d / d columns . v) of the weighted sum of a batch's losses."""
+    live = _live(objective, {**columns.shapes, **rows.shapes})
+    losses = objective.losses(batch, len(weights), live)
+    gradients = _back([(losses * weights.to(losses)).sum()], [live[n] for n in columns.shapes], create_graph=True)
+    refuse_once_differentiable(objective.stage.name, gradients)
+    sides = [live[n] for n in rows.shapes]
+
+    def along(vectors: Tensor) -> Tensor:
+        given = list(columns.unflatten(vectors).values())
+        return _joined(rows, _back(gradients, sides, given), vectors)
+
+    return along
 
 
 def ggn_product(objective: Objective, vectors: Tensor) -> Tensor:
     """Generalised Gauss-Newton product of the mean loss, J' (d2 loss / d outputs2) J V: (Q, T) -> (Q, T)."""
 
-    def product(batch: Any, count: int) -> Product:
+    def product(batch: Any, _: slice) -> Product:
         live = trained_leaves(objective)
         parameters = list(live.values())
         curve = OutputLoss(objective, objective.outputs(batch, live), batch)
@@ -141,15 +156,23 @@ def _joined(layout: Layout, found: Sequence[Tensor | None], like: Tensor) -> Ten
 
 
 def _summed(
-    objective: Objective, product: Callable[[Any, int], Product], vectors: Tensor, columns: Layout, rows: Layout
+    objective: Objective,
+    product: Callable[[Any, slice], Product],
+    vectors: Tensor,
+    columns: Layout,
+    rows: Layout,
+    data: Any = None,
 ) -> Tensor:
-    """Sum of the batches' products, (Q, columns) -> (Q, rows), a few vectors at a time to bound memory."""
+    """Sum of the products of the batches of `data`, by default the stage's: (Q, columns) -> (Q, rows).
+
+    A few vectors are taken at a time, to bound memory.
+    """
     given = vectors.to(objective.dtype)
     total = torch.zeros(len(given), rows.size, dtype=objective.sum_dtype, device=objective.device)
     step = _vectors_at_once(objective, {**columns.shapes, **rows.shapes})
     with plain_kernels(), FastConvolution(), torch.enable_grad():
-        for positions, batch in objective.batches(objective.stage.data):
-            along = product(batch, positions.stop - positions.start)
+        for positions, batch in objective.batches(objective.stage.data if data is None else data):
+            along = product(batch, positions)
             for start in range(0, len(given), step):
                 part = slice(start, start + step)
                 total[part] += _over_vectors(objective, along, given[part])
