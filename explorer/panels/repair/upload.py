@@ -92,16 +92,17 @@ def part(subject: Subject, pool: pd.DataFrame, rows: Sequence[int]) -> list[Alte
     chosen = pool.iloc[list(rows)]
     if not len(chosen):
         return []
+    several = "s" if len(chosen) > 1 else ""
     if "file" in chosen:
         files = {
             f"{label}/{place}.png": Path(path).read_bytes()
             for place, (label, path) in enumerate(zip(chosen["label"], chosen["file"], strict=True))
         }
-        kept = pools.keep(f"{len(chosen)}-pictures", files)
+        kept = pools.keep(f"{len(chosen)}-picture{several}", files)
     else:
         text, label = _columns(subject.run)
         table = pd.DataFrame({text: chosen["text"].to_numpy(), label: chosen["label"].to_numpy()})
-        kept = pools.keep(f"{len(chosen)}-texts.csv", {"": table.to_csv(index=False).encode()})
+        kept = pools.keep(f"{len(chosen)}-text{several}.csv", {"": table.to_csv(index=False).encode()})
     edit = pools.added(subject.stage, kept)
     return [] if edit is None else [edit]
 
