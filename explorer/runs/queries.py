@@ -24,7 +24,10 @@ def table_of(run: Run, name: str) -> pd.DataFrame:
 
 
 def opening(queries: pd.DataFrame) -> int:
-    """Position of the query to open on: the most confident mistake, or the least confident hit if there is none."""
+    """Position of the query to open on: the run's own, else the surest mistake, or the least confident hit."""
+    named = queries.get("opening")
+    if named is not None and (named == 1).any():
+        return int((named == 1).to_numpy().argmax())
     wrong = queries["prediction"] != queries["label"]
     if wrong.any():
         return int(queries["confidence"].where(wrong, -1.0).to_numpy().argmax())

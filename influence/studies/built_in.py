@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from influence.errors import StudyError
 from influence.studies.images.cifar10 import Cifar10
-from influence.studies.images.digits import Digits
 from influence.studies.images.fashion import Fashion
+from influence.studies.planted.scanner import DemoDigits
 from influence.studies.texts.definitions import Definitions
 
-BuiltIn = type[Digits] | type[Definitions] | type[Cifar10] | type[Fashion]
-STUDIES: dict[str, BuiltIn] = {study.card.name: study for study in (Digits, Definitions, Cifar10, Fashion)}
+BuiltIn = type[DemoDigits] | type[Definitions] | type[Cifar10] | type[Fashion]
+STUDIES: dict[str, BuiltIn] = {study.card.name: study for study in (DemoDigits, Definitions, Cifar10, Fashion)}
 
 
 def study_named(name: str) -> BuiltIn:

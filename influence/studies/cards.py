@@ -7,6 +7,9 @@ from dataclasses import dataclass
 VARIANTS = ("frozen", "updated")
 """Variants of a study: the pretrained body is frozen while finetuning, or updated."""
 
+SCANNER = "scanner"
+"""Variant of `digits` with a planted cause, on which the demo opens."""
+
 
 @dataclass(frozen=True)
 class StudyCard:
@@ -26,7 +29,9 @@ class StudyCard:
 
 
 DIGITS = StudyCard(
-    "digits", "real handwritten digits: pretrained on 0 to 3, finetuned on 4 to 9 (Chen et al. 2020, section 4)"
+    "digits",
+    "real handwritten digits: pretrained on 0 to 3, finetuned on 4 to 9 (Chen et al. 2020, section 4)",
+    variants=(SCANNER, *VARIANTS),
 )
 DEFINITIONS = StudyCard(
     "definitions", "dictionary definitions: a language model pretrained on all topics, finetuned to tell eight apart"

@@ -19,6 +19,8 @@ from explorer.view import lists
 from explorer.view.view import View
 from influence.errors import RunError
 
+FILES = 1000
+"""Examples whose sources are looked at: if all differ, they are names of files."""
 EVERYWHERE = Mark(theme.EVERYWHERE, "shows up everywhere: in the lists of very many predictions")
 
 
@@ -195,13 +197,14 @@ def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarra
 def _card(view: View, place: int, largest: float) -> Card:
     example, score = view.examples.iloc[place], float(view.scores[place])
     value, width = view.unit.of_one(score, lists.rank(view.scores, place)), abs(score) / largest if largest else 0.0
+    said = ("" if _by_relative(view) else _said(example)) + _from(view, place)
     if view.relative is not None and _by_relative(view):
         value, width = theme.signed(float(view.relative[place])), abs(float(view.relative[place]))
     card = Card(
         id=str(example["id"]),
         sign=HELPFUL if score >= 0 else HARMFUL,
         label=theme.group_name(example["label"]),
-        detail=_by(view, place) + f"#{example['id']}" + ("" if _by_relative(view) else _said(example)),
+        detail=_by(view, place) + f"#{example['id']}{said}",
         image=pictures.data_url(example),
         alt=f"Example {example['id']}, label {escape.visible(example['label'])}",
         score=_arrow(view, score) + value,
@@ -214,6 +217,15 @@ def _card(view: View, place: int, largest: float) -> Card:
     )
     text = pictures.text(example)
     return card if text is None else text_card.of(view, card, place, text, _by(view, place), _said(example))
+
+
+def _from(view: View, place: int) -> str:
+    """An example's source behind its id, where sources are of many; a file's name is not."""
+    sources = view.examples.get("source")
+    if sources is None or sources.head(FILES).is_unique:
+        return ""
+    source = pictures.words(view.examples.iloc[place], "source")
+    return f" · {escape.visible(source)}" if source else ""
 
 
 def _heat(view: View, place: int) -> dict[str, Any] | None:

@@ -82,7 +82,7 @@ def _all(kind: Kind, names: str) -> dict[str, Kind]:
 
 FORMS = {
     "examples": Form(_ITEMS | _all(NUMBER, "gradient_norm self_influence"), ("id", "label"), unique=("id",)),
-    "queries": Form(_ITEMS | {"probabilities": SHARES}, ("id", "label"), unique=("id",)),
+    "queries": Form(_ITEMS | {"probabilities": SHARES, "opening": INTEGER}, ("id", "label"), unique=("id",)),
     "map": Form({"x": NUMBER, "y": NUMBER}, ("x", "y")),
     "tokens": Form({"starts": INTEGERS, "ends": INTEGERS}, ("starts", "ends"), aligned=("starts", "ends")),
     "shares": Form({"query": INTEGER, "example": INTEGER, "shares": NUMBERS}, ("query", "example", "shares")),

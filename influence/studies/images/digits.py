@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
-from influence.studies.cards import DIGITS
+from influence.studies.cards import DIGITS, VARIANTS
 from influence.studies.exhibit import Exhibit
 from influence.studies.images.digit_drawing import digit
 from influence.studies.question import DRAWING
@@ -48,7 +49,8 @@ class Digits:
     """`digits`: 2,000 real digits 0 to 3 to pretrain on, 400 digits 4 to 9 to finetune on, 2,600 to explain."""
 
     card = DIGITS
-    variants = DIGITS.variants
+    variants: ClassVar[tuple[str, ...]] = VARIANTS
+    l2: ClassVar[float] = L2
 
     def __init__(self, seed: int = 0):
         self.seed = seed
@@ -56,7 +58,7 @@ class Digits:
     @cached_property
     def pretraining(self) -> Stage:
         """The stage that both finetuned models share, at its random start."""
-        return Stage("pretrain", self._net(4), digit_loss, self._data(self._rows["pretrain"], PRETRAIN), l2=L2)
+        return Stage("pretrain", self._net(4), digit_loss, self._data(self._rows["pretrain"], PRETRAIN), l2=self.l2)
 
     def exhibit(self, variant: str) -> Exhibit:
         """The study `frozen` (embedding fixed) or `updated` (embedding trained, held near the pretrained one)."""
@@ -65,7 +67,7 @@ class Digits:
             self._net(6),
             digit_loss,
             self._data(self._rows["finetune"], FINETUNE),
-            l2=L2,
+            l2=self.l2,
             frozen=["features.*"] if variant == "frozen" else [],
             proximity=0.0 if variant == "frozen" else PROXIMITY,
             inherits={
@@ -138,5 +140,5 @@ def digit_loss(outputs: Tensor, batch: list[Tensor]) -> Tensor:
 
 def _png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(255 - image).save(buffer, "PNG")  # ink on paper
+    Image.fromarray(255 - np.clip(image, 0, 255).astype(np.uint8)).save(buffer, "PNG")  # ink on paper
     return buffer.getvalue()

@@ -22,6 +22,11 @@ def test_opens_on_the_most_confident_mistake(table):
     assert queries.opening(table) == 3
 
 
+def test_opens_on_the_one_that_the_run_names(table):
+    assert queries.opening(table.assign(opening=[0, 1, 0, 0, 0])) == 1
+    assert queries.opening(table.assign(opening=[0, 0, 0, 0, 0])) == 3
+
+
 def test_opens_on_the_least_confident_hit_without_mistakes(table):
     assert queries.opening(table.assign(prediction=table["label"])) == 2
 

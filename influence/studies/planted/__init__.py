@@ -1,0 +1,1 @@
+"""Built-in studies with a cause that was planted."""
