@@ -188,6 +188,8 @@ def test_by_the_command_line(upstream, run, tmp_path):
     assert code == 0
     assert "With these 2 edits the mean loss of all queries is predicted to change by" in out
     assert len(pd.read_parquet(tmp_path / "out" / "pretrain.parquet")) == 31
+    again = upstream("what-if", "--quiet", "--strike", f"{name}=a", "--add", f"pretrain:{file}", run.path)
+    assert again[:2] == (0, out.partition(" Written")[0]), "a run is no file to add"
     for odd, message in {
         ("--strike", f"{name}=gnu"): "stands nowhere",
         ("--strike", "12"): "--strike is '12', expected ID=WORD",
