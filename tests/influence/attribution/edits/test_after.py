@@ -95,6 +95,28 @@ def test_a_weight_is_a_number_of_equal_examples():
     torch.testing.assert_close(part.loss(part.forward(part.model, queries), queries), plain)
 
 
+def test_weights_leave_batches_of_any_form_as_they_are():
+    """With weight 1, scores are those without: of batches that a function makes, of dictionaries."""
+    study = trained_study("frozen")
+    last = study.stages[1]
+
+    def collate(pairs):
+        return {"x": torch.stack([x for x, _ in pairs]), "labels": torch.stack([y for _, y in pairs])}
+
+    named = dataclasses.replace(
+        last,
+        collate=collate,
+        forward=lambda model, batch: model(batch["x"]),
+        loss=lambda outputs, batch: last.loss(outputs, [None, batch["labels"]]),
+    )
+    found = [
+        attribute(Study("named", [study.stages[0], each], study.queries, each.loss), stage="finetune", **SETTINGS)
+        for each in (named, weighted(named, torch.ones(len(last.data))))
+    ]
+    np.testing.assert_allclose(found[1].values, found[0].values, rtol=1e-5, atol=1e-10)
+    assert found[1].report["notes"] == found[0].report["notes"]
+
+
 def test_what_cannot_be_ranked_again():
     study = trained_study("frozen")
     one = edits.leave_out("pretrain", [0])
