@@ -29,7 +29,7 @@ from influence.attribution.products.dots import dots
 from influence.attribution.report import unit_of
 from influence.curvature.cards import IDENTITY
 from influence.derivatives import Objective
-from influence.errors import MethodError, StudyError, listed
+from influence.errors import CurvatureError, MethodError, StudyError, listed
 from influence.live.alterations import ADD, NONE, Alteration
 from influence.live.criterion import Criterion
 from influence.live.edits import edits_of, picture_of
@@ -228,7 +228,12 @@ class WhatIf:
         if self._after is None or self._after[0] != (alterations, steps):
             refuse_no_steps(self._exhibit.method, steps)
             study, _ = study_after(self._back.chain, made, steps)
-            self._after = (alterations, steps), self._back.chain_of(study)
+            try:
+                self._after = (alterations, steps), self._back.chain_of(study)
+            except CurvatureError as error:  # as the data were, there was none
+                raise MethodError(
+                    f"The edits are too strong to rank again without training. Where their steps end: {error}"
+                ) from error
         return self._after[1]
 
     @contextlib.contextmanager

@@ -16,6 +16,8 @@ from influence.study.labels import KEYS, SUM_OF_ONE, label_of, with_label
 
 FEW = 64
 """Examples whose labels are looked at."""
+IGNORED = -100
+"""Label of examples without a class, whose loss torch takes as 0."""
 
 
 def classes_of(objective: Objective) -> int | None:
@@ -64,7 +66,8 @@ def _labels(objective: Objective) -> Tensor | None:
         except (StudyError, TypeError, ValueError, RuntimeError):
             return None
         one = label.numel() == 1 and label.dim() <= 1
-        found.append((label.flatten()[0] if one else label).double().cpu())
+        if not (one and label == IGNORED):
+            found.append((label.flatten()[0] if one else label).double().cpu())
     if len({label.shape for label in found}) != 1 or found[0].dim() > 1:
         return None
     labels = torch.stack(found)
@@ -98,12 +101,13 @@ class LabelledBatch:
         return len(self._rows())
 
     def own(self, values: Tensor) -> Tensor:
-        """Of values (Q, B, C), those at the examples' own classes, (Q, B, 1); of labels that are not `soft`."""
+        """Of values (Q, B, C), (Q, B, 1) at the own classes of labels not `soft`; 0 where there is none."""
         if self._place is not None:
             labels = self.batch[self._place].flatten().long()
         else:
             labels = torch.stack([torch.as_tensor(label).flatten()[0] for label in self._own()]).long()
-        return values.gather(2, labels.to(values.device)[None, :, None].expand(len(values), -1, 1))
+        places = labels.to(values.device)[None, :, None].expand(len(values), -1, 1)
+        return values.gather(2, places.clamp(min=0)).where(places != IGNORED, 0)
 
     def with_class(self, number: int) -> Any:
         """The batch in which every example is of this class."""

@@ -17,6 +17,7 @@ from influence.attribution.explained import Explained
 from influence.attribution.guards import derivatives_named, device_of, solver_of
 from influence.attribution.memory import bytes_held, refuse_what_is_too_much
 from influence.attribution.report import report_of
+from influence.curvature import Method
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.second.outputs import OutputLoss, differentiable
 from influence.derivatives.second.tangents import Tangents
@@ -76,8 +77,14 @@ def relabel_scores(
     """
     started = time.perf_counter()
     first = study.position(stage)
-    solver = solver_of(method, damping, curvature, options)
+    fitted = solver_of(method, damping, curvature, options)
     place = device_of(study, device)
+
+    def solver(objective: Objective) -> Method:
+        if objective.stage is study.stages[first]:
+            require_classes(objective)  # before the curvature, which may take long
+        return fitted(objective)
+
     with derivatives_named(study), Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(study, first, solver, device=place, batch_size=batch_size)

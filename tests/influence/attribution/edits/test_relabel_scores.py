@@ -151,3 +151,79 @@ def test_a_stage_without_classes_is_named():
         relabel_scores(study, "other", **OPTIONS)
     moved = edit_scores(study, [edits.relabel("only", [2], [0.7])], **OPTIONS).values
     assert moved.any()
+
+
+def test_a_stage_without_classes_is_refused_before_its_curvature(monkeypatch):
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).double()
+    stage = Stage("only", nn.Linear(3, 1).double(), lambda z, b: (z[:, 0] - b[1]).square(), TensorDataset(x, x[:, 0]))
+    monkeypatch.setattr("influence.curvature.exact.Exact.fit", lambda _: pytest.fail("curvature was computed"))
+    with pytest.raises(StudyError, match="'only' has no classes"):
+        relabel_scores(Study("line", [stage], TensorDataset(x, x[:, 0])), **OPTIONS)
+
+
+def test_an_example_whose_label_is_ignored_may_get_any():
+    study = study_of(LOSSES["cross-entropy"])
+    y = study.stages[0].data.tensors[1]
+    y[[0, 5]] = -100
+    found = relabel_scores(study, **OPTIONS).values
+    made = [edits.relabel("pretrain", [5], [label]) for label in range(3)]
+    alone = edit_scores(study, made, **OPTIONS).values
+    np.testing.assert_allclose(found[:, 5], alone, rtol=1e-5, atol=1e-8)
+    assert found[:, 5].all()
+
+
+def test_a_thousand_classes_and_outputs_that_no_loss_depends_on():
+    g = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    x, y = torch.randn(12, 3, generator=g).double(), torch.randint(1000, (12,), generator=g)
+    model, data = nn.Linear(3, 1000).double(), TensorDataset(x, y)
+
+    def rule(outputs, batch):
+        return functional.cross_entropy(outputs["logits"], batch[1], reduction="none")
+
+    def forward(model, batch):
+        logits = model(batch[0])
+        return {"hidden": logits.tanh(), "loss": logits.sum(), "logits": logits}
+
+    study = Study("wide", [Stage("only", model, rule, data, l2=0.1, forward=forward)], TensorDataset(x[:2], y[:2]))
+    found = relabel_scores(study, method="identity", progress=False).values
+    made = [edits.relabel("only", [3], [label]) for label in (0, 500, 999)]
+    alone = edit_scores(study, made, method="identity", progress=False).values
+    np.testing.assert_allclose(found[:, 3, [0, 500, 999]], alone, rtol=1e-5, atol=1e-8)
+
+
+def test_batches_of_a_tokenizers_class_and_texts_padded_in_python():
+    transformers = pytest.importorskip("transformers")
+    rng = np.random.default_rng(0)
+    data = [{"ids": rng.integers(1, 9, n).tolist(), "labels": int(rng.integers(3))} for n in (2, 5, 3, 3, 7, 4) * 4]
+
+    class Bag(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.table, self.head = nn.Embedding(9, 4, padding_idx=0), nn.Linear(4, 3)
+            self.double()
+
+        def forward(self, input_ids):
+            return self.head(torch.tanh(self.table(input_ids).sum(1)))
+
+    def collate(kind):
+        def batch(examples):
+            longest = max(len(e["ids"]) for e in examples)
+            ids = torch.tensor([e["ids"] + [0] * (longest - len(e["ids"])) for e in examples])
+            return kind({"input_ids": ids, "labels": torch.tensor([e["labels"] for e in examples])})
+
+        return batch
+
+    def rule(z, batch):
+        return functional.cross_entropy(z, batch["labels"], reduction="none")
+
+    found = []
+    for kind in (dict, transformers.BatchEncoding):
+        stage = Stage("texts", Bag(), rule, data, l2=0.1, collate=collate(kind), forward=lambda m, b: m(b["input_ids"]))
+        study = Study("texts", [stage], data[:3])
+        found.append(relabel_scores(study, **OPTIONS).values)
+        made = [edits.relabel("texts", [row], [label]) for row in (0, 4) for label in range(3)]
+        alone = edit_scores(study, made, **OPTIONS).values.reshape(3, 2, 3)
+        np.testing.assert_allclose(found[-1][:, [0, 4]], alone, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6, atol=1e-9)
