@@ -36,7 +36,7 @@ UNKNOWN_LABEL = "unknown"
 def draw(run: Run) -> None:
     """Draw the page for one run."""
     try:
-        opened = live.opened(run)
+        opened = live.indexed(run)
     except UpstreamError as error:
         st.info(f"This run cannot be asked anything new. {escape.message(error)}", icon=":material/info:")
         return

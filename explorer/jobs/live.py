@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ AHEAD = 5.0
 STEPS = 3
 """Newton steps beyond the first order, as of `upstream what-if`."""
 _line = Line()
+_begun: weakref.WeakSet[Live] = weakref.WeakSet()
+"""Those whose index is computed, or was."""
 
 
 def opened(run: Run) -> Live:
@@ -41,16 +44,27 @@ def opened(run: Run) -> Live:
     return _opened(run, cache.computed(run))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Opening the run's models …")
-def _opened(_run: Run, computed: int) -> Live:
-    with _line.turn("the models of another run", _silently):
-        found = influence.live.Live(_run)
-    # While the visitor still thinks of a question; what goes wrong is told by the first question, which tries again.
-    threading.Thread(target=_warm_up, args=(found,), daemon=True).start()
+def indexed(run: Run) -> Live:
+    """The same, and what answers about new predictions need is computed while the visitor still thinks of one.
+
+    Raises:
+        RunError, StudyError: as `opened`.
+    """
+    found = opened(run)
+    if found not in _begun:
+        _begun.add(found)
+        threading.Thread(target=_warm_up, args=(found,), daemon=True).start()
     return found
 
 
+@st.cache_resource(max_entries=2, show_spinner="Opening the run's models …")
+def _opened(_run: Run, computed: int) -> Live:
+    with _line.turn("the models of another run", _silently):
+        return influence.live.Live(_run)
+
+
 def _warm_up(opened: Live) -> None:
+    """What goes wrong is told by the first question, which tries again."""
     with contextlib.suppress(Exception), _line.turn("the index of a run", _silently):
         opened.warm_up()
 

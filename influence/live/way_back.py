@@ -1,7 +1,7 @@
 """`WayBack`: from a run's predictions back to its training examples, ready for any query.
 
-Before the first answer, the curvature is read from the run, or fitted, and the gradients of all training examples are
-written into files (`attribution/index/gradients.py`).
+Before the first answer, the curvature is read from the run, or fitted. Questions about new predictions also wait until
+the gradients of all training examples are written into files (`attribution/index/gradients.py`).
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class WayBack:
         return self.chain.objectives[self.exhibit.study.position(stage)]
 
     def products(self, objective: Objective, solved: Tensor) -> Tensor:
-        """Scores (m,) of a stage's examples for one solved query (1, T)."""
-        kept = self.gradients.get(objective.stage.name)
+        """Scores (m,) of a stage's examples for one solved query (1, T), by a pass over the data if none are kept."""
+        kept = self.gradients.get(objective.stage.name) if self.ready else None
         if kept is None:
             return torch.cat([block[0] for _, block in score(objective, solved)])
         return kept.dots(solved)[:, 0] / objective.count

@@ -43,7 +43,7 @@ def scores(run: Run, position: int, stage: str, wanted: Contrast | None) -> np.n
     if wanted is None:
         return None
     try:
-        opened = live.opened(run)
+        opened = live.indexed(run)
         found = live.scores(opened, opened.stored(position), wanted)[stage]
         live.warn(run, opened)
         return found
@@ -67,7 +67,7 @@ def explained(view: View, wanted: Contrast | None) -> View:
     found = scores(view.run, position, view.stage, wanted)
     if found is None or wanted is None:
         return view
-    opened = live.opened(view.run)
+    opened = live.indexed(view.run)
     split = live.split(opened, opened.stored(position), wanted, view.stage)
     return dataclasses.replace(view, scores=found, split=split, target=wanted, told=order_only(view.run))
 
