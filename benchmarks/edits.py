@@ -7,7 +7,8 @@ Prints, per finetuned model and kind of edit of a pretraining digit, Pearson's r
 slope of measured on predicted changes (1 = the size is right too), for random digits and for those of strongest
 influence; the same for a group of queries against another; a mask on a fifth of the digits, by steps; the time of all
 relabellings beside that of the scores; and sets of digits that are chosen to be changed together. Then edits of
-scikit-learn's diabetes data, judged by the gap between two groups, of votes of rules, and of dictionary definitions.
+scikit-learn's diabetes data, judged by the gap between two groups, of votes of rules, and of dictionary definitions;
+and the repair of labels that were flipped.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from edited.flips import print_flips
 from edited.tables import print_gaps
 from edited.texts import print_texts
 from edited.votes import print_votes
@@ -163,6 +165,7 @@ def main() -> None:
         f"{len(study.queries)} queries, {time.perf_counter() - started:.0f} s"
     )
     print_gaps(options.seed, (2, 3) if options.smoke else (20, 40), console)
+    print_flips(type(digits), range(options.seed, options.seed + (1 if options.smoke else 3)), console)
     print_votes(options.seed, 3 if options.smoke else 60, console)
     print_texts(options.seed, 1 if options.smoke else 10, console)
 
