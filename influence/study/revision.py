@@ -26,6 +26,8 @@ def by_stage(study: Study, edits: Edit | Iterable[Edit]) -> dict[int, list[Edit]
             be left of; or examples that come in of another form than the stage's own.
     """
     found: dict[int, list[Edit]] = {}
+    if not isinstance(edits, Edit | Iterable):
+        raise StudyError(f"{edits!r} is no edit; make edits by the functions of `influence.edits`.")
     for edit in [edits] if isinstance(edits, Edit) else list(edits):
         if not isinstance(edit, Edit):
             raise StudyError(f"{edit!r} is no edit; make edits by the functions of `influence.edits`.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ def changed(explained: Explained, chain: Chain, parameters: Mapping[str, Tensor]
 
 def check_steps(method: str, steps: int) -> None:
     """Raise MethodError for steps that the method cannot take."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 0:
         raise MethodError(f"steps is {steps!r}, expected a whole number of at least 0; 0 is the first order only.")
     if method == "identity" and steps:
         raise MethodError(

@@ -239,6 +239,7 @@ def test_targets_of_edits_are_changes_of_the_target(study):
         (lambda: edits.replace("pretrain", [1, 2], [(torch.zeros(3).double(), torch.tensor(0))]), "1 examples for 2"),
         (lambda: [edits.leave_out("pretrain", [1]), edits.relabel(None, [1], [0])], "example 1 is edited twice"),
         (list, "There is no edit"),
+        (lambda: None, "None is no edit"),
         (lambda: ["leave out 3"], "'leave out 3' is no edit"),
     ],
 )
@@ -260,6 +261,12 @@ def test_bad_edits_are_named(study, edit, message):
 def test_a_label_that_is_none_of_the_stage_is_named(study, label, message):
     with pytest.raises(StudyError, match=message):
         edit_scores(study, [edits.relabel("pretrain", [1], [label])], method="identity", progress=False)
+
+
+def test_steps_are_a_whole_number_of_any_kind(study):
+    edit = edits.leave_out("pretrain", [3])
+    found = [edit_effect(study, edit, steps=steps, **OPTIONS).total for steps in (2, np.int64(2))]
+    np.testing.assert_allclose(*found)
 
 
 def test_examples_and_numbers_are_taken_in_any_kind(study):
