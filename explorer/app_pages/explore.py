@@ -16,7 +16,7 @@ from explorer.runs import neighbours, queries, score_arrays
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import lists, regions
 from explorer.view.query import stored
-from explorer.view.view import View, group_column
+from explorer.view.view import View, group_column, has_sources
 from influence.errors import RunError
 from influence.run import Run
 
@@ -56,7 +56,7 @@ def draw(run: Run) -> None:
     with areas.controls:
         choices = controls.draw(run, stages, rankings(embedding), run.queries().iloc[position])
     with areas.totals:
-        by = totals.choose("source" in run.examples(choices.stage))
+        by = totals.choose(has_sources(run.examples(choices.stage)))
     view = current_view(run, position, choices, by, embedding)
     with areas.lists:
         view = patches.shown(explain.explained(view, choices.wanted))
@@ -108,7 +108,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for the page's widgets."""
     stages = score_arrays.scored_stages(run)
     offered = rankings(_embedding(run))
-    has_source = any("source" in run.examples(stage) for stage in stages)
+    has_source = any(has_sources(run.examples(stage)) for stage in stages)
     return {
         state.SHOW: queries.SHOWS,
         state.COUNT: state.texts(state.COUNTS),
@@ -146,7 +146,8 @@ def current_view(
         ranking=choices.ranking,
         shading=choices.shading,
         by=by,
-        group=_group(run, stage, by),
+        group=_group(run, stage, by, state.GROUP, "all {} are listed"),
+        branch=_group(run, stage, by, state.BRANCH, "none of the {} is open"),
         region=_region(),
         bar=_bar(run, position),
         example=_example(run, stage),
@@ -169,14 +170,15 @@ def _embedding(run: Run) -> neighbours.Embedding | None:
         return None
 
 
-def _group(run: Run, stage: str, by: str) -> str | None:
+def _group(run: Run, stage: str, by: str, key: str, instead: str) -> str | None:
+    """The class or source that the URL names by `key`; a notice says what is shown `instead` of an unknown one."""
     labels = run.examples(stage)[group_column(by)].fillna("")
-    what, all_of = ("source", "sources") if by == state.SOURCE else ("class", "classes")
+    what, several = ("source", "sources") if by == state.SOURCE else ("class", "classes")
     return state.parsed(
-        state.GROUP,
+        key,
         lambda text: text if (labels == text).any() else None,
         # Another stage has other classes: not the visitor's mistake, but worth a word.
-        lambda text: f"These examples have no {what} “{text}”; all {all_of} are listed.",
+        lambda text: f"These examples have no {what} “{text}”; {instead.format(several)}.",
     )
 
 

@@ -75,6 +75,20 @@ def totals(scores: np.ndarray, groups: pd.Series) -> pd.DataFrame:
     return sums.assign(net=sums["helpful"] + sums["harmful"])
 
 
+def singles(scores: np.ndarray, positions: np.ndarray) -> pd.DataFrame:
+    """Totals of single examples; indexed by position."""
+    own = scores[positions].astype(np.float64)
+    helpful, harmful = np.maximum(own, 0), np.minimum(own, 0)
+    return pd.DataFrame({"helpful": helpful, "harmful": harmful, "examples": 1, "net": own}, index=positions)
+
+
+def shortened(table: pd.DataFrame, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The `count` strongest rows of totals, strongest first, and the others: together they are all."""
+    strength = (table["helpful"] - table["harmful"]).to_numpy()
+    order = np.argsort(-strength, kind="stable")
+    return table.iloc[order[:count]], table.iloc[order[count:]]
+
+
 BAR_COUNT = 41
 """Bars of a histogram; an odd number, so that one of them stands in the middle, at zero."""
 

@@ -33,6 +33,8 @@ class View:
     region: np.ndarray | None = None
     bar: int | None = None
     """Place of the chosen bar in the histogram of all scores."""
+    branch: str | None = None
+    """The class (or source) whose row of the totals is open."""
     example: int | None = None
     """Position of the ringed example in `examples`, if it is one of them."""
     ranking: str = state.INFLUENCE
@@ -218,3 +220,8 @@ class View:
 def group_column(by: str) -> str:
     """The examples' column that totals are summed by."""
     return "source" if by == state.SOURCE else "label"
+
+
+def has_sources(examples: pd.DataFrame) -> bool:
+    """Whether examples come from more than one source: with one, its total would say nothing."""
+    return "source" in examples and len(examples["source"].fillna("").unique()) > 1

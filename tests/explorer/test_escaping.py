@@ -83,7 +83,8 @@ def texts_by_place(app):
 
 def opened(open_app, root, page):
     """The app with an example ringed, a class chosen, and everything unfolded that shows more of the run."""
-    chosen = {"lesson": "2"} if page == "learn" else {"example": "1", "group": HOSTILE, "of": "nothing"}
+    clicked = {"example": "1", "group": HOSTILE, "branch": HOSTILE, "of": "nothing"}
+    chosen = {"lesson": "2"} if page == "learn" else clicked
     app = open_app(root, page=page, **chosen)
     for folded in ("tables", "compare_tables", "identity"):
         app.session_state[folded] = True

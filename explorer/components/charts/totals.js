@@ -1,27 +1,75 @@
+// What a line shows: a name, the sums of either sign, and their bars to both sides of one line.
+const fill = (line, item) => {
+  const left = dom.make("span", "half left"), right = dom.make("span", "half right");
+  const minus = dom.make("span"), plus = dom.make("span");
+  minus.style.width = `${100 * item.harmful_width}%`;
+  plus.style.width = `${100 * item.helpful_width}%`;
+  if (item.harmful_width) left.append(minus);
+  if (item.helpful_width) right.append(plus);
+  const [harmful, helpful] = ["harmful", "helpful"].map((sign) => dom.make("span", `value ${sign}`, item[sign]));
+  line.append(dom.words("span", "name", item.name), harmful, left, right, helpful);
+  line.title = item.title;
+  return line;
+};
+
+const pressable = (item, key, act, state, value) => {
+  const button = fill(dom.button(undefined, act, "line"), item);
+  button.setAttribute("aria-label", item.title);
+  button.setAttribute(state, String(value));
+  button.dataset.key = key;
+  return button;
+};
+
+// The parts of an open row: classes, that open in place, and examples, that are ringed by a press.
+const branches = (items, of, open, ring) => {
+  const parts = dom.make("div", "parts");
+  parts.setAttribute("role", "group");
+  parts.setAttribute("aria-label", `What ${of} adds up from`);
+  for (const item of items) {
+    if (item.id !== undefined) {
+      parts.append(pressable(item, `example ${item.id}`, () => ring(item.id), "aria-pressed", item.pressed));
+    } else if (item.parts) {
+      const inside = branches(item.parts, item.name, open, ring);
+      const show = () => {
+        inside.hidden = !open.has(item.name);
+        button.setAttribute("aria-expanded", String(!inside.hidden));
+      };
+      const turn = () => { open.delete(item.name) || open.add(item.name); show(); };
+      const button = pressable(item, `class ${item.name}`, turn, "aria-expanded", false);
+      show();
+      parts.append(button, inside);
+    } else parts.append(fill(dom.make("div", "line"), item));
+  }
+  return parts;
+};
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
+  const focused = root.getRootNode().activeElement?.dataset?.key;
+  // Classes that are open within a source.
+  root.branches ??= new Set();
   const rows = dom.make("div", "rows");
   rows.setAttribute("role", "group");
   rows.setAttribute("aria-label", `Totals by ${data.what}; press to show only that ${data.what}`);
   data.rows.forEach((item, place) => {
-    const button = dom.button(undefined, () => setTriggerValue("picked", item.group));
-    button.title = item.title;
-    button.setAttribute("aria-label", item.title);
-    button.setAttribute("aria-pressed", String(item.pressed));
+    const row = dom.make("div", "row"), open = data.branch?.group === item.group;
+    const twig = dom.button(undefined, () => setTriggerValue("opened", item.group), "twig");
+    twig.setAttribute("aria-expanded", String(open));
+    twig.setAttribute("aria-label", twig.title = `What ${item.name} adds up from`);
+    twig.dataset.key = `twig ${item.group}`;
+    const pick = () => setTriggerValue("picked", item.group);
+    const button = pressable(item, `row ${item.group}`, pick, "aria-pressed", item.pressed);
     button.dataset.group = item.group;
-    const left = dom.make("span", "half left"), right = dom.make("span", "half right");
-    const minus = dom.make("span"), plus = dom.make("span");
-    minus.style.width = `${100 * item.harmful_width}%`;
-    plus.style.width = `${100 * item.helpful_width}%`;
-    left.append(minus);
-    right.append(plus);
-    const [harmful, helpful] = ["harmful", "helpful"].map((sign) => dom.make("span", `value ${sign}`, item[sign]));
-    button.append(dom.make("span", "name", item.name), harmful, left, right, helpful);
-    // A row that is pressed is always seen.
-    if (place >= data.first && !item.pressed) button.classList.add("later");
-    rows.append(button);
+    row.append(twig, button);
+    // A row that is pressed or open is always seen.
+    if (place >= data.first && !item.pressed && !open) row.classList.add("later");
+    rows.append(row);
+    if (!open) return;
+    rows.append(branches(data.branch.parts, item.name, root.branches, (id) => setTriggerValue("ringed", id)));
   });
   root.replaceChildren(rows);
+  // Keyboard users stay where they pressed.
+  if (focused) [...rows.querySelectorAll("button")].find((button) => button.dataset.key === focused)?.focus({ preventScroll: true });
   const later = rows.querySelectorAll(".later").length;
   if (!later) return;
   const more = dom.button(undefined, () => show(!rows.classList.contains("open")), "more");

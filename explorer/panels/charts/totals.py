@@ -1,4 +1,4 @@
-"""Helpful and harmful totals by class or source; a click on one narrows the lists to it."""
+"""Helpful and harmful totals by class or source; a click on one narrows the lists to it, and each can be opened."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from explorer import components
+from explorer.panels.charts import branch
 from explorer.runs import queries
 from explorer.ui import state, theme, widgets
+from explorer.view import lists
 from explorer.view.view import View
 
 FIRST = 10
@@ -29,8 +31,7 @@ def choose(has_source: bool) -> str:
             state.SUMS,
             state.BY,
             label_visibility="collapsed",
-            on_change=state.click,
-            args=(state.GROUP, None),
+            on_change=_other_groups,
             format_func=str.lower,
         )
 
@@ -39,8 +40,15 @@ def draw(view: View) -> None:
     sent = rows(view)
     components.totals(
         key="totals",
-        data={"rows": sent, "first": FIRST if len(sent) > FIRST + 2 else len(sent), "what": noun(view)},
+        data={
+            "rows": sent,
+            "first": FIRST if len(sent) > FIRST + 2 else len(sent),
+            "what": noun(view),
+            "branch": branch.of(view, _largest(view)),
+        },
         on_picked_change=_pick,
+        on_opened_change=_open,
+        on_ringed_change=_ring,
     )
     where = " in the region" if view.region is not None else ""
     strongest = ", strongest first" if len(sent) > FIRST + 2 else ""
@@ -48,7 +56,7 @@ def draw(view: View) -> None:
     more = f" {left_out:,} weaker ones are left out." if left_out else ""
     st.caption(
         f"Sums over all examples of a {noun(view)}{where}, {view.unit.words}{strongest}.{more} "
-        f"Press a {noun(view)} to list only its examples."
+        f"Press a {noun(view)} to list only its examples, ▸ beside it to see what it adds up from."
     )
 
 
@@ -56,37 +64,39 @@ def noun(view: View) -> str:
     return "source" if view.by == state.SOURCE else "class"
 
 
+def _other_groups() -> None:
+    state.click(state.GROUP, None)
+    state.click(state.BRANCH, None)
+
+
 def _pick() -> None:
     state.toggle(state.GROUP, components.event("totals", "picked"))
+
+
+def _open() -> None:
+    state.toggle(state.BRANCH, components.event("totals", "opened"))
+
+
+def _ring() -> None:
+    state.toggle(state.EXAMPLE, components.event("totals", "ringed"))
 
 
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Totals in the order of the rows: a few classes by name, of many the strongest first."""
     if len(table) <= FIRST + 2:
         return table.loc[queries.class_order(table.index)]
-    strength = table["helpful"] - table["harmful"]
-    return table.loc[strength.sort_values(ascending=False, kind="stable").index].head(MOST)
+    return lists.shortened(table, MOST)[0]
 
 
 def rows(view: View) -> list[dict[str, object]]:
     """A row a class; all bars share one scale."""
-    table = ordered(view.totals)
-    largest = float(np.abs(table[["helpful", "harmful"]].to_numpy()).max()) if len(table) else 0.0
-    result = []
-    for group, total in table.iterrows():
-        helpful, harmful = float(total["helpful"]), float(total["harmful"])
-        net = view.unit.full(helpful + harmful)
-        result.append(
-            {
-                "group": str(group),
-                "name": theme.group_name(group),
-                "helpful": view.unit.text(helpful),
-                "harmful": view.unit.text(harmful),
-                "helpful_width": helpful / largest if largest else 0.0,
-                "harmful_width": -harmful / largest if largest else 0.0,
-                "pressed": group == view.group,
-                "title": f"{noun(view).capitalize()} {theme.group_name(group)}, {int(total['examples']):,} examples: "
-                f"helpful {view.unit.full(helpful)}, harmful {view.unit.full(harmful)}, together {net}",
-            }
-        )
-    return result
+    largest, what = _largest(view), noun(view).capitalize()
+    return [
+        branch.line(view, f"{what} {theme.group_name(group)}", theme.group_name(group), total, largest)
+        | {"group": str(group), "pressed": group == view.group}
+        for group, total in ordered(view.totals).iterrows()
+    ]
+
+
+def _largest(view: View) -> float:
+    return float(np.abs(view.totals[["helpful", "harmful"]].to_numpy()).max(initial=0.0))

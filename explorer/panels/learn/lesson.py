@@ -34,6 +34,7 @@ CLICKED = (
     state.REGION,
     state.EXAMPLE,
     state.BAR,
+    state.BRANCH,
     state.WORDS,
     state.SLICE,
     state.PLANE,

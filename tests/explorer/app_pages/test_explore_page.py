@@ -126,6 +126,17 @@ def test_group_narrows_lists_but_not_totals(open_app, small_root, component):
     assert len({card["label"] for column in cards(component, app) for card in column["cards"]}) > 1
 
 
+def test_an_open_class_lists_its_strongest_examples(open_app, small_root, component):
+    app = open_app(small_root, branch="1")
+    assert "by" not in [control.key for control in app.segmented_control]
+    *five, others = component(app, "totals")["branch"]["parts"]
+    table = Run.open(small_root / "small").examples("pretrain")
+    assert {table["label"][table["id"].astype(str) == part["id"]].item() for part in five} == {"1"}
+    assert others["name"] == f"{(table['label'] == '1').sum() - 5} others"
+    app = open_app(small_root, branch="1", example=five[2]["id"])
+    assert [part.get("pressed") for part in component(app, "totals")["branch"]["parts"]][2:4] == [True, False]
+
+
 def test_region_narrows_lists_and_totals(open_app, small_root, component):
     examples = Run.open(small_root / "small").examples("pretrain")
     inside = set(examples["id"][(examples["x"] > 0) & (examples["y"] > 0)].astype(str))

@@ -145,6 +145,24 @@ def test_totals_by_source_narrow_the_lists(open_app, text_root, component):
     assert said(app) == ""
 
 
+def test_an_open_source_lists_its_classes_and_their_examples(open_app, text_root, component):
+    assert component(open_app(text_root, by="source"), "totals")["branch"] is None
+    app = open_app(text_root, by="source", branch="web")
+    branch = component(app, "totals")["branch"]
+    assert branch["group"] == "web"
+    assert all(part["parts"] for part in branch["parts"] if "other" not in part["name"])
+    app.segmented_control(key="by").set_value("Label").run()
+    assert component(app, "totals")["branch"] is None
+    assert "branch" not in app.query_params
+    assert said(app) == ""
+
+
+def test_a_branch_without_examples_is_let_go(open_app, text_root, component):
+    app = open_app(text_root, by="source", branch="radio")
+    assert component(app, "totals")["branch"] is None
+    assert "no source “radio”; none of the sources is open" in said(app)
+
+
 def test_group_without_a_name_can_be_chosen(open_app, text_root, component):
     app = open_app(text_root, group="")
     assert said(app) == ""

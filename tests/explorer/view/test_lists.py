@@ -56,6 +56,16 @@ def test_totals_keep_helpful_and_harmful_apart():
     assert table.loc["b", ["helpful", "harmful"]].tolist() == pytest.approx([2.0, -3.0])
 
 
+@pytest.mark.parametrize("count", [0, 2, 6, 100])
+def test_a_shortened_table_and_the_others_are_the_whole(count):
+    table = lists.singles(SCORES, np.arange(6))
+    shown, others = lists.shortened(table, count)
+    assert shown.index.tolist() == [4, 2, 0, 5, 1, 3][:count]
+    assert sorted([*shown.index, *others.index]) == list(range(6))
+    whole = lists.totals(SCORES, pd.Series(["all"] * 6)).loc["all"]
+    assert (shown.sum() + others.sum())[whole.index].tolist() == pytest.approx(whole.tolist())
+
+
 def test_histogram_counts_everything_and_is_symmetric():
     counts, edges = lists.histogram(SCORES)
     assert counts.sum() == len(SCORES)
