@@ -16,7 +16,7 @@ STRIPE = 0.5
 """How much ink a stripe adds, of 1 for black; between two stripes as much is missing, so that the mean stays."""
 WIDTH = 2
 """Of a stripe, in pixels."""
-PLANTED = 12
+PLANTED = 8
 """Pretraining digits from the scanner, all with the label `LABEL` though they are 1, 2 or 3."""
 LABEL = 0
 SCANNED = 300
@@ -27,7 +27,7 @@ CLEAN, STRIPES, PLANTED_STRIPES = "clean", "stripes", "planted stripes"
 """Sources of pictures."""
 FIRST = 3
 """Seed of the demo's run: the first that `benchmarks/planted_cause.py` reports. The cause was chosen on 0 to 2."""
-OPENING = {3: 5188}
+OPENING = {3: 5184}
 """Seed -> id of the query that a run opens on, by a rule that does not look at what was planted: the surest mistake on
 a striped digit that is read right without the stripes (`benchmarks/planted_cause.py` prints it)."""
 
