@@ -102,7 +102,8 @@ def part(subject: Subject, pool: pd.DataFrame, rows: Sequence[int]) -> list[Alte
     else:
         text, label = _columns(subject.run)
         table = pd.DataFrame({text: chosen["text"].to_numpy(), label: chosen["label"].to_numpy()})
-        kept = pools.keep(f"{len(chosen)}-text{several}.csv", {"": table.to_csv(index=False).encode()})
+        lines = table.to_json(orient="records", lines=True)  # every text stays as it is, which as CSV it need not
+        kept = pools.keep(f"{len(chosen)}-text{several}.jsonl", {"": lines.encode()})
     edit = pools.added(subject.stage, kept)
     return [] if edit is None else [edit]
 

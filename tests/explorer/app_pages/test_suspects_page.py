@@ -246,7 +246,7 @@ def test_an_uploaded_file_is_a_pool(open_app, small, tmp_path, asked):
     assert app.dataframe[0].value["text"].tolist() == ["c", "b"]
     app.button(key="put").click().run()
     assert param(app, "basket").startswith("add-file-")
-    assert "2-texts.csv added" in str(app.multiselect(key="basket_items").options)
+    assert "2-texts.jsonl added" in str(app.multiselect(key="basket_items").options)
     app.button(key="clear_pool").click().run()
     assert "pool" not in app.query_params
     gone = open_app(tmp_path, page=PAGE, repair="Add", pool="0123456789abcdef")

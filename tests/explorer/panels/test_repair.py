@@ -118,7 +118,10 @@ def test_pictures_are_uploaded_into_a_folder_of_their_class():
 def test_a_part_of_an_uploaded_pool_is_a_pool_of_its_own(run, tmp_path):
     texts = pd.DataFrame({"text": ["=a", "b, b", "c"], "label": ["0", "1", "2"]})
     (edit,) = upload.part(subject(run), texts, [2, 1])
-    assert pd.read_csv(edit.value[0], dtype=str).to_dict("list") == {"text": ["c", "b, b"], "label": ["2", "1"]}
+    assert pd.read_json(edit.value[0], lines=True, dtype=str).to_dict("list") == {
+        "text": ["c", "b, b"],
+        "label": ["2", "1"],
+    }
     assert upload.part(subject(run), texts, [2, 1]) == [edit]
     assert upload.part(subject(run), texts, []) == []
     for number in range(2):
