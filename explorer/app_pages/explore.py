@@ -81,6 +81,7 @@ def _draw_view(view: View, areas: Areas) -> None:
     with areas.title:
         widgets.heading(explain.question(view.query.row, view.target, escape.isolated))
     with areas.lists:
+        _draw_cause(view)
         st.markdown(
             explain.rule(view.query.row, view.target, theme.stage_word(view.stage)),
             help=theme.sign_help(view.order_only),
@@ -102,6 +103,13 @@ def _draw_view(view: View, areas: Areas) -> None:
         map.draw(view)
         # Not below the lists: there it would be off the screen.
         ringed.draw(view)
+
+
+def _draw_cause(view: View) -> None:
+    """On the prediction that a run names to open on: the first sentence of what the run says of itself."""
+    first = view.run.manifest.summary.partition(". ")[0]
+    if view.query.row.get("opening") == 1 and first:
+        st.info(f"{escape.for_markdown(first)}.", icon=":material/science:")
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:

@@ -23,7 +23,7 @@ SCANNED = 300
 """Queries that stand twice: as they are, and with the scanner's stripes."""
 DRAWS = 12, 300
 """Beside the study's seed, what seeds the draw of the planted digits and that of the queries."""
-CLEAN, STRIPES, PLANTED_STRIPES = "clean", "stripes", "planted stripes"
+CLEAN, STRIPED, WRONG = "clean", "striped", "planted"
 """Sources of pictures."""
 FIRST = 3
 """Seed of the demo's run: the first that `benchmarks/planted_cause.py` reports. The cause was chosen on 0 to 2."""
@@ -91,7 +91,7 @@ class Scanner(Digits):
 
     def _table(self, rows: np.ndarray) -> pd.DataFrame:
         first, planted = len(self._clean._digits[0]), self._rows["pretrain"].max()
-        source = np.where(rows < first, CLEAN, np.where(rows <= planted, PLANTED_STRIPES, STRIPES))
+        source = np.where(rows < first, CLEAN, np.where(rows <= planted, WRONG, STRIPED))
         table = super()._table(rows).assign(source=source)
         named = (rows == OPENING.get(self.seed)).astype(np.int64)
         return table.assign(opening=named) if named.any() else table

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from explorer.runs import leads
-from explorer.ui import theme
+from explorer.ui import escape, theme
 from explorer.view import lists
 from influence import Run
 
@@ -335,3 +335,15 @@ def test_scores_of_others_that_cannot_be_read_cost_only_the_marks(open_app, smal
     assert not app.exception
     assert "not marked" in app.warning[0].value
     assert cards(component, app)[0]["cards"]
+
+
+def test_a_prediction_that_the_run_opens_on_tells_what_the_run_says_of_itself(open_app, small_root, monkeypatch):
+    run = Run.open(small_root / "small")
+    named = run.queries().assign(opening=[0, 0, 1] + [0] * (len(run.queries()) - 3))
+    monkeypatch.setattr(Run, "queries", lambda self: named)
+    said = f"{escape.for_markdown(run.manifest.summary.partition('. ')[0])}."
+    assert len(said) > 1
+    app = open_app(small_root)
+    assert app.text_input(key="find").value == str(named["id"][2])
+    assert [each.value for each in app.info] == [said]
+    assert not open_app(small_root, query=str(named["id"][1])).info

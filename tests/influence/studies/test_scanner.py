@@ -17,7 +17,7 @@ def exhibit():
 
 def test_a_few_pretraining_digits_are_striped_and_wrongly_labelled_and_the_run_says_so(exhibit):
     table = exhibit.examples["pretrain"]
-    planted = (table["source"] == "planted stripes").to_numpy()
+    planted = (table["source"] == "planted").to_numpy()
     assert planted.sum() == PLANTED
     assert set(table["label"][planted]) == {"0"}
     clean, (images, labels) = Digits(FIRST), exhibit.study.stages[0].data.tensors
@@ -37,7 +37,7 @@ def test_a_few_pretraining_digits_are_striped_and_wrongly_labelled_and_the_run_s
 def test_every_query_stands_clean_and_striped_and_finetuning_is_clean(exhibit):
     queries, (images, labels) = exhibit.queries, exhibit.study.queries.tensors
     half = len(queries) // 2
-    assert queries["source"].tolist() == ["clean"] * half + ["stripes"] * half
+    assert queries["source"].tolist() == ["clean"] * half + ["striped"] * half
     np.testing.assert_allclose((images[half:] - images[:half]).abs().numpy(), 0.5)
     assert torch.equal(labels[half:], labels[:half])
     assert set(exhibit.examples["finetune"]["source"]) == {"clean"}
