@@ -59,7 +59,8 @@ def print_votes(seed: int, count: int, console: Console) -> None:
     study = Study("votes", [stage], queries)
     found = vote_scores(study, votes, **OPTIONS).values
     given = np.argwhere(votes.table >= 0)
-    some = rng.permutation(given)[:count]
+    agreeing = votes.labels[given[:, 0], votes.table[given[:, 0], given[:, 1]]]
+    some = rng.permutation(given[agreeing < 1])[:count]  # of one voice, a vote taken back changes nothing
     retrainer = Retrainer(study)
     base = retrainer.retrain().losses
     really = [
@@ -68,7 +69,6 @@ def print_votes(seed: int, count: int, console: Console) -> None:
     r, slope = agreement(found[:, some[:, 0], some[:, 1]].T, np.stack(really))
     wrong = votes.table[given[:, 0], given[:, 1]] != truth[given[:, 0]]
     whole = attribute(study, **OPTIONS).values.mean(0)[given[:, 0]]
-    agreeing = votes.labels[given[:, 0], votes.table[given[:, 0], given[:, 1]]]
     finders = {
         "harm of the vote": -found.mean(0)[given[:, 0], given[:, 1]],
         "harm of its example": -whole,

@@ -175,7 +175,7 @@ def test_to_another_page_and_back_is_one_step_with_the_same_run(watched, address
     page.go_back()
     until(lambda: "/suspects" not in page.url and "run=words" in page.url)
     page.wait_for_selector("button.card")
-    assert run.get_attribute("data-run") == "words"
+    until(lambda: run.get_attribute("data-run") == "words")
 
 
 def test_to_an_example_by_a_link_and_back_and_forth_is_one_step_each(page, until, settled):

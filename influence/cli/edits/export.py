@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
-
+import influence.run
 from influence.errors import RunError
-from influence.run import as_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Form = Literal["parquet", "csv"]
 
@@ -35,7 +36,7 @@ def export_tables(tables: Mapping[str, pd.DataFrame], folder: Path, form: Form) 
             if form == "parquet":
                 table.to_parquet(path, index=False)
             else:
-                path.write_bytes(as_csv(_with_files(table, folder, name) if pictures else table))
+                path.write_bytes(influence.run.as_csv(_with_files(table, folder, name) if pictures else table))
             written += [path.name, *([f"{name}/"] if pictures else [])]
     except OSError as error:
         raise RunError(f"The edited examples cannot be written to {folder}: {error.strerror}.") from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import influence.attribution
 import influence.live
+import influence.run
 import influence.validation
 from influence.cli.console import say
 from influence.cli.edits.export import Form, export_tables
@@ -28,8 +29,10 @@ from influence.cli.options import (
     say_loading,
 )
 from influence.errors import StudyError, listed
-from influence.run import Run
 from influence.threads import set_threads
+
+if TYPE_CHECKING:
+    from influence.run import Run
 
 
 def what_if(
