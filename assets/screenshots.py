@@ -22,13 +22,13 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PORT = 8797
 FLAGS = ["--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-PICTURES, TEXTS = "digits-frozen", "definitions-frozen"
+OPENING, PICTURES, TEXTS = "digits-scanner", "digits-frozen", "definitions-frozen"
 Shot = tuple[str, str, str, int]
 """Page, run, colours, width."""
 README: dict[str, Shot] = {
-    "explorer-light": ("explore", PICTURES, "light", 1440),
+    "explorer-light": ("explore", OPENING, "light", 1440),
     "explorer-dark": ("explore", "digits-updated", "dark", 1440),
-    "explorer-narrow": ("explore", PICTURES, "light", 390),
+    "explorer-narrow": ("explore", OPENING, "light", 390),
     "explorer-texts": ("explore", TEXTS, "light", 1440),
     "explorer-trust": ("trust", PICTURES, "light", 1440),
 }

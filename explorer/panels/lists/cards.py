@@ -197,14 +197,14 @@ def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarra
 def _card(view: View, place: int, largest: float) -> Card:
     example, score = view.examples.iloc[place], float(view.scores[place])
     value, width = view.unit.of_one(score, lists.rank(view.scores, place)), abs(score) / largest if largest else 0.0
-    said = ("" if _by_relative(view) else _said(example)) + _from(view, place)
+    said = "" if _by_relative(view) else _said(example)
     if view.relative is not None and _by_relative(view):
         value, width = theme.signed(float(view.relative[place])), abs(float(view.relative[place]))
     card = Card(
         id=str(example["id"]),
         sign=HELPFUL if score >= 0 else HARMFUL,
         label=theme.group_name(example["label"]),
-        detail=_by(view, place) + f"#{example['id']}{said}",
+        detail=_by(view, place) + _from(view, place) + f"#{example['id']}{said}",
         image=pictures.data_url(example),
         alt=f"Example {example['id']}, label {escape.visible(example['label'])}",
         score=_arrow(view, score) + value,
@@ -220,12 +220,12 @@ def _card(view: View, place: int, largest: float) -> Card:
 
 
 def _from(view: View, place: int) -> str:
-    """An example's source behind its id, where sources are of many; a file's name is not."""
+    """An example's source before its id, where sources are of many; a file's name is not."""
     sources = view.examples.get("source")
     if sources is None or sources.head(FILES).is_unique:
         return ""
     source = pictures.words(view.examples.iloc[place], "source")
-    return f" · {escape.visible(source)}" if source else ""
+    return f"{escape.visible(source)} · " if source else ""
 
 
 def _heat(view: View, place: int) -> dict[str, Any] | None:

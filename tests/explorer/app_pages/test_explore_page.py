@@ -347,3 +347,17 @@ def test_a_prediction_that_the_run_opens_on_tells_what_the_run_says_of_itself(op
     assert app.text_input(key="find").value == str(named["id"][2])
     assert [each.value for each in app.info] == [said]
     assert not open_app(small_root, query=str(named["id"][1])).info
+
+
+def test_cards_name_sources_that_are_of_many(open_app, small_root, component, monkeypatch):
+    examples, ids = Run.examples, {}
+
+    def sourced(run, stage):
+        table = examples(run, stage)
+        ids[stage] = table["id"].tolist()
+        return table.assign(source=["a" if row % 2 else "b" for row in range(len(table))])
+
+    monkeypatch.setattr(Run, "examples", sourced)
+    first = cards(component, open_app(small_root))[0]["cards"][0]
+    row = ids["pretrain"].index(int(first["id"]))
+    assert first["detail"].startswith(f"{'a' if row % 2 else 'b'} · #{first['id']}")
