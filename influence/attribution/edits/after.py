@@ -68,11 +68,8 @@ def scores_after(
         MethodError: a method without curvature, no steps, or steps that end far from the edited minimum.
     """
     made = [edits] if isinstance(edits, Edit) else list(edits)
-    first, solver, place = (
-        min(by_stage(study, made)),
-        solver_of(method, damping, curvature, options),
-        device_of(study, device),
-    )
+    first, place = min(by_stage(study, made)), device_of(study, device)
+    solver = solver_of(method, damping, curvature, options)
     refuse_no_steps(method, steps)
     with derivatives_named(study), Progress(visible=progress) as bars, bars.step("The edits together"):
         chain = Chain(study, first, solver, device=place, batch_size=batch_size)
