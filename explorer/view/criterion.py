@@ -50,7 +50,7 @@ def of_slice(run: Run, name: str, query: int) -> Judgement:
     """The summed loss of a slice's predictions; `query` is the row of the chosen prediction."""
     rows = slices.rows(run.queries(), name, query)
     losses = run.queries()["loss"].to_numpy(dtype=np.float64)[rows]
-    words = f"the summed loss of these {len(rows):,}"
+    words = f"the summed loss of these {len(rows):,}" if len(rows) != 1 else "the loss of this prediction"
     return Judgement(Criterion(tuple(rows.tolist())), words, rows, float(losses.sum()), times=len(rows))
 
 

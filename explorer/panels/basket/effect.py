@@ -42,9 +42,10 @@ def draw(subject: Subject) -> None:
     wanted = st.toggle("Predict them together, too", key=state.TOGETHER, bind="query-params", help=TOGETHER_HELP)
     found = _together(subject) if wanted else None
     unit = subject.unit(np.array([total] if found is None else [total, found.total]))
-    st.markdown(effect_text(subject, total, unit), help=SUM_HELP)
     if found is None:
+        st.markdown(effect_text(subject, total, unit), help=SUM_HELP)
         return
+    st.markdown(effect_text(subject, found.total, unit), help=TOGETHER_HELP)
     st.html(bars_html({"sum": total, "together": found.total}, unit))
     if unit.name and apart(total, found.total):
         st.warning(
@@ -107,7 +108,7 @@ def apart(total: float, together: float) -> bool:
 
 
 def effect_text(subject: Subject, effect: float, unit: theme.Unit) -> str:
-    """The predicted effect of the basket, each edit alone, as Streamlit markdown."""
+    """The predicted effect of the basket, as Streamlit markdown."""
     judged, count = subject.judged, len(subject.basket)
     if all(each.kind == LEAVE_OUT for each in subject.basket):
         made = "Without it" if count == 1 else "Without them"
@@ -127,8 +128,8 @@ def _part(subject: Subject, effect: float) -> str:
     now = subject.judged.now
     if subject.judged.unit != NAT:
         return f", now {theme.percent(now)}" if np.isfinite(now) else ""
-    if subject.judged.kind == LOSS:
-        return f", {theme.percent(abs(effect) / now)} of its {theme.number(now)} nat" if now > 0 else ""
+    if subject.judged.kind == LOSS and now > abs(effect):
+        return f", {theme.percent(abs(effect) / now)} of its {theme.number(now)} nat"
     return f", now {theme.number(now)} nat"
 
 

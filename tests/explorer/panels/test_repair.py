@@ -11,6 +11,7 @@ from PIL import Image
 from explorer.panels.basket import corrected, effect
 from explorer.panels.repair import again, judge, upload
 from explorer.panels.repair.subject import Subject
+from explorer.runs import slices
 from explorer.ui import theme
 from explorer.view import criterion
 from influence import Run
@@ -50,6 +51,8 @@ def test_bars_share_a_scale_and_say_the_direction_in_words():
 def test_edits_of_every_kind_are_told_with_what_they_are_judged_by(run):
     out, label = Alteration(LEAVE_OUT, "pretrain", 3), Alteration(RELABEL, "pretrain", 4, "2")
     assert "Without it, the summed loss of these 40 is" in effect.effect_text(subject(run, out), -1.0, NAT)
+    assert ", now " in effect.effect_text(subject(run, out), -1e6, NAT)  # and no part of more than all
+    assert criterion.of_slice(run, slices.QUERY, 0).words == "the loss of this prediction"
     both = effect.effect_text(subject(run, out, label), 1.0, NAT)
     assert "**2** in the basket. With these edits," in both
     assert "rise by **1.0 nat**" in both
