@@ -141,8 +141,8 @@ class Path(NamedTuple):
         if not self.steady:
             return [
                 f"Stage {name!r}: the steps beyond the first order do not converge with the curvature of the data as "
-                f"they were; with that of the edited data what is left after {count} is {self.left:.1g} times "
-                "what they did. The edits are strong, and their first order is of little use."
+                f"they were; with that of the edited data they do, and what is left after {count} is {self.left:.1g} "
+                "times what they did. The edits are strong: believe their first order little."
             ]
         return []
 
