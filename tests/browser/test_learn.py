@@ -113,7 +113,7 @@ def test_whole_lesson_is_clicked_through(learn, list_option):
     wait_for(page, "6 of 10")
     settle(page)
     sums = [plain_number(v) for v in page.locator(".rows .value.harmful").all_inner_texts()]
-    page.locator(".rows button").nth(sums.index(min(sums))).click()
+    page.locator(".rows .row > button.line").nth(sums.index(min(sums))).click()
     wait_for(page, "✓")
     press(page, "lesson_next")
 

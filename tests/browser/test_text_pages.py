@@ -114,11 +114,11 @@ def test_map_hover_shows_title_and_sentence(texts):
 
 
 def test_more_classes_open_in_place(texts):
-    assert texts.locator(".rows button:visible").count() == 10
+    assert texts.locator(".rows .row > button.line:visible").count() == 10
     more = texts.locator(".root > button.more")
     assert more.inner_text() == "5 more"
     more.click()
-    assert texts.locator(".rows button:visible").count() == 15
+    assert texts.locator(".rows .row > button.line:visible").count() == 15
     assert more.inner_text() == "fewer"
 
 
