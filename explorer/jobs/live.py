@@ -20,7 +20,7 @@ import influence.live
 from explorer.jobs.line import Line
 from explorer.runs import cache
 from explorer.ui import escape
-from influence.live import Alteration, Contrast, Criterion
+from influence.live import STEPS, Alteration, Contrast, Criterion
 from influence.run import Run
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 AHEAD = 5.0
 """Seconds after a visitor's first view until torch is loaded: by then that view stands."""
-STEPS = 3
-"""Newton steps beyond the first order, as of `upstream what-if`."""
 _line = Line()
 _begun: weakref.WeakSet[Live] = weakref.WeakSet()
 """Those whose index is computed, or was."""

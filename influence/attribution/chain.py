@@ -107,6 +107,12 @@ class Chain:
             if i:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved)
 
+    def pull_to_first(self, queries: Tensor) -> tuple[Objective, Tensor]:
+        """`pull_back` whose last pair alone is kept: (objective of the chain's first stage, v (Q, T) there)."""
+        for pulled in self.pull_back(queries):
+            first = pulled
+        return first
+
     def _solved(self, number: int, queries: Tensor) -> Tensor:
         """The queries (Q, T) solved at a stage; the first ones measure how far it stands from a minimum."""
         solver, stationarity = self.solvers[number], self.stationarities[number]

@@ -16,6 +16,7 @@ from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import ran_out_of_memory
 from influence.derivatives.origin import MISTAKES, origin_of
 from influence.errors import LossError, MethodError
+from influence.study.stage import Stage
 from influence.study.study import Study
 
 WRITTEN_OUT = {
@@ -101,6 +102,19 @@ def solver_of(
     chosen = method_named(method)
     check_options(chosen.__init__, method, options)
     return lambda objective: chosen(objective, damping=damping, curvature=curvature, **options)
+
+
+def checked_first(
+    check: Callable[[Objective], Any], stage: Stage, solver: Callable[[Objective], Method]
+) -> Callable[[Objective], Method]:
+    """The solver of `solver_of`, which first has the objective of one stage checked: its curvature may take long."""
+
+    def solve(objective: Objective) -> Method:
+        if objective.stage is stage:
+            check(objective)
+        return solver(objective)
+
+    return solve
 
 
 def check_options(signature_of: Any, method: str, options: Mapping[str, Any]) -> None:

@@ -163,8 +163,7 @@ def attribute(
 def _values(chain: Chain, explained: Explained, error: float, bars: Progress) -> np.ndarray:
     """Scores (Q, m) of the chain's first stage."""
     with bars.step("Pulling queries back"):
-        for pulled in chain.pull_back(explained.gradients()):
-            objective, solved = pulled
+        objective, solved = chain.pull_to_first(explained.gradients())
     values = np.empty((explained.count, objective.count), dtype=np.float32)
     with bars.step(f"Scoring {objective.stage.name}", total=objective.count) as bar:
         for positions, block in score(objective, solved, error=error):

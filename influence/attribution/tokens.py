@@ -121,7 +121,7 @@ def _of_example(
     chain: Chain, token_losses: TokenLosses, query: int, examples: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
     one = torch.utils.data.Subset(chain.study.queries, [query])
-    objective, solved = list(chain.pull_back(chain.query_gradients(one)))[-1]
+    objective, solved = chain.pull_to_first(chain.query_gradients(one))
     return token_shares(objective, token_losses, solved[0], examples)
 
 
@@ -133,7 +133,7 @@ def _of_query(
     with plain_kernels():
         slopes = jacrev(lambda p: token_losses(chain.last.outputs(batch, p), batch)[0])(chain.last.parameters)
     rows = torch.cat([slopes[name].flatten(1) for name in chain.last.all.shapes], dim=1)
-    objective, solved = list(chain.pull_back(rows))[-1]
+    objective, solved = chain.pull_to_first(rows)
     data = torch.utils.data.Subset(objective.stage.data, list(examples))
     for positions, block in dots(objective, data, objective.trained, solved):
         for row, found in zip(range(positions.start, positions.stop), block / objective.count, strict=True):

@@ -3,6 +3,7 @@ from .alterations import LEAVE_OUT as LEAVE_OUT
 from .alterations import MASK as MASK
 from .alterations import NONE as NONE
 from .alterations import RELABEL as RELABEL
+from .alterations import STEPS as STEPS
 from .alterations import STRIKE as STRIKE
 from .alterations import UPWEIGHT as UPWEIGHT
 from .alterations import Alteration as Alteration

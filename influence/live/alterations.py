@@ -15,6 +15,8 @@ LEAVE_OUT, RELABEL, UPWEIGHT, MASK, STRIKE, ADD = "leave out", "relabel", "upwei
 KINDS = (LEAVE_OUT, RELABEL, UPWEIGHT, MASK, STRIKE, ADD)
 NONE = -1
 """In place of an id: the alteration is of no example that there is."""
+STEPS = 3
+"""Newton steps beyond the first order, by which alterations of a run are predicted together."""
 
 
 @dataclass(frozen=True)

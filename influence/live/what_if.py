@@ -30,7 +30,7 @@ from influence.attribution.report import unit_of
 from influence.curvature.cards import IDENTITY
 from influence.derivatives import Objective
 from influence.errors import CurvatureError, MethodError, StudyError, listed
-from influence.live.alterations import ADD, NONE, Alteration
+from influence.live.alterations import ADD, NONE, STEPS, Alteration
 from influence.live.criterion import Criterion
 from influence.live.edits import edits_of, picture_of
 from influence.live.judgement import Judgement, judgement_of
@@ -45,8 +45,6 @@ from influence.study.revision import by_stage
 
 CACHED_BYTES = 2**28
 """Of solved vectors that are kept; those of criteria that were not asked for longest are dropped."""
-STEPS = 3
-"""Newton steps beyond the first order."""
 FAR = 5
 """Examples: scores tell single examples apart only nearer to a minimum than the effect of so many."""
 Solved = dict[Objective, Tensor]

@@ -13,7 +13,7 @@ import torch
 from influence.attribution.edits.effect import edit_effect
 from influence.curvature.cards import IDENTITY
 from influence.errors import TrainingError
-from influence.live.alterations import ADD, Alteration, as_json
+from influence.live.alterations import ADD, STEPS, Alteration, as_json
 from influence.live.edits import edits_of
 from influence.progress import Progress
 from influence.run.additions import add_tables
@@ -27,8 +27,6 @@ from influence.validation.slices import Slice
 
 NAME = "what-if"
 """Name of the table in the run."""
-STEPS = 3
-"""Newton steps beyond the first order."""
 SHOWN = 5
 """Queries that are listed."""
 

@@ -14,10 +14,9 @@ from torch import Tensor
 from influence.attribution.chain import Chain
 from influence.attribution.edits.classes import LabelledBatch, require_classes
 from influence.attribution.explained import Explained
-from influence.attribution.guards import derivatives_named, device_of, solver_of
+from influence.attribution.guards import checked_first, derivatives_named, device_of, solver_of
 from influence.attribution.memory import bytes_held, refuse_what_is_too_much
 from influence.attribution.report import report_of
-from influence.curvature import Method
 from influence.derivatives import Objective, plain_kernels
 from influence.derivatives.second.outputs import OutputLoss, differentiable
 from influence.derivatives.second.tangents import Tangents
@@ -77,14 +76,8 @@ def relabel_scores(
     """
     started = time.perf_counter()
     first = study.position(stage)
-    fitted = solver_of(method, damping, curvature, options)
+    solver = checked_first(require_classes, study.stages[first], solver_of(method, damping, curvature, options))
     place = device_of(study, device)
-
-    def solver(objective: Objective) -> Method:
-        if objective.stage is study.stages[first]:
-            require_classes(objective)  # before the curvature, which may take long
-        return fitted(objective)
-
     with derivatives_named(study), Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(study, first, solver, device=place, batch_size=batch_size)
@@ -94,8 +87,7 @@ def relabel_scores(
             held["the scores"] = 4 * explained.count * objective.count * classes
             refuse_what_is_too_much(held, place)
         with bars.step("Pulling queries back"):
-            for pulled in chain.pull_back(explained.gradients()):
-                solved = pulled[1]
+            _, solved = chain.pull_to_first(explained.gradients())
         with bars.step(f"Labels of {objective.stage.name}", total=objective.count) as bar:
             values = np.empty((explained.count, objective.count, classes), dtype=np.float32)
             for positions, found in label_effects(objective, solved, classes):

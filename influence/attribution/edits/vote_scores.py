@@ -15,7 +15,7 @@ from influence.attribution.edits.classes import require_classes
 from influence.attribution.edits.relabel import label_effects
 from influence.attribution.edits.votes import Votes
 from influence.attribution.explained import Explained
-from influence.attribution.guards import derivatives_named, device_of, solver_of
+from influence.attribution.guards import checked_first, derivatives_named, device_of, solver_of
 from influence.attribution.memory import bytes_held, refuse_what_is_too_much
 from influence.attribution.products.dots import dots
 from influence.attribution.report import report_of
@@ -92,20 +92,22 @@ def vote_scores(
     """
     started = time.perf_counter()
     first = study.position(stage)
-    solver = solver_of(method, damping, curvature, options)
+    solver = checked_first(
+        lambda objective: _refuse_other_labels(objective, votes),
+        study.stages[first],
+        solver_of(method, damping, curvature, options),
+    )
     place = device_of(study, device)
     with derivatives_named(study), Progress(visible=progress) as bars:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(study, first, solver, device=place, batch_size=batch_size)
             objective, explained = chain.objectives[0], Explained(chain, targets)
-            _refuse_other_labels(objective, votes)
             shape = (explained.count, *votes.table.shape)
             held = bytes_held(study, first, method)
             held["the scores"] = 8 * int(np.prod(shape))
             refuse_what_is_too_much(held, place)
         with bars.step("Pulling queries back"):
-            for pulled in chain.pull_back(explained.gradients()):
-                solved = pulled[1]
+            _, solved = chain.pull_to_first(explained.gradients())
         with bars.step(f"Votes on {objective.stage.name}", total=objective.count) as bar:
             scores = torch.empty(explained.count, objective.count, dtype=torch.float64, device=place)
             for rows, block in dots(objective, objective.stage.data, objective.trained, solved):

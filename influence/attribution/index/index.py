@@ -103,5 +103,4 @@ class Index:
         return self.gradients.dots(solved).T / self.objective.count
 
     def _solved(self, queries: Any) -> Tensor:
-        *_, (_, solved) = self.chain.pull_back(self.chain.query_gradients(queries))
-        return solved
+        return self.chain.pull_to_first(self.chain.query_gradients(queries))[1]
