@@ -176,3 +176,10 @@ def test_what_does_not_fit_is_named(study, votes):
     odd = Study("odd", [dataclasses.replace(first, loss=squared), study.stages[1]], study.queries)
     with pytest.raises(LossError, match="not linear in the probabilities of its labels"):
         vote_scores(odd, votes, method="identity", progress=False)
+
+
+def test_other_labels_are_refused_before_the_curvature(study, votes, monkeypatch):
+    monkeypatch.setattr("influence.curvature.exact.Exact.fit", lambda _: pytest.fail("curvature was computed"))
+    other = Votes(np.roll(votes.table, 1, axis=0), CLASSES)
+    with pytest.raises(StudyError, match="Train on `votes.labels`"):
+        vote_scores(study, other, **OPTIONS)
