@@ -145,8 +145,8 @@ def _addition(stage: str, stated: str) -> Any:
 
 def _staged(run: Run, stage: str, text: str) -> tuple[str, str]:
     """(stage, what is stated of it), of a text that may begin with STAGE: in place of the usual stage."""
-    name, sign, stated = text.partition(":")
-    return (name, stated) if sign and name in run.stages else (stage, text)
+    whose = max((each for each in run.stages if text.startswith(f"{each}:")), key=len, default="")  # may hold colons
+    return (whose, text.removeprefix(f"{whose}:")) if whose else (stage, text)
 
 
 def _box(text: str) -> tuple[int, ...]:
