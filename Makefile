@@ -9,6 +9,9 @@ ENV    := .venv
 BIN    := $(ENV)/bin
 READY  := $(ENV)/ready
 
+# Where an image says that no bytecode is to be written, every process would compile torch and all else once more: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What the site shows, each at its place in the repository.
 PAGES := README.md CONTRIBUTING.md CHANGELOG.md LICENSE docs/*.md docs/*/*.md influence/CONTRACT.md data/*/LICENCE* \
          examples/*.py assets/*.png assets/logo.svg
