@@ -41,6 +41,10 @@ class TrainingError(UpstreamError):
     """A stage could not be fitted."""
 
 
+class ScoresError(UpstreamError):
+    """Scores of another tool cannot be read, are no finite numbers, or do not fit the tables of what they are about."""
+
+
 class RunError(UpstreamError):
     """A run on disk is missing, unfinished, damaged, of another format, or cannot be written."""
 

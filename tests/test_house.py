@@ -16,7 +16,7 @@ LEVELS = {
         {"cli"},
         {"validation"},
         {"live"},
-        {"precompute"},
+        {"precompute", "foreign"},
         {"studies"},
         {"attribution"},
         {"training", "curvature"},

@@ -16,6 +16,7 @@ from influence.cli.edits.leave_out import leave_out
 from influence.cli.edits.several import Several
 from influence.cli.edits.what_if import what_if
 from influence.cli.explore import explore
+from influence.cli.import_scores import import_scores
 from influence.cli.lists import methods, runs, studies
 from influence.cli.precompute import precompute
 from influence.cli.validate import validate
@@ -31,6 +32,7 @@ app = typer.Typer(
 for command in (demo, precompute, studies, methods, runs, check, validate, leave_out, explore):
     app.command()(command)
 app.command("what-if", cls=Several)(what_if)
+app.command("import")(import_scores)
 
 
 def run() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from influence.errors import RunError
-from influence.run.reading import Run
+from influence.run.reading import Run, no_models
 
 REFERENCE = re.compile(r"(?P<path>.+\.py)(?::(?P<function>.*))?", re.DOTALL)
 """FILE.py:FUNCTION."""
@@ -73,8 +73,10 @@ def asked_of(run: Run, function: str | None = None) -> dict[str, Any]:
     """What the run's study is made from, as CONTRACT.md says of `asked`; nothing is read but run.json.
 
     Raises:
-        RunError: the run does not say it, or in another form, or names code and `function` is not given.
+        RunError: the run was imported, does not say it, or in another form, or names code and `function` is not given.
     """
+    if run.manifest.imported:
+        raise RunError(no_models(run.name))
     asked = {name: told for name, told in run.manifest.asked.items() if name in FORM}
     if function is not None:
         asked |= {"study": function, "images": None, "texts": None, "options": {}}

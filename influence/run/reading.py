@@ -234,17 +234,27 @@ class Run:
         return self._table(self.manifest.validation[check], FORMS[check], rows=rows)
 
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
-        """The trained parameters and buffers of every stage: stage -> name -> tensor."""
+        """The trained parameters and buffers of every stage: stage -> name -> tensor.
+
+        Raises:
+            RunError: the run was imported, so that it has none.
+        """
+        self._refuse_imported()
         return {stage: self._tensors(model_file(stage)) for stage in self.stages}
 
     def shapes(self, stage: str) -> dict[str, tuple[int, ...]]:
-        """Shapes of a stage's parameters and buffers by name, without reading their values."""
+        """Shapes of a stage's parameters and buffers by name, without reading their values. Raises as `models`."""
+        self._refuse_imported()
         name = model_file(self.stage(stage).name)
         try:
             with safetensors.safe_open(self._contents.path(name), framework="np") as kept:
                 return {key: tuple(kept.get_slice(key).get_shape()) for key in sorted(kept.keys())}
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             raise self._contents.unreadable(name, error) from error
+
+    def _refuse_imported(self) -> None:
+        if self.manifest.imported:
+            raise RunError(no_models(self.name))
 
     def curvature(self, stage: str, method: str) -> dict[str, torch.Tensor]:
         """What a method found of a stage's curvature, as it takes it up again; empty if none is kept."""
@@ -303,6 +313,14 @@ class Run:
                 return read_table(file, form, rows)
         except (OSError, ValueError) as error:
             raise self._contents.unreadable(name, error) from error
+
+
+def no_models(name: str) -> str:
+    """Why nothing new can be computed of a run that was imported."""
+    return (
+        f"Run {name} was imported from another tool's scores: it has no models, so that nothing new can be asked of "
+        "it, and nothing trained again."
+    )
 
 
 def runs_in(root: str | os.PathLike[str]) -> list[tuple[Path, Run | RunError]]:

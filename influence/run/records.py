@@ -161,6 +161,8 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    imported: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Of a run of another tool's scores: `tool`, `scores`, `helpful`. Such a run has no models; empty: it has them."""
 
 
 FILLED = ("name", "settings", "files")
@@ -241,7 +243,7 @@ def _needed_files(manifest: Manifest) -> list[str]:
     return [
         QUERIES_FILE,
         *(examples_file(stage.name) for stage in manifest.stages),
-        *(model_file(stage.name) for stage in manifest.stages),
+        *(model_file(stage.name) for stage in manifest.stages if not manifest.imported),
         *(f"{record.file}/zarr.json" for record in manifest.scores),
     ]
 

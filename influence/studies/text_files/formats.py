@@ -55,8 +55,8 @@ class Texts:
     def __init__(self, path: Path):
         self.path = path
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        """Every row's values in `columns`, the text's first; None for a missing value."""
+    def rows(self, columns: Sequence[str], texts: bool = True) -> Iterator[Row]:
+        """Every row's values in `columns`, with `texts` the text's first; None for a missing value."""
         raise NotImplementedError
 
     def columns_called(self, name: str, everywhere: bool) -> list[str]:
@@ -123,7 +123,7 @@ class Delimited(Texts):
         with _open_file(self.path, "") as file:
             return next(self._records(file, delimiter), [])
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+    def rows(self, columns: Sequence[str], texts: bool = True) -> Iterator[Row]:
         places = [self.columns.index(name) for name in columns]
         with _open_file(self.path, "") as file:
             records = self._records(file, self.delimiter)
@@ -173,9 +173,9 @@ class Parquet(Texts):
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self.unreadable(error) from error
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+    def rows(self, columns: Sequence[str], texts: bool = True) -> Iterator[Row]:
         kind = self.file.schema_arrow.field(columns[0]).type
-        if not _of_texts(kind):
+        if texts and not _of_texts(kind):
             raise StudyError(
                 f"{printable(self.path)}: column {columns[0]!r} holds {kind}, expected texts. It has "
                 f"{name_list(self.columns)}; say which with --text-column."
@@ -213,16 +213,16 @@ class JsonLines(Texts):
                     break
         return found
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+    def rows(self, columns: Sequence[str], texts: bool = True) -> Iterator[Row]:
         text = columns[0]
         with _open_file(self.path, "\n") as file:
             for number, found in self._objects(file):
-                if text not in found:
+                if texts and text not in found:
                     raise StudyError(
                         f"{self.place(number)}: there is no key {text!r}, which holds the text in other lines; it has "
                         f"{name_list(list(found))}."
                     )
-                if not isinstance(found[text], str | None):
+                if texts and not isinstance(found[text], str | None):
                     raise StudyError(
                         f"{self.place(number)}: {text!r} is {short_repr(json.dumps(found[text]))}, expected a text."
                     )
@@ -252,7 +252,7 @@ class JsonLines(Texts):
 class Lines(Texts):
     """Plain lines: each is a text, without its line end. Only LF and CRLF end a line; other controls are data."""
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+    def rows(self, columns: Sequence[str], texts: bool = True) -> Iterator[Row]:
         with _open_file(self.path, "\n") as file:
             for number, line in enumerate(_lines(self.path, file)):
                 yield number, [line.removesuffix("\n").removesuffix("\r")]
