@@ -91,22 +91,37 @@ def _inherited(stage: Stage, previous: Stage | None, parameters: Mapping[str, nn
         if stage.inherits:
             raise StudyError(f"Stage {stage.name!r} is the first, so it inherits nothing; remove `inherits`.")
         return {}
-    before, there = dict(previous.model.named_parameters()), canonical_names(previous.model)
     if stage.inherits is not None:
         return _stated(stage, stage.inherits, previous, parameters)
-    real = {n: p for n, p in parameters.items() if p.is_floating_point()}
-    origins = {n: before[c] for n, c in there.items() if before[c].is_floating_point()}
-    found = {n: there[n] for n, p in real.items() if n in origins and p.shape == origins[n].shape}
-    taken = set(found.values())
-    others = {n: p for n, p in origins.items() if there[n] not in taken}
-    unwrapped = unwrapped_pairs(f"Stage {stage.name!r}", {n: p for n, p in real.items() if n not in found}, others)
-    found |= {name: there[origin] for name, origin in unwrapped.items()}
+    found = pairs_by_name(f"Stage {stage.name!r}", stage.model, previous.model)
     if not found:
+        before = dict(previous.model.named_parameters())
         raise StudyError(
             f"Stage {stage.name!r} inherits nothing from {previous.name!r}: no parameter has equal name and shape. "
             f"Here: {listed(parameters)}. There: {listed(before)}. State the pairs in `inherits`."
         )
     return found
+
+
+def pairs_by_name(where: str, model: nn.Module, previous: nn.Module) -> dict[str, str]:
+    """Pairs {name here: name there} of parameters of equal name and shape; names without what wrappers add to them.
+
+    Args:
+        where: begins the messages of errors.
+        model: of a stage.
+        previous: of the stage before it.
+
+    Raises:
+        StudyError: as `unwrapped_pairs`.
+    """
+    before, there = dict(previous.named_parameters()), canonical_names(previous)
+    real = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
+    origins = {n: before[c] for n, c in there.items() if before[c].is_floating_point()}
+    found = {n: there[n] for n, p in real.items() if n in origins and p.shape == origins[n].shape}
+    taken = set(found.values())
+    others = {n: p for n, p in origins.items() if there[n] not in taken}
+    unwrapped = unwrapped_pairs(where, {n: p for n, p in real.items() if n not in found}, others)
+    return found | {name: there[origin] for name, origin in unwrapped.items()}
 
 
 def _stated(

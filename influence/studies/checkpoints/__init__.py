@@ -1,0 +1,5 @@
+"""Studies of two trained checkpoints: read them, pair their parameters, state what they were trained to."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,4 @@
+from .checkpoint import Checkpoint as Checkpoint
+from .checkpoint import read_checkpoint as read_checkpoint
+from .correspondence import Correspondence as Correspondence
+from .correspondence import correspondence as correspondence
