@@ -1,0 +1,263 @@
+"""What objective a checkpoint stands at: l2 and proximity that nobody stated, estimated from the gradient there.
+
+A checkpoint that was trained to a minimum has g + l2 theta + 2 alpha (P - P_inherited) = 0, with g the gradient of its
+mean loss. Most were not: AdamW's decay is no l2 term, and training ends early. Where no l2 and alpha make up for g,
+none is taken, and damping takes their place. Proximity cannot be left out: without it nothing of an updated body's
+influence reaches the pretraining. T steps of size s from the inherited values hold them as 2 alpha = 1 / (s T) does,
+and over them the loss falls by about |P - P_inherited|^2 / (s T): what it fell by tells alpha.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from influence.attribution.misstatement import LIKELY, SURE
+from influence.curvature.method import mean_curvature
+from influence.derivatives import Objective
+from influence.derivatives.first.gradients import gradient
+from influence.derivatives.losses import checked_losses
+from influence.derivatives.second.fisher import Fisher
+from influence.errors import listed
+from influence.study.parameters import groups_of
+from influence.study.stage import Stage
+
+WEIGHTS, VECTORS = "weights", "biases and norms"
+"""Groups that optimisers decay by different strengths: parameters of two dimensions or more, and all others."""
+ALPHA = "proximity"
+UNSTATED_DAMPING = 0.1
+"""Share of the mean curvature that damps stages whose gradient no l2 explains."""
+LAST_RESORT = 0.01
+"""Proximity where the finetuning did not lower its loss, so that nothing tells it."""
+
+Decay = float | Mapping[str, float]
+
+
+@dataclass
+class Statement:
+    """Stages with every term of their objective.
+
+    Attributes:
+        stages: copies of the given ones with l2 and proximity; models and data are shared.
+        notes: sentences: what was estimated, the gradient's norm with it and without, and warnings.
+        damping: to be added to every stage's curvature; None: what the methods pick by themselves is right.
+    """
+
+    stages: list[Stage]
+    notes: list[str] = field(default_factory=list)
+    damping: float | None = None
+
+
+def statement(stages: Sequence[Stage], *, l2: Decay | None = None, proximity: float | None = None) -> Statement:
+    """Fill in what nobody said about the objectives of trained stages; a pass over each stage's data, or two.
+
+    Args:
+        stages: first to last, with data, loss, frozen and inherits; their l2 and proximity are not looked at.
+        l2: of every stage, as `Stage` takes it; None: estimated, of weights and of biases and norms.
+        proximity: of the stages that train what they inherited; None: estimated.
+
+    Raises:
+        StudyError, LossError: as the stages' own: patterns that match nothing, losses that are not finite.
+    """
+    made = Statement([])
+    curvatures: list[float] = []
+    for previous, given in zip((None, *stages), stages, strict=False):
+        stage = copy.copy(given)
+        stage.l2, stage.proximity = (0.0 if l2 is None else l2), (proximity or 0.0)
+        stage.__post_init__()  # refuses what is no number
+        groups = groups_of(stage, previous)
+        if not groups.held:
+            stage.proximity = 0.0
+        objective = Objective(stage, groups)
+        before = dict(previous.model.named_parameters()) if previous else {}
+        terms = _Terms(objective, before, l2 is None, bool(groups.held) and proximity is None)
+        stage.l2, stage.proximity = terms.decay(stage.l2), terms.alpha(stage.proximity)
+        made.notes += terms.notes
+        if groups.held and not stage.proximity:
+            made.notes.append(
+                f"{stage.name}: with proximity 0 nothing holds the parameters that it trains near those that it "
+                "inherited, so that no influence reaches the stage before through them."
+            )
+        if terms.unexplained and l2 is None:
+            curvatures.append(mean_curvature(objective, Fisher(objective)))
+        made.stages.append(stage)
+    positive = [each for each in curvatures if each > 0]
+    if positive:
+        made.damping = float(f"{UNSTATED_DAMPING * min(positive):.3g}")
+        made.notes.append(
+            f"Damping {made.damping:.3g} takes the place of the l2 that was not said: {UNSTATED_DAMPING:.0%} of the "
+            "mean curvature. (--damping and --l2 say otherwise.)"
+        )
+    return made
+
+
+class _Terms:
+    """The terms of one stage's objective: those that were stated, and the strengths of the others by least squares.
+
+    Args:
+        objective: with the terms that were stated.
+        before: the previous stage's parameters by name.
+        decays, holds: whether l2, and whether proximity, is to be estimated.
+
+    Attributes:
+        unexplained: whether most of the gradient is left with all terms.
+    """
+
+    def __init__(self, objective: Objective, before: Mapping[str, Tensor], decays: bool, holds: bool):
+        self._objective, self._before, self._holds, self._decays = objective, before, holds, decays
+        self._moved = objective.displacement(before)
+        point = objective.trained.flatten(objective.parameters)
+        self._bare = gradient(objective)
+        self._stated = self._bare + objective.l2 * point + 2 * objective.stage.proximity * self._moved
+        self._groups = {name: self._mask(name) for name in (WEIGHTS, VECTORS)}
+        columns = {name: point * mask for name, mask in self._groups.items()} if decays else {}
+        self._columns = {**columns, **({ALPHA: 2 * self._moved} if holds else {})}
+        self._columns = {name: column for name, column in self._columns.items() if column.any()}
+        self._strengths = self._explaining()
+        self._rest = self._with(self._strengths)
+        self.unexplained = float(self._rest.norm()) > LIKELY * float(self._bare.norm())
+
+    def _mask(self, group: str) -> Tensor:
+        layout = self._objective.trained
+        wide = [
+            torch.full((shape.numel(),), (len(shape) > 1) == (group == WEIGHTS)) for shape in layout.shapes.values()
+        ]
+        return torch.cat(wide).to(self._bare.device)
+
+    def _with(self, strengths: Mapping[str, float]) -> Tensor:
+        """The gradient (T,) of the objective with terms of these strengths added to what was stated."""
+        found = self._stated.clone()
+        for name, strength in strengths.items():
+            found += strength * self._columns[name]
+        return found
+
+    def _explaining(self) -> dict[str, float]:
+        """Strengths of the terms that leave little of the gradient where they act; others are 0."""
+        names = list(self._columns)
+        while names:
+            found = not_negative({name: self._columns[name] for name in names}, self._stated)
+            rest = self._with(found)
+            left = {name: self._left(name, rest) for name in names if found[name]}
+            poor = [name for name in names if not found[name] or left[name] > LIKELY]
+            if not poor:
+                return found
+            names.remove(max(poor, key=lambda name: left.get(name, 2.0)))
+        return {}
+
+    def _left(self, name: str, rest: Tensor) -> float:
+        where = self._columns[name] != 0
+        return float(rest[where].norm()) / max(float(self._stated[where].norm()), 1e-300)
+
+    # What is stated with it
+
+    def decay(self, stated: Decay) -> Decay:
+        """l2 of the stage: as stated, a number, or patterns where weights decay otherwise than biases and norms."""
+        if not self._decays:
+            return stated
+        weights, vectors = (_rounded(self._strengths.get(name, 0.0)) for name in (WEIGHTS, VECTORS))
+        if weights == vectors or not self._groups[VECTORS].any():
+            return weights
+        if not self._groups[WEIGHTS].any():
+            return vectors
+        return {**dict.fromkeys(self._patterns(), vectors), "*": weights}
+
+    def _patterns(self) -> list[str]:
+        """Patterns that match all vectors and no matrix."""
+        named = dict(self._objective.stage.model.named_parameters())
+        vectors = [name for name in self._objective.trained.shapes if named[name].dim() < 2]
+        wide = [name for name in named if named[name].dim() > 1]
+        found = []
+        for name in vectors:
+            starred = re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "*", name)
+            found.append(name if any(fnmatchcase(other, starred) for other in wide) else starred)
+        return list(dict.fromkeys(found))
+
+    def alpha(self, stated: float) -> float:
+        """Proximity of the stage."""
+        if not self._holds:
+            return stated
+        if ALPHA in self._strengths:
+            return _rounded(self._strengths[ALPHA])
+        return _rounded(max(0.0, self._fall) / (2 * self._distance)) or LAST_RESORT
+
+    @property
+    def _distance(self) -> float:
+        return max(float(self._moved.double().square().sum()), 1e-300)
+
+    @property
+    def _fall(self) -> float:
+        """By how much the mean loss is lower than with the inherited values, under the head as it is now; nats."""
+        objective = self._objective
+        origins = {n: self._before[objective.groups.inherited[n]] for n in objective.groups.held}
+        there = objective.at({**objective.parameters, **origins})
+        data = objective.stage.data
+        return float((checked_losses(there, data).double() - checked_losses(objective, data).double()).mean())
+
+    @property
+    def notes(self) -> list[str]:
+        """What was estimated, and what the gradient is with it and without."""
+        name, norm, left = self._objective.stage.name, float(self._stated.norm()), float(self._rest.norm())
+        parts = [
+            f"{float(self._stated[mask].norm()):.2g} of {group}" for group, mask in self._groups.items() if mask.any()
+        ]
+        told = [
+            f"{name}: where the checkpoint stands, the gradient of the objective as it was said has norm {norm:.2g} "
+            f"({listed(parts, ' and ')}); at a minimum it is 0."
+        ]
+        found = {each: strength for each, strength in self._strengths.items() if each != ALPHA}
+        if found:
+            words = [f"{_rounded(strength):.3g} of {group}" for group, strength in found.items()]
+            sure = "" if left <= SURE * norm else " That is a guess: say what the training had."
+            told.append(
+                f"{name}: l2 was not said. Estimated from the gradient: {listed(words, ' and ')}, with which it has "
+                f"norm {left:.2g}.{sure} (--l2 says otherwise.)"
+            )
+        elif self._decays:
+            told.append(
+                f"{name}: l2 was not said, and none explains the gradient (training that ended early, AdamW's decay, "
+                "dropout, label smoothing or augmentation could): none is taken. Scores are those of a minimum nearby."
+            )
+        return [*told, *self._told_of_alpha()]
+
+    def _told_of_alpha(self) -> list[str]:
+        if not self._holds:
+            return []
+        alpha = self.alpha(0.0)
+        how = "estimated from the gradient"
+        if ALPHA not in self._strengths:
+            how = "estimated from how much the finetuning lowered its loss, as steps that end early hold parameters"
+            if alpha == LAST_RESORT:
+                how = "a last resort, since the finetuning did not lower the loss of its data"
+        return [
+            f"{self._objective.stage.name}: what it trains was not held near the pretrained values by a term that was "
+            f"said, and without one no influence would reach the pretraining through it. Proximity {alpha:.3g} is "
+            f"taken, {how}: sizes of scores of the stage before go by it. (--proximity says otherwise.)"
+        ]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def not_negative(columns: Mapping[str, Tensor], target: Tensor) -> dict[str, float]:
+    """Strengths, none negative, of few columns (T,) that added to `target` (T,) leave least."""
+    names, best = list(columns), (float(target.double().square().sum()), dict.fromkeys(columns, 0.0))
+    whole = best[0]
+    inner = {(a, b): float(columns[a].double() @ columns[b].double()) for a in names for b in names}
+    sides = {name: float(columns[name].double() @ target.double()) for name in names}
+    for size in range(1, len(names) + 1):
+        for chosen in combinations(names, size):
+            matrix = torch.tensor([[inner[a, b] for b in chosen] for a in chosen], dtype=torch.float64)
+            side = torch.tensor([sides[name] for name in chosen], dtype=torch.float64)
+            found = torch.linalg.lstsq(matrix, -side[:, None]).solution[:, 0]
+            left = whole + float(2 * found @ side + found @ matrix @ found)
+            if bool((found >= 0).all()) and left < best[0]:
+                best = left, dict.fromkeys(columns, 0.0) | dict(zip(chosen, found.tolist(), strict=True))
+    return best[1]
