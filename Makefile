@@ -22,7 +22,7 @@ demo: $(READY)
 	$(BIN)/upstream demo $(ARGS)
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --durations 25 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """The embedded study's computation alone, and beside a busy process at the lowest priority.
 
     python benchmarks/busy.py            # both runs of `digits`, each computed twice in a temporary folder
-    python benchmarks/busy.py --smoke    # an eighth of the digits, to see that it runs
+    python benchmarks/busy.py --step 8   # an eighth of the digits
+    python benchmarks/busy.py --smoke    # a twentieth, one finetuned model, to see that it runs
 
 A busy machine should cost its share, no more: the second takes at most 1.5 times as long as the first. Both are
 processes of their own, which choose their threads as `upstream precompute` does.
@@ -28,21 +29,24 @@ MOST = 1.5
 HERE = Path(__file__).parent
 COMPUTE = """
 import sys
-from precompute import EveryEighth, digits
+from precompute import Thinned
 from influence.cli.precompute import compute
 from pathlib import Path
-study = (EveryEighth if sys.argv[2] == "smoke" else digits.Digits)(seed=0)
-compute([study.exhibit(v) for v in study.variants], Path(sys.argv[1]), "digits", "cpu", None, quiet=True)
+study, variants = Thinned(seed=0), sys.argv[3:]
+study.step = int(sys.argv[2])
+compute([study.exhibit(v) for v in variants], Path(sys.argv[1]), "digits", "cpu", None, quiet=True)
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="an eighth of the digits")
-    size = "smoke" if parser.parse_args().smoke else "whole"
-    alone, threads = seconds(size)
+    parser.add_argument("--smoke", action="store_true", help="a twentieth of the digits, one finetuned model")
+    parser.add_argument("--step", type=int, default=1, help="one of so many digits")
+    given = parser.parse_args()
+    asked = (20, ["frozen"]) if given.smoke else (given.step, ["frozen", "updated"])
+    alone, threads = seconds(*asked)
     with busy():
-        beside, _ = seconds(size)
+        beside, _ = seconds(*asked)
     table = Table("digits", "seconds", "times")
     table.add_row("alone", f"{alone:.1f}", "")
     table.add_row("beside a busy process", f"{beside:.1f}", f"{beside / alone:.2f}")
@@ -54,14 +58,13 @@ def main() -> None:
     )
 
 
-def seconds(size: str) -> tuple[float, int]:
+def seconds(step: int, variants: list[str]) -> tuple[float, int]:
     """Of one computation, its start included, and the threads that it used."""
     with tempfile.TemporaryDirectory() as folder:
         paths = os.pathsep.join([str(HERE), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", COMPUTE, folder, size], env={**os.environ, "PYTHONPATH": paths}, check=True
-        )
+        command = [sys.executable, "-c", COMPUTE, folder, str(step), *variants]
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=True)
         spent = time.perf_counter() - began
         run = json.loads((Path(folder) / "digits-frozen" / "run.json").read_text())
         return spent, run["versions"]["threads"]

@@ -1,7 +1,7 @@
 """Edits of the training data, predicted against really training both stages again.
 
     python benchmarks/edits.py            # every kind of edit on the demo's digits, both finetuned models
-    python benchmarks/edits.py --smoke    # two edits a kind on an eighth of the digits, to see that it runs
+    python benchmarks/edits.py --smoke    # two edits a kind on a twentieth of the digits, to see that it runs
 
 Prints, per finetuned model and kind of edit of a pretraining digit, Pearson's r over all (edit, query) pairs and the
 slope of measured on predicted changes (1 = the size is right too), for random digits and for those of strongest
@@ -25,7 +25,7 @@ from edited.tables import print_gaps
 from edited.texts import print_texts
 from edited.votes import print_votes
 from leave_one_out import agreement
-from precompute import EveryEighth
+from precompute import Thinned
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -143,10 +143,10 @@ def sets(study: Study, count: int, number: int, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="two edits a kind on an eighth of the digits")
+    parser.add_argument("--smoke", action="store_true", help="two edits a kind on a twentieth of the digits")
     options = parser.parse_args()
     count = (1, 1) if options.smoke else (10, 30)
-    digits, started = (EveryEighth if options.smoke else Digits)(options.seed), time.perf_counter()
+    digits, started = (Thinned if options.smoke else Digits)(options.seed), time.perf_counter()
     console = Console()
     headings = ("r random", "slope", "r strongest", "slope", "r gap", "slope")
     table = Table("finetuned", "edit", *headings)
@@ -167,7 +167,7 @@ def main() -> None:
     print_gaps(options.seed, (2, 3) if options.smoke else (20, 40), console)
     print_flips(type(digits), range(options.seed, options.seed + (1 if options.smoke else 3)), console)
     print_votes(options.seed, 3 if options.smoke else 60, console)
-    print_texts(options.seed, 1 if options.smoke else 10, console)
+    print_texts(options.seed, *((1, 8) if options.smoke else (10, 1)), console)
 
 
 if __name__ == "__main__":

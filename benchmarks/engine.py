@@ -1,7 +1,7 @@
 """The engine's speed, in epochs: one epoch is a plain forward and backward pass over the training data.
 
     python benchmarks/engine.py                # 20,000 images, a CNN of 56,714 parameters; kronfluence if it is there
-    python benchmarks/engine.py --smoke        # 600 images and few queries, to see that it runs
+    python benchmarks/engine.py --smoke        # 300 images and few queries, to see that it runs
 
 Each row is measured beside an epoch of its own, since machines are noisy. `pip install kronfluence` adds its rows.
 Scores are compared with dot products of gradients in float64 on 200 examples, those with an error allowed with the
@@ -99,13 +99,13 @@ class Report:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="600 images, 20 held out, few queries")
+    parser.add_argument("--smoke", action="store_true", help="300 images, 20 held out, few queries")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch; one in the smallest setting")
     given = parser.parse_args()
     threads = 1 if given.smoke else given.threads
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    examples, others = (600, 20) if given.smoke else (20_000, 1_000)
+    examples, others = (300, 20) if given.smoke else (20_000, 1_000)
     data, held_out, model = images(examples, 0), images(others, 1), network()
     optimiser = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(2 if given.smoke else 4):
@@ -146,7 +146,7 @@ def main() -> None:
         spent = (time.perf_counter() - began) / 20
         remark = f"{1e3 * spent:.0f} ms each, error {index.error:.0e}, {index.bytes / 2**20:.0f} MiB"
         report.table.add_row("a new query through the index", "", "", remark)
-    for count in queries[2:] or queries:
+    for count in queries[2:] or queries[-1:]:
         needed = memory_of_scores(model, data, solved[:count], threads)
         report.table.add_row(f"memory to score {count} queries, beyond data and vectors", "", "", f"{needed} MB")
     if importlib.util.find_spec("kronfluence") and not given.smoke:

@@ -1,7 +1,7 @@
 """Predicted against measured: leave pretraining digits out of the demo's study, train both stages again, compare.
 
     python benchmarks/leave_one_out.py              # 10 strongest and 30 random digits, both finetuned models
-    python benchmarks/leave_one_out.py --smoke      # two of an eighth of the digits, to see that it runs
+    python benchmarks/leave_one_out.py --smoke      # two of a twentieth of the digits, to see that it runs
 
 Prints, per finetuned model and way to predict, Pearson's r over all (digit, query) pairs and the slope of measured on
 predicted (1 = the size is right too), separately for random digits and for those of strongest total influence.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from precompute import EveryEighth
+from precompute import Thinned
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -48,10 +48,10 @@ def left_out(study: Study, examples: Sequence[int], advance: Callable[[], None])
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="two of an eighth of the digits, one finetuned model")
+    parser.add_argument("--smoke", action="store_true", help="two of a twentieth of the digits, one finetuned model")
     options = parser.parse_args()
     strongest, random = (1, 1) if options.smoke else (10, 30)
-    digits, started = (EveryEighth if options.smoke else Digits)(options.seed), time.perf_counter()
+    digits, started = (Thinned if options.smoke else Digits)(options.seed), time.perf_counter()
     table = Table("finetuned", "prediction", "r random", "slope random", "r strongest", "slope strongest")
     with Progress() as bars:
         for variant in digits.variants[: 1 if options.smoke else None]:

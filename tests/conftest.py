@@ -8,6 +8,18 @@ from types import ModuleType
 
 import pytest
 
+LONGEST = (
+    "test_repository", "test_try_it", "test_examples", "test_learn", "test_device", "test_explore", "test_text_pages",
+    "test_demo_launch", "test_accessibility", "test_two_stages", "test_learn_page", "test_launch",
+)  # fmt: skip
+"""Files of half a minute and more, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest begin first: at the end no process waits for another's long file."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def small() -> ModuleType:

@@ -30,17 +30,19 @@ SOLVING: dict[str, dict[str, Any]] = {
 SIZES = {"pretrain": 400, "finetune": 300, "queries": 200}
 
 
-def trained(seed: int) -> tuple[Exhibit, Retrainer]:
+def trained(seed: int, step: int) -> tuple[Exhibit, Retrainer]:
     """A transformer layer of width 16 on 400 definitions, and a classifier of their topics on its frozen body.
+
+    Or on one of every `step` definitions, in as many fewer passes over them.
 
     Beside it, what trains both again from their random starts, in the same order.
     """
     rng = np.random.default_rng(seed)
     parts = {
-        part: corpus.chosen(np.sort(rng.permutation(len(corpus))[: SIZES[part]]).tolist())
+        part: corpus.chosen(np.sort(rng.permutation(len(corpus))[: SIZES[part] // step]).tolist())
         for part, corpus in corpora(seed).items()
     }
-    options = TextOptions(vocabulary=300, context=16, width=16, layers=1, epochs=10, seed=seed)
+    options = TextOptions(vocabulary=300, context=16, width=16, layers=1, epochs=max(1, 10 // step), seed=seed)
     exhibit = TextStudy("texts", "Definitions", parts, options).exhibit("frozen")
     starts, recipes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -76,9 +78,9 @@ def kinds(exhibit: Exhibit, name: str, rng: np.random.Generator) -> dict[str, Ca
     return found | ({"another label": relabel} if classes else {})
 
 
-def print_texts(seed: int, count: int, console: Console) -> None:
+def print_texts(seed: int, count: int, step: int, console: Console) -> None:
     """A row for each kind of edit, at either stage: random definitions, and those of strongest influence."""
-    (exhibit, retrainer), rng = trained(seed), np.random.default_rng(seed)
+    (exhibit, retrainer), rng = trained(seed, step), np.random.default_rng(seed)
     base = retrainer.retrain(start="scratch").losses
     table = Table("stage", "edit of one definition", "r random", "slope", "r strongest", "slope")
     for name in ("finetune", "pretrain"):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import streamlit as st
+from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
@@ -29,6 +30,12 @@ def _packages_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_magic() -> None:
+    """As `explorer/.streamlit/config.toml` says, which only the server reads."""
+    config.set_option("runner.magicEnabled", False)
 
 
 @pytest.fixture(autouse=True)
