@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from influence.errors import StudyError, printable
 from influence.studies.lookalikes import hint, lookalikes
-from influence.studies.text_files.formats import Lines, Texts, name_list, open_texts, short_repr
+from influence.studies.text_files.formats import Lines, Texts, name_list, short_repr
 from influence.studies.text_files.labels import NO_CLASS, is_fraction, label_text, plain_text, told
+from influence.studies.text_files.opening import open_texts
 from influence.studies.text_files.sampling import reservoir
 from influence.studies.texts.corpus import Corpus
 
@@ -24,12 +25,17 @@ MAX_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns (JSON: keys) of text, label, title and source; None: the column of that name, if any."""
+    """Names of the columns (JSON: keys) of text, label, title and source; None: the column of that name, if any.
+
+    Studies of checkpoints also read the prompt that a text completes, and the second text of a pair.
+    """
 
     text: str | None = None
     label: str | None = None
     title: str | None = None
     source: str | None = None
+    prompt: str | None = None
+    pair: str | None = None
 
 
 def corpora(

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from influence.errors import StudyError, printable
-from influence.studies.text_files.encoding import looks_wide, not_utf8
+from influence.studies.text_files.encoding import not_utf8
 
 Row = tuple[int, list[Any]]
 """Number of a row, from 0, and its values in the requested columns."""
@@ -175,7 +175,7 @@ class Parquet(Texts):
 
     def rows(self, columns: Sequence[str], texts: bool = True) -> Iterator[Row]:
         kind = self.file.schema_arrow.field(columns[0]).type
-        if texts and not _of_texts(kind):
+        if texts and not of_texts(kind):
             raise StudyError(
                 f"{printable(self.path)}: column {columns[0]!r} holds {kind}, expected texts. It has "
                 f"{name_list(self.columns)}; say which with --text-column."
@@ -183,7 +183,7 @@ class Parquet(Texts):
         number = 0
         try:
             for batch in self.file.iter_batches(BATCH, columns=list(dict.fromkeys(columns))):
-                for values in zip(*(_values(batch.column(name)) for name in columns), strict=True):
+                for values in zip(*(values_of(batch.column(name)) for name in columns), strict=True):
                     yield number, list(values)
                     number += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -258,41 +258,6 @@ class Lines(Texts):
                 yield number, [line.removesuffix("\n").removesuffix("\r")]
 
 
-FORMATS: dict[str, type[Texts]] = {
-    ".csv": Delimited,
-    ".tsv": Delimited,
-    ".parquet": Parquet,
-    ".jsonl": JsonLines,
-    ".txt": Lines,
-}
-
-
-def open_texts(path: Path) -> Texts:
-    """The file at `path`, in the format that its suffix says.
-
-    Raises:
-        StudyError: it is not there, no file, empty, of no known format, or not in order.
-    """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
-        raise StudyError(f"{printable(path)} {what}; expected a file of texts: {', '.join(FORMATS)}.")
-    if path.suffix.lower() not in FORMATS:
-        packed = path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".zip")
-        raise StudyError(
-            f"{printable(path)} has the suffix {path.suffix!r}; files of texts are {', '.join(FORMATS)}. "
-            + ("Unpack it first." if packed else "Give it the one that says what it holds.")
-        )
-    try:
-        if path.stat().st_size == 0:
-            raise StudyError(f"{printable(path)} is empty; expected texts.")
-        if looks_wide(path):
-            raise StudyError(f"{printable(path)} looks like UTF-16. Convert it: iconv -f UTF-16LE -t UTF-8 FILE > NEW.")
-        made = FORMATS[path.suffix.lower()](path)
-    except OSError as error:
-        raise StudyError(f"{printable(path)} cannot be read: {error.strerror}.") from error
-    return made
-
-
 def name_list(names: Sequence[Any]) -> str:
     """At most twenty names, shortened, for a message."""
     return ", ".join(map(short_repr, names[:20])) + (" ..." if len(names) > 20 else "")
@@ -304,7 +269,7 @@ def short_repr(value: Any) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
-def _values(column: pa.Array) -> list[Any]:
+def values_of(column: pa.Array) -> list[Any]:
     """Of a column, floats in the precision that they are stored in: 0.1 in 32 bits is not 0.10000000149 in 64."""
     values: list[Any] = column.to_pylist()
     if not (pa.types.is_float32(column.type) or pa.types.is_float16(column.type)):
@@ -313,7 +278,8 @@ def _values(column: pa.Array) -> list[Any]:
     return [None if value is None else kind(value) for value in values]
 
 
-def _of_texts(kind: pa.DataType) -> bool:
+def of_texts(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
     held = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(
         pa.types.is_string(held) or pa.types.is_large_string(held) or pa.types.is_string_view(held) or held == pa.null()

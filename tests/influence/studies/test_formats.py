@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from influence.errors import StudyError
 from influence.studies.text_files import formats
-from influence.studies.text_files.formats import open_texts
+from influence.studies.text_files.opening import open_texts
 from influence.studies.text_files.sampling import reservoir
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)  # all that UTF-8 can hold

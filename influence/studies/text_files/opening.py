@@ -1,0 +1,49 @@
+"""Open a file of texts, in the format that its suffix says, or a folder that `datasets` saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from influence.errors import StudyError, printable
+from influence.studies.text_files.encoding import looks_wide
+from influence.studies.text_files.formats import Delimited, JsonLines, Lines, Parquet, Texts
+from influence.studies.text_files.saved_dataset import SavedDataset, is_saved
+
+FORMATS: dict[str, type[Texts]] = {
+    ".csv": Delimited,
+    ".tsv": Delimited,
+    ".parquet": Parquet,
+    ".jsonl": JsonLines,
+    ".txt": Lines,
+}
+
+
+def open_texts(path: Path) -> Texts:
+    """The file at `path`, in the format that its suffix says.
+
+    Raises:
+        StudyError: it is not there, no file, empty, of no known format, or not in order.
+    """
+    if path.is_dir() and is_saved(path):
+        return SavedDataset(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        raise StudyError(
+            f"{printable(path)} {what}; expected a file of texts: {', '.join(FORMATS)}, or a folder that "
+            "`datasets` saved."
+        )
+    if path.suffix.lower() not in FORMATS:
+        packed = path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".zip")
+        raise StudyError(
+            f"{printable(path)} has the suffix {path.suffix!r}; files of texts are {', '.join(FORMATS)}. "
+            + ("Unpack it first." if packed else "Give it the one that says what it holds.")
+        )
+    try:
+        if path.stat().st_size == 0:
+            raise StudyError(f"{printable(path)} is empty; expected texts.")
+        if looks_wide(path):
+            raise StudyError(f"{printable(path)} looks like UTF-16. Convert it: iconv -f UTF-16LE -t UTF-8 FILE > NEW.")
+        made = FORMATS[path.suffix.lower()](path)
+    except OSError as error:
+        raise StudyError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+    return made
