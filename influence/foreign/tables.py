@@ -13,8 +13,9 @@ import pandas as pd
 from influence.errors import ScoresError, printable
 from influence.studies.images.class_folders import class_folders
 from influence.studies.images.picture_files import png, read_picture
-from influence.studies.text_files.formats import Lines, Texts, name_list, open_texts, short_repr
+from influence.studies.text_files.formats import Lines, Texts, name_list, short_repr
 from influence.studies.text_files.labels import NO_CLASS, label_text, plain_text
+from influence.studies.text_files.opening import open_texts
 
 SHOWN = ("text", "image", "title", "label")
 """Columns of which a table needs one: what is shown of an item."""
