@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from influence.errors import StudyError, listed
-from influence.studies.checkpoints.likeness import Likeness, begun_anew
+from influence.studies.checkpoints.pairing.likeness import Likeness, begun_anew
+from influence.studies.checkpoints.pairing.table import Row, lines_of
 from influence.studies.checkpoints.reading.state_dict import prefix_of
-from influence.studies.checkpoints.table import Row, lines_of
 from influence.study.parameters import canonical_names, pairs_by_name
 
 STATISTICS = ("running_mean", "running_var")

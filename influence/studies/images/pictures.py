@@ -89,6 +89,20 @@ def picture(image: Image.Image, size: int, white: int | None) -> Input:
     Raises:
         StudyError: it does not say what is white, and neither did the training pictures, or its values are others.
     """
+    whole, notes = whole_of(image, white)
+    return Input(Pictures([partial(_same, whole)], [0], size)[0], png(whole), notes=notes)
+
+
+def whole_of(image: Image.Image, white: int | None) -> tuple[Image.Image, tuple[str, ...]]:
+    """A picture that is asked about, upright and in RGB, and notes on how it was read.
+
+    Args:
+        image: as it is stored.
+        white: as `Pictures` has it.
+
+    Raises:
+        StudyError: as `picture`.
+    """
     extent = extent_of(image, "The picture")
     if extent is not None:
         if white is None:
@@ -99,7 +113,7 @@ def picture(image: Image.Image, size: int, white: int | None) -> Input:
         refuse_misfit(extent, white, "the pictures that the model was trained on")
     whole, pages = upright_rgb(image, white), image.info.get(PAGES, 1)
     notes = (f"The picture has {pages:,} frames or pages; the first was taken.",) if pages > 1 else ()
-    return Input(Pictures([partial(_same, whole)], [0], size)[0], png(whole), notes=notes)
+    return whole, notes
 
 
 def _same(image: Image.Image) -> Image.Image:

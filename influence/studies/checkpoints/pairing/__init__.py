@@ -1,0 +1,1 @@
+"""What a correspondence is made of: how like values are, and its table."""
