@@ -7,6 +7,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+from influence import Run
+from influence.precompute.runs import precompute
+from influence.studies.exhibit import Exhibit
 
 LONGEST = (
     "test_repository", "test_try_it", "test_examples", "test_learn", "test_device", "test_explore", "test_text_pages",
@@ -33,8 +38,22 @@ def small_checks() -> ModuleType:
     return _module("small_checks")
 
 
-def _module(name: str) -> ModuleType:
-    path = Path(__file__).parent / "explorer" / f"{name}.py"
+@pytest.fixture(scope="session")
+def completions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Exhibit]:
+    """A finished run of the tiny language model that answers, read by many tests and changed by none, and its exhibit.
+
+    The run is alone in its folder.
+    """
+    torch.set_num_threads(1)
+    exhibit = _module("tiny_completions", "influence").exhibit()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        (run,) = precompute([exhibit], ["completions"], tmp_path_factory.mktemp("completions"), progress=False)
+    return run, exhibit
+
+
+def _module(name: str, folder: str = "explorer") -> ModuleType:
+    path = Path(__file__).parent / folder / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -118,17 +118,24 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     offered = rankings(_embedding(run))
     has_source = any(has_sources(run.examples(stage)) for stage in stages)
     return {
-        state.SHOW: queries.SHOWS,
+        state.SHOW: queries.shows(run.queries()),
         state.COUNT: state.texts(state.COUNTS),
         state.ORDER: controls.orders(run, stages, offered) if stages else (),
         state.STAGE: controls.stage_values(run),
         state.COLOUR: state.COLOURS,
         state.RANKING: offered,
         state.SHADING: controls.shadings(run, stages),
-        state.TARGET: explain.TARGETS,
-        **({} if state.clicked(state.TARGET) == explain.MARGIN else {state.AGAINST: ()}),
+        **_of_classes(run),
         state.BY: state.texts(by.lower() for by in state.SUMS) if has_source else (),
     }
+
+
+def _of_classes(run: Run) -> dict[str, tuple[str, ...]]:
+    """What the URL may say of the classes that are explained; without classes nothing, and with them of no span."""
+    if not run.classes:
+        return dict.fromkeys((state.TARGET, state.AGAINST, state.CELL), ())
+    against = {} if state.clicked(state.TARGET) == explain.MARGIN else {state.AGAINST: ()}
+    return {state.TARGET: explain.TARGETS, state.SPAN: (), **against}
 
 
 def rankings(embedding: neighbours.Embedding | None) -> tuple[str, ...]:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from explorer.jobs import live
 from explorer.panels.charts import map
 from explorer.panels.comparison import beside
 from explorer.panels.lists import cards, controls, exports, order_only, ringed
-from explorer.panels.prediction import prediction, question, target
-from explorer.runs import neighbours, queries, score_arrays
+from explorer.panels.prediction import completed, explain, prediction, question, target
+from explorer.panels.prediction.completed import NEAREST_EXAMPLES, Said
+from explorer.runs import queries, score_arrays
 from explorer.ui import escape, pictures, state, theme, widgets
 from explorer.view.query import Query
 from explorer.view.view import View
-from influence.errors import RunError, StudyError, UpstreamError
-from influence.live import Contrast, Reading
+from influence.errors import StudyError, UpstreamError
+from influence.live import Contrast, Reading, Span, Target
 from influence.run import Run
 
 if TYPE_CHECKING:
     from influence.live import Live
 
-NEAREST_EXAMPLES = 5
-"""The question is put at the mean place of this many nearest examples in the embedding."""
 TOLD_ERROR = 0.001
 """A relative error of scores of at least this is told."""
 UNKNOWN_LABEL = "unknown"
@@ -51,26 +50,19 @@ def draw(run: Run) -> None:
             widgets.heading("The answer")
             st.caption("The answer and the training examples that it came from appear here.")
         return
-    said = opened.predict(asked.item)
-    with middle:
-        widgets.heading(f"The model says “{escape.isolated(said.prediction)}”. Why?")
-        chosen = target.choose(tuple(opened.classes), said.prediction)
-        choices = controls.draw(run, stages, (state.INFLUENCE,))
-    query = row(run, opened, asked, said, chosen)
-    answer = answer_html(opened, query, asked, chosen)
     with left:
         for note in asked.notes:
             st.caption(escape.for_markdown(note))
-        st.html(answer)  # before its lists, which take longer
+    said = (_said if opened.classes else completed.said)(run, opened, asked, left, middle)
     with middle:
-        view = new_view(run, opened, asked, query, chosen, choices)
-        rule = target.rule(chosen, escape.for_markdown(theme.stage_word(view.stage)))
+        choices = controls.draw(run, stages, (state.INFLUENCE,))
+        view = new_view(run, opened, asked, said.query, said.target, choices)
+        rule = explain.rule(said.query, None if said.target == Span() else said.target, theme.stage_word(view.stage))
         st.markdown(rule, help=theme.sign_help(view.order_only))
         order_only.draw(view.order_only)
         live.warn(run, opened)
         cards.draw(view)
-        link = state.link() if asked.linked else None
-        exports.draw(view, f"The model says “{said.prediction}”. Why?", answer, link)
+        exports.draw(view, said.question, said.html, state.link() if asked.linked else None)
     with right:
         _draw_map(view)
     off = live.error(opened, view.stage)
@@ -80,8 +72,28 @@ def draw(run: Run) -> None:
     st.caption(theme.CARE)
 
 
+def _said(run: Run, opened: Live, asked: question.Question, left: DeltaGenerator, middle: DeltaGenerator) -> Said:
+    """Draw what a classifier says: at the left the answer, before its lists, which take longer."""
+    said = opened.predict(asked.item)
+    with middle:
+        widgets.heading(f"The model says “{escape.isolated(said.prediction)}”. Why?")
+        chosen = target.choose(tuple(opened.classes), said.prediction)
+    query = row(run, opened, asked, said, chosen)
+    answer = answer_html(opened, query, asked, chosen)
+    with left:
+        st.html(answer)
+    return Said(query, chosen, f"The model says “{said.prediction}”. Why?", answer)
+
+
 def _question(run: Run, opened: Live) -> question.Question | None:
     """Draw the ways to ask; None where nothing is asked, or what is asked cannot be read (said)."""
+    if not opened.classes and not opened.spans:
+        st.info(
+            "This run's model predicts no class, and gives no loss of single tokens: of something new there is no loss "
+            "to explain. Its test items are on Explore.",
+            icon=":material/info:",
+        )
+        return None
     try:
         return question.draw(run, opened)
     except StudyError as error:
@@ -109,7 +121,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def new_view(
-    run: Run, opened: Live, asked: question.Question, query: pd.Series, chosen: Contrast, choices: controls.Choices
+    run: Run, opened: Live, asked: question.Question, query: pd.Series, chosen: Target, choices: controls.Choices
 ) -> View:
     """The view of a new question, with its scores computed now."""
     stage = choices.stage
@@ -134,7 +146,7 @@ def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen:
     number = opened.classes.index(chosen.of)
     probability = float(said.probabilities[number])
     values = {
-        "id": hashlib.sha256(str(asked.shown).encode()).hexdigest()[:8],
+        "id": completed.name(asked),
         "label": UNKNOWN_LABEL,
         "prediction": said.prediction,
         "confidence": float(said.probabilities.max()),
@@ -142,8 +154,7 @@ def row(run: Run, opened: Live, asked: question.Question, said: Reading, chosen:
         "probabilities": said.probabilities,
         ("image" if isinstance(asked.shown, bytes) else "text"): asked.shown,
     }
-    place = placed(run, said.embedding)
-    return pd.Series(values if place is None else values | {"x": place[0], "y": place[1]})
+    return pd.Series(values | completed.place(run, said.embedding))
 
 
 def answer_html(opened: Live, query: pd.Series, asked: question.Question, chosen: Contrast) -> str:
@@ -160,17 +171,3 @@ def answer_html(opened: Live, query: pd.Series, asked: question.Question, chosen
     )
     kind = "up-prediction" + (" up-has-text" if text is not None else "")
     return f'<div class="{kind}">{shown}{facts}</div>{prediction.probabilities_html(query, list(opened.classes))}'
-
-
-def placed(run: Run, vector: np.ndarray) -> tuple[float, float] | None:
-    """The middle of the nearest examples' places on the map; None without map or embedding."""
-    table = neighbours.mapped(run)
-    try:
-        embedding = neighbours.embedding(run)
-    except RunError:
-        return None
-    if table is None or embedding is None or len(vector) != embedding.examples.shape[1]:
-        return None
-    near = np.argsort(-(embedding.examples @ neighbours.unit(vector[None])[0]), kind="stable")[:NEAREST_EXAMPLES]
-    x, y = table[["x", "y"]].to_numpy()[near].mean(axis=0)
-    return float(x), float(y)

@@ -47,6 +47,8 @@ alternatives = _component("edits", "alternatives")
 brush = _component("edits", "brush", "heat")
 words = _component("edits", "words")
 
+completion = _component("texts", "completion")
+
 cards = _component("lists", "cards", "card", "../edits/heat")
 joined_lists = _component("lists", "joined_lists", "card")
 strip = _component("lists", "strip")

@@ -20,7 +20,7 @@ import influence.live
 from explorer.jobs.line import Line
 from explorer.runs import cache
 from explorer.ui import escape
-from influence.live import STEPS, Alteration, Contrast, Criterion
+from influence.live import STEPS, Alteration, Criterion, Target
 from influence.run import Run
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _answer(opened: Live, words: str) -> Iterator[None]:
             yield
 
 
-def scores(opened: Live, item: Any, target: Contrast) -> Mapping[str, np.ndarray]:
+def scores(opened: Live, item: Any, target: Target) -> Mapping[str, np.ndarray]:
     """Stage -> scores of its examples; what is on the page already stays there while they are computed."""
     with _answer(opened, "Following the answer back"):
         return opened.scores(item, target)
@@ -154,7 +154,7 @@ def warn(run: Run, opened: Live) -> None:
             st.warning(escape.for_markdown(warning), icon=":material/warning:")
 
 
-def split(opened: Live, item: Any, target: Contrast, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:
+def split(opened: Live, item: Any, target: Target, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:
     """Rows of a stage's examples -> their scores split over tokens; empty where the stage has none."""
 
     def of(examples: list[int]) -> Mapping[int, np.ndarray]:

@@ -63,12 +63,7 @@ def check_tables(run: Run) -> None:
     Raises:
         RunError: naming the table and what it lacks.
     """
-    if not run.classes:
-        raise RunError(
-            f"Run {run.name} cannot be shown: its last model is no classifier, and the pages are about predictions of "
-            "classes. `upstream validate`, `upstream leave-out` and `influence.Run` read it."
-        )
-    tables = [(QUERIES_FILE, run.queries(), True)]
+    tables = [(QUERIES_FILE, run.queries(), bool(run.classes))]
     tables += [(examples_file(s), run.examples(s), bool(run.stage(s).classes)) for s in run.stages]
     for name, table, classified in tables:
         # A stage without classes (a language model, say) predicts nothing that could be right or wrong.

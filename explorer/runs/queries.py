@@ -10,7 +10,10 @@ from influence.run import Run
 QUERIES = "queries"
 """Name of the table of queries; tables of examples are named by their stage."""
 ALL, WRONG, CONFIDENT, BARELY = "All", "Wrong", "Confidently wrong", "Barely right"
+LARGEST, SMALLEST = "Largest loss", "Smallest loss"
 SHOWS = (ALL, WRONG, CONFIDENT, BARELY)
+SHOWS_OF_LOSSES = (ALL, LARGEST, SMALLEST)
+"""Pills of a run whose model predicts no class."""
 
 SURE_PROBABILITY = 0.8
 """A wrong prediction with at least this probability is confidently wrong."""
@@ -23,15 +26,34 @@ def table_of(run: Run, name: str) -> pd.DataFrame:
     return run.queries() if name == QUERIES else run.examples(name)
 
 
+def classified(table: pd.DataFrame) -> bool:
+    """Whether a model said a class of each row: of a stage without classes (a language model, say) none did."""
+    return {"prediction", "confidence"} <= set(table.columns)
+
+
+def shows(queries: pd.DataFrame) -> tuple[str, ...]:
+    """The pills of a run."""
+    return SHOWS if classified(queries) else SHOWS_OF_LOSSES
+
+
 def opening(queries: pd.DataFrame) -> int:
-    """Position of the query to open on: the run's own, else the surest mistake, or the least confident hit."""
+    """Position of the query to open on: the run's own, else the surest mistake, or the least confident hit.
+
+    Without classes it is the one with the largest loss.
+    """
     named = queries.get("opening")
     if named is not None and (named == 1).any():
         return int((named == 1).to_numpy().argmax())
+    if not classified(queries):
+        return int(_losses(queries).argmax())
     wrong = queries["prediction"] != queries["label"]
     if wrong.any():
         return int(queries["confidence"].where(wrong, -1.0).to_numpy().argmax())
     return int(queries["confidence"].to_numpy().argmin())
+
+
+def _losses(queries: pd.DataFrame) -> np.ndarray:
+    return queries["loss"].fillna(-np.inf).to_numpy(dtype=np.float64)
 
 
 def positions_in_list(
@@ -41,27 +63,25 @@ def positions_in_list(
 
     `cell` (true, predicted) keeps those of one cell of the confusion matrix, `words` those whose text holds them.
     """
-    right = queries["prediction"] == queries["label"]
-    confidence = queries["confidence"]
-    keep = {
-        ALL: right | ~right,
-        WRONG: ~right,
-        CONFIDENT: ~right & (confidence >= SURE_PROBABILITY),
-        BARELY: right & (confidence < UNSURE_PROBABILITY),
-    }[show]
-    if cell is not None:
-        keep &= (queries["label"] == cell[0]) & (queries["prediction"] == cell[1])
+    keep, by = pd.Series(True, index=queries.index), queries["loss"]
+    if classified(queries):
+        right, by = queries["prediction"] == queries["label"], queries["confidence"]
+        kept = {WRONG: ~right, CONFIDENT: ~right & (by >= SURE_PROBABILITY), BARELY: right & (by < UNSURE_PROBABILITY)}
+        keep &= kept.get(show, keep)
+        if cell is not None:
+            keep &= (queries["label"] == cell[0]) & (queries["prediction"] == cell[1])
     if words is not None:
         keep &= holding(queries, words)
     positions = pd.Series(range(len(queries)), index=queries.index)[keep]
-    if show != ALL:
-        order = confidence[keep].sort_values(ascending=show == BARELY, kind="stable").index
-        positions = positions[order]
+    if show != ALL and show in shows(queries):
+        positions = positions[by[keep].sort_values(ascending=show in (BARELY, SMALLEST), kind="stable").index]
     return positions.tolist()
 
 
 def confusion(queries: pd.DataFrame) -> pd.DataFrame:
-    """Counts, a row a true class and a column a predicted class, over every class that occurs."""
+    """Counts, a row a true class and a column a predicted class, over every class that occurs; none without classes."""
+    if not classified(queries):
+        return pd.DataFrame()
     classes = class_order(pd.concat([queries["label"], queries["prediction"]]).unique())
     table = pd.crosstab(queries["label"], queries["prediction"])
     return table.reindex(index=classes, columns=classes, fill_value=0)
@@ -117,7 +137,14 @@ def found(table: pd.DataFrame, wanted: str, current: int) -> int | None:
 
 
 def another(queries: pd.DataFrame, position: int) -> int:
-    """The prediction to set beside that at `position`: the most confident other mistake, else the next one."""
+    """The prediction to set beside that at `position`: the most confident other mistake, else the next one.
+
+    Without classes it is the other one with the largest loss.
+    """
+    if not classified(queries):
+        losses = _losses(queries)
+        losses[position] = -np.inf
+        return int(losses.argmax()) if len(losses) > 1 else position
     wrong = (queries["prediction"] != queries["label"]).to_numpy().copy()
     wrong[position] = False
     if wrong.any():

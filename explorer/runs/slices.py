@@ -25,7 +25,7 @@ def slices(table: pd.DataFrame) -> list[str]:
 
     Classes are named by their place in `queries.class_order`. Only slices that hold a query are listed.
     """
-    if "prediction" not in table:
+    if not queries.classified(table):
         return [ALL]
     counts = queries.confusion(table).to_numpy()
     found = [ALL, WRONG] if (table["prediction"] != table["label"]).any() else [ALL]

@@ -25,8 +25,8 @@ RANKING, SHADING, BY = "ranking", "shading", "by"
 TARGET, AGAINST = "explained", "against"
 # Made by clicking: a prediction, a cell of the confusion matrix, a class, a region of the map, one training example.
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
-# The same: a bar of the histogram, and the row of the totals that is open.
-BAR, BRANCH = "bar", "branch"
+# The same: a bar of the histogram, the row of the totals that is open, and a span of the prediction's text.
+BAR, BRANCH, SPAN = "bar", "branch", "span"
 # What if: whether it is open, what edits are judged by, whether the parts of a picture are coloured, and the edit.
 WHAT_IF, JUDGE, WHERE, EDIT = "what_if", "judge", "where", "edit"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the edits set aside.
@@ -61,6 +61,8 @@ FIND_EXAMPLE = "find_example"
 
 # Try it: how to ask, the test item to start from, the text, the drawing as the model reads it.
 WAY, START, TEXT, SHEET = "way", "start", "text", "sheet"
+# The same: the prompt of a completion.
+PROMPT = "prompt"
 # Of Try it, never in the URL: a file, a drawing, what was asked before, and which of it to compare with.
 UPLOADED, DRAWN, ASKED, BESIDE = "uploaded", "drawn", "asked", "beside"
 

@@ -11,7 +11,7 @@ import pandas as pd
 from explorer.ui import theme
 from explorer.view import lists
 from explorer.view.query import Query
-from influence.live import Contrast
+from influence.live import Target
 from influence.run import NAT, ORDER_ONLY, Run
 
 DEPTHS = (5, 10, 20, 50, 100)
@@ -35,7 +35,7 @@ class Side:
     query: Query
     stage: str
     method: str
-    target: Contrast | None
+    target: Target | None
     scores: np.ndarray
     told: tuple[str, ...] = ()
     """For scores computed live: why their size means nothing, if it does not."""

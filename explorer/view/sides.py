@@ -92,6 +92,8 @@ def opposite(a: Choice, run: Run) -> int:
 
 def target_of(choice: Choice) -> Contrast | None:
     """The target that a side asks for; None for the run's stored scores."""
+    if not choice.run.classes:
+        return None
     said, true = str(choice.row["prediction"]), str(choice.row["label"])
     if choice.explained == PREDICTED and said != true:
         return Contrast(said)
@@ -172,5 +174,7 @@ def _one_of(values: Sequence[str], key: str, run: Run) -> str | None:
 
 
 def can_be_asked(run: Run) -> bool:
-    """Whether the run says how its study is made again, so that something else may be explained live."""
-    return bool(run.manifest.asked)
+    """Whether something else than the loss of the true class may be explained, live: the run says how its study is
+    made again, and has classes.
+    """
+    return bool(run.manifest.asked and run.classes)

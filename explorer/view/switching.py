@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from explorer.runs import folder, matching, neighbours, queries
@@ -23,6 +22,7 @@ SHOWN_ELSEWHERE = (
     state.BAR,
     state.BRANCH,
     state.WORDS,
+    state.SPAN,
 )
 """Keys of clicked choices whose meaning depends on the run."""
 
@@ -41,9 +41,8 @@ def follow() -> None:
     try:
         old, new = (folder.open_run(state.runs_folder() / name) for name in (before, after))
         chosen = {key: state.clicked(key) for key in SHOWN_ELSEWHERE}
-        if "prediction" in old.queries():
-            # The one that the run opens on is not in the URL.
-            chosen[state.QUERY] = chosen[state.QUERY] or str(old.queries()["id"].iloc[queries.opening(old.queries())])
+        # The one that the run opens on is not in the URL.
+        chosen[state.QUERY] = chosen[state.QUERY] or str(old.queries()["id"].iloc[queries.opening(old.queries())])
         kept = common(old, new, chosen)
     except UpstreamError:
         # The page says what is wrong with the run.
@@ -60,7 +59,7 @@ def common(old: Run, new: Run, chosen: Mapping[str, str | None]) -> dict[str, st
         result[state.QUERY] = chosen[state.QUERY]
         if _classes(old) == _classes(new):
             result[state.CELL] = chosen.get(state.CELL)
-        result[state.WORDS] = chosen.get(state.WORDS)
+        result[state.WORDS], result[state.SPAN] = chosen.get(state.WORDS), chosen.get(state.SPAN)
     shared = [stage for stage in old.stages if stage in new.stages]
     if any(_has(old, new, stage, chosen.get(state.EXAMPLE)) for stage in shared):
         result[state.EXAMPLE], result[state.EDIT] = chosen[state.EXAMPLE], chosen.get(state.EDIT)
@@ -78,8 +77,7 @@ def _has(old: Run, new: Run, table: str, wanted: str | None) -> bool:
 
 
 def _classes(run: Run) -> list[str]:
-    table = run.queries()
-    return queries.class_order(pd.concat([table["label"], table["prediction"]]).unique())
+    return list(queries.confusion(run.queries()).index)
 
 
 def _same_map(old: Run, new: Run) -> bool:

@@ -14,7 +14,7 @@ from explorer.ui import state, theme
 from explorer.view import diverse, lists, regions
 from explorer.view.query import Query
 from influence.errors import RunError
-from influence.live import Contrast
+from influence.live import Target
 from influence.run import NAT, ORDER_ONLY, Run
 
 
@@ -42,8 +42,8 @@ class View:
     """The map's embedding, if this stage's examples are on the map and the run has kept it."""
     shading: str = state.PLAIN
     by: str = state.LABEL
-    target: Contrast | None = None
-    """The target; None: the loss of the prediction's true class, whose scores the run has stored."""
+    target: Target | None = None
+    """The target; None: the prediction's loss (of the true class, where there are any), whose scores are stored."""
     split: Callable[[list[int]], Mapping[int, np.ndarray]] | None = None
     """For scores computed live: rows of examples -> their scores split over tokens."""
     patch: Callable[[list[int]], np.ndarray] | None = None

@@ -21,7 +21,7 @@ from influence.attribution.products.dots import dots
 from influence.derivatives import Objective
 from influence.derivatives.objective import plain_kernels
 from influence.errors import LossError, MethodError
-from influence.study.stage import TokenLosses
+from influence.study.stage import Loss, TokenLosses
 from influence.study.study import Study
 
 
@@ -69,6 +69,49 @@ def refuse_other_sums(objective: Objective, token_losses: TokenLosses) -> None:
             f"loss is {float(losses[worst]):.6g}. token_losses must be the loss before it is added up, in the same "
             "unit."
         )
+
+
+def refuse_other_measure(parts: Tensor, measured: Tensor) -> Tensor:
+    """What each query's token losses (B, L) are multiplied with, (B, 1), so that they add up to its measure (B,).
+
+    1; or, where one is the mean over the tokens and the other the sum, the number of tokens (or one over it).
+
+    Raises:
+        LossError: they are not the parts of the measure.
+    """
+    if parts.dim() != 2 or len(parts) != len(measured):
+        raise LossError(f"token_losses gave shape {tuple(parts.shape)}, expected ({len(measured)}, tokens).")
+    sums = parts.double().sum(1)
+    ratio = torch.where(sums == measured, 1.0, measured.double() / sums)
+    whole = torch.where(ratio >= 1, ratio.round(), 1 / (1 / ratio).round())
+    tolerance = torch.finfo(measured.dtype).eps ** 0.5
+    if not torch.allclose(ratio, whole, rtol=tolerance, atol=0) or not (ratio.round() <= parts.shape[1]).all():
+        worst = int((ratio - whole).abs().nan_to_num(torch.inf).argmax())
+        raise LossError(
+            f"The tokens' losses of a query add up to {float(sums[worst]):.6g} where the measure is "
+            f"{float(measured[worst]):.6g}; so none of them has a part of it. token_losses of the last stage must be "
+            "the measure before it is added up (or averaged) over tokens."
+        )
+    return whole[:, None].to(parts)
+
+
+def query_token_losses(objective: Objective, token_losses: TokenLosses, data: Any, measure: Loss) -> Iterator[Tensor]:
+    """(L,) for each of `data`, in its order: every token's part of the measure, nats; 0 at the end of shorter texts.
+
+    Args:
+        objective: the last stage's.
+        token_losses: of that stage.
+        data: queries.
+        measure: the study's.
+
+    Raises:
+        LossError: the token losses are not the parts of the measure.
+    """
+    for _, batch in objective.batches(data):
+        with plain_kernels(), torch.no_grad():
+            outputs = objective.outputs(batch)
+            parts = token_losses(outputs, batch)
+            yield from parts * refuse_other_measure(parts, measure(outputs, batch))
 
 
 def token_influence(

@@ -14,6 +14,7 @@ from .computing import Progress as Progress
 from .computing import processors as processors
 from .criterion import Criterion as Criterion
 from .live import Live as Live
+from .question import COMPLETION as COMPLETION
 from .question import DRAWING as DRAWING
 from .question import PICTURE as PICTURE
 from .question import TEXT as TEXT
@@ -21,7 +22,11 @@ from .question import UPLOAD_PIXELS as UPLOAD_PIXELS
 from .question import Contrast as Contrast
 from .question import Input as Input
 from .question import Reading as Reading
+from .question import Span as Span
+from .question import Target as Target
+from .question import TokenReading as TokenReading
 from .question import open_picture as open_picture
+from .question import span_of as span_of
 from .question import thumbnail as thumbnail
 from .tables import altered_tables as altered_tables
 from .what_if import Together as Together

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from influence.live.question import Contrast
+from influence.live.question import Target
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,11 @@ class Criterion:
         rows: positions of queries; their mean loss.
         against: positions of others: the number is then the mean loss over `rows` less that over these.
         error_of: name of a class, whose error over all queries it is (`influence.targets.error`); `rows` is ().
-        contrast: of the only query of `rows`: the loss of a class, or the difference of two, in place of its own loss.
+        contrast: of the only query of `rows`: the loss of a class, the difference of two, or that of a span of its
+            text, in place of its own loss.
     """
 
     rows: tuple[int, ...]
     against: tuple[int, ...] = ()
     error_of: str | None = None
-    contrast: Contrast | None = None
+    contrast: Target | None = None

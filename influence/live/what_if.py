@@ -81,7 +81,7 @@ class WhatIf:
     def unit(self, criterion: Criterion) -> str:
         """Of the criterion and all changes of it: "nat", "probability", or "order only" where sizes mean nothing."""
         usual = unit_of(self._exhibit.method, self._back.remarks[1])
-        return self._judgement(criterion).target.unit or usual if usual == NAT else usual
+        return self._judgement(criterion, self._back.chain).target.unit or usual if usual == NAT else usual
 
     def scores(self, criterion: Criterion, stage: str) -> np.ndarray:
         """(m,), float32: the criterion's predicted change if an example were left out; positive = helpful."""
@@ -240,13 +240,11 @@ class WhatIf:
         with self._back.lock, derivatives_named(self._exhibit.study):
             yield
 
-    def _judgement(self, criterion: Criterion) -> Judgement:
-        study = self._exhibit.study
-        classes = [str(name) for name in self._exhibit.classes[study.stages[-1].name]]
-        return judgement_of(criterion, classes, len(study.queries))
+    def _judgement(self, criterion: Criterion, chain: Chain) -> Judgement:
+        return judgement_of(criterion, self._exhibit, chain.last)
 
     def _explained(self, criterion: Criterion, chain: Chain) -> Explained:
-        judged = self._judgement(criterion)
+        judged = self._judgement(criterion, chain)
         return Explained(chain, [judged.target], Subset(self._exhibit.study.queries, judged.queries))
 
     def _solved(self, criterion: Criterion) -> Solved:

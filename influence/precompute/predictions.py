@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from influence.attribution.tokens import query_token_losses
 from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
-from influence.errors import StudyError
-from influence.run.parquet.forms import FORMS
+from influence.errors import LossError, StudyError
+from influence.run.parquet.forms import FORMS, QUERIES
 from influence.run.parquet.tables import refuse_columns
+from influence.studies.exhibit import Exhibit
 
 
 def predictions(
@@ -66,3 +68,22 @@ def predictions(
         loss=losses.float().numpy(),
         probabilities=list(probabilities),
     )
+
+
+def query_tokens(exhibit: Exhibit, last: Objective) -> pd.DataFrame | None:
+    """`tokens/queries`, with each token's loss where the last stage is no classifier and its token losses are known.
+
+    Where they are not the parts of the measure, they are left out, which the stage's notes say.
+    """
+    table, name, study = exhibit.tokens.get(QUERIES), last.stage.name, exhibit.study
+    if table is None or name not in exhibit.token_losses or len(exhibit.classes[name]):
+        return table
+    assert study.measure is not None
+    try:
+        found = list(query_token_losses(last, exhibit.token_losses[name], study.queries, study.measure))
+    except LossError as error:
+        last.remarks.notes.add(f"The losses of the queries' single tokens are not kept. {error}")
+        return table
+    lengths = table["starts"].map(len)
+    rows = [row[:length].float().cpu().numpy() for row, length in zip(found, lengths, strict=True)]
+    return table.assign(losses=pd.Series(rows, index=table.index, dtype=object))

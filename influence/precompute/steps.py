@@ -26,12 +26,13 @@ from influence.precompute.manifest import stage_record, versions
 from influence.precompute.needs import (
     methods_of,
 )
-from influence.precompute.predictions import predictions
+from influence.precompute.predictions import predictions, query_tokens
 from influence.precompute.scoring import Scorer
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
 from influence.run.draft import REMARKS, Draft
 from influence.run.files import MAP, SHARES, model_file
+from influence.run.parquet.forms import QUERIES
 from influence.run.reading import Run
 from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
@@ -89,6 +90,7 @@ class Steps:
     def _first(self, trained: dict[str, Any], scorer: Scorer) -> Run:
         """The run as soon as its lists can be read: models, tables, and scores by the run's own method."""
         self._describe()
+        self.query_tokens = query_tokens(self.exhibit, self.objectives[-1])
         scores = scorer.score(self.exhibit.method)
         for stage in self.study.stages:
             extra = scorer.self_influence(stage, self.shared.self_influence_tables)
@@ -221,7 +223,8 @@ class Steps:
             self.draft.write_table(f"examples/{stage.name}", self.tables[stage.name])
         self.draft.write_table("queries", self.queries)
         for name, tokens in self.exhibit.tokens.items():
-            self.draft.write_table(f"tokens/{name}", tokens)
+            known = self.query_tokens if name == QUERIES else None
+            self.draft.write_table(f"tokens/{name}", tokens if known is None else known)
         if self.exhibit.tokenizer:
             self.draft.write_text("tokenizer.json", self.exhibit.tokenizer)
         smallest = {

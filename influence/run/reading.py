@@ -200,7 +200,7 @@ class Run:
         return examples, queries
 
     def tokens(self, table: str) -> pd.DataFrame | None:
-        """`starts` and `ends` of the tokens of a stage's examples, or of "queries"; None if they are not known."""
+        """`starts` and `ends` of the tokens of a stage's examples, or of "queries" (with `losses`); None: not known."""
         name = tokens_file(table)
         return self._table(name, FORMS["tokens"]) if name in self._contents else None
 

@@ -129,10 +129,12 @@ def _star(view: View) -> dict[str, object] | None:
     query = view.query.row
     if not ({"x", "y"} <= set(query.index)) or not np.isfinite([query["x"], query["y"]]).all():
         return None
-    said, true = escape.visible(query["prediction"]), escape.visible(query["label"])
-    title, text = f"test item #{query['id']}, projected", f"true {true}, predicted {said}"
+    title, text = f"test item #{query['id']}, projected", f"loss {theme.number(float(query['loss']))} nat"
     if view.query.position is None:
-        title, text = "your question", f"predicted {said}"
+        title = "your question"
+    if "prediction" in query:
+        said, true = escape.visible(query["prediction"]), escape.visible(query["label"])
+        text = f"predicted {said}" if view.query.position is None else f"true {true}, predicted {said}"
     x, y = float(query["x"]), float(query["y"])
     return {"x": x, "y": y, "image": pictures.data_url(query), "title": title, "text": text}
 
@@ -140,9 +142,12 @@ def _star(view: View) -> dict[str, object] | None:
 def _caption(view: View, stage: str, mode: str) -> list[str]:
     """Lines under a saved map: run, colours, meaning of the signs."""
     query = view.query.row
-    said, true = escape.beginning(query["prediction"], 40), escape.beginning(query["label"], 40)
+    known = f"loss {theme.number(float(query['loss']))} nat"
+    if "prediction" in query:
+        said, true = escape.beginning(query["prediction"], 40), escape.beginning(query["label"], 40)
+        known = f"predicted {said}, true {true}"
     colours = {
-        state.INFLUENCE: f"Coloured by influence on test item #{query['id']} (predicted {said}, true {true})",
+        state.INFLUENCE: f"Coloured by influence on test item #{query['id']} ({known})",
         state.LABEL: "Coloured by label",
         state.LOSS: "Coloured by their own training loss",
     }[mode]

@@ -76,8 +76,10 @@ def _tables(pair: comparison.Pair) -> None:
 def question(pair: comparison.Pair) -> str:
     """The comparison as a question, escaped for HTML."""
     a, b = pair.a, pair.b
-    said = [f"“{escape.isolated(side.query.row['prediction'])}”" for side in (a, b)]
     names = [escape.isolated(side.run.name) for side in (a, b)]
+    if not all("prediction" in side.query.row for side in (a, b)):
+        return _of_losses(pair, names)
+    said = [f"“{escape.isolated(side.query.row['prediction'])}”" for side in (a, b)]
     if a.asked == b.asked:
         return f"Why did {names[0]} say {said[0]}? Both sides are the same: change one of them"
     if a.run.name != b.run.name and said[0] == said[1]:
@@ -91,3 +93,15 @@ def question(pair: comparison.Pair) -> str:
     if a.method != b.method:
         return f"Why did the model say {said[0]}? Two methods' answers"
     return f"Why did the model say {said[0]}? Answers to two questions"
+
+
+def _of_losses(pair: comparison.Pair, names: list[str]) -> str:
+    """The question where a side's model predicts no class."""
+    a, b = pair.a, pair.b
+    if a.asked == b.asked:
+        return "What does this loss come from? Both sides are the same: change one of them"
+    if a.run.name != b.run.name:
+        return f"What do the losses of {names[0]} and {names[1]} come from?"
+    if a.query.row["id"] != b.query.row["id"]:
+        return f"What do the losses on #{a.query.row['id']} and #{b.query.row['id']} come from?"
+    return f"What does this loss come from? {'Answers of two methods' if a.method != b.method else 'Two questions'}"

@@ -77,11 +77,14 @@ def _remembered(own: Side) -> list[Side]:
 def _asked_text(side: Side) -> str:
     """A question in a few words, as text."""
     if side.query.position is not None or side.target is None:
-        return f"test item #{side.query.row['id']}, its loss of “{escape.visible(side.query.row['label'])}”"
+        of = f" of “{escape.visible(side.query.row['label'])}”" if side.run.classes else ""
+        return f"test item #{side.query.row['id']}, its loss{of}"
     return f"asked before: {_name(side.query.row)}, {target.words(side.target)}"
 
 
 def _name(row: pd.Series) -> str:
     text = pictures.text(row)
+    if "prediction" not in row:
+        return f"“{escape.beginning(text or '', NAME_CHARACTERS)}”"
     said = f"said {escape.visible(row['prediction'])}"
     return f"a picture that it {said}" if text is None else f"“{escape.beginning(text, NAME_CHARACTERS)}”, {said}"

@@ -148,7 +148,7 @@ def data(view: View) -> dict[str, object]:
 
 def what_if_address(view: View) -> str:
     """Where *What if* of a card leads, but for its id at the end: to the example's page, judged by this prediction."""
-    explained = {key: state.clicked(key) for key in (state.TARGET, state.AGAINST)} if view.target else {}
+    explained = {key: state.clicked(key) for key in (state.TARGET, state.AGAINST, state.SPAN)} if view.target else {}
     stage, query = controls.stage_title(view.stage), view.query.row["id"]
     choices = {state.STAGE: stage, state.QUERY: query, state.WHAT_IF: "true", **explained, state.EXAMPLE: ""}
     return state.address(state.ITEM_PAGE, **choices)

@@ -15,7 +15,7 @@ from explorer.runs import neighbours, score_arrays, splits
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import diverse, lists
 from explorer.view.view import View
-from influence.live import Contrast
+from influence.live import Target
 from influence.run import Run
 
 PLAIN = re.compile(r"(?!.*-_)[A-Za-z0-9][A-Za-z0-9 _-]*")
@@ -37,7 +37,7 @@ class Choices:
     order: str
     ranking: str
     shading: str
-    wanted: Contrast | None
+    wanted: Target | None
 
 
 def draw(run: Run, stages: list[str], rankings: tuple[str, ...], query: pd.Series | None = None) -> Choices:

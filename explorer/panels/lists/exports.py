@@ -13,7 +13,7 @@ from explorer.panels.charts import histogram, totals
 from explorer.panels.header import identity
 from explorer.panels.lists import cards, note, tables
 from explorer.panels.prediction import target
-from explorer.runs import queries
+from explorer.runs import completions, queries
 from explorer.ui import escape, state, theme
 from explorer.view.view import View
 
@@ -92,7 +92,9 @@ def contents(view: View, question: str, prediction: str, link: str | None, writt
 
 def _explained(view: View) -> str:
     """The target of the view in words, such as "the loss on this prediction"."""
-    return theme.EXPLAINED if view.target is None else target.words(view.target)
+    if view.target is not None:
+        return target.words(view.target)
+    return theme.EXPLAINED if view.run.classes else f"the loss on this {completions.noun_of(view.query.row)}"
 
 
 def narrowed(view: View) -> list[str]:

@@ -24,7 +24,7 @@ def draw(run: Run) -> int:
     classes = list(counts.index)
     show = st.pills(
         "Show",
-        queries.SHOWS,
+        queries.shows(table),
         default=queries.ALL,
         required=True,
         key=state.SHOW,
@@ -35,7 +35,8 @@ def draw(run: Run) -> int:
         args=(run,),
     )
     cell = chosen_cell(classes)
-    _confusion(run, counts, cell)
+    if classes:
+        _confusion(run, counts, cell)
     words = chosen_words(table)
     positions = queries.positions_in_list(table, show or queries.ALL, cell, words)
     _chips(cell, words, len(positions))
@@ -188,13 +189,13 @@ def _step(table: pd.DataFrame, positions: list[int], current: int, by: int) -> N
 
 
 def _item(query: pd.Series, current: bool) -> dict[str, object]:
-    right = query["prediction"] == query["label"]
-    said, true, text = escape.visible(query["prediction"]), escape.visible(query["label"]), pictures.text(query)
+    wrong, verdict, title = _verdict(query)
+    text = pictures.text(query)
     item: dict[str, object] = {
         "id": str(query["id"]),
         "image": pictures.data_url(query),
-        "mark": "" if right else theme.WRONG,
-        "title": f"#{query['id']}: true {true}, predicted {said}",
+        "mark": theme.WRONG if wrong else "",
+        "title": f"#{query['id']}: {title}",
         "current": current,
     }
     if text is None:
@@ -202,8 +203,20 @@ def _item(query: pd.Series, current: bool) -> dict[str, object]:
     return item | {
         "text": escape.beginning(text, PREVIEW_CHARACTERS),
         "head": escape.beginning(pictures.words(query, "title") or "", PREVIEW_CHARACTERS),
-        "verdict": f"{said} {theme.RIGHT}" if right else f"{said} {theme.WRONG} · true {true}",
+        "verdict": verdict,
     }
+
+
+def _verdict(query: pd.Series) -> tuple[bool, str, str]:
+    """(whether it is wrong, what became of it in short, and in words); without classes its loss tells."""
+    true = escape.visible(query["label"])
+    if "prediction" not in query:
+        loss = f"loss {theme.number(float(query['loss']))} nat"
+        return False, f"{loss} · {true}" if true.strip() else loss, loss
+    said = escape.visible(query["prediction"])
+    wrong = query["prediction"] != query["label"]
+    verdict = f"{said} {theme.WRONG} · true {true}" if wrong else f"{said} {theme.RIGHT}"
+    return bool(wrong), verdict, f"true {true}, predicted {said}"
 
 
 def _steps(run: Run, positions: list[int], current: int) -> None:

@@ -6,21 +6,44 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.runs import queries, splits, texts
+from explorer.panels.prediction import completion
+from explorer.runs import completions, queries, splits, texts
+from explorer.runs.completions import Completion
 from explorer.ui import pictures, state, theme
 from explorer.ui.escape import for_html
 from explorer.view.view import View
+from influence.live import Span
 
 MOST_CLASSES = 10
 """Probabilities of at most this many classes are drawn: the likeliest, and always the true one."""
 
 
 def draw(view: View) -> None:
-    st.html(html(view))
+    """Draw it; of a text without classes a span can be chosen."""
+    text = _completion(view)
+    if text is None:
+        st.html(html(view))
+        return
+    with st.container(key="completion"):
+        title = pictures.words(view.query.row, "title") or ""
+        completion.draw(text, view.query.row["id"], _span(view), title)
+    st.html(f'<div class="up-prediction up-has-text">{facts_html(view.query.row)}</div>')
+
+
+def _completion(view: View) -> Completion | None:
+    return None if view.query.position is None else completions.of_query(view.run, view.query.position)
+
+
+def _span(view: View) -> Span | None:
+    return view.target if isinstance(view.target, Span) else None
 
 
 def html(view: View) -> str:
     """The view's prediction as HTML with everything from data escaped."""
+    found = _completion(view)
+    if found is not None:
+        shown = f'<div class="up-text"><p dir="auto">{completion.html(found, _span(view))}</p></div>'
+        return f'<div class="up-prediction up-has-text">{shown}{facts_html(view.query.row)}</div>'
     query, tokens = view.query, splits.Splits(view.run, queries.QUERIES)
     text = pictures.text(query.row)
     read = None if text is None or query.position is None else tokens.read(query.position, text)
@@ -31,7 +54,6 @@ def html(view: View) -> str:
 
 def prediction_html(query: pd.Series, classes: list[str], read: int | None = None, most: int = MOST_CLASSES) -> str:
     """The prediction as HTML with everything from data escaped; of a text the model read `read` characters."""
-    right = query["prediction"] == query["label"]
     url, text = pictures.data_url(query), pictures.text(query)
     alt = f"Test item {query['id']}, true label {query['label']}"
     item = f'<img class="up-item" src="{url}" alt="{for_html(alt)}">' if url else ""
@@ -39,15 +61,23 @@ def prediction_html(query: pd.Series, classes: list[str], read: int | None = Non
         title = pictures.words(query, "title")
         head = f'<h3 class="up-head" dir="auto">{for_html(title)}</h3>' if title else ""
         item += f'<div class="up-text">{head}<p dir="auto">{text_html(text, read)}</p></div>'
-    mark = f'<span class="up-mark">{theme.RIGHT if right else theme.WRONG}</span>'
-    facts = (
-        f"<dl><dt>True label</dt><dd><bdi>{for_html(query['label'])}</bdi></dd>"
-        f"<dt>Predicted</dt><dd><bdi>{for_html(query['prediction'])}</bdi> {mark} {'right' if right else 'wrong'}</dd>"
-        f"<dt>Confidence</dt><dd>{theme.percent(float(query['confidence']))}</dd>"
-        f'<dt>Loss</dt><dd title="{float(query["loss"]):.6g} nat">{theme.number(float(query["loss"]))} nat</dd></dl>'
-    )
     kind = "up-prediction" + (" up-has-text" if text is not None else "")
-    return f'<div class="{kind}">{item}{facts}</div>{probabilities_html(query, classes, most)}'
+    return f'<div class="{kind}">{item}{facts_html(query)}</div>{probabilities_html(query, classes, most)}'
+
+
+def facts_html(query: pd.Series) -> str:
+    """Label, predicted class, confidence and loss; without classes there is but a loss, and a label if it has one."""
+    loss = f'<dt>Loss</dt><dd title="{float(query["loss"]):.6g} nat">{theme.number(float(query["loss"]))} nat</dd>'
+    label = f"<dd><bdi>{for_html(query['label'])}</bdi></dd>"
+    if "prediction" not in query:
+        return f"<dl>{f'<dt>Label</dt>{label}' if str(query['label']).strip() else ''}{loss}</dl>"
+    right = query["prediction"] == query["label"]
+    mark = f'<span class="up-mark">{theme.RIGHT if right else theme.WRONG}</span>'
+    return (
+        f"<dl><dt>True label</dt>{label}"
+        f"<dt>Predicted</dt><dd><bdi>{for_html(query['prediction'])}</bdi> {mark} {'right' if right else 'wrong'}</dd>"
+        f"<dt>Confidence</dt><dd>{theme.percent(float(query['confidence']))}</dd>{loss}</dl>"
+    )
 
 
 def text_html(text: str, read: int | None) -> str:

@@ -6,21 +6,28 @@ import base64
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import streamlit as st
 
 from explorer import components
 from explorer.panels.prediction import uploads
-from explorer.runs import queries
+from explorer.runs import completions, queries
 from explorer.ui import pictures, state, widgets
 from influence.errors import StudyError
-from influence.live import DRAWING, PICTURE, TEXT, Input
+from influence.live import COMPLETION, DRAWING, PICTURE, TEXT, Input
 from influence.run import Run
 
 if TYPE_CHECKING:
     from influence.live import Live
 
 DRAW, UPLOAD, WRITE, TEST = "Draw", "Upload", "Write", "Test item"
-WAYS = {DRAWING: (DRAW, UPLOAD, TEST), PICTURE: (UPLOAD, TEST), TEXT: (WRITE, TEST), "": (TEST,)}
+WAYS = {
+    DRAWING: (DRAW, UPLOAD, TEST),
+    PICTURE: (UPLOAD, TEST),
+    TEXT: (WRITE, TEST),
+    COMPLETION: (WRITE, TEST),
+    "": (TEST,),
+}
 """Form of a run's questions -> how one can be asked."""
 EVERY_WAY = (DRAW, UPLOAD, WRITE, TEST)
 """Ways that the URL may name. One that a run's questions do not have falls back to their first."""
@@ -36,6 +43,8 @@ class Question:
     read: int | None = None
     notes: tuple[str, ...] = ()
     linked: bool = False
+    completion: Input | None = None
+    """As it was read, where a span of it can be chosen."""
 
 
 def draw(run: Run, opened: Live) -> Question | None:
@@ -52,6 +61,8 @@ def draw(run: Run, opened: Live) -> Question | None:
     query = None if position is None else run.queries().iloc[position]
     if opened.form == DRAWING:
         return _drawn(run, opened, None if query is None else pictures.data_url(query), position)
+    if opened.form == COMPLETION:
+        return _completed(opened, query)
     if opened.form == TEXT:
         return _written(opened, "" if query is None else pictures.text(query) or "")
     assert position is not None
@@ -84,7 +95,9 @@ def _take_text(run: Run) -> None:
     table = run.queries()
     if st.session_state[state.WAY] == TEST and "text" in table:
         position = queries.position_by_id(table, st.session_state.get(state.START) or "")
-        st.session_state[state.TEXT] = pictures.text(table.iloc[position or 0])
+        row = table.iloc[position or 0]
+        text, prompt_end = pictures.text(row) or "", completions.prompt_end(row)
+        st.session_state[state.PROMPT], st.session_state[state.TEXT] = text[:prompt_end], text[prompt_end:]
 
 
 def _uploaded(opened: Live) -> Question | None:
@@ -145,5 +158,21 @@ def _written(opened: Live, start: str) -> Question | None:
     return dataclasses.replace(_question(opened.read(written)), linked=True)
 
 
+def _completed(opened: Live, query: pd.Series | None) -> Question | None:
+    """A prompt and its completion, in a field each; both begin with those of the test item `query`."""
+    text, end = ("", 0) if query is None else (pictures.text(query) or "", completions.prompt_end(query))
+    prompt = _field("Prompt", text[:end], state.PROMPT, "What the model is given", 68)
+    completion = _field("Completion", text[end:], state.TEXT, "What it says to that", 100)
+    if not completion.strip():
+        st.caption("Write a completion and press Ctrl+Enter. Its loss is explained, given the prompt.")
+        return None
+    return dataclasses.replace(_question(opened.read((prompt, completion))), linked=True)
+
+
+def _field(label: str, start: str, key: str, about: str, height: int) -> str:
+    given = st.text_area(label, start, key=key, bind="query-params", placeholder=about, max_chars=5000, height=height)
+    return given or ""
+
+
 def _question(found: Input) -> Question:
-    return Question(found.item, found.shown, found.read, found.notes)
+    return Question(found.item, found.shown, found.read, found.notes, completion=found)

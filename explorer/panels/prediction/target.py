@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from explorer.ui import escape, state, theme
-from influence.live import Contrast
+from influence.live import Contrast, Span, Target
 
 NONE = "nothing (its loss alone)"
 
@@ -60,14 +60,16 @@ def pick(label: str, options: Sequence[str], usual: str, url: str, width: int, a
     )
 
 
-def words(target: Contrast) -> str:
+def words(target: Target) -> str:
     """The target in words, unescaped."""
+    if isinstance(target, Span):
+        return f"the loss on “{target.text}”" if target.text else "the whole loss"
     if target.against is None:
         return f"the loss of “{target.of}”"
     return f"the loss of “{target.of}” minus the loss of “{target.against}”"
 
 
-def rule(target: Contrast, stage: str) -> str:
+def rule(target: Target, stage: str) -> str:
     """The sign rule for the target, as Streamlit markdown; `stage` is already escaped."""
     what = escape.for_markdown(words(target))
     return (

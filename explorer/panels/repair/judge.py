@@ -33,7 +33,8 @@ def choose(run: Run) -> Judgement:
 def offered(run: Run) -> tuple[str, ...]:
     """What the run's predictions can be judged by."""
     table = run.queries()
-    has = {GAP: bool(criterion.columns(table)), ERROR: "label_probability" in table and bool(criterion.classes_of(run))}
+    classes = criterion.classes_of(run)
+    has = {GAP: bool(criterion.columns(table)), ERROR: "label_probability" in table and bool(classes)}
     return tuple(kind for kind in criterion.CRITERIA if has.get(kind, True))
 
 
@@ -74,7 +75,7 @@ def _query(run: Run) -> int:
     """Row of the chosen prediction: the URL's, else the one that Explore opens on."""
     found = queries.position_by_id(run.queries(), state.clicked(state.QUERY) or "")
     if found is None:
-        return queries.opening(run.queries()) if "prediction" in run.queries() else 0
+        return queries.opening(run.queries())
     return found
 
 

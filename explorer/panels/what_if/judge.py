@@ -10,7 +10,7 @@ from explorer.panels.prediction import explain, target
 from explorer.runs import queries, slices
 from explorer.ui import escape, state, theme, widgets
 from explorer.view.criterion import Judgement
-from influence.live import Contrast, Criterion
+from influence.live import Criterion, Target
 from influence.run import Run
 
 SLICES = {state.MISTAKES: slices.WRONG, state.EVERY: slices.ALL}
@@ -33,10 +33,10 @@ def choose(run: Run) -> Judgement:
     return judge(table, name, position, contrast)
 
 
-def judge(table: pd.DataFrame, name: str, position: int, contrast: Contrast | None = None) -> Judgement:
+def judge(table: pd.DataFrame, name: str, position: int, contrast: Target | None = None) -> Judgement:
     """The judgement of that name; `position` and `contrast` are of the chosen prediction.
 
-    Its value now is the loss of the true class, also where another contrast is explained.
+    Its value now is its loss, also where another contrast or a span of it is explained.
     """
     losses = table["loss"].to_numpy(dtype=np.float64)
     if name == state.THIS:
@@ -52,7 +52,7 @@ def judge(table: pd.DataFrame, name: str, position: int, contrast: Contrast | No
 
 def offered(table: pd.DataFrame) -> tuple[str, ...]:
     """What edits can be judged by: without a mistake, not by the mistakes."""
-    wrong = bool((table["prediction"] != table["label"]).any())
+    wrong = queries.classified(table) and bool((table["prediction"] != table["label"]).any())
     return tuple(name for name in state.JUDGES if wrong or name != state.MISTAKES)
 
 
@@ -68,10 +68,12 @@ def chosen(table: pd.DataFrame) -> int:
 
 def query_html(query: pd.Series) -> str:
     """The chosen prediction in a line, with the way to it, as HTML with everything from data escaped."""
-    right = query["prediction"] == query["label"]
-    mark, link = theme.RIGHT if right else theme.WRONG, state.address(state.EXPLORE_PAGE, query=query["id"])
+    link, said = state.address(state.EXPLORE_PAGE, query=query["id"]), ""
+    if "prediction" in query:
+        mark = theme.RIGHT if query["prediction"] == query["label"] else theme.WRONG
+        predicted = f"{escape.isolated(query['prediction'])} {mark}"
+        said = f"true label {escape.isolated(query['label'])}, predicted {predicted}, "
     return (
         f'<p class="up-this up-quiet up-small"><a class="up-way" href="{escape.for_html(link)}">Prediction '
-        f"#{query['id']}</a>: true label {escape.isolated(query['label'])}, predicted "
-        f"{escape.isolated(query['prediction'])} {mark}, loss {theme.number(float(query['loss']))} nat</p>"
+        f"#{query['id']}</a>: {said}loss {theme.number(float(query['loss']))} nat</p>"
     )

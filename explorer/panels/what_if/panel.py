@@ -41,12 +41,12 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for the panel's widgets, if it is open."""
     if state.clicked(state.WHAT_IF) != "true":
         return {state.WHAT_IF: ("true",)}
-    against = {} if state.clicked(state.TARGET) == explain.MARGIN else {state.AGAINST: ()}
+    against = {} if run.classes and state.clicked(state.TARGET) == explain.MARGIN else {state.AGAINST: ()}
     return {
         state.WHAT_IF: ("true",),
         state.JUDGE: judge.offered(run.queries()),
         state.WHERE: ("true",),
-        state.TARGET: explain.TARGETS,
+        state.TARGET: explain.TARGETS if run.classes else (),
         **against,
     }
 

@@ -66,7 +66,7 @@ class Form:
 QUERIES, EXAMPLES = "queries", "examples"
 _ITEMS = {
     "id": INTEGER, "label": TEXT, "prediction": TEXT, "confidence": SHARE, "label_probability": SHARE, "loss": NUMBER,
-    "image": BYTES, "text": TEXT, "title": TEXT, "source": TEXT,
+    "image": BYTES, "text": TEXT, "title": TEXT, "source": TEXT, "prompt_end": INTEGER,
 }  # fmt: skip
 _NAMED: dict[str, Kind] = {"stage": TEXT, "start": TEXT, "kind": TEXT, "changed": TEXT}
 
@@ -84,7 +84,11 @@ FORMS = {
     "examples": Form(_ITEMS | _all(NUMBER, "gradient_norm self_influence"), ("id", "label"), unique=("id",)),
     "queries": Form(_ITEMS | {"probabilities": SHARES, "opening": INTEGER}, ("id", "label"), unique=("id",)),
     "map": Form({"x": NUMBER, "y": NUMBER}, ("x", "y")),
-    "tokens": Form({"starts": INTEGERS, "ends": INTEGERS}, ("starts", "ends"), aligned=("starts", "ends")),
+    "tokens": Form(
+        {"starts": INTEGERS, "ends": INTEGERS, "losses": NUMBERS},
+        ("starts", "ends"),
+        aligned=("starts", "ends", "losses"),
+    ),
     "shares": Form({"query": INTEGER, "example": INTEGER, "shares": NUMBERS}, ("query", "example", "shares")),
     "leave-one-out": _check(
         "stage start kind", _all(INTEGER, "example chosen_for query"), _all(NUMBER, "predicted measured")
