@@ -6,6 +6,7 @@ They are computed in this process, and wait for each other, but not for the comm
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 AHEAD = 5.0
 """Seconds after a visitor's first view until torch is loaded: by then that view stands."""
+_FIGURES = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 _line = Line()
 _begun: weakref.WeakSet[Live] = weakref.WeakSet()
 """Those whose index is computed, or was."""
@@ -148,9 +150,10 @@ def error(opened: Live, stage: str) -> float:
 
 
 def warn(run: Run, opened: Live) -> None:
-    """Draw what the live computation warns of and the run does not."""
+    """Draw what the live computation warns of and the run does not, be it with other figures."""
+    known = {_FIGURES.sub("", told) for told in run.manifest.warnings}
     for warning in opened.warnings:
-        if warning not in run.manifest.warnings:
+        if _FIGURES.sub("", warning) not in known:
             st.warning(escape.for_markdown(warning), icon=":material/warning:")
 
 

@@ -63,9 +63,9 @@ def positions_in_list(
 
     `cell` (true, predicted) keeps those of one cell of the confusion matrix, `words` those whose text holds them.
     """
-    keep, by = pd.Series(True, index=queries.index), queries["loss"]
+    keep, by = pd.Series(True, index=queries.index), queries["confidence" if classified(queries) else "loss"]
     if classified(queries):
-        right, by = queries["prediction"] == queries["label"], queries["confidence"]
+        right = queries["prediction"] == queries["label"]
         kept = {WRONG: ~right, CONFIDENT: ~right & (by >= SURE_PROBABILITY), BARELY: right & (by < UNSURE_PROBABILITY)}
         keep &= kept.get(show, keep)
         if cell is not None:

@@ -218,3 +218,9 @@ def elsewhere(browser: Any) -> Iterator[Callable[[str], Any]]:
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     yield lambda url: Watched(context.new_page()).open(url)
     context.close()
+
+
+@pytest.fixture(scope="module")
+def free_address() -> int:
+    """A port that nobody listens on."""
+    return free_port()

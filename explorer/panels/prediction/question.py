@@ -67,7 +67,16 @@ def draw(run: Run, opened: Live) -> Question | None:
         return _written(opened, "" if query is None else pictures.text(query) or "")
     assert position is not None
     assert query is not None
-    return Question(opened.stored(position), query.get("image") or pictures.text(query) or "", linked=True)
+    item, shown = opened.stored(position), query.get("image") or pictures.text(query) or ""
+    return Question(item, shown, linked=True, completion=_stored(run, position, item, shown))
+
+
+def _stored(run: Run, position: int, item: Any, shown: bytes | str) -> Input:
+    """A test item as if it had been read."""
+    found = completions.of_query(run, position)
+    if found is None:
+        return Input(item, shown)
+    return Input(item, shown, None, (), found.starts.tolist(), found.ends.tolist(), found.prompt_end)
 
 
 def _test_item(run: Run) -> int:
