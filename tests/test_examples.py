@@ -143,34 +143,6 @@ def test_a_run_of_a_hugging_face_model(tmp_path, hugging_face, monkeypatch):
     assert (run.scores()[:] != 0).any()
 
 
-def test_padding_changes_no_loss(hugging_face):
-    """A text alone and the same beside a longer one."""
-    table = hugging_face.table_of([("the shark swims", "sea"), ("the shark swims below the waves of the sea", "sea")])
-    data = hugging_face.Texts(table, hugging_face.tokenizer_of(table["text"]))
-    torch.manual_seed(0)
-    config = hugging_face.GPT2Config(vocab_size=len(data.rows[1]) + 9, n_positions=16, n_embd=8, n_layer=1, n_head=1)
-    config.pad_token_id, config.num_labels = data.pad, 2
-    batches = [hugging_face.collate(examples) for examples in ([data[0]], [data[0], data[1]])]
-    for model, loss in (
-        (hugging_face.GPT2LMHeadModel(config), hugging_face.next_token_loss),
-        (hugging_face.AutoModelForSequenceClassification.from_config(config), hugging_face.class_loss),
-    ):
-        alone, beside = (loss(hugging_face.forward(model.eval(), batch), batch)[0].item() for batch in batches)
-        assert alone == pytest.approx(beside, rel=1e-5)
-
-
-def test_a_tokenizer_of_another_model_is_refused(hugging_face):
-    tokenizer = hugging_face.tokenizer_of(["one two three four"])
-    size = {"n_positions": 8, "n_embd": 4, "n_layer": 1, "n_head": 1}
-    exact = hugging_face.GPT2LMHeadModel(hugging_face.GPT2Config(vocab_size=len(tokenizer), **size))
-    hugging_face.refuse_other_tokenizer(tokenizer, exact)
-    small = hugging_face.GPT2LMHeadModel(hugging_face.GPT2Config(vocab_size=len(tokenizer) - 1, **size))
-    with pytest.raises(
-        ValueError, match=r"token ids up to 6, the model embeds 6 tokens \(0 to 5\): they do not belong"
-    ):
-        hugging_face.refuse_other_tokenizer(tokenizer, small)
-
-
 # The tutorials
 
 

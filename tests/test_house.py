@@ -16,7 +16,7 @@ LEVELS = {
         {"cli"},
         {"validation"},
         {"live"},
-        {"precompute", "foreign"},
+        {"precompute", "foreign", "huggingface"},
         {"studies"},
         {"attribution"},
         {"training", "curvature"},

@@ -12,6 +12,7 @@ import influence.precompute
 import influence.studies
 from influence.cli.console import say
 from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, say_loading, told
+from influence.errors import StudyError
 from influence.studies.texts.options import TextOptions
 from influence.threads import set_threads
 
@@ -45,11 +46,51 @@ def precompute(
             "FINETUNE and TEST have labels.",
         ),
     ] = None,
+    models: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--models",
+            metavar="PRETRAINED FINETUNED",
+            help="Before --texts or --images: the models that were trained on them, folders of transformers or peft "
+            "(of pictures with --arch also state dicts). Nothing is trained.",
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            help="Of models whose class does not tell: causal, masked, classification, token-classification.",
+        ),
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="Network of state dicts: resnet18 (of torchvision) or timm:NAME.")
+    ] = None,
+    frozen: Annotated[
+        list[str] | None,
+        typer.Option("--frozen", metavar="PATTERN", help="Of models: parameters that the finetuning did not train."),
+    ] = None,
+    inherits: Annotated[
+        list[str] | None,
+        typer.Option("--inherits", metavar="HERE=THERE", help="Of models: a parameter that came from another name."),
+    ] = None,
+    new: Annotated[
+        list[str] | None,
+        typer.Option("--new", metavar="PATTERN", help="Of models: parameters that the finetuning began anew."),
+    ] = None,
+    proximity: Annotated[
+        float | None, typer.Option("--proximity", min=0.0, help="Of models: of what was inherited and trained.")
+    ] = None,
     text_column: Annotated[
         str | None, typer.Option("--text-column", metavar="NAME", help="Column or key of the texts; default text.")
     ] = None,
     label_column: Annotated[
         str | None, typer.Option("--label-column", metavar="NAME", help="Of their classes; default label.")
+    ] = None,
+    prompt_column: Annotated[
+        str | None, typer.Option("--prompt-column", metavar="NAME", help="Of what texts complete; default prompt.")
+    ] = None,
+    pair_column: Annotated[
+        str | None, typer.Option("--pair-column", metavar="NAME", help="Of second texts; default pair, if there.")
     ] = None,
     title_column: Annotated[
         str | None, typer.Option("--title-column", metavar="NAME", help="Of titles to show; default title, if there.")
@@ -88,7 +129,14 @@ def precompute(
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Passes over the pictures, or the texts.")
     ] = None,
-    l2: Annotated[float | None, typer.Option("--l2", min=0.0, help="l2 term; of texts, to pretrain.")] = None,
+    l2: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--l2",
+            metavar="NUMBER",
+            help="l2 term; of texts, to pretrain. Of models also PATTERN=NUMBER, and STAGE: before either.",
+        ),
+    ] = None,
     queries: Annotated[
         int | None, typer.Option("--queries", min=1, help="At most so many test examples, drawn by the seed.")
     ] = None,
@@ -115,22 +163,43 @@ def precompute(
 
     An interrupted computation resumes where it stopped when the same command is given again.
     """
-    options: dict[str, Any] = {"data": data, "finetuning": finetuning, "l2": l2, "epochs": epochs, "queries": queries}
+    options: dict[str, Any] = {
+        "data": data,
+        "finetuning": finetuning,
+        "l2": _l2(l2, models),
+        "epochs": epochs,
+        "queries": queries,
+    }
     options |= {"model": model, "weights": weights, "size": image_size}
     options |= {"vocabulary": vocabulary, "context": context, "sample": sample, "sentence_model": sentence_model}
     options |= {"text_column": text_column, "label_column": label_column}
     options |= {"title_column": title_column, "source_column": source_column}
+    options |= {"prompt_column": prompt_column, "pair_column": pair_column, "objective": objective, "arch": arch}
+    options |= {"frozen": frozen or None, "inherits": inherits or None, "new": new or None, "proximity": proximity}
     solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}
     say_loading(quiet or dry_run)
     influence.precompute.check_solver(**solving)
     influence.attribution.usable(device)
-    exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving)
+    exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving, models, say)
     for run in compute(exhibits, runs, name, device, threads, quiet, dry_run):
         say(f"Finished: {run.path}")
         for line in told(run):
             say(line, err=True)
     if not dry_run:
         say("Look at them with `upstream explore`.")
+
+
+def _l2(values: list[str] | None, models: tuple[Path, Path] | None) -> float | list[str] | None:
+    """Of models, as it is given; of other studies one number."""
+    if models is not None or not values:
+        return values or None
+    try:
+        (value,) = map(float, values)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise StudyError(f"--l2 is {' '.join(values)!r}, expected one number that is not negative.")
+    return value
 
 
 def compute(

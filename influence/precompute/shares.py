@@ -42,7 +42,7 @@ def shares_of_strongest(
     found: dict[str, list[Any]] = {"query": [], "example": [], "shares": []}
     for query in range(vectors.count):
         chosen = _strongest(np.asarray(scores[query]), SCORES_SPLIT)
-        for example, shares in token_shares(objective, token_losses, vectors.row(query), chosen):
+        for example, shares in token_shares(objective, token_losses, vectors.row(query), chosen) if chosen else ():
             found["query"].append(np.int32(query))
             found["example"].append(np.int32(example))
             found["shares"].append(shares[: lengths[example]])

@@ -16,6 +16,8 @@ REFERENCE = re.compile(r"(?P<path>.+\.py)(?::(?P<function>.*))?", re.DOTALL)
 """FILE.py:FUNCTION."""
 LONGEST_TEXT, LONGEST_PART = 4096, 255
 """Characters of a text, and bytes of a path's part."""
+MOST_TEXTS = 1000
+"""In a list."""
 LARGEST = 10**9
 """Of whole numbers that say how many."""
 SHOWN_CHARACTERS = 60
@@ -32,8 +34,12 @@ def _is_path(told: Any) -> bool:
     return _is_text(told) and all(len(os.fsencode(part)) <= LONGEST_PART for part in Path(told).parts)
 
 
-def _are_three_paths(told: Any) -> bool:
-    return isinstance(told, list) and len(told) == 3 and all(map(_is_path, told))
+def _are_paths(count: int) -> Fits:
+    return lambda told: isinstance(told, list) and len(told) == count and all(map(_is_path, told))
+
+
+def _are_texts(told: Any) -> bool:
+    return isinstance(told, list) and len(told) <= MOST_TEXTS and all(map(_is_text, told))
 
 
 def _is_count(least: int, most: int = LARGEST) -> Fits:
@@ -44,24 +50,47 @@ def _is_number(told: Any) -> bool:
     return type(told) in (int, float) and 0 <= told < math.inf
 
 
+def _is_decay(told: Any) -> bool:
+    return _is_number(told) or (
+        isinstance(told, dict) and all(map(_is_text, told)) and all(map(_is_number, told.values()))
+    )
+
+
+def _are_terms(told: Any) -> bool:
+    """Of each stage's objective, and what damps them."""
+    if not (isinstance(told, dict) and told.keys() == {"stages", "damping"} and isinstance(told["stages"], list)):
+        return False
+    return (told["damping"] is None or _is_number(told["damping"])) and all(
+        isinstance(each, dict)
+        and each.keys() == {"l2", "proximity"}
+        and _is_decay(each["l2"])
+        and _is_number(each["proximity"])
+        for each in told["stages"]
+    )
+
+
 OPTIONS: dict[str, Fits] = {
     **dict.fromkeys(("data", "weights", "sentence_model"), _is_path),
-    **dict.fromkeys(("model", "finetuning"), _is_text),
-    **dict.fromkeys(("text_column", "label_column", "title_column", "source_column"), _is_text),
+    **dict.fromkeys(("model", "finetuning", "objective", "arch"), _is_text),
+    **dict.fromkeys((f"{kind}_column" for kind in ("text", "label", "title", "source", "prompt", "pair")), _is_text),
+    **dict.fromkeys(("frozen", "inherits", "new"), _are_texts),
+    "proximity": _is_number,
     "size": _is_count(1, 4096),
     "epochs": _is_count(1),
     "queries": _is_count(0),
     "sample": _is_count(2),
     "vocabulary": _is_count(4),
     "context": _is_count(2, 10**6),
-    "l2": _is_number,
+    "l2": lambda told: _is_number(told) or _are_texts(told),
 }
 """Option of a study -> whether a value can be its own."""
 SOLVING: dict[str, Fits] = {"method": _is_text, "curvature": _is_text, "damping": _is_number}
 FORM: dict[str, Fits | dict[str, Fits]] = {
     "study": _is_text,
-    "images": _are_three_paths,
-    "texts": _are_three_paths,
+    "models": _are_paths(2),
+    "terms": _are_terms,
+    "images": _are_paths(3),
+    "texts": _are_paths(3),
     "seed": _is_count(0, 2**32 - 1),
     "options": OPTIONS,
     "solving": SOLVING,

@@ -55,6 +55,8 @@ def _of_variant(run: Run, asked: Mapping[str, Any]) -> Exhibit:
         asked.get("seed"),
         {name: Path(value) if name in PATHS else value for name, value in (asked.get("options") or {}).items()},
         asked.get("solving") or {},
+        _paths(asked.get("models")),
+        terms=asked.get("terms"),
     )
     for exhibit in made:
         if exhibit.variant == run.manifest.variant:

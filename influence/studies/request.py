@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from influence.errors import StudyError
 from influence.run.asked import is_reference
 from influence.studies.built_in import STUDIES, study_named
 from influence.studies.cards import VARIANTS
+from influence.studies.checkpoints.options import CheckpointOptions, terms_of
+from influence.studies.checkpoints.texts.study import CheckpointTexts
 from influence.studies.exhibit import Exhibit
 from influence.studies.from_file import from_file
 from influence.studies.images.study import ImageStudy, Options, from_folders
@@ -21,7 +23,13 @@ from influence.studies.texts.options import TextOptions
 
 COLUMNS = [field.name for field in fields(Columns)]
 TEXTS = {field.name for field in fields(TextOptions)} - {"width", "layers", "fading", "seed"}
-TEXTS |= {"sample", *(f"{kind}_column" for kind in COLUMNS)}
+TEXTS |= {"sample", *(f"{kind}_column" for kind in COLUMNS if kind not in ("prompt", "pair"))}
+STATED = {"frozen", "inherits", "new", "l2", "proximity", "queries", "sample"}
+"""What can be stated of two checkpoints."""
+OF_MODELS = {
+    "--models with --texts": {*STATED, "objective", "context", *(f"{kind}_column" for kind in COLUMNS)},
+    "--models with --images": {*STATED, "arch", "size"},
+}
 PATHS = ("data", "weights")
 """Options that are paths; in run.json they are text."""
 PICTURES = {field.name for field in fields(Options)} - {"seed"}
@@ -34,8 +42,11 @@ def exhibits_for(
     seed: int | None,
     options: Mapping[str, Any],
     solving: Mapping[str, Any],
+    models: Sequence[Path] | None = None,
+    say: Callable[[str], None] | None = None,
+    terms: Mapping[str, Any] | None = None,
 ) -> list[Exhibit]:
-    """The exhibits of a built-in study, of folders of pictures, of files of texts, or of a function in a file.
+    """The exhibits of a built-in study, of pictures or texts of one's own, or of a function in a file.
 
     Args:
         study: a built-in study's name, or FILE.py:FUNCTION.
@@ -45,30 +56,22 @@ def exhibits_for(
         options: by name: `data` (where a built-in study's data is), `finetuning` ("frozen", "updated" or "both"), the
             fields of `Options` or `TextOptions`, and for texts `sample` and `text_column` ...; None is the default.
         solving: fields of Exhibit that say how to solve; None leaves the study's own.
+        models: the pretrained and the finetuned one, trained on these pictures or texts; None: they are trained here.
+        say: is told what was worked out of two models, a line each.
+        terms: of these models' objectives, as `asked` of a run tells them; None: as options say, or estimated.
 
     Raises:
         StudyError: an unknown study, a missing file or folder, or options that exclude each other.
     """
-    asked = [study] if study is not None else []
-    asked += [option for option, paths in (("--images", images), ("--texts", texts)) if paths is not None]
-    if len(asked) != 1:
-        raise StudyError(
-            "Give one of: a built-in study (`upstream studies` lists them), FILE.py:FUNCTION, --images PRETRAIN "
-            "FINETUNE TEST, or --texts PRETRAIN FINETUNE TEST."
-        )
-    if study is not None and not is_reference(study):
-        study_named(study)  # an unknown name is reported before unsuitable options
+    what = _asked(study, images, texts, models)
     given = {name: value for name, value in options.items() if value is not None}
-    _refuse(asked[0], given)
-    if study is not None and is_reference(study):
+    _refuse(what, given)
+    if models is not None:
+        exhibits = _of_models(models, images, texts, CheckpointOptions.of(given, seed or 0), terms, say)
+    elif study is not None and is_reference(study):
         exhibits = [from_file(study, **({} if seed is None else {"seed": seed}))]
     else:
-        finetuning = given.pop("finetuning", None)
-        if finetuning not in (*VARIANTS, "both", None):
-            raise StudyError(f"--finetuning is {finetuning!r}, expected {', '.join(VARIANTS)} or both.")
-        built = _built(study, images, texts, seed or 0, given)
-        chosen = finetuning or getattr(built, "usual", "both")
-        exhibits = [built.exhibit(variant) for variant in built.variants if chosen in ("both", variant)]
+        exhibits = _of_variants(study, images, texts, seed or 0, given)
     record = {
         "study": study,
         "images": _written(images),
@@ -77,12 +80,41 @@ def exhibits_for(
         "options": {name: _written(value) for name, value in options.items() if value is not None},
         "solving": {name: value for name, value in solving.items() if value is not None},
     }
+    if models is not None:
+        record |= {"models": _written(models), "terms": terms_of(exhibits[0].study.stages, exhibits[0].damping)}
     for exhibit in exhibits:
         exhibit.asked = record
         for field, value in solving.items():
             if value is not None:
                 setattr(exhibit, field, value)
     return exhibits
+
+
+def _asked(
+    study: str | None, images: Sequence[Path] | None, texts: Sequence[Path] | None, models: Sequence[Path] | None
+) -> str:
+    """The one thing that is asked for, as the command says it."""
+    asked = [study] if study is not None else []
+    asked += [option for option, paths in (("--images", images), ("--texts", texts)) if paths is not None]
+    if len(asked) != 1 or (models is not None and study is not None):
+        raise StudyError(
+            "Give one of: a built-in study (`upstream studies` lists them), FILE.py:FUNCTION, --images PRETRAIN "
+            "FINETUNE TEST, or --texts PRETRAIN FINETUNE TEST; with --models PRETRAINED FINETUNED one of the last two."
+        )
+    if study is not None and not is_reference(study):
+        study_named(study)  # an unknown name is reported before unsuitable options
+    return asked[0] if models is None else f"--models with {asked[0]}"
+
+
+def _of_variants(
+    study: str | None, images: Sequence[Path] | None, texts: Sequence[Path] | None, seed: int, given: dict[str, Any]
+) -> list[Exhibit]:
+    finetuning = given.pop("finetuning", None)
+    if finetuning not in (*VARIANTS, "both", None):
+        raise StudyError(f"--finetuning is {finetuning!r}, expected {', '.join(VARIANTS)} or both.")
+    built = _built(study, images, texts, seed, given)
+    chosen = finetuning or getattr(built, "usual", "both")
+    return [built.exhibit(variant) for variant in built.variants if chosen in ("both", variant)]
 
 
 def _built(
@@ -99,6 +131,24 @@ def _built(
         data = given.pop("data", None)
         return made(Options(**{**made.defaults, **given}, seed=seed), data)
     return made(seed=seed, **given)
+
+
+def _of_models(
+    models: Sequence[Path],
+    images: Sequence[Path] | None,
+    texts: Sequence[Path] | None,
+    options: CheckpointOptions,
+    terms: Mapping[str, Any] | None,
+    say: Callable[[str], None] | None,
+) -> list[Exhibit]:
+    pretrained, finetuned = models
+    if texts is None:
+        raise StudyError("--models takes --texts.")
+    built = CheckpointTexts((pretrained, finetuned), texts, options, terms)
+    if say is not None:
+        for line in built.lines:
+            say(line)
+    return [built.exhibit(variant) for variant in built.variants]
 
 
 def _of_texts(files: Sequence[Path], seed: int, given: dict[str, Any]) -> Any:
@@ -128,7 +178,7 @@ def _refuse(what: str, given: Mapping[str, Any]) -> None:
 
 def _takes() -> dict[str, set[str]]:
     """What can be asked for -> its options. Studies of other data take what their constructor does."""
-    takes = {"--images": {*PICTURES, "finetuning"}, "--texts": {*TEXTS, "finetuning"}}
+    takes = {"--images": {*PICTURES, "finetuning"}, "--texts": {*TEXTS, "finetuning"}, **OF_MODELS}
     for name, made in STUDIES.items():
         own = {*PICTURES, "data"} if issubclass(made, ImageStudy) else {*inspect.signature(made).parameters} - {"seed"}
         takes[name] = {*own, "finetuning"}

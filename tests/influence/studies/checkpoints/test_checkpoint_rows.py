@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from influence.errors import StudyError
-from influence.studies.checkpoints.rows import rows_of
+from influence.studies.checkpoints.texts.rows import rows_of
 from influence.studies.text_files.columns import Columns
 
 ROWS = [{"text": "a cat", "label": 1, "prompt": "see "}, {"text": "", "label": 0}, {"text": "a saw", "label": 0}]

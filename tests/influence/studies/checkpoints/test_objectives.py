@@ -8,10 +8,10 @@ import torch
 import transformers
 
 from influence.errors import StudyError
-from influence.studies.checkpoints.labels import head_of
-from influence.studies.checkpoints.objectives import IGNORED, INPUTS, forward_of, mean_state, objective_of
-from influence.studies.checkpoints.prepared import Padding, Preparation
-from influence.studies.checkpoints.rows import Item
+from influence.studies.checkpoints.texts.labels import head_of
+from influence.studies.checkpoints.texts.objectives import IGNORED, INPUTS, forward_of, mean_state, objective_of
+from influence.studies.checkpoints.texts.prepared import Padding, Preparation
+from influence.studies.checkpoints.texts.rows import Item
 
 TEXTS = ["a cat eats", "the hen runs home in the sun", "a saw"]
 CLASSES = {"num_labels": 3}

@@ -5,10 +5,10 @@ import tiny_checkpoints as tiny
 import torch
 
 from influence.errors import StudyError
-from influence.studies.checkpoints.labels import Head
-from influence.studies.checkpoints.objectives import CAUSAL, CLASSIFICATION, IGNORED, MASKED, TAGS, TextObjective
-from influence.studies.checkpoints.prepared import Preparation, context_of, refuse_other_tokenizer
-from influence.studies.checkpoints.rows import Item
+from influence.studies.checkpoints.texts.labels import Head
+from influence.studies.checkpoints.texts.objectives import CAUSAL, CLASSIFICATION, IGNORED, MASKED, TAGS, TextObjective
+from influence.studies.checkpoints.texts.prepared import Preparation, context_of, refuse_other_tokenizer
+from influence.studies.checkpoints.texts.rows import Item
 
 
 def items(*texts, **more):

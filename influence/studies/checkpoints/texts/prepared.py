@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from influence.errors import StudyError
-from influence.studies.checkpoints.labels import Head
-from influence.studies.checkpoints.objectives import CAUSAL, IGNORED, MASKED, TAGS, TextObjective, plain
-from influence.studies.checkpoints.rows import Item
+from influence.studies.checkpoints.texts.labels import Head
+from influence.studies.checkpoints.texts.objectives import CAUSAL, IGNORED, MASKED, TAGS, TextObjective, plain
+from influence.studies.checkpoints.texts.rows import Item
 from influence.studies.text_files.labels import label_text, plain_text
 
 MASKED_SHARE, HIDDEN_SHARE, OTHER_SHARE = 0.15, 0.8, 0.1
@@ -31,13 +31,19 @@ class TextExamples(torch.utils.data.Dataset[dict[str, Any]]):
         table: id, label, text, and title, source and prompt_end where there are any.
         tokens: `starts` and `ends` of the tokens in the texts, in characters; None: the tokenizer does not tell.
         notes: sentences for people.
+        paired: whether texts are pairs.
         lengths: tokens of each text, by which training puts texts of like length into a batch.
     """
 
     def __init__(
-        self, rows: Sequence[dict[str, Any]], table: pd.DataFrame, tokens: pd.DataFrame | None, notes: list[str]
+        self,
+        rows: Sequence[dict[str, Any]],
+        table: pd.DataFrame,
+        tokens: pd.DataFrame | None,
+        notes: list[str],
+        paired: bool = False,
     ):
-        self.rows, self.table, self.tokens, self.notes = rows, table, tokens, notes
+        self.rows, self.table, self.tokens, self.notes, self.paired = rows, table, tokens, notes, paired
         self.lengths = torch.tensor([len(row["input_ids"]) for row in rows])
 
     def __len__(self) -> int:
@@ -54,7 +60,7 @@ class TextExamples(torch.utils.data.Dataset[dict[str, Any]]):
         """Some of the texts, in this order."""
         tokens = None if self.tokens is None else self.tokens.iloc[rows].reset_index(drop=True)
         table = self.table.iloc[rows].reset_index(drop=True)
-        return TextExamples([self.rows[row] for row in rows], table, tokens, self.notes)
+        return TextExamples([self.rows[row] for row in rows], table, tokens, self.notes, self.paired)
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ class Preparation:
         notes = self._notes(what, len(texts), len(kept), cut)
         tables = [text.shown(self._label(text, row)) for (text, _), row in zip(kept, rows, strict=True)]
         places = pd.DataFrame({"starts": [r.starts for _, r in kept], "ends": [r.ends for _, r in kept]})
-        return TextExamples(rows, _table(tables), places, notes)
+        return TextExamples(rows, _table(tables), places, notes, any(item.pair for item in items))
 
     def _encoded(self, texts: Sequence[_Text]) -> list[Any]:
         given: dict[str, Any] = {"truncation": self.context is not None, "max_length": self.context, "verbose": False}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from influence.errors import StudyError
-from influence.studies.checkpoints.objectives import IGNORED, MULTI_LABEL, REGRESSION
+from influence.studies.checkpoints.texts.objectives import IGNORED, MULTI_LABEL, REGRESSION
 from influence.studies.lookalikes import hint
 from influence.studies.text_files.formats import name_list, short_repr
 from influence.studies.text_files.labels import label_text, plain_text
