@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from influence.errors import StudyError, printable
 from influence.studies.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from influence.studies.checkpoints.correspondence import Correspondence, correspondence
+from influence.studies.checkpoints.options import STAGES, stated
 from influence.studies.checkpoints.pictures.classes import head_classes, numbered
 from influence.studies.checkpoints.pictures.data import PreparedPictures, encoder
 from influence.studies.checkpoints.reading.preparation import Preparation
@@ -29,7 +30,6 @@ from influence.studies.question import PICTURE
 from influence.study.stage import Stage
 from influence.study.study import Study
 
-STAGES = ("pretrain", "finetune")
 LOOKED_AT = 256
 """Pictures of a stage, evenly spaced, that say whether the model knows the classes that they are said to be of."""
 BY_CHANCE = 1.2
@@ -48,6 +48,7 @@ class ImageOptions:
         sample: at most so many pictures of each folder, drawn by the seed; None for all.
         queries: at most so many test pictures, drawn by the seed; 0 for all.
         seed: of these draws.
+        terms: of the stages' objectives, as an earlier exhibit had them; None: stated or estimated.
     """
 
     arch: str = ""
@@ -60,6 +61,7 @@ class ImageOptions:
     sample: int | None = None
     queries: int = 0
     seed: int = 0
+    terms: Mapping[str, Any] | None = None
 
 
 class CheckpointImages:
@@ -226,22 +228,14 @@ class CheckpointImages:
     def _statement(self) -> Statement:
         first, second = self.checkpoints
         found = self.correspondence
-        return statement(
-            [
-                Stage("pretrain", first.model, image_loss, self._data[0], forward=logits_of),
-                Stage(
-                    "finetune",
-                    second.model,
-                    image_loss,
-                    self._data[1],
-                    forward=logits_of,
-                    frozen=found.frozen,
-                    inherits=found.inherits,
-                ),
-            ],
-            l2=self.options.decay,
-            proximity=self.options.proximity,
-        )
+        pairs: dict[str, Any] = {"frozen": found.frozen, "inherits": found.inherits}
+        stages = [
+            Stage("pretrain", first.model, image_loss, self._data[0], forward=logits_of),
+            Stage("finetune", second.model, image_loss, self._data[1], forward=logits_of, **pairs),
+        ]
+        if self.options.terms is not None:
+            return stated(stages, self.options.terms)
+        return statement(stages, l2=self.options.decay, proximity=self.options.proximity)
 
     @property
     def _knowledge(self) -> list[str]:
