@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from influence.cli.asking.query import query
 from influence.cli.check import check
 from influence.cli.console import say
 from influence.cli.demo import demo
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, precompute, studies, methods, runs, check, validate, leave_out, explore):
+for command in (demo, precompute, studies, methods, runs, check, validate, leave_out, query, explore):
     app.command()(command)
 app.command("what-if", cls=Several)(what_if)
 app.command("import")(import_scores)

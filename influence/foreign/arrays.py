@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ def numpy_matrix(path: Path) -> Matrix:
         ScoresError: it holds Python objects, is cut short, or is no matrix of real numbers.
     """
     name = printable(path)
+    mapped = partial(np.lib.format.open_memmap, path, mode="r")
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array = mapped()
     except (ValueError, OSError, EOFError, SyntaxError) as error:
         if "object" in str(error).lower():
             raise ScoresError(
@@ -42,7 +44,7 @@ def numpy_matrix(path: Path) -> Matrix:
             ) from error
         raise unreadable(name, error) from error
     trak = path.suffix.lower() == ".mmap"
-    return of_array(array, name, rows=EXAMPLES if trak else "", tool="TRAK" if trak else "")
+    return of_array(array, name, mapped, rows=EXAMPLES if trak else "", tool="TRAK" if trak else "")
 
 
 def torch_matrix(path: Path) -> Matrix:

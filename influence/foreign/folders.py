@@ -73,10 +73,9 @@ def _bergson(folder: Path) -> Matrix:
     bytes_of_a_number = NUMBERS[kind]
 
     def blocks(height: int) -> Iterator[np.ndarray]:
-        raw = np.memmap(file, np.uint8, "r", shape=(items, size))
         code = "<u2" if kind == "bfloat16" else f"<f{bytes_of_a_number}"
         for start in range(0, items, height):
-            read = np.array(raw[start : start + height])
+            read = np.array(np.memmap(file, np.uint8, "r", shape=(items, size))[start : start + height])
             block = np.empty((len(read), queries), np.float64 if kind == "float64" else np.float32)
             for column, (at, written) in enumerate(places):
                 if written is not None and not read[:, written].all():

@@ -78,24 +78,31 @@ class Matrix:
         return replace(self, rows=stated or fitting[0])
 
 
-def of_array(array: Any, name: str, **known: Any) -> Matrix:
+def of_array(array: Any, name: str, again: Callable[[], Any] | None = None, **known: Any) -> Matrix:
     """The matrix of an array in memory, or mapped from a file; one of one dimension is a row.
+
+    Args:
+        array: of real numbers.
+        name: of the file, for messages.
+        again: maps the same array anew; it is done for every block, so that what was read of a file does not stay in
+            memory.
+        known: attributes of the matrix.
 
     Raises:
         ScoresError: it has other dimensions, or other values than real numbers.
     """
     if array.dtype.kind not in "fiub":
         raise ScoresError(f"{name} holds {array.dtype}, expected real numbers.")
-    if array.ndim == 1:
-        array = array[None]
-    if array.ndim != 2 or 0 in array.shape:
+    rows, columns = shape = (1, *array.shape) if array.ndim == 1 else array.shape[:2]
+    if array.ndim not in (1, 2) or 0 in shape:
         raise shape_error(name, array.shape)
 
     def blocks(height: int) -> Iterator[np.ndarray]:
-        for start in range(0, array.shape[0], height):
-            yield np.asarray(array[start : start + height])
+        for start in range(0, rows, height):
+            mapped = (again or (lambda: array))()
+            yield np.asarray(mapped.reshape(1, -1) if mapped.ndim == 1 else mapped[start : start + height])
 
-    return Matrix((int(array.shape[0]), int(array.shape[1])), blocks, **known)
+    return Matrix((int(rows), int(columns)), blocks, **known)
 
 
 def shape_error(name: str, shape: Sequence[int]) -> ScoresError:

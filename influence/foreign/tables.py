@@ -107,8 +107,8 @@ def _named(file: Texts, columns: dict[str, str]) -> dict[str, str]:
     """
     names = {}
     for kind in ("id", *WORDS, "label", "image", *NUMBERS, PROMPT, COMPLETION):
-        given = file.columns_called(columns.get(kind, kind), everywhere=False)
-        fitting = [each for each in given or file.columns_called(kind, everywhere=False) if each in file.columns]
+        called = (file.columns_called(name, everywhere=False) for name in (columns.get(kind, kind), kind))
+        fitting = next((found for found in called if found and found[0] in file.columns), [])
         if len(fitting) > 1:
             raise ScoresError(f"{printable(file.path)} has several columns {fitting[0]!r}; give each its own name.")
         if fitting:

@@ -33,3 +33,6 @@ from .records import ScoreRecord as ScoreRecord
 from .records import StageRecord as StageRecord
 from .records import Training as Training
 from .spreadsheet import as_csv as as_csv
+from .strongest import position_of as position_of
+from .strongest import stored_scores as stored_scores
+from .strongest import strongest as strongest

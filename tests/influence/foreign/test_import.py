@@ -291,7 +291,8 @@ def test_columns_of_other_names_and_prompts(imported, tmp_path):
     table = run.queries()
     assert table["id"].tolist() == [7, 6, 5]
     assert table["text"].tolist() == ["2+2=0", "2+2=1", "2+2=2"]
-    assert table["prompt_end"].tolist() == [4, 4, 4]
+    assert pd.read_parquet(run.path / "queries.parquet")["prompt_end"].tolist() == [4, 4, 4]
+    assert run.examples("training")["id"].tolist() == made.EXAMPLE_IDS
     assert table["loss"].tolist() == [0.5, 0.5, 0.5]
     with pytest.raises(ScoresError, match="No table has a column 'number'; they have 'id', "):
         imported(made.numpy(tmp_path), columns={"id": "number"})
