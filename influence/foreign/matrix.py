@@ -93,9 +93,9 @@ def of_array(array: Any, name: str, again: Callable[[], Any] | None = None, **kn
     """
     if array.dtype.kind not in "fiub":
         raise ScoresError(f"{name} holds {array.dtype}, expected real numbers.")
-    rows, columns = shape = (1, *array.shape) if array.ndim == 1 else array.shape[:2]
-    if array.ndim not in (1, 2) or 0 in shape:
+    if array.ndim not in (1, 2) or 0 in array.shape:
         raise shape_error(name, array.shape)
+    rows, columns = (1, *array.shape) if array.ndim == 1 else array.shape
 
     def blocks(height: int) -> Iterator[np.ndarray]:
         for start in range(0, rows, height):
