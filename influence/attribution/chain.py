@@ -14,13 +14,14 @@ q', with zeros for the previous stage's own head, is the query's gradient at the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from influence.attribution.span import MixedDerivative
 from influence.attribution.stationarity import Stationarity
 from influence.curvature import Method
 from influence.curvature.identity import Identity
@@ -30,7 +31,6 @@ from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses, refuse_changing
 from influence.derivatives.missing import warn_of_missing
 from influence.derivatives.objective import objectives_of
-from influence.derivatives.second.products import mixed_product
 from influence.study.study import Study
 
 
@@ -42,6 +42,7 @@ class Chain:
         first: index of the earliest stage.
         solver: objective -> the method that inverts its curvature.
         device, batch_size, halvings: as of `Objective`.
+        mixed: the mixed derivative of every stage, of an earlier chain of the same study, for what it has computed.
 
     Raises:
         LossError, StudyError: a stage's losses are not finite, not deterministic, or depend on the batch; or parameters
@@ -57,6 +58,7 @@ class Chain:
         device: torch.device | str = "cpu",
         batch_size: int | None = None,
         halvings: int = 0,
+        mixed: Sequence[MixedDerivative] | None = None,
     ):
         self.study = study
         self.objectives = objectives_of(study, device=device, batch_size=batch_size, halvings=halvings)[first:]
@@ -74,6 +76,7 @@ class Chain:
             objective.warn_if_constant(not self.stationarities[-1].constant)
             warn_of_missing(objective)
         self.solvers = [solver(objective) for objective in self.objectives]
+        self.mixed = mixed or [MixedDerivative() for _ in self.objectives]
 
     @property
     def last(self) -> Objective:
@@ -105,7 +108,7 @@ class Chain:
             later = carried(self.solvers[i].report, later)
             yield objective, solved
             if i:
-                queries = pull_one(objective, self.objectives[i - 1], queries, solved)
+                queries = pull_one(objective, self.objectives[i - 1], queries, solved, self.mixed[i])
 
     def pull_to_first(self, queries: Tensor) -> tuple[Objective, Tensor]:
         """`pull_back` whose last pair alone is kept: (objective of the chain's first stage, v (Q, T) there)."""
@@ -134,9 +137,9 @@ def carried(report: dict[str, Any], later: list[float]) -> list[float]:
     return report.get("score_error", [])
 
 
-def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor) -> Tensor:
+def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor, mixed: MixedDerivative) -> Tensor:
     """The queries one stage back: (Q, P here) and their solutions (Q, T here) -> (Q, P before)."""
-    frozen = here.all.columns(queries, here.frozen) - mixed_product(here, solved)
+    frozen = here.all.columns(queries, here.frozen) - mixed(here, solved)
     return passed_on(here, before, 2 * here.stage.proximity * solved, frozen.to(queries.dtype))
 
 

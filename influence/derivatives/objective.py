@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
@@ -21,7 +21,7 @@ from influence.derivatives.origin import note_origin
 from influence.derivatives.remarks import Remarks
 from influence.derivatives.substitution import Substitution
 from influence.errors import LossError, StudyError
-from influence.study.copies import copied
+from influence.study.copies import copied, held
 from influence.study.layout import Layout
 from influence.study.parameters import ParameterGroups, groups_of, l2_of
 from influence.study.stage import Loss, Stage
@@ -80,7 +80,8 @@ class Objective:
         named = dict(self.model.named_parameters())
         self.parameters = {n: p.detach() for n, p in named.items() if p.is_floating_point()}
         whole = (p for p in named.values() if not p.is_floating_point())  # of integers: weights in few bits
-        self.constants = [*self.model.buffers(), *whole]
+        plain = (v for v in held(self.model) if isinstance(v, Tensor) and not isinstance(v, nn.Parameter))
+        self.constants = list({id(each): each for each in (*self.model.buffers(), *whole, *plain)}.values())
         self._substitution = Substitution(self.model, self.parameters)
         self.trained = Layout(self.parameters, (n for n in self.parameters if n in {*groups.held, *groups.new}))
         self.frozen = Layout(self.parameters, groups.frozen)

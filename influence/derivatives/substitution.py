@@ -111,9 +111,13 @@ def _bind(function: partial[Any], arguments: tuple[Any, ...]) -> None:
 
 
 def _caches(model: nn.Module) -> Iterator[Any]:
-    """The `lru_cache`s among what a model holds and among the methods of its modules."""
-    methods = (each for kind in {*map(type, model.modules())} for line in kind.__mro__ for each in vars(line).values())
-    yield from {id(each): each for each in (*held(model), *methods) if isinstance(each, _lru_cache_wrapper)}.values()
+    """The `lru_cache`s among what a model holds and among the methods of its modules, those within wrappers too."""
+    methods = [each for kind in {*map(type, model.modules())} for line in kind.__mro__ for each in vars(line).values()]
+    plain = [getattr(each, "__func__", each) for each in methods]  # of static methods
+    cells = [cell for each in plain if isinstance(each, FunctionType) for cell in each.__closure__ or ()]
+    wrapped = [cell.cell_contents for cell in cells if not is_empty(cell)]
+    every = (*held(model), *plain, *wrapped)
+    yield from {id(each): each for each in every if isinstance(each, _lru_cache_wrapper)}.values()
 
 
 def _has_history(value: Any) -> bool:

@@ -14,6 +14,7 @@ import zarr
 from influence.attribution.chain import Chain
 from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
+from influence.attribution.span import MixedDerivative
 from influence.curvature import Method, method_named
 from influence.curvature.method import PER_QUERY
 from influence.derivatives import Objective
@@ -57,6 +58,9 @@ class Scorer:
         self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
         self.solvers, self.halvings = solvers, halvings
         self._used: set[tuple[Any, ...]] = set()
+        self._mixed = [
+            MixedDerivative() for _ in objectives
+        ]  # of all methods: what their queries span is often the same
         for objective in objectives:
             draft.hear(vars(objective.remarks))
 
@@ -116,6 +120,7 @@ class Scorer:
                     lambda o: self._solver(o, method),
                     device=self.objectives[0].device,
                     halvings=self.halvings,
+                    mixed=self._mixed,
                 )
                 self._keep(chain, method)
             count = len(self.exhibit.study.queries)

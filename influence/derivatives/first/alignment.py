@@ -21,6 +21,10 @@ the output. A dimension of k n places for n examples has k places in a row for e
 or, stacked, k copies of the batch end to end (r belongs to example r % n), as pairs of answers to compare."""
 
 
+DERIVED = "derived"
+"""In place of a layout: the call's output, of parameters and constants alone, has no place for an example at all."""
+
+
 def first_guess(output: Tensor, count: int) -> str:
     """Guess a call's layout (see `LAYOUTS`) from its output's shape."""
     shape = output.shape

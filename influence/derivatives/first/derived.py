@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from influence.derivatives.first.factors import Factor
+from influence.derivatives.first.factors import Factor, Outer, PatchOuter
 
 Function = Callable[[Tensor], Tensor]
 
@@ -26,13 +26,20 @@ class Derived:
         func: a torch function.
         leaves, rebuild: the pytree leaves of (args, kwargs), and the function that rebuilds (args, kwargs) from leaves.
         behind: the source of each leaf: a parameter's name, a `Derived`, or None for a constant.
+        value: the tensor.
 
     Attributes:
         parameters: name -> value of every parameter that this tensor depends on.
+        order: how the tensor holds one parameter's numbers, where it does: "same" or "transposed".
     """
 
-    def __init__(self, func: Any, leaves: list[Any], rebuild: Callable[[list[Any]], Any], behind: list[Any]):
+    def __init__(
+        self, func: Any, leaves: list[Any], rebuild: Callable[[list[Any]], Any], behind: list[Any], value: Tensor
+    ):
         self.func, self.rebuild, self.behind = func, rebuild, behind
+        roots = [leaf for leaf, source in zip(leaves, behind, strict=True) if source is not None]
+        own = len(roots) == 1 and isinstance(next(filter(None, behind)), str)
+        self.order = _order(roots[0], value) if own else ""
         self.leaves = [_wide(leaf) for leaf in leaves]
         self.parameters: dict[str, Tensor] = {}
         for leaf, source in zip(self.leaves, behind, strict=True):
@@ -51,7 +58,21 @@ class Derived:
 
     def carried(self, factor: Factor) -> list[tuple[str, Factor]]:
         """(parameter, factor of its gradients) for every parameter behind this tensor, from this tensor's factor."""
+        if self.order == "same":
+            return [(name, factor) for name in self.parameters]
+        if self.order == "transposed" and isinstance(factor, Outer) and not isinstance(factor, PatchOuter):
+            return [(name, Outer(factor.right, factor.left)) for name in self.parameters]
         return [(name, Carried(factor, partial(self, name), point)) for name, point in self.parameters.items()]
+
+
+def _order(parameter: Tensor, value: Tensor) -> str:
+    """How a view holds all numbers of a parameter: in the "same" order, or its last two dimensions "transposed"."""
+    if value.dtype != parameter.dtype or value.data_ptr() != parameter.data_ptr() or not parameter.is_contiguous():
+        return ""
+    if value.numel() == parameter.numel() and value.is_contiguous():
+        return "same"
+    turned = parameter.mT if parameter.dim() > 1 else parameter
+    return "transposed" if (value.shape, value.stride()) == (turned.shape, turned.stride()) else ""
 
 
 def _wide(leaf: Any) -> Any:

@@ -17,11 +17,13 @@ from torch.nn.functional import embedding, multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from influence.derivatives.first.alignment import Alignment, arranged, examples_in, first_guess
+from influence.derivatives.first.alignment import DERIVED, Alignment, arranged, examples_in, first_guess
 from influence.derivatives.first.derived import Derived
 from influence.derivatives.first.factors import Factor
+from influence.derivatives.first.fixed import Fixed
 from influence.derivatives.first.layers import RULES, Use, shared
 from influence.derivatives.first.layers.attention import attention, bound_arguments
+from influence.derivatives.first.layers.local import Local
 from influence.derivatives.kernels.max_pooling import FastPooling
 from influence.derivatives.objective import BUDGET, ran_out_of_memory
 
@@ -38,6 +40,7 @@ class Call:
         shape, dtype: of the output.
         layout: one of `alignment.LAYOUTS`.
         versions: kept tensors with their version counters, to notice changes in place.
+        derivable: whether the output is made of parameters and fixed tensors alone: it may be a `Derived` instead.
     """
 
     key: Key
@@ -47,6 +50,7 @@ class Call:
     dtype: torch.dtype
     layout: str
     versions: list[tuple[Tensor, int]]
+    derivable: bool = False
 
     def factors(self, gradient: Tensor, count: int) -> list[tuple[str, Factor]] | None:
         """(parameter, factor of its per-example gradients); None if the output's shape does not divide into examples.
@@ -113,8 +117,9 @@ class Tape(TorchFunctionMode):
         count: examples in the batch.
         layouts: call key -> layout, for calls whose layout `first_guess` gets wrong.
         careful: clone inputs, in case the model changes them in place.
-        constants: the model's buffers. A tensor computed from constants and parameters alone is a `Derived`.
-        frozen: the model's parameters that are not watched.
+        constants: the model's buffers, and tensors that it holds otherwise.
+        frozen: the model's parameters that are not watched. A tensor computed from parameters, constants and what is
+            made of numbers alone (`torch.arange`) is a `Derived`.
 
     Attributes:
         calls: recorded calls of functions with a layer rule.
@@ -134,12 +139,14 @@ class Tape(TorchFunctionMode):
     ):
         super().__init__()
         self.names = {id(tensor): name for name, tensor in watched.items()}
+        constants, frozen = list(constants), list(frozen)
         self.constants = {id(tensor) for tensor in constants}
         self.count, self.layouts, self.careful = count, layouts or {}, careful
         self.alignment = Alignment(count, self.constants, frozen)
         self.calls: list[Call] = []
         self.derived: dict[str, Derived] = {}
         self.alive: list[Tensor] = []
+        self.fixed = Fixed([*constants, *frozen])
         self.foreign: set[str] = set()
         self.unsure: set[str] = set()
         self.ragged = False
@@ -149,34 +156,56 @@ class Tape(TorchFunctionMode):
         tensors = tensors_in(args, kwargs)
         touched = {self.names[id(tensor)] for tensor in tensors if id(tensor) in self.names}
         if not touched:
-            return self._untouched(func(*args, **kwargs), func, args, kwargs, tensors)
+            fixed = all(map(self.fixed.holds, tensors))
+            return self._untouched(func(*args, **kwargs), func, args, kwargs, tensors, fixed)
         if func is multi_head_attention_forward:
             given = bound_arguments(self.name, args, kwargs)
             if given is not None:
                 with self:
                     return attention(given)
         output = func(*args, **kwargs)
-        if not torch.is_grad_enabled():  # the model detaches this use on purpose
+        known = all(id(t) in self.names or self.fixed.holds(t) or _is_place(func, t) for t in tensors)
+        if not torch.is_grad_enabled() or func in _DETACH:  # the model detaches this use on purpose
+            if known and isinstance(output, Tensor) and id(output) not in self.names:
+                self.fixed.add(output)
             return output
-        known = all(id(tensor) in self.names or id(tensor) in self.constants for tensor in tensors)
-        if known and isinstance(output, Tensor) and func not in (Tensor.expand, embedding):
-            leaves, spec = pytree.tree_flatten((args, kwargs))
-            self._derive(output, func, leaves, lambda new: pytree.tree_unflatten(new, spec))
+        if known and func not in (Tensor.expand, embedding) and not self._repeats_for_all(func, output):
+            self._derive_all(output, func, args, kwargs)
             return output
-        use = RULES[func](self.name, *args, **kwargs) if func in RULES else None
-        if use is not None and isinstance(output, Tensor) and not output.is_nested and set(use.names) == touched:
-            return self._record(use, output)
+        use = self._use_of(func, args, kwargs, output, touched)
+        if use is not None:
+            return self._record(use, output, func, args, kwargs, known)
         # Reading the shape or dtype is harmless, and so is `to` where it returns the parameter itself.
         if any(isinstance(leaf, Tensor) and self.name(leaf) is None for leaf in pytree.tree_leaves(output)):
             self.foreign |= self.parameters_behind(touched)
         return output
 
-    def _untouched(self, output: Any, func: Any, args: Any, kwargs: Any, tensors: list[Tensor]) -> Any:
+    def _use_of(self, func: Any, args: Any, kwargs: Any, output: Any, touched: set[str]) -> Use | None:
+        """What is recorded of a call: by the function's own rule, or else as of any function."""
+        if not isinstance(output, Tensor) or output.is_nested:
+            return None
+        use = RULES[func](self.name, *args, **kwargs) if func in RULES else None
+        if use is not None and set(use.names) == touched:
+            return use
+        if not output.is_floating_point() or id(output) in self.names or _in_place(func, kwargs):
+            return None
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        named = [self.name(leaf) if isinstance(leaf, Tensor) else None for leaf in leaves]
+        fixed = {i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and self.fixed.holds(leaf)}
+        return Local(func, leaves, spec, named, fixed)
+
+    def _untouched(self, output: Any, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], fixed: bool) -> Any:
         self.alignment.see(func, args, kwargs, output)
         if tensors and isinstance(output, Tensor) and all(id(tensor) in self.constants for tensor in tensors):
             self.constants.add(id(output))
             self.alive.append(output)
+        if fixed:
+            self.fixed.see(func, tensors, output, self.alignment.sizes)
         return output
+
+    def _repeats_for_all(self, func: Any, output: Any) -> bool:
+        """Whether a call makes a copy of its input for each example."""
+        return func is Tensor.repeat and output.dim() > 1 and len(output) in self.alignment.sizes
 
     def may_be_shared(self, call: Call) -> bool:
         """Whether all examples may share a call's output: it does not grow with them, and a copy for each has room."""
@@ -191,18 +220,32 @@ class Tape(TorchFunctionMode):
         """The names, with every derived tensor replaced by the parameters it was computed from."""
         return {root for name in names for root in (self.derived[name].parameters if name in self.derived else (name,))}
 
+    def _derive_all(self, output: Any, func: Any, args: Any, kwargs: Any) -> None:
+        """Name what a call made of parameters and fixed tensors: a tensor, or several."""
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        if isinstance(output, Tensor):
+            self._derive(output, func, leaves, lambda new: pytree.tree_unflatten(new, spec))
+        elif isinstance(output, tuple | list):
+            for place, part in enumerate(output):
+                if isinstance(part, Tensor):
+                    self._derive(part, _part(func, place), leaves, lambda new: pytree.tree_unflatten(new, spec))
+
     def _derive(self, output: Tensor, func: Any, leaves: list[Any], rebuild: Callable[[list[Any]], Any]) -> None:
         if id(output) in self.names:
             return
         behind = [self.derived.get(n, n) if (n := self.name(leaf)) is not None else None for leaf in leaves]
         name = f"derived {len(self.derived)}"
-        self.derived[name] = Derived(func, leaves, rebuild, behind)
+        self.derived[name] = Derived(func, leaves, rebuild, behind, output)
         self.names[id(output)] = name
         self.alive.append(output)  # keeps its id from being given to another tensor
 
-    def _record(self, use: Use, output: Tensor) -> Tensor:
+    def _record(self, use: Use, output: Tensor, func: Any, args: Any, kwargs: Any, derivable: bool) -> Tensor:
         key: Key = (*use.names, sum(call.use.names == use.names for call in self.calls))
         layout = self.layouts.get(key) or first_guess(output, self.count)
+        if layout == DERIVED and derivable:
+            self._derive_all(output, func, args, kwargs)
+            return output
+        layout = first_guess(output, self.count) if layout == DERIVED else layout
         if layout == "shared":
             # The shared output is expanded to one row for each example, so that each has its own gradient.
             output = shared(output, self.count)
@@ -216,7 +259,7 @@ class Tape(TorchFunctionMode):
         if self.careful:
             use.keep_copies()
         versions = [(t, t._version) for t in use.kept_tensors()]
-        self.calls.append(Call(key, use, edge, output.shape, output.dtype, layout, versions))
+        self.calls.append(Call(key, use, edge, output.shape, output.dtype, layout, versions, derivable))
         return output
 
     @property
@@ -313,6 +356,23 @@ def tolerance(gradient: Tensor, epsilon: float, whole: Tensor) -> Tensor:
         whole: norm of all gradients of the pass.
     """
     return 30 * max(epsilon, 1e-7) ** 0.75 * gradient.float().norm() + 30 * epsilon * whole
+
+
+_DETACH = (torch.detach, Tensor.detach, Tensor.data.__get__)  # type: ignore[attr-defined]
+
+
+def _is_place(func: Any, tensor: Tensor) -> bool:
+    """Whether a tensor is a single whole number by which a parameter is indexed, as an expert's."""
+    return func is Tensor.__getitem__ and tensor.dim() == 0 and not tensor.is_floating_point()
+
+
+def _in_place(func: Any, kwargs: Any) -> bool:
+    name = getattr(func, "__name__", "")
+    return kwargs.get("out") is not None or (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
+
+
+def _part(func: Any, place: int) -> Callable[..., Any]:
+    return lambda *args, **kwargs: func(*args, **kwargs)[place]
 
 
 _PLAIN = Tensor | int | float | str | None | torch.dtype

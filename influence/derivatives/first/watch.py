@@ -14,7 +14,7 @@ from torch.func import grad, vmap
 from torch.utils.checkpoint import CheckpointError
 
 from influence.derivatives.autograd_limits import refuse_reentrant
-from influence.derivatives.first.alignment import LAYOUTS
+from influence.derivatives.first.alignment import DERIVED, LAYOUTS
 from influence.derivatives.first.factors import Dense, Factor, Factors
 from influence.derivatives.first.tape import Call, ChangedInPlaceError, Key, Tape, tolerance
 from influence.derivatives.objective import (
@@ -99,7 +99,11 @@ class Watch:
             return tape.forward(call), tape
         except REFUSALS as error:
             # The output with one row was not shared by all examples: the model cannot use it with more rows.
-            guessed = {c.key: "first" for c in tape.calls if c.layout == "shared" and c.key not in self.layouts}
+            guessed = {
+                c.key: DERIVED if c.derivable else "first"
+                for c in tape.calls
+                if c.layout == "shared" and c.key not in self.layouts
+            }
             if ran_out_of_memory(error) or not guessed:
                 raise
             self.layouts |= guessed
@@ -177,11 +181,11 @@ class Watch:
         wrong = differing(found, tape)
         if wrong and not self._is_new(tape):
             self._warn_late()
-        for layout in LAYOUTS:
+        for layout in (*LAYOUTS, DERIVED):
             if not wrong:
                 break
             concerned = [c for c in tape.calls if wrong & tape.parameters_behind(c.use.names)]
-            tried = {c.key: layout for c in concerned if layout != "shared" or tape.may_be_shared(c)}
+            tried = {c.key: layout for c in concerned if _may_have(c, layout, tape)}
             if all(c.layout == tried.get(c.key, c.layout) for c in concerned):
                 continue
             layouts, self.layouts = self.layouts, self.layouts | tried
@@ -249,6 +253,13 @@ class Watch:
         self.foreign |= names
         if names:
             self.objective.remarks.without_rule |= names
+
+
+def _may_have(call: Call, layout: str, tape: Tape) -> bool:
+    """Whether it makes sense to try a layout for a call."""
+    if layout == DERIVED:
+        return call.derivable
+    return layout != "shared" or tape.may_be_shared(call)
 
 
 def _batch_gradients(

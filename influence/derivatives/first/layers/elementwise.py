@@ -82,6 +82,15 @@ def _expanded(name: Name, input: Tensor, *sizes: Any) -> Use:
     return Scale(None, name(input), None, input.shape)
 
 
+def _repeated(name: Name, input: Tensor, *sizes: Any) -> Use | None:
+    """Copies along dimensions of length 1, and new ones: as `expand`."""
+    times = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    padded = (1,) * (len(times) - input.dim()) + tuple(input.shape)
+    if any(t != 1 and size != 1 for t, size in zip(times, padded, strict=True)):
+        return None
+    return Scale(None, name(input), None, input.shape)
+
+
 def _layer_norm(
     name: Name, input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> Use:
@@ -136,6 +145,7 @@ RULES: dict[Callable[..., Any], Callable[..., Use | None]] = {
     **dict.fromkeys((torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__), _plus),
     **dict.fromkeys((torch.Tensor.add_, torch.Tensor.__iadd__), _plus),
     torch.Tensor.expand: _expanded,
+    torch.Tensor.repeat: _repeated,
     functional.layer_norm: _layer_norm,
     torch.layer_norm: _layer_norm,
     functional.rms_norm: _rms_norm,

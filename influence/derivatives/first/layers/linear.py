@@ -33,6 +33,17 @@ class Product(Use):
         return found
 
 
+class LeftProduct(Product):
+    """output[..., o, p] = sum_i weight[o, i] input[..., i, p]: a weight on the left, positions last."""
+
+    def factors(self, gradient: Tensor, arrange: Arrange, count: int) -> list[tuple[str, Factor]]:
+        if gradient.dim() < 3:
+            raise RuntimeError("no dimension of examples")
+        assert self.input is not None
+        turned = LeftProduct(self.weight, None, self.input.mT, transposed=False)
+        return Product.factors(turned, gradient.mT, arrange, count)
+
+
 def _linear(name: Name, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Use | None:
     if input.dim() < 2 or weight.dim() != 2:
         return None
@@ -46,6 +57,8 @@ def _addmm(name: Name, input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any =
 
 
 def _matmul(name: Name, input: Tensor, other: Tensor) -> Use | None:
+    if name(input) is not None and name(other) is None and input.dim() == 2 and other.dim() > 2:
+        return LeftProduct(name(input), None, other, transposed=False)
     if name(input) is not None or other.dim() != 2 or input.dim() < 2:
         return None
     return Product(name(other), None, input, transposed=True)
