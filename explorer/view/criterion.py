@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.runs import queries, slices
-from explorer.ui import escape, theme
+from explorer.ui import escape, state, theme
 from influence.live import Criterion
 from influence.run import NAT, Run
 
@@ -44,6 +44,18 @@ class Judgement:
         if self.criterion.error_of is not None:
             return ERROR
         return GAP if self.criterion.against else LOSS
+
+
+def chosen(table: pd.DataFrame) -> int:
+    """Row of the chosen prediction: the URL's, else the one that Explore opens on, else the first."""
+    position = state.parsed(
+        state.QUERY,
+        lambda text: queries.position_by_id(table, text),
+        lambda text: f"This run has no prediction with id “{text}”; edits are judged by the one that Explore opens on.",
+    )
+    if position is not None:
+        return position
+    return queries.opening(table) if "prediction" in table else 0
 
 
 def of_slice(run: Run, name: str, query: int) -> Judgement:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from influence.cli.options import DEFAULT_RUNS, NoBrowser, Port, Runs, run_path
+from influence.studies.cards import CARDS
 
 
 def explore(
@@ -19,7 +20,18 @@ def explore(
     no_browser: NoBrowser = False,
 ) -> None:
     """Open the explorer in the browser."""
-    serve(runs, str(run_path(run, runs)) if run else None, port, no_browser)
+    first = run_path(run, runs) if run else usual(runs)
+    serve(runs, str(first) if first else None, port, no_browser)
+
+
+def usual(runs: Path) -> Path | None:
+    """The run that `upstream demo` opens, in a folder whose first run is of its study; else None, the first."""
+    names = sorted(manifest.parent.name for manifest in runs.glob("[!.]*/run.json"))
+    for card in CARDS.values():
+        of_study = [f"{card.name}-{variant}" for variant in card.variants]
+        if names and names[0] in of_study and of_study[0] in names[1:]:
+            return runs / of_study[0]
+    return None
 
 
 def serve(runs: Path, run: str | None, port: int, no_browser: bool, study: str | None = None) -> None:

@@ -167,6 +167,26 @@ def texts(watched: Watched, address: str) -> Iterator[Any]:
     assert watched.errors == []
 
 
+@pytest.fixture(scope="module")
+def shown(context: Any, address: str) -> Iterator[Any]:
+    """The Explore page, drawn once for the tests of a file that look at it, rest on it, and change nothing."""
+    yield from _drawn_once(context, address)
+
+
+@pytest.fixture(scope="module")
+def shown_texts(context: Any, address: str) -> Iterator[Any]:
+    """The same of the run of texts."""
+    yield from _drawn_once(context, f"{address}/?run=words")
+
+
+def _drawn_once(context: Any, url: str) -> Iterator[Any]:
+    watched = Watched(context.new_page())
+    yield watched.open(url)
+    assert watched.left == []
+    assert watched.errors == []
+    watched.page.close()
+
+
 @pytest.fixture
 def until(page: Any) -> Callable[[Callable[[], Any]], Any]:
     """Wait for something to be true that has no selector, and return it."""

@@ -64,17 +64,17 @@ def wheel(page, until):
     return zoom(page)
 
 
-def test_opens_on_a_mistake(page, small):
-    assert page.locator(".up-prediction img").get_attribute("alt").startswith(f"Test item {small.MISTAKE}")
-    assert "✗ wrong" in page.locator(".up-prediction").inner_text()
-    assert page.locator("button.card").count() == 10
-    assert page.locator("section.helpful .value").all_inner_texts()[0].startswith("+")
+def test_opens_on_a_mistake(shown, small):
+    assert shown.locator(".up-prediction img").get_attribute("alt").startswith(f"Test item {small.MISTAKE}")
+    assert "✗ wrong" in shown.locator(".up-prediction").inner_text()
+    assert shown.locator("button.card").count() == 10
+    assert shown.locator("section.helpful .value").all_inner_texts()[0].startswith("+")
 
 
-def test_scripts_of_the_first_view_are_named_in_the_first_answer(page, address):
+def test_scripts_of_the_first_view_are_named_in_the_first_answer(shown, address):
     with urllib.request.urlopen(address, timeout=30) as answer:
         named = set(re.findall(r'/static/js/[^"]+', answer.read().decode()))
-    loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
+    loaded = shown.evaluate("performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
     assert {path for path in loaded if path.startswith("/static/js/")} == named
 
 
@@ -123,11 +123,11 @@ def test_marks_lie_above_the_points(page, settled):
         assert ImageColor.getrgb(colour) in seen, f"{colour} of {seen}"
 
 
-def test_hover_shows_the_picture_of_the_point(page):
-    x, y, place = page.evaluate(ALONE, [])
-    page.mouse.move(x - 2, y)
-    page.mouse.move(x, y)
-    tip = page.locator(".upstream-map .tip")
+def test_hover_shows_the_picture_of_the_point(shown):
+    x, y, place = shown.evaluate(ALONE, [])
+    shown.mouse.move(x - 2, y)
+    shown.mouse.move(x, y)
+    tip = shown.locator(".upstream-map .tip")
     tip.wait_for(state="visible")
     assert f"#{place}" in tip.inner_text()
     style = tip.locator(".picture").evaluate("(e) => [e.style.backgroundImage, e.style.backgroundPosition]")
@@ -137,7 +137,7 @@ def test_hover_shows_the_picture_of_the_point(page):
         "-0px", "0px"
     )
     address = style[0].split('"')[1]
-    assert page.evaluate("(url) => fetch(url).then((r) => r.headers.get('content-type'))", address) == "image/png"
+    assert shown.evaluate("(url) => fetch(url).then((r) => r.headers.get('content-type'))", address) == "image/png"
 
 
 def test_next_button_arrow_key_and_back(page, small, until, settled):

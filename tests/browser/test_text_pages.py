@@ -21,16 +21,16 @@ def shaded(page: Any) -> int:
     return page.locator("section .passage .share").count()
 
 
-def test_tokens_are_shaded_by_sign_and_told_on_hover(texts):
-    assert shaded(texts) > 20
+def test_tokens_are_shaded_by_sign_and_told_on_hover(shown_texts):
+    assert shaded(shown_texts) > 20
     fill = "(e) => getComputedStyle(e).backgroundImage"
-    assert texts.locator("section .passage .share.helpful").first.evaluate(fill) == "none"
+    assert shown_texts.locator("section .passage .share.helpful").first.evaluate(fill) == "none"
     # Not by colour alone: harmful tokens are striped.
-    assert "repeating-linear-gradient" in texts.locator("section .passage .share.harmful").first.evaluate(fill)
-    title = passage(texts).locator(".share").first.get_attribute("title")
+    assert "repeating-linear-gradient" in shown_texts.locator("section .passage .share.harmful").first.evaluate(fill)
+    title = passage(shown_texts).locator(".share").first.get_attribute("title")
     assert title[0] in "▲▼"
     assert title.endswith("nat of the score")
-    assert "Largest shares" in texts.locator("section .spoken").first.inner_text()
+    assert "Largest shares" in shown_texts.locator("section .spoken").first.inner_text()
 
 
 def test_switch_shows_plain_texts_and_is_in_the_link(texts, elsewhere, list_option):
@@ -91,24 +91,24 @@ def test_words_filter_the_list_and_arrows_step_through_the_hits(texts, settled_t
     wait(texts, "() => !new URL(location).searchParams.has('words')")
 
 
-def test_list_shows_sentence_and_both_topics(texts):
-    current = texts.locator('.strip button[aria-current="true"]').inner_text()
+def test_list_shows_sentence_and_both_topics(shown_texts):
+    current = shown_texts.locator('.strip button[aria-current="true"]').inner_text()
     assert "about rivers" in current
     assert "9 ✗ · true 8" in current
 
 
-def test_map_hover_shows_title_and_sentence(texts):
-    box = texts.locator(".upstream-map .plot").bounding_box()
-    point = texts.evaluate("""() => {
+def test_map_hover_shows_title_and_sentence(shown_texts):
+    box = shown_texts.locator(".upstream-map .plot").bounding_box()
+    point = shown_texts.evaluate("""() => {
       const plot = document.querySelector('.upstream-map .plot'), cloud = plot.data[0], layout = plot._fullLayout;
       const at = (axis, value) => axis._offset + axis.l2p(value);
       const inside = cloud.customdata.findIndex((id, i) => id % 4 && at(layout.xaxis, cloud.x[i]) > 60
         && at(layout.yaxis, cloud.y[i]) > 80);
       return [at(layout.xaxis, cloud.x[inside]), at(layout.yaxis, cloud.y[inside])];
     }""")
-    texts.mouse.move(box["x"] + point[0] - 2, box["y"] + point[1])
-    texts.mouse.move(box["x"] + point[0], box["y"] + point[1])
-    tip = texts.locator(".upstream-map .tip")
+    shown_texts.mouse.move(box["x"] + point[0] - 2, box["y"] + point[1])
+    shown_texts.mouse.move(box["x"] + point[0], box["y"] + point[1])
+    tip = shown_texts.locator(".upstream-map .tip")
     tip.locator(".text", has_text="about rivers").wait_for()
     assert "#" in tip.inner_text()
 

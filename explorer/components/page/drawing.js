@@ -17,7 +17,7 @@ function sheet(root, send) {
   canvas.width = canvas.height = SIDE;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "Sheet to draw on with mouse, finger or pen. Without one, upload a picture or start from a test item.");
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   Object.assign(context, { lineWidth: PEN, lineCap: "round", lineJoin: "round" });
   blank(context);
   const at = (event) => {

@@ -58,7 +58,7 @@ def _slice(run: Run) -> Judgement:
         format_func=lambda name: slice_title(table, name),
         help="Over which predictions losses are summed.",
     )
-    return criterion.of_slice(run, name, _query(run))
+    return criterion.of_slice(run, name, criterion.chosen(table))
 
 
 def slice_title(table: pd.DataFrame, name: str) -> str:
@@ -69,14 +69,6 @@ def slice_title(table: pd.DataFrame, name: str) -> str:
     classes = queries.confusion(table).index.tolist()
     named = [theme.group_name(classes[int(place)]) for place in places]
     return f"{named[0]} taken for {named[1]}" if kind == slices.CELL else f"All that are {named[0]}"
-
-
-def _query(run: Run) -> int:
-    """Row of the chosen prediction: the URL's, else the one that Explore opens on."""
-    found = queries.position_by_id(run.queries(), state.clicked(state.QUERY) or "")
-    if found is None:
-        return queries.opening(run.queries())
-    return found
 
 
 def _gap(run: Run) -> Judgement:

@@ -7,8 +7,9 @@ import pandas as pd
 import streamlit as st
 
 from explorer.panels.prediction import explain, target
-from explorer.runs import queries, slices
+from explorer.runs import slices
 from explorer.ui import escape, state, theme, widgets
+from explorer.view import criterion
 from explorer.view.criterion import Judgement
 from influence.live import Criterion, Target
 from influence.run import Run
@@ -19,7 +20,7 @@ SLICES = {state.MISTAKES: slices.WRONG, state.EVERY: slices.ALL}
 def choose(run: Run) -> Judgement:
     """Draw the choice, and for one prediction what is explained of it."""
     table = run.queries()
-    position = chosen(table)
+    position = criterion.chosen(table)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="what_if_judge"):
         name = widgets.choice(
             "Judge by",
@@ -54,16 +55,6 @@ def offered(table: pd.DataFrame) -> tuple[str, ...]:
     """What edits can be judged by: without a mistake, not by the mistakes."""
     wrong = queries.classified(table) and bool((table["prediction"] != table["label"]).any())
     return tuple(name for name in state.JUDGES if wrong or name != state.MISTAKES)
-
-
-def chosen(table: pd.DataFrame) -> int:
-    """Row of the chosen prediction: the URL's, else the one that Explore opens on."""
-    position = state.parsed(
-        state.QUERY,
-        lambda text: queries.position_by_id(table, text),
-        lambda text: f"This run has no prediction with id “{text}”; edits are judged by the one that Explore opens on.",
-    )
-    return queries.opening(table) if position is None else position
 
 
 def query_html(query: pd.Series) -> str:

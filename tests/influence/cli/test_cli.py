@@ -262,6 +262,21 @@ def test_explore_starts_the_explorer_and_passes_its_exit_code_on(upstream, explo
     assert explorer.calls == [[sys.executable, "-P", "-m", "explorer", *expected]]
 
 
+def test_explore_opens_the_run_that_the_demo_opens(upstream, explorer, tmp_path):
+    for names, arguments in (
+        (["digits-frozen", "digits-updated"], []),
+        (["digits-scanner"], ["--run", "data/runs/digits-scanner"]),
+        (["a-run-of-mine"], []),
+    ):
+        for name in names:
+            (tmp_path / "data/runs" / name).mkdir(parents=True)
+            (tmp_path / "data/runs" / name / "run.json").touch()
+        upstream("explore")
+        assert explorer.calls.pop() == [
+            sys.executable, "-P", "-m", "explorer", "--runs", "data/runs", "--port", "8501", *arguments
+        ]  # fmt: skip
+
+
 def test_a_process_of_its_own_ends_with_code_2_and_no_traceback(tmp_path):
     script = "from influence.cli import main; main()"
     done = subprocess.run(
