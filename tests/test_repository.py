@@ -32,21 +32,65 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+FORKS = """
+import os, runpy, sys
+import pandas, scipy.stats, sklearn.datasets, torch
+import influence.attribution.scores, influence.precompute.runs, influence.training.retraining
+import influence.validation.suite
+for line in sys.stdin:
+    script, out, errors = line.rstrip("\\n").split("\\t")
+    child = os.fork()
+    if child == 0:
+        for number, path in enumerate((os.devnull, out, errors)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        sys.argv, sys.path[0] = [script, "--smoke"], os.path.dirname(script)
+        runpy.run_path(script, run_name="__main__")
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+"""A process for each script, all of them born with what takes seconds to import."""
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """Run a benchmark in its smallest setting: exit code, output, errors."""
+    folder, environment = tmp_path_factory.mktemp("smoke"), {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    command = [sys.executable, "-c", FORKS]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    ) as forks:
+
+        def run(script):
+            out, errors = (folder / f"{script.stem}.{kind}" for kind in ("out", "errors"))
+            forks.stdin.write(f"{script}\t{out}\t{errors}\n")
+            forks.stdin.flush()
+            code = forks.stdout.readline().strip()
+            return code, out.read_text(encoding="utf-8"), errors.read_text(encoding="utf-8")
+
+        yield run
+
+
 @pytest.mark.timeout(620)  # a minute or two, unless the machine is busy with something else
 @pytest.mark.parametrize("benchmark", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
-def test_benchmarks_run_in_their_smallest_setting(benchmark):
-    done = python(str(benchmark), "--smoke")
-    assert done.returncode == 0, done.stderr
-    assert "━" in done.stdout, "a table is printed"
+def test_benchmarks_run_in_their_smallest_setting(benchmark, smoke):
+    code, out, errors = smoke(benchmark)
+    assert code == "0", errors
+    assert "━" in out, "a table is printed"
 
 
-def test_the_example_that_the_readme_names_runs():
+@pytest.fixture(scope="module")
+def own_model():
+    """What the example prints that the README names."""
     done = python(str(ROOT / "examples" / "own_model.py"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("score  rank") == 2
+    return done.stdout
 
 
-def test_what_the_readme_shows_runs_in_its_place_of_the_example(tmp_path):
+def test_the_example_that_the_readme_names_runs(own_model):
+    assert own_model.count("score  rank") == 2
+
+
+def test_what_the_readme_shows_runs_in_its_place_of_the_example(own_model, tmp_path):
     """Models and data are the example's; stages, study, loss and scores are the README's, and nothing else of it."""
     example = (ROOT / "examples" / "own_model.py").read_text(encoding="utf-8")
     (shown,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -60,8 +104,7 @@ def test_what_the_readme_shows_runs_in_its_place_of_the_example(tmp_path):
     done = python(str(tmp_path / "readme.py"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("score  rank") == 2
-    own = python(str(ROOT / "examples" / "own_model.py"))
-    assert own.stdout.startswith(done.stdout), "the README's lists are the example's"
+    assert own_model.startswith(done.stdout), "the README's lists are the example's"
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.relative_to(ROOT).as_posix())
