@@ -6,7 +6,6 @@ They are computed in this process, and wait for each other, but not for the comm
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import pandas as pd
 import streamlit as st
 
 import influence.live
+from explorer.jobs import news
 from explorer.jobs.line import Line
 from explorer.runs import cache
 from explorer.ui import escape
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 AHEAD = 5.0
 """Seconds after a visitor's first view until torch is loaded: by then that view stands."""
-_FIGURES = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 _line = Line()
 _begun: weakref.WeakSet[Live] = weakref.WeakSet()
 """Those whose index is computed, or was."""
@@ -150,11 +149,9 @@ def error(opened: Live, stage: str) -> float:
 
 
 def warn(run: Run, opened: Live) -> None:
-    """Draw what the live computation warns of and the run does not, be it with other figures."""
-    known = {_FIGURES.sub("", told) for told in run.manifest.warnings}
-    for warning in opened.warnings:
-        if _FIGURES.sub("", warning) not in known:
-            st.warning(escape.for_markdown(warning), icon=":material/warning:")
+    """Draw what the live computation warns of and the run does not, be it with slightly other figures."""
+    for warning in news.new(opened.warnings, run.manifest.warnings):
+        st.warning(escape.for_markdown(warning), icon=":material/warning:")
 
 
 def split(opened: Live, item: Any, target: Target, stage: str) -> Callable[[list[int]], Mapping[int, np.ndarray]]:

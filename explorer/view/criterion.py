@@ -47,15 +47,13 @@ class Judgement:
 
 
 def chosen(table: pd.DataFrame) -> int:
-    """Row of the chosen prediction: the URL's, else the one that Explore opens on, else the first."""
+    """Row of the chosen prediction: the URL's, else the one that Explore opens on."""
     position = state.parsed(
         state.QUERY,
         lambda text: queries.position_by_id(table, text),
         lambda text: f"This run has no prediction with id “{text}”; edits are judged by the one that Explore opens on.",
     )
-    if position is not None:
-        return position
-    return queries.opening(table) if "prediction" in table else 0
+    return queries.opening(table) if position is None else position
 
 
 def of_slice(run: Run, name: str, query: int) -> Judgement:

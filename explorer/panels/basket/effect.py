@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.jobs import live
+from explorer.jobs import live, news
 from explorer.panels.repair import answers
 from explorer.panels.repair.subject import Subject, scores
 from explorer.runs import score_arrays
@@ -53,9 +53,7 @@ def draw(subject: Subject) -> None:
             "other. Believe the prediction together, or really train again.",
             icon=":material/warning:",
         )
-    for warning in found.warnings:
-        if warning in subject.run.manifest.warnings:  # told at the top of the page
-            continue
+    for warning in news.new(found.warnings, subject.run.manifest.warnings):  # those are told at the top of the page
         st.warning(escape.for_markdown(warning), icon=":material/warning:")
 
 

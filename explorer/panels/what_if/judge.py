@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.panels.prediction import explain, target
-from explorer.runs import slices
+from explorer.runs import queries, slices
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import criterion
 from explorer.view.criterion import Judgement
