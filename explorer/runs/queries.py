@@ -53,7 +53,7 @@ def opening(queries: pd.DataFrame) -> int:
 
 
 def _losses(queries: pd.DataFrame) -> np.ndarray:
-    return queries["loss"].fillna(-np.inf).to_numpy(dtype=np.float64)
+    return queries["loss"].fillna(-np.inf).to_numpy(dtype=np.float64, copy=True)
 
 
 def positions_in_list(

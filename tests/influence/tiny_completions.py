@@ -105,6 +105,7 @@ def exhibit(method: str = "exact") -> Exhibit:
         tokens=places,
         form=COMPLETION,
         encode=encode,
+        asked={"study": "completions"},
         method=method,
         curvature="ggn",
     )

@@ -1,6 +1,6 @@
 // A text of whose tokens a span can be chosen: by a press, by dragging, with Shift, or by keys.
 const picking = {
-  tokens: [], anchor: 0, focus: 0, before: [],
+  tokens: [], anchor: 0, focus: 0,
   // Mark the tokens from the anchor to the focus; nothing is sent yet.
   mark() {
     const [first, last] = this.ends();
@@ -17,16 +17,18 @@ const picking = {
   },
 };
 
-function pieceOf(piece) {
+function pieceOf(piece, offered) {
   if (piece.start === undefined) {
     const part = dom.make("span", piece.kind, piece.text);
     if (piece.kind === "unread") part.title = "not read by the model";
     return part;
   }
   const token = dom.make("span", "token", piece.text);
-  token.setAttribute("role", "option");
-  token.setAttribute("aria-selected", String(piece.chosen));
-  token.setAttribute("aria-label", [piece.text.trim() || "space", piece.said].filter(Boolean).join(", "));
+  if (offered) {
+    token.setAttribute("role", "option");
+    token.setAttribute("aria-selected", String(piece.chosen));
+    token.setAttribute("aria-label", [piece.text.trim() || "space", piece.said].filter(Boolean).join(", "));
+  }
   if (piece.said) token.title = piece.said;
   token.style.setProperty("--weight", piece.weight);
   return token;
@@ -37,14 +39,21 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const wasFocused = root.getRootNode().activeElement?.classList?.contains("token") ? picking.focus : null;
   const pieces = data.pieces.filter((piece) => piece.start !== undefined);
   const text = dom.words("div", "completion");
+  const box = dom.make("div", "box");
+  if (data.title) box.append(dom.words("h3", "head", data.title));
+  box.append(text);
+  root.replaceChildren(box);
+  text.append(...data.pieces.map((piece) => pieceOf(piece, data.offered)));
+  if (!data.offered || !pieces.length) return undefined;
+
+  text.classList.add("offered");
   text.setAttribute("role", "listbox");
   text.setAttribute("aria-multiselectable", "true");
   text.setAttribute("aria-label", `Tokens of the ${data.noun}; press one, or several with Shift, to explain their loss`);
-  text.append(...data.pieces.map(pieceOf));
   const tokens = [...text.querySelectorAll(".token")];
   const chosen = pieces.flatMap((piece, place) => (piece.chosen ? [place] : []));
-  Object.assign(picking, { tokens, before: chosen, anchor: chosen[0] ?? 0, focus: chosen.at(-1) ?? 0 });
-  if (tokens.length) tokens[picking.focus].tabIndex = 0;
+  Object.assign(picking, { tokens, anchor: chosen[0] ?? 0, focus: chosen.at(-1) ?? 0 });
+  tokens[picking.focus].tabIndex = 0;
   tokens.forEach((token, place) => { if (place !== picking.focus) token.tabIndex = -1; });
 
   const send = () => {
@@ -92,11 +101,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   document.addEventListener("pointermove", move);
   document.addEventListener("pointerup", up);
 
-  const box = dom.make("div", "box");
-  if (data.title) box.append(dom.words("h3", "head", data.title));
-  box.append(text);
-  root.replaceChildren(box);
-  if (wasFocused !== null && tokens.length) picking.tokens[picking.focus].focus({ preventScroll: true });
+  if (wasFocused !== null) picking.tokens[picking.focus].focus({ preventScroll: true });
   return () => {
     document.removeEventListener("pointermove", move);
     document.removeEventListener("pointerup", up);

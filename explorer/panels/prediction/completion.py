@@ -48,8 +48,8 @@ def chosen_of(completion: Completion | None, name: object) -> Span | None:
     return span
 
 
-def draw(completion: Completion, name: object, span: Span | None, title: str = "") -> None:
-    """Draw the text; what is chosen of it goes into the URL. `name` is the query's."""
+def draw(completion: Completion, name: object, span: Span | None, title: str = "", offered: bool = True) -> None:
+    """Draw the text; where a choice is `offered`, what is chosen of it goes into the URL. `name` is the query's."""
 
     def choose() -> None:
         ends = components.event(COMPONENT, "chosen")
@@ -58,17 +58,24 @@ def draw(completion: Completion, name: object, span: Span | None, title: str = "
         else:
             state.click(state.SPAN, None)
 
-    sent = {"title": escape.visible(title), "noun": completion.noun, "pieces": pieces(completion, span)}
+    sent = {
+        "title": escape.visible(title),
+        "noun": completion.noun,
+        "pieces": pieces(completion, span),
+        "offered": offered,
+    }
     components.completion(key=COMPONENT, data=sent, on_chosen_change=choose)
-    _caption(completion, span)
+    _caption(completion, span, offered)
 
 
-def _caption(completion: Completion, span: Span | None) -> None:
+def _caption(completion: Completion, span: Span | None, offered: bool) -> None:
     if not completion.shown:
         return
     if span is None:
         shaded = "" if completion.losses is None else "The darker a token, the larger its loss. "
-        st.caption(f"{shaded}Press a token, or drag over several, to explain their loss alone.")
+        how = "Press a token, or drag over several, to explain their loss alone." if offered else ""
+        if shaded or how:
+            st.caption(f"{shaded}{how}")
         return
     loss = completion.loss(span)
     of = "" if loss is None else f", {theme.number(loss)} nat"

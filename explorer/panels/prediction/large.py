@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from explorer.panels.prediction import prediction
+from explorer.runs import completions
 from explorer.ui import escape, pictures
 
 
@@ -15,6 +16,7 @@ def html(example: pd.Series) -> str:
     shown = f'<img class="up-item up-large" src="{url}" alt="{alt}">' if url else ""
     if text is not None:
         title = pictures.words(example, "title")
+        said = prediction.text_html(text, None, completions.prompt_end(example))
         head = f'<h3 class="up-head" dir="auto">{escape.for_html(title)}</h3>' if title else ""
-        shown += f'<div class="up-text">{head}<p dir="auto">{prediction.text_html(text, None)}</p></div>'
+        shown += f'<div class="up-text">{head}<p dir="auto">{said}</p></div>'
     return f'<div class="up-prediction">{shown}</div>'

@@ -12,7 +12,9 @@ from explorer.runs.completions import Completion
 from explorer.ui import pictures, state, theme
 from explorer.ui.escape import for_html
 from explorer.view.view import View
+from influence.errors import RunError
 from influence.live import Span
+from influence.run import Run, asked_of
 
 MOST_CLASSES = 10
 """Probabilities of at most this many classes are drawn: the likeliest, and always the true one."""
@@ -26,8 +28,17 @@ def draw(view: View) -> None:
         return
     with st.container(key="completion"):
         title = pictures.words(view.query.row, "title") or ""
-        completion.draw(text, view.query.row["id"], _span(view), title)
+        completion.draw(text, view.query.row["id"], _span(view), title, can_be_asked(view.run))
     st.html(f'<div class="up-prediction up-has-text">{facts_html(view.query.row)}</div>')
+
+
+def can_be_asked(run: Run) -> bool:
+    """Whether a span can be explained: the run says how its study is made again, and not by code of a stranger."""
+    try:
+        asked_of(run)
+    except RunError:
+        return False
+    return True
 
 
 def _completion(view: View) -> Completion | None:
@@ -60,7 +71,8 @@ def prediction_html(query: pd.Series, classes: list[str], read: int | None = Non
     if text is not None:
         title = pictures.words(query, "title")
         head = f'<h3 class="up-head" dir="auto">{for_html(title)}</h3>' if title else ""
-        item += f'<div class="up-text">{head}<p dir="auto">{text_html(text, read)}</p></div>'
+        shown = text_html(text, read, completions.prompt_end(query))
+        item += f'<div class="up-text">{head}<p dir="auto">{shown}</p></div>'
     kind = "up-prediction" + (" up-has-text" if text is not None else "")
     return f'<div class="{kind}">{item}{facts_html(query)}</div>{probabilities_html(query, classes, most)}'
 
@@ -80,9 +92,12 @@ def facts_html(query: pd.Series) -> str:
     )
 
 
-def text_html(text: str, read: int | None) -> str:
-    """The text as HTML, dimmed where the model did not read it."""
+def text_html(text: str, read: int | None, prompt_end: int = 0) -> str:
+    """The text as HTML, dimmed where the model did not read it, and so many of its characters as are a prompt."""
     parts = []
+    if prompt_end:
+        parts.append(f'<span class="up-unread">{for_html(text[:prompt_end])}</span>')
+        text, read = text[prompt_end:], None if read is None else max(read - prompt_end, 0)
     for piece in texts.pieces(text, read=read):
         shown = for_html(piece.text)
         note = '<span class="up-note">not read by the model</span> '
