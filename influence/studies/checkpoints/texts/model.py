@@ -27,11 +27,9 @@ from influence.studies.checkpoints.texts.prepared import (
     refuse_other_tokenizer,
 )
 from influence.studies.checkpoints.texts.rows import Item
-from influence.studies.question import TEXT, Input
+from influence.studies.question import COMPLETION, TEXT, Input
 from influence.study.stage import Stage
 
-COMPLETION = "completion"
-"""The form of a question of two texts: a prompt, and what completes it."""
 CHARACTERS_READ = 20_000
 """Of a question."""
 
@@ -166,4 +164,5 @@ def _input(item: Item, model: TextModel) -> Input:
         unknown = int((found[0]["input_ids"] == read.tokenizer.unk_token_id).sum())
         if unknown:
             notes.append(f"{unknown} of its tokens are not in the model's vocabulary; it reads each as “unknown”.")
-    return Input(found[0], found.table["text"][0], end, tuple(notes))
+    starts, ends = (found.tokens[name][0].tolist() for name in ("starts", "ends"))
+    return Input(found[0], found.table["text"][0], end, tuple(notes), starts, ends, len(item.prompt))
