@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,7 +73,7 @@ def scores(page: Any) -> list[str]:
 
 
 def token(page: Any, text: str) -> Any:
-    return page.get_by_role("option", name=text)
+    return page.get_by_role("option", name=re.compile(f"^{text}, loss"))
 
 
 def changed(page: Any, before: list[str], same: bool = False) -> list[str]:
