@@ -26,7 +26,7 @@ from influence.derivatives.first.gradients import gradient
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.second.fisher import Fisher
 from influence.errors import listed
-from influence.study.parameters import groups_of
+from influence.study.parameters import groups_of, l2_of
 from influence.study.stage import Stage
 
 WEIGHTS, VECTORS = "weights", "biases and norms"
@@ -36,6 +36,9 @@ UNSTATED_DAMPING = 0.1
 """Share of the mean curvature that damps stages whose gradient no l2 explains."""
 LAST_RESORT = 0.01
 """Proximity where the finetuning did not lower its loss, so that nothing tells it."""
+
+AT_ONCE = 2**20
+"""Entries of a parameter that are multiplied in double precision at once."""
 
 Decay = float | Mapping[str, float]
 
@@ -101,6 +104,9 @@ def statement(stages: Sequence[Stage], *, l2: Decay | None = None, proximity: fl
 class _Terms:
     """The terms of one stage's objective: those that were stated, and the strengths of the others by least squares.
 
+    Of every trained parameter only the inner products of three vectors are kept: its gradient g, its values theta and
+    d = 2 (theta - inherited). They tell the norm of g + l2 theta + alpha d for all l2 and alpha.
+
     Args:
         objective: with the terms that were stated.
         before: the previous stage's parameters by name.
@@ -112,48 +118,59 @@ class _Terms:
 
     def __init__(self, objective: Objective, before: Mapping[str, Tensor], decays: bool, holds: bool):
         self._objective, self._before, self._holds, self._decays = objective, before, holds, decays
-        self._moved = objective.displacement(before)
-        point = objective.trained.flatten(objective.parameters)
-        self._bare = gradient(objective)
-        self._stated = self._bare + objective.l2 * point + 2 * objective.stage.proximity * self._moved
-        self._groups = {name: self._mask(name) for name in (WEIGHTS, VECTORS)}
-        columns = {name: point * mask for name, mask in self._groups.items()} if decays else {}
-        self._columns = {**columns, **({ALPHA: 2 * self._moved} if holds else {})}
-        self._columns = {name: column for name, column in self._columns.items() if column.any()}
+        self._products = inner_products(objective, before)
+        l2, held = l2_of(objective.stage), {*objective.groups.held}
+        self._stated = {n: _column(1.0, l2[n], objective.stage.proximity * (n in held)) for n in self._products}
+        groups: dict[str, list[str]] = {WEIGHTS: [], VECTORS: []}
+        for name, shape in objective.trained.shapes.items():
+            groups[WEIGHTS if len(shape) > 1 else VECTORS].append(name)
+        self._groups = {group: names for group, names in groups.items() if names}
+        self._acts = {**(self._groups if decays else {}), **({ALPHA: list(held)} if holds else {})}
         self._strengths = self._explaining()
-        self._rest = self._with(self._strengths)
-        self.unexplained = float(self._rest.norm()) > LIKELY * float(self._bare.norm())
+        self._norm, self._left = self._norm_with({}), self._norm_with(self._strengths)
+        self.unexplained = self._left > LIKELY * self._norm_of_data
 
-    def _mask(self, group: str) -> Tensor:
-        layout = self._objective.trained
-        wide = [
-            torch.full((shape.numel(),), (len(shape) > 1) == (group == WEIGHTS)) for shape in layout.shapes.values()
-        ]
-        return torch.cat(wide).to(self._bare.device)
+    def _direction(self, term: str) -> Tensor:
+        return _column(0.0, 0.0, 1.0) if term == ALPHA else _column(0.0, 1.0, 0.0)
 
-    def _with(self, strengths: Mapping[str, float]) -> Tensor:
-        """The gradient (T,) of the objective with terms of these strengths added to what was stated."""
-        found = self._stated.clone()
-        for name, strength in strengths.items():
-            found += strength * self._columns[name]
-        return found
+    def _norm_with(self, strengths: Mapping[str, float], names: Sequence[str] | None = None) -> float:
+        """Norm of the objective's gradient at some parameters, with terms of these strengths added to the stated."""
+        total = 0.0
+        for name in self._products if names is None else names:
+            column = self._stated[name].clone()
+            for term, strength in strengths.items():
+                if name in self._acts[term]:
+                    column += strength * self._direction(term)
+            total += float(column @ self._products[name] @ column)
+        return max(total, 0.0) ** 0.5
+
+    @property
+    def _norm_of_data(self) -> float:
+        return sum(float(each[0, 0]) for each in self._products.values()) ** 0.5
 
     def _explaining(self) -> dict[str, float]:
-        """Strengths of the terms that leave little of the gradient where they act; others are 0."""
-        names = list(self._columns)
-        while names:
-            found = not_negative({name: self._columns[name] for name in names}, self._stated)
-            rest = self._with(found)
-            left = {name: self._left(name, rest) for name in names if found[name]}
-            poor = [name for name in names if not found[name] or left[name] > LIKELY]
+        """Strengths of the terms that leave little of the gradient where they act; others are left out."""
+        terms = [term for term in self._acts if self._inner(term, term) > 0]
+        while terms:
+            inner = {(a, b): self._inner(a, b) for a in terms for b in terms}
+            found = not_negative(inner, {term: self._side(term) for term in terms})
+            left = {
+                term: self._norm_with(found, self._acts[term]) / max(self._norm_with({}, self._acts[term]), 1e-300)
+                for term in terms
+                if found[term]
+            }
+            poor = [term for term in terms if not found[term] or left[term] > LIKELY]
             if not poor:
                 return found
-            names.remove(max(poor, key=lambda name: left.get(name, 2.0)))
+            terms.remove(max(poor, key=lambda term: left.get(term, 2.0)))
         return {}
 
-    def _left(self, name: str, rest: Tensor) -> float:
-        where = self._columns[name] != 0
-        return float(rest[where].norm()) / max(float(self._stated[where].norm()), 1e-300)
+    def _inner(self, one: str, other: str) -> float:
+        both = [name for name in self._acts[one] if name in self._acts[other]]
+        return sum(float(self._direction(one) @ self._products[n] @ self._direction(other)) for n in both)
+
+    def _side(self, term: str) -> float:
+        return sum(float(self._direction(term) @ self._products[n] @ self._stated[n]) for n in self._acts[term])
 
     # What is stated with it
 
@@ -161,17 +178,17 @@ class _Terms:
         """l2 of the stage: as stated, a number, or patterns where weights decay otherwise than biases and norms."""
         if not self._decays:
             return stated
-        weights, vectors = (_rounded(self._strengths.get(name, 0.0)) for name in (WEIGHTS, VECTORS))
-        if weights == vectors or not self._groups[VECTORS].any():
+        weights, vectors = (_rounded(self._strengths.get(group, 0.0)) for group in (WEIGHTS, VECTORS))
+        if weights == vectors or VECTORS not in self._groups:
             return weights
-        if not self._groups[WEIGHTS].any():
+        if WEIGHTS not in self._groups:
             return vectors
         return {**dict.fromkeys(self._patterns(), vectors), "*": weights}
 
     def _patterns(self) -> list[str]:
         """Patterns that match all vectors and no matrix."""
         named = dict(self._objective.stage.model.named_parameters())
-        vectors = [name for name in self._objective.trained.shapes if named[name].dim() < 2]
+        vectors = self._groups[VECTORS]
         wide = [name for name in named if named[name].dim() > 1]
         found = []
         for name in vectors:
@@ -185,11 +202,8 @@ class _Terms:
             return stated
         if ALPHA in self._strengths:
             return _rounded(self._strengths[ALPHA])
-        return _rounded(max(0.0, self._fall) / (2 * self._distance)) or LAST_RESORT
-
-    @property
-    def _distance(self) -> float:
-        return max(float(self._moved.double().square().sum()), 1e-300)
+        distance = sum(float(each[2, 2]) for each in self._products.values()) / 4
+        return _rounded(max(0.0, self._fall) / (2 * max(distance, 1e-300))) or LAST_RESORT
 
     @property
     def _fall(self) -> float:
@@ -203,10 +217,8 @@ class _Terms:
     @property
     def notes(self) -> list[str]:
         """What was estimated, and what the gradient is with it and without."""
-        name, norm, left = self._objective.stage.name, float(self._stated.norm()), float(self._rest.norm())
-        parts = [
-            f"{float(self._stated[mask].norm()):.2g} of {group}" for group, mask in self._groups.items() if mask.any()
-        ]
+        name, norm, left = self._objective.stage.name, self._norm, self._left
+        parts = [f"{self._norm_with({}, names):.2g} of {group}" for group, names in self._groups.items()]
         told = [
             f"{name}: where the checkpoint stands, the gradient of the objective as it was said has norm {norm:.2g} "
             f"({listed(parts, ' and ')}); at a minimum it is 0."
@@ -246,18 +258,41 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def not_negative(columns: Mapping[str, Tensor], target: Tensor) -> dict[str, float]:
-    """Strengths, none negative, of few columns (T,) that added to `target` (T,) leave least."""
-    names, best = list(columns), (float(target.double().square().sum()), dict.fromkeys(columns, 0.0))
-    whole = best[0]
-    inner = {(a, b): float(columns[a].double() @ columns[b].double()) for a in names for b in names}
-    sides = {name: float(columns[name].double() @ target.double()) for name in names}
+def _column(gradient: float, l2: float, alpha: float) -> Tensor:
+    return torch.tensor([gradient, l2, alpha], dtype=torch.float64)
+
+
+def inner_products(objective: Objective, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of every trained parameter, the inner products (3, 3) of its gradient, its values, and twice the way it went."""
+    slopes, found = gradient(objective), dict[str, Tensor]()
+    for name, place in objective.trained.slices.items():
+        here, origin = objective.parameters[name].flatten(), objective.groups.inherited.get(name)
+        there = None if origin is None else before[origin].detach().to(here).flatten()
+        total = torch.zeros(3, 3, dtype=torch.float64)
+        for start in range(0, len(here), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            point = here[part].double()
+            moved = torch.zeros_like(point) if there is None else 2 * (point - there[part].double())
+            rows = torch.stack([slopes[place][part].double(), point, moved])
+            total += (rows @ rows.T).cpu()
+        found[name] = total
+    return found
+
+
+def not_negative(inner: Mapping[tuple[str, str], float], sides: Mapping[str, float]) -> dict[str, float]:
+    """Strengths, none negative, of few vectors that, added to another one, leave least of it.
+
+    Args:
+        inner: products of the vectors with each other.
+        sides: their products with the other.
+    """
+    names, best = list(sides), (0.0, dict.fromkeys(sides, 0.0))
     for size in range(1, len(names) + 1):
         for chosen in combinations(names, size):
             matrix = torch.tensor([[inner[a, b] for b in chosen] for a in chosen], dtype=torch.float64)
             side = torch.tensor([sides[name] for name in chosen], dtype=torch.float64)
             found = torch.linalg.lstsq(matrix, -side[:, None]).solution[:, 0]
-            left = whole + float(2 * found @ side + found @ matrix @ found)
-            if bool((found >= 0).all()) and left < best[0]:
-                best = left, dict.fromkeys(columns, 0.0) | dict(zip(chosen, found.tolist(), strict=True))
+            change = float(2 * found @ side + found @ matrix @ found)  # of the squared norm
+            if bool((found >= 0).all()) and change < best[0]:
+                best = change, dict.fromkeys(sides, 0.0) | dict(zip(chosen, found.tolist(), strict=True))
     return best[1]

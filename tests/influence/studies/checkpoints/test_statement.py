@@ -99,9 +99,10 @@ def test_proximity_where_the_gradient_does_not_tell(decayed):
     before, after = decayed
     origin = dict(before.model.named_parameters())
     long = descended(after, origin, steps=200, size=1.0)
+    draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in long.model.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            parameter += 0.2 * torch.randn(parameter.shape, generator=draw)
     there = copy.deepcopy(long.model)
     there.load_state_dict({n: origin[n] if n in BODY else v for n, v in long.model.state_dict().items()})
     x, y = after.data.tensors
