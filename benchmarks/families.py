@@ -18,57 +18,60 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "campaigns"))
 
 import torch
+import transformers
 from comparison import Row, Setup
 from families import adapters, timm_networks, transformers_models
 from rich.console import Console
+from rich.table import Table
 
 from influence import attribute
+from influence.errors import UpstreamError
 
 QUERIES, BATCH = 10, 64
-HEADS = {"num_attention_heads": 4}
 WIDER = {
-    "SIZES": {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, **HEADS},
-    "PLACES": {"max_position_embeddings": 64},
-    "PICTURE": {"image_size": 32},
-    "GPT": {"n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4},
-    "T5": {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4},
-    "BART": {
-        "d_model": 64,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "encoder_ffn_dim": 128,
-        "decoder_ffn_dim": 128,
-        "max_position_embeddings": 64,
-    },
-    "OPT": {"hidden_size": 64, "num_hidden_layers": 2, "ffn_dim": 128, "word_embed_proj_dim": 64},
-    "EXPERTS": {"intermediate_size": 128, "num_local_experts": 4},
-    "SWIN": {"embed_dim": 32, "depths": [1, 1], "num_heads": [2, 4], "window_size": 4},
-    "CONV": {"hidden_sizes": [16, 32]},
-    "TEXT": {"vocab_size": 200},
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "word_embed_proj_dim", "embedding_size"), 64),
+    **dict.fromkeys(("intermediate_size", "d_ff", "hidden_dim", "d_inner", "ffn_dim"), 128),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 128),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(("num_attention_heads", "num_heads", "n_head", "n_heads"), 4),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("max_position_embeddings", "n_positions"), 64),
+    "d_kv": 16,
+    "head_dim": 16,
+    "state_size": 8,
+    "vocab_size": 200,
 }
+"""Fields of a configuration, by name, in place of the campaign's."""
+
+
+class Wider:
+    """`transformers`, whose configurations have the sizes of this benchmark."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(transformers, name)
+        if not name.endswith("Config"):
+            return found
+        return lambda **given: found(**{k: _wider(k, v) for k, v in given.items()})
+
+
+def _wider(field: str, value: Any) -> Any:
+    return WIDER.get(field, value) if isinstance(value, int) else value
 
 
 def enlarge(examples: int) -> None:
     """Give the campaign's families the sizes of this benchmark."""
-    for name, sizes in WIDER.items():
-        getattr(transformers_models, name).update(sizes)
     replaced = {"M": examples, "Q": QUERIES, "WORDS": 200, "LENGTH": 24, "texts": texts(examples)}
+    replaced["transformers"] = Wider()
     for module in (transformers_models, timm_networks, adapters):
-        _replace(module, replaced)
-
-
-def _replace(module: ModuleType, values: dict[str, object]) -> None:
-    for name in values.keys() & vars(module).keys():
-        setattr(module, name, values[name])
+        for name in replaced.keys() & vars(module).keys():
+            setattr(module, name, replaced[name])
 
 
 def texts(examples: int) -> Callable[[], list[tuple[torch.Tensor, torch.Tensor]]]:
@@ -132,15 +135,17 @@ def main() -> None:
     given = asked.parse_args()
     warnings.simplefilter("ignore")
     enlarge(24 if given.smoke else given.examples)
-    page = Console(soft_wrap=True, markup=False, highlight=False)
-    page.print("| family | epochs | an epoch, s | without rule |\n|---|---|---|---|")
-    for row in chosen(["adapters of peft: dora"] if given.smoke else given.words):
+    log = Console(stderr=True, markup=False, highlight=False)
+    table = Table("family", "epochs", "an epoch, s", "without rule", title=f"{given.method}, {QUERIES} queries")
+    for row in chosen(["peft: DoRA"] if given.smoke else given.words):
         try:
             epochs, passed, slow = measured(row, 1 if given.smoke else given.repeats, given.method)
-        except Exception as error:
-            page.print(f"| {row.name} | | | {type(error).__name__}: {str(error)[:120]} |")
-            continue
-        page.print(f"| {row.name} | {epochs:.1f} | {passed:.3f} | {len(slow) or 'none'} {', '.join(slow[:3])} |")
+            cells = [f"{epochs:.1f}", f"{passed:.3f}", ", ".join(slow) or "none"]
+        except (RuntimeError, UpstreamError) as error:  # not every family can be of every size
+            cells = ["", "", f"{type(error).__name__}: {error}"]
+        table.add_row(row.name, *cells)
+        log.print(row.name, *cells)
+    Console().print(table)
 
 
 if __name__ == "__main__":
