@@ -289,7 +289,10 @@ class _Read:
         prompt = [on and end <= text.prompt_end for on, (_, end) in zip(self.shown, spans, strict=True)]
         begun = max((place for place, asked in enumerate(prompt) if asked), default=-1)
         self.said = [place > begun for place in range(len(spans))]
-        self.places = np.maximum(np.cumsum(self.shown) - 1, 0).tolist()
+        # A token without characters counts with the one before, but none of the completion with one of the prompt.
+        after = min(sum(prompt), sum(self.shown) - 1)
+        found_at = np.maximum(np.cumsum(self.shown) - 1, 0)
+        self.places = np.where(self.said, np.maximum(found_at, after), found_at).tolist()
         kept = [span for span, on in zip(spans, self.shown, strict=True) if on]
         self.starts, self.ends = (np.array(side, np.int32) for side in zip(*kept, strict=True))
 

@@ -120,7 +120,7 @@ def test_a_completion_is_the_query_of_a_finetuned_language_model(folder):
     row = exhibit.queries.iloc[0]
     again = exhibit.encode((row["text"][:5], row["text"][5:]))
     assert all(torch.equal(again.item[key], value) for key, value in exhibit.study.queries[0].items())
-    assert again.shown == row["text"]
+    assert (again.shown, again.prompt_end) == (row["text"], 5)
     objective = objectives_of(exhibit.study)[1]
     _, batch = next(objective.batches(exhibit.study.queries))
     assert (batch["labels"][:, 0] == -100).all()

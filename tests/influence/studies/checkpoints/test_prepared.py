@@ -33,6 +33,8 @@ def test_places_of_tokens_are_characters_of_the_text():
     completed = Preparation(of_bytes, TextObjective(CAUSAL)).examples(items(" eats", prompt="a cat"), "texts")
     assert "".join(parts(completed)) == "acateats"
     assert completed.table["prompt_end"][0] == 5
+    said = completed[0]["labels"] != IGNORED
+    assert int(completed[0]["places"][said].min()) == int(completed[0]["places"][~said].max()) + 1
     tagged = Preparation(words, TextObjective(TAGS), Head(TAGS, ("O", "B"))).examples(
         items(["a", "cat-like", "hen"], label=["O", "B", 0]), "texts"
     )
