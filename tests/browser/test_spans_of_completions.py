@@ -42,6 +42,8 @@ def address(completions: Any, free_address: int, tmp_path_factory: pytest.TempPa
     try:
         address = f"http://localhost:{free_address}"
         _wait_for(server, address)
+        look = [sys.executable, "-m", "explorer.jobs.first_look", str(free_address)]  # loads torch, and draws
+        subprocess.run(look, env={**os.environ, "PYTHONPATH": path}, timeout=200, check=False)
         yield address
     finally:
         server.terminate()
@@ -62,7 +64,7 @@ def _wait_for(server: subprocess.Popen[bytes], address: str) -> None:
 
 @pytest.fixture
 def explore(watched: Any, address: str) -> Iterator[Any]:
-    watched.page.set_default_timeout(60_000)
+    watched.page.set_default_timeout(120_000)
     yield watched.open(f"{address}/?query=101")
     assert watched.left == []
     assert watched.errors == []
@@ -135,7 +137,7 @@ def test_keys_choose_a_span_and_step_to_no_other_prediction(explore):
 
 def test_a_link_opens_the_span_on_a_phone_without_scrolling_sideways(browser, address):
     page = browser.new_context(viewport={"width": 390, "height": 800}).new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     page.goto(f"{address}/?query=101&span=101-31-39")
     page.get_by_text("Explained: “the corn”").wait_for()
     assert page.evaluate("document.querySelector('.stMain').scrollWidth") <= 390
@@ -144,7 +146,7 @@ def test_a_link_opens_the_span_on_a_phone_without_scrolling_sideways(browser, ad
 
 def test_axe_finds_nothing_serious_in_a_text_of_which_a_span_is_chosen(browser, address):
     page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.goto(f"{address}/?query=101&span=101-31-39")
