@@ -95,7 +95,7 @@ def test_a_span_is_chosen_and_taken_back_and_the_lists_follow(explore):
     one = changed(explore, whole)
     assert one != whole
     assert "span=101-26-30" in explore.url
-    assert explore.get_by_text("Explained: “eats”").is_visible()
+    explore.get_by_text("Explained: “eats”").wait_for()
     token(explore, "corn").click(modifiers=["Shift"])
     assert changed(explore, one) != one
     assert "span=101-26-39" in explore.url
