@@ -27,6 +27,7 @@ from influence.curvature import Method
 from influence.curvature.identity import Identity
 from influence.curvature.method import UNKNOWN_ERROR
 from influence.derivatives import Objective
+from influence.derivatives.batch_size import widen
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses, refuse_changing
 from influence.derivatives.missing import warn_of_missing
@@ -62,6 +63,7 @@ class Chain:
     ):
         self.study = study
         self.objectives = objectives_of(study, device=device, batch_size=batch_size, halvings=halvings)[first:]
+        widen(self.objectives)
         for objective in self.objectives if halvings else ():
             objective.remarks.notes.add(
                 f"{objective.stage.name}: memory ran out; {objective.batch_size} examples at a time"

@@ -57,6 +57,7 @@ class Objective:
         proximity: (T,), alpha at inherited parameters, 0 at new ones.
         ridge: (T,), second derivative of the l2 and proximity terms, l2 + 2 alpha.
         count: m, the denominator of the mean loss.
+        batch_size: examples in a batch; `batch_size_is_usual` if nobody asked for it, so that `widen` may raise it.
         remarks: what the report will tell of this stage.
         saved: (examples, parameters differentiated) -> bytes that a forward pass of so many keeps.
     """
@@ -100,6 +101,7 @@ class Objective:
         room = BUDGET // (self.dtype.itemsize * self.all.size)
         usual = max(min(BATCH, room // 4), min(BATCH // 2, room))
         self.batch_size = max(1, (batch_size or usual) >> halvings)
+        self.batch_size_is_usual = not batch_size and not halvings
         self._whole, self._length = stage.data, len(stage.data)
         self.count = self._length
         self.remarks = Remarks()

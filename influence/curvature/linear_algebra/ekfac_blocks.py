@@ -6,7 +6,6 @@ There are two passes over the data. The first accumulates the Kronecker factors,
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
@@ -14,11 +13,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from influence.curvature.linear_algebra.axes import Axes, Moment
 from influence.derivatives.first.factors import CHUNK_BYTES, Factor, Outer, TableRows, summed_gradients
-
-MAX_SIDE = 4096
-"""Longest side of a weight whose Kronecker factor is decomposed; a longer side keeps its coordinate axes."""
-
 
 SIDES = ("left", "right")
 """The sides L and R of a weight viewed as (g, L, R)."""
@@ -124,7 +120,8 @@ class Kronecker(Block):
     def __init__(self, places: list[slice], groups: int, sides: tuple[int, int]):
         super().__init__(places)
         self.groups, self.sides, self.bias = groups, sides, len(places) > 1
-        self.covariances: list[Tensor | None] = [None, None]
+        self.moments = [Moment(side) for side in sides]
+        self.axes = [Axes(side) for side in sides]
 
     def see(self, factors: list[list[Factor]]) -> None:
         rows_are_axes = any(isinstance(factor, TableRows) for factor in factors[0])
@@ -132,107 +129,117 @@ class Kronecker(Block):
             if isinstance(factor, Outer):
                 for side, rows in enumerate(self._rows(factor)):
                     if side or not rows_are_axes:
-                        self._add(side, rows.transpose(0, 1).flatten(1, 2))  # (g, n P, side)
+                        self.moments[side].add(rows.transpose(0, 1).flatten(1, 2))  # (g, n P, side)
             elif isinstance(factor, TableRows):
-                self._add(1, factor.values.flatten(0, 1)[None])
-
-    def _add(self, side: int, rows: Tensor) -> None:
-        if self.sides[side] <= MAX_SIDE:
-            product, before = rows.mT @ rows, self.covariances[side]
-            self.covariances[side] = product if before is None else before + product
+                self.moments[1].add(factor.values.flatten(0, 1)[None])
 
     def turn(self) -> None:
-        """Compute the axes of each side; None stands for the coordinate axes."""
-        self.axes = [None if c is None else torch.linalg.eigh(c.double())[1].to(c) for c in self.covariances]
+        self.axes = [moment.axes() for moment in self.moments]
         self.curvature = 0.0
 
     def measure(self, factors: list[list[Factor]]) -> None:
+        left, right = self.axes
         first = factors[0][0]
         if len(factors[0]) == 1 and isinstance(first, Outer) and first.positions == 1:
             # The squares of an outer product are the outer product of the squares.
             sides = zip(self._rows(first), self.axes, strict=True)
-            a, b = (_turned(rows, axes)[:, :, 0].square() for rows, axes in sides)
+            a, b = (axes.a_dimension(axes.gathered(axes.turned(rows)[:, :, 0].square())) for rows, axes in sides)
             self.curvature = self.curvature + torch.einsum("ngl,ngr->glr", a, b)
             return
-        for turned in self._gradients_along(factors):
-            self.curvature = self.curvature + turned.square().sum(0)
+        for squares in self._squares_along(factors):
+            each = left.a_dimension(right.a_dimension(squares.sum(0)).mT).mT
+            self.curvature = self.curvature + each
 
-    def _gradients_along(self, factors: list[list[Factor]]) -> Iterator[Tensor]:
-        """One batch's gradients in the eigenbasis, (n, g, L, R), some examples at a time."""
+    def _squares_along(self, factors: list[list[Factor]]) -> Iterator[Tensor]:
+        """Squares of one batch's gradients along the axes, (n, g, l, r), some examples at a time."""
+        left, right = self.axes
         count, itemsize = factors[0][0].shape[0], torch.float32.itemsize
-        step = max(1, CHUNK_BYTES // (itemsize * self.groups * self.sides[0] * self.sides[1]))
+        step = max(1, CHUNK_BYTES // (itemsize * self.groups * left.width * right.width))
         for start in range(0, count, step):
             some = [[factor[start : start + step] for factor in several] for several in factors]
             if all(map(self._sooner_turned, some[0])):
                 # Rotate the two sides before they are multiplied.
                 turned = summed_gradients([self._turned_factor(factor) for factor in some[0]])
-                yield turned.view(len(turned), self.groups, *self.sides)
+                yield self._gathered(turned.view(len(turned), self.groups, left.width, right.width).square())
             else:
-                formed = self._joined([summed_gradients(several) for several in some])
-                yield _turned(_turned(formed, self.axes[1]).mT, self.axes[0]).mT
+                yield self._gathered(
+                    self._turned(self._joined([summed_gradients(several) for several in some])).square()
+                )
+
+    def _gathered(self, squares: Tensor) -> Tensor:
+        left, right = self.axes
+        return left.gathered(right.gathered(squares).mT).mT
+
+    def _turned(self, rows: Tensor) -> Tensor:
+        """(n, g, L, R) along the axes of both sides."""
+        left, right = self.axes
+        return left.turned(right.turned(rows).mT).mT
 
     def _sooner_turned(self, factor: Factor) -> bool:
         """Whether rotating a factor's two sides takes fewer multiplications than rotating the gradient."""
+        left, right = self.axes
         if isinstance(factor, TableRows):
-            return self.axes[0] is None and not self.bias
-        turned = [side for side, axes in zip(self.sides, self.axes, strict=True) if axes is not None]
-        whole = math.prod(self.sides) * sum(turned)
-        return isinstance(factor, Outer) and factor.positions * sum(side**2 for side in turned) < whole
+            return left.basis is None and not self.bias
+        whole = self.sides[0] * right.multiplications + right.width * left.multiplications
+        return isinstance(factor, Outer) and factor.positions * (left.multiplications + right.multiplications) < whole
 
     def _turned_factor(self, factor: Factor) -> Factor:
         if isinstance(factor, TableRows):
-            axes = None if self.axes[1] is None else self.axes[1][0]
-            return TableRows(factor.index, _turned(factor.values, axes), factor.count)
+            return TableRows(factor.index, self.axes[1].turned(factor.values[None])[0], factor.count)
         assert isinstance(factor, Outer)
-        return Outer(*(_turned(rows, axes) for rows, axes in zip(self._rows(factor), self.axes, strict=True)))
+        return Outer(*(axes.turned(rows) for rows, axes in zip(self._rows(factor), self.axes, strict=True)))
 
     def state(self) -> dict[str, Tensor]:
-        axes = {side: each for side, each in zip(SIDES, self.axes, strict=True) if each is not None}
+        axes = {side: each.basis for side, each in zip(SIDES, self.axes, strict=True) if each.basis is not None}
         return {**super().state(), **axes}
 
     @classmethod
     def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
         curvature = state["curvature"]
-        block = cls(places, len(curvature), (curvature.shape[1], curvature.shape[2]))
-        block.curvature, block.axes = curvature, [state.get(side) for side in SIDES]
+        bases = [state.get(side) for side in SIDES]
+        sides = [n if basis is None else basis.shape[1] for n, basis in zip(curvature.shape[1:], bases, strict=True)]
+        block = cls(places, len(curvature), (sides[0], sides[1]))
+        block.axes = [Axes(side, basis) for side, basis in zip(sides, bases, strict=True)]
+        block.curvature = curvature
         return block
 
     def norms(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
-        turned, curvature = self._along(queries, count, shift)
-        return turned.square().flatten(1) @ (1 / curvature).flatten()
+        squares = self._gathered(self._turned(self._split(queries)).square())
+        return squares.flatten(1) @ (1 / self._shifted(count, shift).to(queries)).flatten()
 
     def norms_of(self, factors: list[list[Factor]], count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
         weights, found = (1 / self._shifted(count, shift)).flatten(), []
-        for turned in self._gradients_along(factors):
-            squares = turned.square().flatten(1)
+        for along in self._squares_along(factors):
+            squares = along.flatten(1)
             found.append(torch.stack([squares @ weights.to(squares), squares.sum(1)]))  # axes are orthogonal
         norms, lengths = torch.cat(found, dim=1)
         return norms, lengths
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
-        rows, curvature = self._along(queries, count, shift)
-        rows = rows / curvature
-        back = [None if axes is None else axes.mT for axes in self.axes]
-        rows = _turned(_turned(rows, back[1]).mT, back[0]).mT
-        if self.bias:
-            return torch.cat([rows[..., :-1].flatten(1), rows[..., -1].flatten(1)], dim=1)
-        return rows.flatten(1)
-
-    def _along(self, queries: Tensor, count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
-        """The queries in the eigenbasis, (Q, g, L, R), and the eigenvalues plus shift."""
+        left, right = self.axes
         curvature = self._shifted(count, shift).to(queries)
-        rows = self._joined(list(queries.split([s.stop - s.start for s in self.places], dim=1)))
-        return _turned(_turned(rows, self.axes[1]).mT, self.axes[0]).mT, curvature
+        curvature = left.repeated(right.repeated(curvature).mT).mT
+        found = torch.empty_like(queries)
+        step = max(1, CHUNK_BYTES // (queries.element_size() * curvature.numel()))
+        for start in range(0, len(queries), step):
+            rows = self._turned(self._split(queries[start : start + step])) / curvature
+            rows = right.back(left.back(rows.mT).mT)
+            split = [rows[..., :-1], rows[..., -1]] if self.bias else [rows]
+            found[start : start + step] = torch.cat([part.flatten(1) for part in split], dim=1)
+        return found
 
     def _shifted(self, count: int, shift: Tensor) -> Tensor:
-        """The eigenvalues plus the diagonal of `shift` along the axes, (g, L, R)."""
+        """The eigenvalues plus the diagonal of `shift` along the axes, (g, l, r)."""
         curvature, axes = torch.as_tensor(self.curvature) / count + shift[0], self.axes[1]
         if not self.bias:
             return curvature
         bias = shift[-1] - shift[0]  # l2 often is of weights only; the bias is the last column
-        if axes is None:
+        if axes.basis is None:
             return torch.cat([curvature[..., :-1], curvature[..., -1:] + bias], dim=-1)
-        return curvature + (axes[:, -1].square() * bias)[:, None]
+        return curvature + (axes.shares(-1) * bias)[:, None]
+
+    def _split(self, queries: Tensor) -> Tensor:
+        return self._joined(list(queries.split([s.stop - s.start for s in self.places], dim=1)))
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         """Weight (n, g L R) and bias (n, g L) as one (n, g, L, R + 1)."""
@@ -246,8 +253,3 @@ class Kronecker(Block):
 
 
 FORMS: dict[str, type[Block]] = {block.form: block for block in (Diagonal, Full, Kronecker)}
-
-
-def _turned(rows: Tensor, axes: Tensor | None) -> Tensor:
-    """(..., g, m, side), rotated into `axes` (g, side, side), in the rows' precision."""
-    return rows if axes is None else rows @ axes.to(rows)

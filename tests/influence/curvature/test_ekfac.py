@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import influence.curvature.ekfac as ekfac
-import influence.curvature.linear_algebra.ekfac_blocks as ekfac_blocks
+import influence.curvature.linear_algebra.axes as axes
 from influence import Stage, Study, attribute
 from influence.curvature.ekfac import EKFAC
 from influence.derivatives.first.gradients import example_gradients, formed
@@ -53,7 +53,7 @@ def test_random_gradients_have_the_gauss_newton_matrix_as_covariance():
     assert (total - ggn(objective)).norm() < 0.1 * ggn(objective).norm()
 
 
-@pytest.mark.parametrize("longest", [ekfac_blocks.MAX_SIDE, 0])
+@pytest.mark.parametrize("longest", [axes.MAX_SIDE, 0])
 @pytest.mark.parametrize("l2", [0.1, {"weight": 0.1, "bias": 2}])
 def test_one_linear_layer_of_independent_sides_is_exact(l2, longest, monkeypatch):
     """Inputs +-1 in every combination and constant curvature: the Gauss-Newton matrix is a Kronecker product."""
@@ -61,7 +61,7 @@ def test_one_linear_layer_of_independent_sides_is_exact(l2, longest, monkeypatch
     examples = TensorDataset(signs, torch.zeros(8, 2).double())
     scale = torch.tensor([[2.0, 0.3], [0.3, 1.0]]).double()
     quadratic = lambda o, b: 0.5 * (((o - b[1]) @ scale) * (o - b[1])).sum(1)  # noqa: E731
-    monkeypatch.setattr(ekfac_blocks, "MAX_SIDE", longest)
+    monkeypatch.setattr(axes, "MAX_SIDE", longest)
     if not longest:  # coordinate axes are those of independent outputs
         scale = torch.diag(scale.diagonal())
     stage = Stage("linear", nn.Linear(3, 2).double(), quadratic, examples, l2=l2)
@@ -207,8 +207,8 @@ def test_the_rows_of_a_tied_embedding_are_axes():
     solver = EKFAC(objective, damping=0.01)
     (block,) = [b for names, b in solver.blocks.items() if "body.words.weight" in names]
     assert block.form == "kronecker"
-    assert block.axes[0] is None
-    assert block.axes[1].shape == (1, 4, 4)
+    assert block.axes[0].basis is None
+    assert block.axes[1].basis.shape == (1, 4, 4)
 
 
 def test_stages_that_count_as_small_are_solved_exactly():
