@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import time
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from influence import Stage, Study, attribute
@@ -26,13 +26,13 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.apply(function, arguments)
 
 
-def measured(name: str, size: Size, threads: int, options: dict[str, Any]) -> dict[str, Any]:
+def measured(name: str, size: Size, threads: int) -> dict[str, Any]:
     """Processor time of `attribute` with EK-FAC to the first stage, in epochs measured before and after it."""
     torch.set_num_threads(threads)
     study = SETTINGS[name].build(size)
     before = epoch(study, size)
     began, first = time.process_time(), forget_peak()
-    scores = attribute(study, method="ekfac", progress=False, **options)
+    scores = attribute(study, method="ekfac", progress=False)
     seconds = time.process_time() - began
     peak = largest_resident()
     base = min(before, epoch(study, size))
@@ -91,10 +91,5 @@ def as_line(row: dict[str, Any]) -> str:
 
 def shrunk(setting: Setting, share: float) -> Size:
     """The setting's size with a share of its examples: epochs and memory hardly depend on how many there are."""
-    import dataclasses
-
     size = setting.size
     return dataclasses.replace(size, pretrain=int(size.pretrain * share), finetune=int(size.finetune * share))
-
-
-__all__ = ["alone", "as_line", "measured", "nn", "shrunk"]

@@ -90,10 +90,11 @@ class Chain:
 
     def query_gradients(self, queries: Any = None) -> Tensor:
         """Gradients of the queries' measure (default: the study's) over all parameters of the last stage: (Q, P)."""
-        queries = self.study.queries if queries is None else queries
-        blocks = [g for _, g in example_gradients(self.last, queries, self.last.all, self.study.measure)]
-        gradients = torch.cat(blocks)
-        self.last.warn_if_constant(gradients.any())
+        queries, last = self.study.queries if queries is None else queries, self.last
+        gradients = torch.empty(len(queries), last.all.size, dtype=last.sum_dtype, device=last.device)
+        for rows, found in example_gradients(last, queries, last.all, self.study.measure):
+            gradients[rows] = found
+        last.warn_if_constant(gradients.any())
         return gradients
 
     def pull_back(self, queries: Tensor) -> Iterator[tuple[Objective, Tensor]]:
@@ -108,15 +109,19 @@ class Chain:
             solved = self._solved(i, sides)
             self.solvers[i].measure_error(sides, solved)
             later = carried(self.solvers[i].report, later)
+            del sides
             yield objective, solved
             if i:
                 queries = pull_one(objective, self.objectives[i - 1], queries, solved, self.mixed[i])
+            del solved  # before the next stage's are there: of a large model's vectors every copy counts
 
     def pull_to_first(self, queries: Tensor) -> tuple[Objective, Tensor]:
         """`pull_back` whose last pair alone is kept: (objective of the chain's first stage, v (Q, T) there)."""
-        for pulled in self.pull_back(queries):
-            first = pulled
-        return first
+        stages = self.pull_back(queries)
+        del queries
+        for _ in self.objectives[1:]:
+            next(stages)
+        return next(stages)
 
     def _solved(self, number: int, queries: Tensor) -> Tensor:
         """The queries (Q, T) solved at a stage; the first ones measure how far it stands from a minimum."""
@@ -142,10 +147,10 @@ def carried(report: dict[str, Any], later: list[float]) -> list[float]:
 def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor, mixed: MixedDerivative) -> Tensor:
     """The queries one stage back: (Q, P here) and their solutions (Q, T here) -> (Q, P before)."""
     frozen = here.all.columns(queries, here.frozen) - mixed(here, solved)
-    return passed_on(here, before, 2 * here.stage.proximity * solved, frozen.to(queries.dtype))
+    return passed_on(here, before, solved, frozen.to(queries.dtype), 2 * here.stage.proximity)
 
 
-def passed_on(here: Objective, before: Objective, trained: Tensor, frozen: Tensor) -> Tensor:
+def passed_on(here: Objective, before: Objective, trained: Tensor, frozen: Tensor, times: float = 1.0) -> Tensor:
     """Derivatives in the inherited values, as vectors over all parameters of the stage before: (Q, P before).
 
     Args:
@@ -153,11 +158,12 @@ def passed_on(here: Objective, before: Objective, trained: Tensor, frozen: Tenso
         before: the stage that it inherits from.
         trained: (Q, T), derivatives in the values that its trained parameters started from or are held near.
         frozen: (Q, F), derivatives in its frozen values.
+        times: what `trained` is multiplied by.
     """
     pulled = frozen.new_zeros(len(frozen), before.all.size)
     for name, origin in here.groups.inherited.items():
         held = name in here.trained.slices
-        share = trained[:, here.trained.slices[name]] if held else frozen[:, here.frozen.slices[name]]
+        share = times * trained[:, here.trained.slices[name]] if held else frozen[:, here.frozen.slices[name]]
         # Added, not set: two parameters here may stem from one there.
         pulled[:, before.all.slices[origin]] += share.to(pulled.dtype)
     return pulled

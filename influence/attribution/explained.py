@@ -55,20 +55,26 @@ class Explained:
         shared = units.pop() if len(units) == 1 else "each target's own"
         return report | {"targets": named, "unit": shared if report["unit"] == NAT else report["unit"]}
 
-    def gradients(self) -> Tensor:
+    def gradients(self, some: slice | None = None) -> Tensor:
         """Gradients over all parameters of the last stage: (count, P).
+
+        Args:
+            some: of these alone.
 
         Raises:
             LossError: a target is not one finite number, or has no derivative.
             StudyError: a target asks for a query or class that does not exist.
         """
         if self._targets is None:
-            return self._chain.query_gradients(self._queries)
+            if some is None:
+                return self._chain.query_gradients(self._queries)
+            rows = range(*some.indices(self.count))
+            return self._chain.query_gradients(torch.utils.data.Subset(self._queries, rows))
         parts = _parts(self._last, self._queries, self._measure)
         flat = [tensor.requires_grad_() for part in parts for tensor in (part.losses, *part.leaves)]
         with torch.enable_grad():
             answers = _answers(self._queries, parts)
-            slopes = [_slopes(target, _number(target, answers), flat) for target in self._targets]
+            slopes = [_slopes(target, _number(target, answers), flat) for target in self._targets[some or slice(None)]]
         return self._pulled(slopes)
 
     def _pulled(self, slopes: Sequence[Sequence[Tensor | None]]) -> Tensor:

@@ -17,14 +17,16 @@ from influence.study.study import Study
 
 VECTOR_COPIES = 3
 """Copies of the queries' vectors that exist at once: gradients, solutions, and pulled-back gradients."""
+QUERY_BYTES = 5 * 2**29
+"""Bytes that the queries' vectors may take: of more, so many queries are asked at a time, a pass over the data each."""
 MAX_HALVINGS = BATCH.bit_length() - 1
 """Halvings of the batch size, down to one example."""
 
 Found = TypeVar("Found")
 
 
-def bytes_held(study: Study, first: int, method: str) -> dict[str, int]:
-    """Estimated bytes for scoring all queries against the stage at position `first`, by purpose.
+def bytes_held(study: Study, first: int, method: str, at_once: int | None = None) -> dict[str, int]:
+    """Estimated bytes for scoring all queries, `at_once` at a time, against the stage at position `first`, by purpose.
 
     Not counted are the intermediate results of a batch, and the curvature that a method stores, except for the matrix
     of "exact".
@@ -38,10 +40,17 @@ def bytes_held(study: Study, first: int, method: str) -> dict[str, int]:
             if method == EXACT.name:
                 matrix = max(matrix, 8 * size.trained * min(size.trained, len(stage.data)))
     return {
-        "the queries' vectors": VECTOR_COPIES * queries * widest,
+        "the queries' vectors": VECTOR_COPIES * min(queries, at_once or queries) * widest,
         "the scores": 4 * queries * len(stages[first].data),
         "the curvature": matrix,
     }
+
+
+def queries_at_once(study: Study, first: int) -> int:
+    """Queries whose vectors fit `QUERY_BYTES`, at least 1, in blocks of the same size up to one."""
+    widest = max(of.whole * of.itemsize for of in [size_of(stage, before) for before, stage in study.pairs()][first:])
+    fit, count = max(1, QUERY_BYTES // (VECTOR_COPIES * widest)), len(study.queries)
+    return -(-count // -(-count // fit))
 
 
 def refuse_what_is_too_much(held: dict[str, int], device: torch.device) -> None:

@@ -13,11 +13,19 @@ import torch
 from influence.attribution.chain import Chain
 from influence.attribution.explained import Explained
 from influence.attribution.guards import check_options, derivatives_named, device_of, solver_of
-from influence.attribution.memory import bytes_held, described, refuse_what_is_too_much, size, with_smaller_batches
+from influence.attribution.memory import (
+    bytes_held,
+    described,
+    queries_at_once,
+    refuse_what_is_too_much,
+    size,
+    with_smaller_batches,
+)
 from influence.attribution.products.score import score
 from influence.attribution.replay import replay
 from influence.attribution.report import peak_memory, report_of
 from influence.curvature.cards import REPLAY
+from influence.curvature.method import PER_QUERY
 from influence.errors import MethodError
 from influence.progress import Progress
 from influence.run.ranking import top
@@ -144,14 +152,15 @@ def attribute(
         check_options(_replayed, method, options)
         return _replayed(study, study.stages[first].name, damping, curvature, place, batch_size, progress, **options)
     solver = solver_of(method, damping, curvature, options)
-    held = bytes_held(study, first, method)
+    at_once = queries_at_once(study, first)
+    held = bytes_held(study, first, method, at_once)
     refuse_what_is_too_much(held, place)
 
     def scored(halvings: int) -> tuple[np.ndarray, Chain, Explained]:
         with bars.step(f"Curvature ({method})"):
             chain = Chain(study, first, solver, device=place, batch_size=batch_size, halvings=halvings)
         explained = Explained(chain, targets)
-        return _values(chain, explained, error, bars), chain, explained
+        return _values(chain, explained, error, at_once, bars), chain, explained
 
     with derivatives_named(study), Progress(visible=progress) as bars:
         bars.say(f"Holds {size(sum(held.values()))} of memory: {described(held)}")
@@ -160,15 +169,26 @@ def attribute(
     return Scores(values, chain.objectives[0].stage.name, report)
 
 
-def _values(chain: Chain, explained: Explained, error: float, bars: Progress) -> np.ndarray:
-    """Scores (Q, m) of the chain's first stage."""
-    with bars.step("Pulling queries back"):
-        objective, solved = chain.pull_to_first(explained.gradients())
-    values = np.empty((explained.count, objective.count), dtype=np.float32)
-    with bars.step(f"Scoring {objective.stage.name}", total=objective.count) as bar:
-        for positions, block in score(objective, solved, error=error):
-            values[:, positions] = block.cpu().numpy()
-            bar.advance(positions.stop - positions.start)
+def _values(chain: Chain, explained: Explained, error: float, at_once: int, bars: Progress) -> np.ndarray:
+    """Scores (Q, m) of the chain's first stage, of `at_once` queries at a time."""
+    first, count = chain.objectives[0], explained.count
+    values = np.empty((count, first.count), dtype=np.float32)
+    told: list[dict[str, Any]] = [{} for _ in chain.solvers]
+    for start in range(0, count, at_once):
+        rows = slice(start, min(start + at_once, count))
+        of = "" if at_once >= count else f" (queries {rows.start + 1} to {rows.stop} of {count})"
+        with bars.step(f"Pulling queries back{of}"):
+            vectors = [chain.pull_to_first(explained.gradients(rows))[1]]
+        for report, solver in zip(told, chain.solvers, strict=True):
+            found = {key: solver.report[key] for key in PER_QUERY if key in solver.report}
+            solver.report |= {key: report.get(key, []) + value for key, value in found.items()}
+            report |= {key: solver.report[key] for key in found}
+        with bars.step(f"Scoring {first.stage.name}{of}", total=first.count) as bar:
+            for positions, block in score(first, vectors.pop(), error=error):
+                values[rows, positions] = block.cpu().numpy()
+                bar.advance(positions.stop - positions.start)
+    if at_once < count:
+        first.remarks.notes.add(f"{first.stage.name}: {at_once} of {count} queries at a time, as memory asks for")
     return values
 
 

@@ -7,6 +7,7 @@ hardly ever are, and products with so few rows are several times slower than wit
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -24,14 +25,11 @@ def widen(objectives: Iterable[Objective]) -> None:
     """
     for objective in objectives:
         if objective.batch_size_is_usual and objective.batch_size < LARGE_BATCH:
-            try:
-                of_one = _activations(objective)
-            except Exception:
-                continue
             # A parameter without a layer rule is multiplied out for all examples of a batch.
             widest = objective.dtype.itemsize * max(p.numel() for p in objective.parameters.values())
-            fits = min(BUDGET // of_one, 2 * BUDGET // widest, LARGE_BATCH)
-            objective.batch_size = max(objective.batch_size, fits)
+            with suppress(Exception):
+                fits = min(2 * BUDGET // widest, BUDGET // _activations(objective), LARGE_BATCH)
+                objective.batch_size = max(objective.batch_size, fits)
 
 
 def _activations(objective: Objective) -> int:
@@ -41,7 +39,8 @@ def _activations(objective: Objective) -> int:
 
     def count(tensor: Tensor) -> Tensor:
         nonlocal kept
-        if tensor.layout == torch.strided and tensor.untyped_storage().data_ptr() not in known:
+        if tensor.layout == torch.strided and (place := tensor.untyped_storage().data_ptr()) not in known:
+            known.add(place)
             kept += tensor.nbytes
         return tensor
 

@@ -19,6 +19,7 @@ from influence.attribution.report import peak_memory, unit_of
 from influence.curvature import Method
 from influence.curvature.cards import IDENTITY
 from influence.derivatives import Objective
+from influence.derivatives.batch_size import widen
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.remarks import Remarks
 from influence.precompute.embedding import embedded, map_of
@@ -117,7 +118,9 @@ class Steps:
         return self.bars.step(f"{self.name}: {description}", total)
 
     def _objectives(self) -> list[Objective]:
-        return objectives_of(self.study, device=self.device, halvings=self.halvings)
+        found = objectives_of(self.study, device=self.device, halvings=self.halvings)
+        widen(found)
+        return found
 
     # Training
 

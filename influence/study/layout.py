@@ -35,7 +35,12 @@ class Layout:
         )
 
     def columns(self, vectors: Tensor, part: Layout) -> Tensor:
-        """The columns of some parameters, in the order of `part`, out of vectors over these: (Q, P) -> (Q, part)."""
+        """The columns of some parameters, in the order of `part`, out of vectors over these: (Q, P) -> (Q, part).
+
+        The vectors themselves, and no copy, where that is all of them.
+        """
+        if part.slices == self.slices:
+            return vectors
         if not part.size:
             return vectors[:, :0]
         return torch.cat([vectors[:, self.slices[name]] for name in part.slices], dim=1)

@@ -47,7 +47,7 @@ def dots(
         if len(vectors) == 1:
             yield from _tangents(objective, data, layout, vectors[0], start)
             return
-        vectors = by_parameter(objective, layout, vectors)
+        vectors = by_parameter(objective, layout, vectors)  # the whole ones are let go of
     watch = Watch(objective, layout)
     if error:
         families, objective.remarks.compression = _compressed(watch, data, vectors, error)

@@ -25,5 +25,7 @@ def score(
         score = v . (gradient of the example's loss) / m, in nats: the predicted change of the query's loss if the
         example had been left out. Positive = helpful. (The papers' derivative is -m times this.)
     """
-    for positions, block in dots(objective, objective.stage.data, objective.trained, solved, start, error):
+    products = dots(objective, objective.stage.data, objective.trained, solved, start, error)
+    del solved  # `dots` lets go of it when it has it by parameter
+    for positions, block in products:
         yield positions, block.T / objective.count

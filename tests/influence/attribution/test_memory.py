@@ -7,8 +7,10 @@ import pytest
 import torch
 from tiny import tiny_study
 
-from influence import attribute
-from influence.attribution.memory import bytes_held, size, with_smaller_batches
+import influence.attribution.memory as memory
+from influence import attribute, targets
+from influence.attribution.memory import bytes_held, queries_at_once, size, with_smaller_batches
+from influence.curvature.method import PER_QUERY
 from influence.derivatives.objective import Objective
 from influence.errors import MethodError
 from influence.precompute.runs import precompute
@@ -107,3 +109,38 @@ def test_it_is_told_before_it_begins(capsys):
 
 def test_sizes_for_people():
     assert [size(n) for n in (0, 999, 1500, 25_000_000, 3e12)] == ["0 B", "999 B", "1.5 kB", "25 MB", "3.0 TB"]
+
+
+@pytest.mark.parametrize("method", ["ekfac", "cg"])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_queries_in_blocks_have_the_scores_that_they_have_together(frozen, method, monkeypatch):
+    study = tiny_study(frozen)
+    together = attribute(study, method=method, progress=False)
+    widest = max(sum(p.numel() for p in stage.model.parameters()) for stage in study.stages)
+    monkeypatch.setattr(memory, "QUERY_BYTES", 4 * 3 * widest * 8)  # four of six: two blocks of three
+    assert queries_at_once(study, 0) == 3
+    apart = attribute(study, method=method, progress=False)
+    np.testing.assert_allclose(apart.values, together.values, rtol=1e-4, atol=1e-6 * np.abs(together.values).max())
+    assert any("3 of 6 queries at a time" in note for note in apart.report["notes"])
+    for one, other in zip(apart.report["stages"], together.report["stages"], strict=True):
+        assert {key: len(one[key]) for key in PER_QUERY if key in one} == {
+            key: len(other[key]) for key in PER_QUERY if key in other
+        }
+
+
+def test_targets_in_blocks_have_the_scores_that_they_have_together(monkeypatch):
+    study = tiny_study()
+    asked = [targets.mean([0, 1]), targets.mean([2]), targets.mean([3, 4, 5])]
+    together = attribute(study, method="exact", targets=asked, progress=False)
+    monkeypatch.setattr(memory, "QUERY_BYTES", 1)
+    apart = attribute(study, method="exact", targets=asked, progress=False)
+    np.testing.assert_allclose(apart.values, together.values, rtol=1e-5)
+
+
+def test_a_query_is_asked_at_a_time_where_no_two_fit(monkeypatch):
+    monkeypatch.setattr(memory, "QUERY_BYTES", 1)
+    assert queries_at_once(tiny_study(), 0) == 1
+    assert (
+        bytes_held(tiny_study(), 0, "cg", 1)["the queries' vectors"] * 6
+        == bytes_held(tiny_study(), 0, "cg")["the queries' vectors"]
+    )
