@@ -73,10 +73,8 @@ def pictures(count: int, classes: int, side: int, seed: int) -> TensorDataset:
 
 
 def resnet(size: Size, frozen: bool) -> Study:
-    from torchvision.models import resnet18
-
     torch.manual_seed(0)
-    first = resnet18(num_classes=CLASSES)
+    first = resnet18(size.width)
     data = pictures(size.pretrain, CLASSES, size.side, 1), pictures(size.finetune, TOPICS, size.side, 2)
     steps(first, data[0], first.parameters())
     second = copy.deepcopy(first)
@@ -88,6 +86,17 @@ def resnet(size: Size, frozen: bool) -> Study:
         [Stage("pretrain", first, loss, data[0], l2=1e-3), Stage("finetune", second, loss, data[1], l2=1e-3, **held)],
         pictures(size.queries, TOPICS, size.side, 3),
     )
+
+
+def resnet18(width: int) -> nn.Module:
+    """torchvision's; for a smoke test one of this width, by timm."""
+    if width < 64:
+        import timm
+
+        return timm.models.ResNet(timm.models.resnet.BasicBlock, (1, 1, 1, 1), CLASSES, channels=(width,) * 4)
+    import torchvision
+
+    return torchvision.models.resnet18(num_classes=CLASSES)
 
 
 def steps(model: nn.Module, data: TensorDataset, parameters: Any, statistics: bool = True, count: int = 4) -> None:
@@ -179,7 +188,7 @@ def smollm2(size: Size) -> Study:
     return Study("smollm2", [stage], Texts(size.queries, size, 3))
 
 
-RESNET, SMALL_RESNET = Size(2000, 500, 100), Size(12, 8, 3)
+RESNET, SMALL_RESNET = Size(2000, 500, 100), Size(12, 8, 3, width=8)
 GPT2 = Size(10_000, 1000, 100)
 SMALL_GPT2 = Size(12, 8, 3, length=8, width=16, layers=1, vocabulary=50)
 SMOLLM2 = Size(500, 0, 10, length=128, width=576, layers=30, vocabulary=49_152, batch=8)
