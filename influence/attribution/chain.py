@@ -109,11 +109,13 @@ class Chain:
             solved = self._solved(i, sides)
             self.solvers[i].measure_error(sides, solved)
             later = carried(self.solvers[i].report, later)
-            del sides
+            # Of a large model's vectors every copy counts: of these only what flows back through frozen values is left.
+            frozen = objective.all.columns(queries, objective.frozen).clone() if i else queries[:, :0]
+            del sides, queries
             yield objective, solved
             if i:
-                queries = pull_one(objective, self.objectives[i - 1], queries, solved, self.mixed[i])
-            del solved  # before the next stage's are there: of a large model's vectors every copy counts
+                queries = pull_one(objective, self.objectives[i - 1], frozen, solved)
+            del solved, frozen
 
     def pull_to_first(self, queries: Tensor) -> tuple[Objective, Tensor]:
         """`pull_back` whose last pair alone is kept: (objective of the chain's first stage, v (Q, T) there)."""
@@ -144,10 +146,10 @@ def carried(report: dict[str, Any], later: list[float]) -> list[float]:
     return report.get("score_error", [])
 
 
-def pull_one(here: Objective, before: Objective, queries: Tensor, solved: Tensor, mixed: MixedDerivative) -> Tensor:
-    """The queries one stage back: (Q, P here) and their solutions (Q, T here) -> (Q, P before)."""
-    frozen = here.all.columns(queries, here.frozen) - mixed(here, solved)
-    return passed_on(here, before, solved, frozen.to(queries.dtype), 2 * here.stage.proximity)
+def pull_one(here: Objective, before: Objective, frozen: Tensor, solved: Tensor, mixed: MixedDerivative) -> Tensor:
+    """The queries one stage back: their derivatives (Q, F), overwritten, and solutions (Q, T here) -> (Q, P before)."""
+    frozen -= mixed(here, solved).to(frozen.dtype)
+    return passed_on(here, before, solved, frozen, 2 * here.stage.proximity)
 
 
 def passed_on(here: Objective, before: Objective, trained: Tensor, frozen: Tensor, times: float = 1.0) -> Tensor:

@@ -17,6 +17,8 @@ from influence.study.study import Study
 
 VECTOR_COPIES = 3
 """Copies of the queries' vectors that exist at once: gradients, solutions, and pulled-back gradients."""
+COPIES_TO_FIRST = 2
+"""The same where only those of the first stage are kept, as in `attribute`."""
 QUERY_BYTES = 5 * 2**29
 """Bytes that the queries' vectors may take: of more, so many queries are asked at a time, a pass over the data each."""
 MAX_HALVINGS = BATCH.bit_length() - 1
@@ -39,8 +41,9 @@ def bytes_held(study: Study, first: int, method: str, at_once: int | None = None
             widest = max(widest, size.whole * size.itemsize)
             if method == EXACT.name:
                 matrix = max(matrix, 8 * size.trained * min(size.trained, len(stage.data)))
+    copies = COPIES_TO_FIRST * min(queries, at_once) if at_once else VECTOR_COPIES * queries
     return {
-        "the queries' vectors": VECTOR_COPIES * min(queries, at_once or queries) * widest,
+        "the queries' vectors": copies * widest,
         "the scores": 4 * queries * len(stages[first].data),
         "the curvature": matrix,
     }
@@ -49,7 +52,7 @@ def bytes_held(study: Study, first: int, method: str, at_once: int | None = None
 def queries_at_once(study: Study, first: int) -> int:
     """Queries whose vectors fit `QUERY_BYTES`, at least 1, in blocks of the same size up to one."""
     widest = max(of.whole * of.itemsize for of in [size_of(stage, before) for before, stage in study.pairs()][first:])
-    fit, count = max(1, QUERY_BYTES // (VECTOR_COPIES * widest)), len(study.queries)
+    fit, count = max(1, QUERY_BYTES // (COPIES_TO_FIRST * widest)), len(study.queries)
     return -(-count // -(-count // fit))
 
 

@@ -11,6 +11,7 @@ from torch.utils.data import Subset
 
 from influence.attribution.misstatement import best_explanation, refuse_heads_begun_anew
 from influence.derivatives import Objective
+from influence.derivatives.first.factors import add_sum_of_dots
 from influence.derivatives.first.gradients import example_gradients, gradient, objective_gradient
 from influence.derivatives.first.watch import Watch
 from influence.errors import listed
@@ -64,8 +65,14 @@ class Stationarity:
 
     def measure(self, solved: Tensor) -> None:
         """Take the solved queries, (Q, T)."""
-        some = solved[:QUERIES]
-        scores = [rows @ some.to(rows).T for rows in self._some_gradients()]
+        some, objective = solved[:QUERIES].to(self.objective.sum_dtype), self.objective
+        scores = []
+        for positions, batch in objective.batches(self._some):
+            count = positions.stop - positions.start
+            found = some.new_zeros(count, len(some))
+            for name, several in self._watch.factors(batch, count).items():
+                add_sum_of_dots(found, several, some[:, objective.trained.slices[name]])
+            scores.append(found)
         self.measured = {
             "newton_change": _size(some @ self.gradient.to(some)),
             "typical_score": _size(torch.cat(scores)) / self.objective.count,
@@ -73,9 +80,13 @@ class Stationarity:
 
     def _some_gradients(self) -> Iterator[Tensor]:
         """Gradients (n, T) of `EXAMPLES` examples, evenly spaced over the data, some at a time."""
-        objective, data = self.objective, self.objective.stage.data
-        some = Subset(data, range(0, len(data), -(-len(data) // EXAMPLES)))
-        return (rows for _, rows in example_gradients(objective, some, objective.trained, watch=self._watch))
+        objective = self.objective
+        return (rows for _, rows in example_gradients(objective, self._some, objective.trained, watch=self._watch))
+
+    @property
+    def _some(self) -> Subset[object]:
+        data = self.objective.stage.data
+        return Subset(data, range(0, len(data), -(-len(data) // EXAMPLES)))
 
     def report(self) -> dict[str, float]:
         return {"gradient_norm": self.norm, **self.measured}

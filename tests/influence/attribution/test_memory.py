@@ -117,7 +117,7 @@ def test_queries_in_blocks_have_the_scores_that_they_have_together(frozen, metho
     study = tiny_study(frozen)
     together = attribute(study, method=method, progress=False)
     widest = max(sum(p.numel() for p in stage.model.parameters()) for stage in study.stages)
-    monkeypatch.setattr(memory, "QUERY_BYTES", 4 * 3 * widest * 8)  # four of six: two blocks of three
+    monkeypatch.setattr(memory, "QUERY_BYTES", 4 * 2 * widest * 8)  # four of six: two blocks of three
     assert queries_at_once(study, 0) == 3
     apart = attribute(study, method=method, progress=False)
     np.testing.assert_allclose(apart.values, together.values, rtol=1e-4, atol=1e-6 * np.abs(together.values).max())
