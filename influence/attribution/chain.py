@@ -110,12 +110,12 @@ class Chain:
             self.solvers[i].measure_error(sides, solved)
             later = carried(self.solvers[i].report, later)
             # Of a large model's vectors every copy counts: of these only what flows back through frozen values is left.
-            frozen = objective.all.columns(queries, objective.frozen).clone() if i else queries[:, :0]
-            del sides, queries
+            queries = objective.all.columns(queries, objective.frozen).clone()
+            del sides
             yield objective, solved
             if i:
-                queries = pull_one(objective, self.objectives[i - 1], frozen, solved)
-            del solved, frozen
+                queries = pull_one(objective, self.objectives[i - 1], queries, solved)
+            del solved
 
     def pull_to_first(self, queries: Tensor) -> tuple[Objective, Tensor]:
         """`pull_back` whose last pair alone is kept: (objective of the chain's first stage, v (Q, T) there)."""
