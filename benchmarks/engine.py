@@ -81,9 +81,9 @@ def epoch(model: nn.Module, data: TensorDataset, optimiser: torch.optim.Optimize
 class Report:
     """Rows of the table; every time is divided by that of an epoch just before or after, whichever was shorter."""
 
-    def __init__(self, model: nn.Module, data: TensorDataset):
+    def __init__(self, model: nn.Module, data: TensorDataset, table: Table | None = None):
         self.model, self.data = model, data
-        self.table = Table("what", "epochs", "seconds", "remark")
+        self.table = table or Table("what", "epochs", "seconds", "remark")
 
     def measure(
         self, what: str, action: Callable[[], object], remark: Callable[[object], str] = lambda _: ""
@@ -151,9 +151,27 @@ def main() -> None:
         report.table.add_row(f"memory to score {count} queries, beyond data and vectors", "", "", f"{needed} MB")
     if importlib.util.find_spec("kronfluence") and not given.smoke:
         kronfluence(report, data, held_out, queries)
+    random_weights(report, data, held_out, queries[1:])
     console = Console(width=110)
     console.print(report.table)
     console.print(f"{threads} threads, torch {torch.__version__}")
+
+
+def random_weights(report: Report, data: TensorDataset, held_out: TensorDataset, queries: tuple[int, ...]) -> None:
+    """The same network as it began, in which no unit is cut off in all examples: nothing can be left out."""
+    model = network()
+    (objective,) = objectives_of(Study("random", [Stage("train", model, loss, data)], held_out))
+    rows = Report(model, data, report.table)
+    sides = torch.cat([found for _, found in example_gradients(objective, held_out, objective.trained)])
+    fitted = rows.measure("random weights: EK-FAC fit", lambda: EKFAC(objective, damping=DAMPING))
+    assert isinstance(fitted, EKFAC)
+    solved = fitted.solve(sides)
+    for count in queries:
+        for error in (0.0, 0.01):
+            rows.measure(
+                f"random weights: scores of {count} queries{', error 1 % allowed' if error else ''}",
+                lambda v=solved[:count], e=error: [0 for _ in dots(objective, data, objective.trained, v, error=e)],
+            )
 
 
 def memory_of_scores(model: nn.Module, data: TensorDataset, vectors: Tensor, threads: int) -> int:
