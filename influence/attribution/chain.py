@@ -114,7 +114,7 @@ class Chain:
             del sides
             yield objective, solved
             if i:
-                queries = pull_one(objective, self.objectives[i - 1], queries, solved)
+                queries = pull_one(objective, self.objectives[i - 1], queries, solved, self.mixed[i])
             del solved
 
     def pull_to_first(self, queries: Tensor) -> tuple[Objective, Tensor]:
