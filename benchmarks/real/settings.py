@@ -149,8 +149,9 @@ def gpt2(size: Size, adapter: bool = False) -> Study:
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=size.vocabulary, n_positions=size.length, n_embd=size.width, n_layer=size.layers, n_head=4,
-        num_labels=TOPICS, pad_token_id=0, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
+        pad_token_id=0, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
     )  # fmt: skip
+    config.num_labels = TOPICS
     first, second = GPT2LMHeadModel(config), GPT2ForSequenceClassification(config)
     second.transformer.load_state_dict(first.transformer.state_dict())
     held: dict[str, Any] = {"proximity": 0.01}
