@@ -67,7 +67,8 @@ def check_tables(run: Run) -> None:
     tables += [(examples_file(s), run.examples(s), bool(run.stage(s).classes)) for s in run.stages]
     for name, table, classified in tables:
         # A stage without classes (a language model, say) predicts nothing that could be right or wrong.
-        needed = {"id", "label", "loss"} | ({"prediction", "confidence"} if classified else set())
+        needed = {"id", "label"} | ({"prediction", "confidence"} if classified else set())
+        needed |= set() if run.manifest.imported else {"loss"}
         missing = needed - set(table.columns)
         if missing or table.empty:
             wrong = f"lacks {', '.join(sorted(missing))}" if missing else "has no rows"

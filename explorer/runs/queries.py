@@ -31,9 +31,16 @@ def classified(table: pd.DataFrame) -> bool:
     return {"prediction", "confidence"} <= set(table.columns)
 
 
+def losses(table: pd.DataFrame) -> np.ndarray:
+    """The loss of each row, float64; NaN where it is not known, as in a run of another tool's scores."""
+    return table.get("loss", pd.Series(np.nan, index=table.index)).to_numpy(dtype=np.float64)
+
+
 def shows(queries: pd.DataFrame) -> tuple[str, ...]:
     """The pills of a run."""
-    return SHOWS if classified(queries) else SHOWS_OF_LOSSES
+    if classified(queries):
+        return SHOWS
+    return SHOWS_OF_LOSSES if "loss" in queries else (ALL,)
 
 
 def opening(queries: pd.DataFrame) -> int:
@@ -45,15 +52,11 @@ def opening(queries: pd.DataFrame) -> int:
     if named is not None and (named == 1).any():
         return int((named == 1).to_numpy().argmax())
     if not classified(queries):
-        return int(_losses(queries).argmax())
+        return int(np.nan_to_num(losses(queries), nan=-np.inf).argmax())
     wrong = queries["prediction"] != queries["label"]
     if wrong.any():
         return int(queries["confidence"].where(wrong, -1.0).to_numpy().argmax())
     return int(queries["confidence"].to_numpy().argmin())
-
-
-def _losses(queries: pd.DataFrame) -> np.ndarray:
-    return queries["loss"].fillna(-np.inf).to_numpy(dtype=np.float64, copy=True)
 
 
 def positions_in_list(
@@ -63,7 +66,8 @@ def positions_in_list(
 
     `cell` (true, predicted) keeps those of one cell of the confusion matrix, `words` those whose text holds them.
     """
-    keep, by = pd.Series(True, index=queries.index), queries["confidence" if classified(queries) else "loss"]
+    keep = pd.Series(True, index=queries.index)
+    by = queries["confidence"] if classified(queries) else pd.Series(losses(queries), index=queries.index)
     if classified(queries):
         right = queries["prediction"] == queries["label"]
         kept = {WRONG: ~right, CONFIDENT: ~right & (by >= SURE_PROBABILITY), BARELY: right & (by < UNSURE_PROBABILITY)}
@@ -142,9 +146,9 @@ def another(queries: pd.DataFrame, position: int) -> int:
     Without classes it is the other one with the largest loss.
     """
     if not classified(queries):
-        losses = _losses(queries)
-        losses[position] = -np.inf
-        return int(losses.argmax()) if len(losses) > 1 else position
+        known = np.nan_to_num(losses(queries), nan=np.finfo(np.float64).min)
+        known[position] = -np.inf
+        return int(known.argmax())
     wrong = (queries["prediction"] != queries["label"]).to_numpy().copy()
     wrong[position] = False
     if wrong.any():

@@ -59,7 +59,7 @@ def chosen(table: pd.DataFrame) -> int:
 def of_slice(run: Run, name: str, query: int) -> Judgement:
     """The summed loss of a slice's predictions; `query` is the row of the chosen prediction."""
     rows = slices.rows(run.queries(), name, query)
-    losses = run.queries()["loss"].to_numpy(dtype=np.float64)[rows]
+    losses = queries.losses(run.queries())[rows]
     words = f"the summed loss of these {len(rows):,}" if len(rows) != 1 else "the loss of this prediction"
     return Judgement(Criterion(tuple(rows.tolist())), words, rows, float(losses.sum()), times=len(rows))
 
@@ -81,7 +81,7 @@ def groups(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     names = known.map(lambda value: f"{value:g}" if isinstance(value, float | np.floating) else str(value))
     if names.nunique() > MOST_GROUPS:
         return {}
-    losses = table["loss"].groupby(names).mean().sort_values(ascending=False, kind="stable")
+    losses = pd.Series(queries.losses(table), index=table.index).groupby(names).mean().sort_values(ascending=False, kind="stable")
     places = pd.Series(np.arange(len(table)), index=table.index)[names.index]
     return {str(name): places[(names == name).to_numpy()].to_numpy() for name in losses.index}
 
@@ -91,7 +91,7 @@ def of_gap(run: Run, column: str, one: str, other: str) -> Judgement:
     table = run.queries()
     found = groups(table, column)
     a, b = found[one], found[other]
-    losses = table["loss"].to_numpy(dtype=np.float64)
+    losses = queries.losses(table)
     words = f"the gap in mean loss between {_named(column, one)} ({len(a):,}) and {_named(column, other)} ({len(b):,})"
     criterion = Criterion(tuple(a.tolist()), tuple(b.tolist()))
     return Judgement(criterion, words, np.union1d(a, b), float(losses[a].mean() - losses[b].mean()))

@@ -211,8 +211,9 @@ def _verdict(query: pd.Series) -> tuple[bool, str, str]:
     """(whether it is wrong, what became of it in short, and in words); without classes its loss tells."""
     true = escape.visible(query["label"])
     if "prediction" not in query:
-        loss = f"loss {theme.number(float(query['loss']))} nat"
-        return False, f"{loss} · {true}" if true.strip() else loss, loss
+        loss = f"loss {theme.number(float(query['loss']))} nat" if "loss" in query else ""
+        known = [loss] * bool(loss) + [true] * bool(true.strip())
+        return False, " · ".join(known), loss or true
     said = escape.visible(query["prediction"])
     wrong = query["prediction"] != query["label"]
     verdict = f"{said} {theme.WRONG} · true {true}" if wrong else f"{said} {theme.RIGHT}"

@@ -78,8 +78,13 @@ def prediction_html(query: pd.Series, classes: list[str], read: int | None = Non
 
 
 def facts_html(query: pd.Series) -> str:
-    """Label, predicted class, confidence and loss; without classes there is but a loss, and a label if it has one."""
-    loss = f'<dt>Loss</dt><dd title="{float(query["loss"]):.6g} nat">{theme.number(float(query["loss"]))} nat</dd>'
+    """Label, predicted class, confidence and loss; without classes there is but a loss, and a label if it has one.
+
+    Of another tool's scores no loss is known.
+    """
+    loss = ""
+    if "loss" in query:
+        loss = f'<dt>Loss</dt><dd title="{float(query["loss"]):.6g} nat">{theme.number(float(query["loss"]))} nat</dd>'
     label = f"<dd><bdi>{for_html(query['label'])}</bdi></dd>"
     if "prediction" not in query:
         return f"<dl>{f'<dt>Label</dt>{label}' if str(query['label']).strip() else ''}{loss}</dl>"

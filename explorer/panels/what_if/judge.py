@@ -39,7 +39,7 @@ def judge(table: pd.DataFrame, name: str, position: int, contrast: Target | None
 
     Its value now is its loss, also where another contrast or a span of it is explained.
     """
-    losses = table["loss"].to_numpy(dtype=np.float64)
+    losses = queries.losses(table)
     if name == state.THIS:
         number = f"prediction #{table['id'].iloc[position]}"
         words = f"the loss on {number}" if contrast is None else f"{target.words(contrast)} on {number}"
