@@ -81,7 +81,8 @@ def groups(table: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     names = known.map(lambda value: f"{value:g}" if isinstance(value, float | np.floating) else str(value))
     if names.nunique() > MOST_GROUPS:
         return {}
-    losses = pd.Series(queries.losses(table), index=table.index).groupby(names).mean().sort_values(ascending=False, kind="stable")
+    means = pd.Series(queries.losses(table), index=table.index).groupby(names).mean()
+    losses = means.sort_values(ascending=False, kind="stable")
     places = pd.Series(np.arange(len(table)), index=table.index)[names.index]
     return {str(name): places[(names == name).to_numpy()].to_numpy() for name in losses.index}
 

@@ -49,7 +49,7 @@ def test_explore_says_whose_scores_they_are_and_what_they_tell(open_app, root):
 
 
 def test_pages_that_need_models_say_that_there_are_none(open_app, root):
-    for page, url in (("try-it", {}), ("suspects", {"repair": "Add"}), ("item", {"example": "3"})):
+    for page, url in (("try-it", {}), ("trust", {}), ("suspects", {"repair": "Add"}), ("item", {"example": "3"})):
         assert "it has no models" in said(open_app(root, page, run="imported", **url))
 
 

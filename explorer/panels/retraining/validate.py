@@ -27,9 +27,13 @@ def draw(run: Run, busy: bool) -> None:
     else:
         st.markdown(
             "**Not known: nothing of this run was checked yet.** A check leaves training examples out, really trains "
-            "again and compares what then happened with what the scores had predicted. Thoroughly, in a terminal:"
+            "again and compares what then happened with what the scores had predicted."
+            + ("" if run.manifest.imported else " Thoroughly, in a terminal:")
         )
     obstacle = why_not(run)
+    if run.manifest.imported:
+        st.info(obstacle, icon=":material/info:")
+        return
     st.code(
         command(run) + (" --study FILE.py:FUNCTION" if obstacle and not run.pending else ""),
         language=None,

@@ -105,12 +105,13 @@ def _computed(
         position = influence.run.position_of(live.run, identity)
         row, item, notes = live.run.queries().iloc[position], live.stored(position), []
         says = {name: plain(row[name]) for name in ("id", "label", "title", "text") if name in row}
-    if live.classes:
+    if live.classes or of_class:
         said = live.predict(item)
         target: Any = influence.live.Contrast(of_class or said.prediction)
         says |= {"prediction": said.prediction, "confidence": float(said.probabilities.max()), "explained": target.of}
     else:
-        raise StudyError(f"Run {live.run.name} has no classes to explain: its last model is no classifier.")
+        target = influence.live.Span()  # all of it
+        says |= {"loss": live.losses(item).loss, "explained": live.run.manifest.measure}
     found = live.scores(item, target)
     scores = {stage: found[stage] for stage in stages if stage in found}
     lost = live.order_only
@@ -133,8 +134,9 @@ def _question(live: Live, new: Any) -> Any:
         influence.live.TEXT: "--text",
         influence.live.PICTURE: "--image",
         influence.live.DRAWING: "--image",
+        influence.live.COMPLETION: "--prompt and --completion",
     }
-    given = "--image" if isinstance(new, Path) else "--text"
+    given = "--image" if isinstance(new, Path) else "--text" if isinstance(new, str) else "--prompt and --completion"
     takes = forms.get(live.form)
     if live.form and takes != given:
         raise StudyError(f"Run {live.run.name} is asked with {takes or 'another form of question'}, not with {given}.")

@@ -104,6 +104,22 @@ def test_another_class_of_a_stored_query(ask, texts):
     np.testing.assert_allclose(of(told, "finetune", "helpful")[1], np.sort(scores)[::-1][:2], rtol=1e-4)
 
 
+def test_a_completion_is_explained_given_its_prompt(upstream, completions, monkeypatch):
+    run, exhibit = completions
+    monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: exhibit)
+    row, end = run.queries().iloc[1], int(run.queries()["prompt_end"].iloc[1])
+    asked = ("--prompt", row["text"][:end], "--completion", row["text"][end:], "--top", 3, "--format", "json")
+    code, out, _ = upstream("query", run.path, *asked, *STUDY)
+    told = json.loads(out)
+    assert code == 0
+    for stage in run.stages:
+        scores = np.asarray(run.scores(stage)[1])
+        np.testing.assert_allclose(of(told, stage, "helpful")[1], np.sort(scores)[::-1][:3], rtol=1e-3)
+    assert told["query"]["loss"] == pytest.approx(row["loss"], rel=1e-4)
+    code, _, errors = upstream("query", run.path, "--text", "a", *STUDY)
+    assert (code, "--prompt and --completion" in errors) == (2, True)
+
+
 def test_what_takes_the_unit_is_told(ask, texts, monkeypatch):
     monkeypatch.setattr(Live, "order_only", property(lambda self: ["far off"]))
     told = ask("--text", "a saw cuts", *STUDY)
