@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 
 import typer
 
@@ -40,6 +41,7 @@ def run() -> None:
     """Run what the arguments ask for; errors that the user can mend are printed, with exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal need not know every letter of a run
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries, to those who write code for them
     try:
         app()
     except UpstreamError as problem:

@@ -217,26 +217,23 @@ class _Terms:
     @property
     def notes(self) -> list[str]:
         """What was estimated, and what the gradient is with it and without."""
-        name, norm, left = self._objective.stage.name, self._norm, self._left
+        norm, left = self._norm, self._left
         parts = [f"{self._norm_with({}, names):.2g} of {group}" for group, names in self._groups.items()]
-        told = [
-            f"{name}: where the checkpoint stands, the gradient of the objective as it was said has norm {norm:.2g} "
-            f"({listed(parts, ' and ')}); at a minimum it is 0."
-        ]
+        told = (
+            f"{self._objective.stage.name}: the checkpoint stands where the gradient of the objective, as it was said, "
+            f"has norm {norm:.2g} ({listed(parts, ' and ')}), 0 at a minimum."
+        )
         found = {each: strength for each, strength in self._strengths.items() if each != ALPHA}
         if found:
             words = [f"{_rounded(strength):.3g} of {group}" for group, strength in found.items()]
             sure = "" if left <= SURE * norm else " That is a guess: say what the training had."
-            told.append(
-                f"{name}: l2 was not said. Estimated from the gradient: {listed(words, ' and ')}, with which it has "
-                f"norm {left:.2g}.{sure} (--l2 says otherwise.)"
-            )
+            told += f" l2 is estimated from it: {listed(words, ' and ')}, which leave {left:.2g}.{sure}"
         elif self._decays:
-            told.append(
-                f"{name}: l2 was not said, and none explains the gradient (training that ended early, AdamW's decay, "
-                "dropout, label smoothing or augmentation could): none is taken. Scores are those of a minimum nearby."
+            told += (
+                " No l2 explains it (an early end, AdamW's decay, dropout, label smoothing or augmentation could), so "
+                "none is taken, and scores are those of a minimum nearby."
             )
-        return [*told, *self._told_of_alpha()]
+        return [told + (" (--l2 says otherwise.)" if self._decays else ""), *self._told_of_alpha()]
 
     def _told_of_alpha(self) -> list[str]:
         if not self._holds:
@@ -248,9 +245,9 @@ class _Terms:
             if alpha == LAST_RESORT:
                 how = "a last resort, since the finetuning did not lower the loss of its data"
         return [
-            f"{self._objective.stage.name}: what it trains was not held near the pretrained values by a term that was "
-            f"said, and without one no influence would reach the pretraining through it. Proximity {alpha:.3g} is "
-            f"taken, {how}: sizes of scores of the stage before go by it. (--proximity says otherwise.)"
+            f"{self._objective.stage.name}: no term was said that holds what it trains near the pretrained values, and "
+            f"without one no influence reaches the pretraining. Proximity {alpha:.3g} is taken, {how}: sizes of scores "
+            "of the stage before go by it. (--proximity says otherwise.)"
         ]
 
 

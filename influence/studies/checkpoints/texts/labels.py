@@ -32,6 +32,11 @@ class Head:
     kind: str
     names: tuple[str, ...]
 
+    @property
+    def is_nameless(self) -> bool:
+        """Whether nobody named the outputs."""
+        return all(_GENERIC.fullmatch(name) for name in self.names)
+
     def number(self, value: Any, place: str) -> int:
         """The number of a class that is given by its name or, where no name fits, its number.
 
@@ -114,8 +119,8 @@ def head_of(config: Any, kind: str, names: Sequence[str] = ()) -> Head:
     """
     own: Mapping[int, str] = config.id2label
     found = tuple(str(own[number]) for number in sorted(own))
-    generic = all(_GENERIC.fullmatch(name) for name in found)
-    return Head(kind, tuple(map(str, names)) if generic and len(names) == len(found) else found)
+    head = Head(kind, found)
+    return Head(kind, tuple(map(str, names))) if head.is_nameless and len(names) == len(found) else head
 
 
 def _list_of(value: Any) -> list[Any]:

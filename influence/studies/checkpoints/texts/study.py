@@ -14,6 +14,7 @@ from influence.studies.checkpoints.correspondence import correspondence
 from influence.studies.checkpoints.options import STAGES, CheckpointOptions, stated
 from influence.studies.checkpoints.statement import Statement, statement
 from influence.studies.checkpoints.texts.model import TextModel, shown
+from influence.studies.checkpoints.texts.naming import names_of_outputs
 from influence.studies.checkpoints.texts.objectives import TAGS, TextObjective, objective_of, plain
 from influence.studies.checkpoints.texts.prepared import TextExamples
 from influence.studies.checkpoints.texts.rows import Rows, rows_of
@@ -112,13 +113,17 @@ class CheckpointTexts:
     def _model(self, stage: str, said: str) -> TextModel:
         checkpoint, options = self.checkpoints[stage], self.options
         tokenizer, what = checkpoint.tokenizer(), printable(checkpoint.path)
-        made = TextModel(
-            checkpoint.model, tokenizer, what, said, self.rows[stage].classes, options.context, options.seed
-        )
+
+        def made_with(classes: Sequence[str]) -> TextModel:
+            return TextModel(checkpoint.model, tokenizer, what, said, classes, options.context, options.seed)
+
+        made = made_with(self.rows[stage].classes)
         config = plain(checkpoint.model).config
         if config.pad_token_id is None:  # a decoder's head takes several texts only where it knows their last tokens
             config.pad_token_id = made.padding.token
-        return made
+        names, notes = names_of_outputs(made, self.rows[stage].items)
+        self.rows[stage].notes += notes
+        return made_with(names) if names else made
 
     def _prepared(self, part: str) -> TextExamples:
         return self.models[_stage_of(part)].preparation.examples(self.rows[part].items, repr(part)).ordered()
