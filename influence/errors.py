@@ -1,14 +1,19 @@
 """The named errors of the library: each message says what was given, what was expected and what to do.
 
-And how such messages write names: `listed`, `printable`.
+And how such messages write names, `listed` and `printable`, and which of them are new: `unsaid`.
 """
 
 import functools
+import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 
 SHOWN = 8
 """Names of a list that are written out."""
+NEAR = 0.1
+"""Share by which figures of one and the same warning may differ: another computation finds them anew."""
+_FIGURE = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
 
 UNSEEN = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
 """Characters that cannot be seen and do something: control characters, ends of lines, turned directions of reading.
@@ -71,3 +76,20 @@ def printable(text: str | os.PathLike[str], kept: str = "") -> str:
 def _escapes(kept: str) -> Mapping[int, str]:
     known = {code: chr(code).encode("unicode_escape").decode() for code in UNSEEN if chr(code) not in kept}
     return known | {0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}
+
+
+def unsaid(warnings: Iterable[str], told: Iterable[str]) -> list[str]:
+    """Those of `warnings` that nothing `told` says: in other words, or with figures that are far off."""
+    known = list(told)
+    return [warning for warning in warnings if not any(_same(warning, each) for each in known)]
+
+
+def _same(one: str, other: str) -> bool:
+    if _FIGURE.sub("#", one) != _FIGURE.sub("#", other):
+        return False
+    pairs = zip(_FIGURE.findall(one), _FIGURE.findall(other), strict=True)
+    return all(math.isclose(_number(a), _number(b), rel_tol=NEAR) for a, b in pairs)
+
+
+def _number(figure: str) -> float:
+    return float(figure.replace(",", ""))

@@ -17,10 +17,10 @@ import pandas as pd
 import streamlit as st
 
 import influence.live
-from explorer.jobs import news
 from explorer.jobs.line import Line
 from explorer.runs import cache
 from explorer.ui import escape
+from influence.errors import unsaid
 from influence.live import STEPS, Alteration, Criterion, Target
 from influence.run import Run
 
@@ -150,7 +150,7 @@ def error(opened: Live, stage: str) -> float:
 
 def warn(run: Run, opened: Live) -> None:
     """Draw what the live computation warns of and the run does not, be it with slightly other figures."""
-    for warning in news.new(opened.warnings, run.manifest.warnings):
+    for warning in unsaid(opened.warnings, run.manifest.warnings):
         st.warning(escape.for_markdown(warning), icon=":material/warning:")
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.jobs import live, news
+from explorer.jobs import live
 from explorer.panels.repair import answers
 from explorer.panels.repair.subject import Subject, scores
 from explorer.runs import score_arrays
 from explorer.ui import escape, state, theme
 from explorer.view.criterion import ERROR, LOSS
-from influence.errors import UpstreamError
+from influence.errors import UpstreamError, unsaid
 from influence.live import LEAVE_OUT, Alteration
 from influence.run import NAT
 
@@ -53,7 +53,7 @@ def draw(subject: Subject) -> None:
             "other. Believe the prediction together, or really train again.",
             icon=":material/warning:",
         )
-    for warning in news.new(found.warnings, subject.run.manifest.warnings):  # those are told at the top of the page
+    for warning in unsaid(found.warnings, subject.run.manifest.warnings):  # those are told at the top of the page
         st.warning(escape.for_markdown(warning), icon=":material/warning:")
 
 

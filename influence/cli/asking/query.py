@@ -21,7 +21,7 @@ from influence.cli.options import (
     run_path,
     say_loading,
 )
-from influence.errors import StudyError
+from influence.errors import StudyError, unsaid
 from influence.threads import set_threads
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def _computed(
     scores = {stage: found[stage] for stage in stages if stage in found}
     lost = live.order_only
     units = {each: influence.run.ORDER_ONLY if lost else live.run.unit(_method(live.run), each) for each in scores}
-    warnings = _once([*notes, *lost, *live.warnings, *live.run.manifest.warnings])
+    told = live.run.manifest.warnings
+    warnings = _once([*notes, *lost, *unsaid(live.warnings, told), *told])
     return Answer(says, influence.run.strongest(live.run, scores, top), units, warnings)
 
 

@@ -1,10 +1,10 @@
-"""Which warnings of a live computation a visitor has read already."""
+"""Which warnings a reader has read already."""
 
 from __future__ import annotations
 
 import pytest
 
-from explorer.jobs.news import new
+from influence.errors import unsaid
 
 TOLD = "Stage 'pretrain': leaving out 1.24 examples moves it as far as 1,200 steps did, gradient norm 3.1e-05."
 
@@ -22,8 +22,8 @@ TOLD = "Stage 'pretrain': leaving out 1.24 examples moves it as far as 1,200 ste
     ],
 )
 def test_other_words_and_figures_that_are_far_off_are_new(warning, is_new):
-    assert new([warning], ["Another.", TOLD]) == [warning] * is_new
+    assert unsaid([warning], ["Another.", TOLD]) == [warning] * is_new
 
 
 def test_names_with_numbers_are_words():
-    assert new(["Parameter layers.1.weight."], ["Parameter layers.0.weight."]) == ["Parameter layers.1.weight."]
+    assert unsaid(["Parameter layers.1.weight."], ["Parameter layers.0.weight."]) == ["Parameter layers.1.weight."]
