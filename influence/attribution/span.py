@@ -51,11 +51,6 @@ class MixedDerivative:
             self.directions = torch.cat([self.directions, found])
             self._products = torch.cat([self._products, mixed_product(objective, found)])
             combined = self._combined(vectors)
-        if len(found) < int(new.sum()):
-            objective.remarks.notes.add(
-                f"{objective.stage.name}: queries are pulled back by the directions that they span, to "
-                f"{tolerance:.0e} of each one's length"
-            )
         return combined
 
     def _beyond(self, vectors: Tensor) -> Tensor:

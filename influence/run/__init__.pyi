@@ -10,6 +10,9 @@ from .files import examples_file as examples_file
 from .files import is_held as is_held
 from .files import shares_file as shares_file
 from .files import tokens_file as tokens_file
+from .lists import position_of as position_of
+from .lists import stored_scores as stored_scores
+from .lists import strongest as strongest
 from .plain import DEEPEST_FOLDER as DEEPEST_FOLDER
 from .plain import lock_of as lock_of
 from .plain import own_folder as own_folder
@@ -33,6 +36,3 @@ from .records import ScoreRecord as ScoreRecord
 from .records import StageRecord as StageRecord
 from .records import Training as Training
 from .spreadsheet import as_csv as as_csv
-from .strongest import position_of as position_of
-from .strongest import stored_scores as stored_scores
-from .strongest import strongest as strongest

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
+from influence.errors import listed
 from influence.run.parquet.forms import (
     BYTES,
     EXAMPLES,
@@ -230,9 +231,10 @@ def _refuse_pointers(table: pa.Table, name: str, rows: Mapping[str, int]) -> Non
 
 
 def _refuse_lengths(table: pa.Table, form: Form, rows: Mapping[str, int]) -> None:
-    lengths = [pc.list_value_length(table.column(name)) for name in form.aligned if name in table.column_names]
+    there = [name for name in form.aligned if name in table.column_names]
+    lengths = [pc.list_value_length(table.column(name)) for name in there]
     if any(not each.equals(lengths[0]) for each in lengths[1:]):
-        raise ValueError(f"its columns {' and '.join(form.aligned)} have lists of other lengths in one row")
+        raise ValueError(f"its columns {listed(there, ' and ')} have lists of other lengths in one row")
     for name, of in form.lengths.items():
         found = pc.unique(pc.list_value_length(table.column(name))).to_pylist() if name in table.column_names else []
         if any(length != rows[of] for length in found):

@@ -1,9 +1,5 @@
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import read_checkpoint as read_checkpoint
-from .correspondence import Correspondence as Correspondence
-from .correspondence import correspondence as correspondence
 from .images import CheckpointImages as CheckpointImages
 from .images import ImageOptions as ImageOptions
 from .images import image_study as image_study
-from .statement import Statement as Statement
-from .statement import statement as statement

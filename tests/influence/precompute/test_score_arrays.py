@@ -98,6 +98,7 @@ class Seen(Subset):
 
 def test_a_run_of_several_chunks_killed_between_two_is_the_same_run(tmp_path, small_chunks, monkeypatch):
     monkeypatch.setattr("influence.derivatives.objective.BUDGET", 8 * 23 * 8)  # batches of 8
+    monkeypatch.setattr("influence.derivatives.batch_size.LARGE_BATCH", 8)
     whole = precompute([tiny_exhibit()], ["one"], tmp_path / "whole", progress=False)[0]
     mark = Draft.mark
 

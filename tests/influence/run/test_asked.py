@@ -16,7 +16,7 @@ PATHS = ["a/b", "/c", "d.csv"]
 
 
 def run_of(asked):
-    return SimpleNamespace(name="odd", manifest=SimpleNamespace(asked=asked))
+    return SimpleNamespace(name="odd", manifest=SimpleNamespace(asked=asked, imported={}))
 
 
 @pytest.mark.parametrize(

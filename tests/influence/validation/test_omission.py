@@ -35,7 +35,9 @@ def test_it_is_what_retraining_gives(run):
 def test_the_study_is_built_once(run, monkeypatch):
     """Of a folder of pictures, building it decodes them all."""
     built = []
-    monkeypatch.setattr(from_run, "exhibits_for", lambda *asked: built.append(asked) or exhibits_for(*asked))
+    monkeypatch.setattr(
+        from_run, "exhibits_for", lambda *asked, **more: built.append(asked) or exhibits_for(*asked, **more)
+    )
     leave_out(run, [5], start="scratch", progress=False)
     assert len(built) == 1
     validate(run, checks=["noise"], budget=600, progress=False)

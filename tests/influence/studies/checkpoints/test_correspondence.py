@@ -12,7 +12,7 @@ from torchvision import models
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from influence.errors import StudyError
-from influence.studies.checkpoints import correspondence
+from influence.studies.checkpoints.correspondence import correspondence
 
 
 def names(model, keep=lambda name: True):

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from influence import Stage
 from influence.errors import StudyError
-from influence.studies.checkpoints import statement
+from influence.studies.checkpoints.statement import statement
 
 BODY = ["first.weight", "first.bias", "second.weight", "second.bias"]
 
