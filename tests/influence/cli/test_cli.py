@@ -199,7 +199,7 @@ def test_check_of_a_bad_run(upstream, runs_folder, change, words):
         ),
         (["precompute", "tiny", "--texts", "a", "b", "c"], ["Give one of: a built-in study", "--texts PRETRAIN"]),
         (["precompute", "--texts", "a", "b", "c", "--images", "a", "b", "c"], ["Give one of: a built-in study"]),
-        (["precompute", "tiny", "--sample", "9"], ["--sample means nothing for tiny; it is for --texts, --models with --texts."]),
+        (["precompute", "tiny", "--sample", "9"], ["--sample means nothing for tiny; it is for --texts, --models"]),
         (["precompute", "tiny", "--finetuning", "half"], ["--finetuning is 'half', expected frozen, updated or both"]),
         (["precompute", "fashion", "--text-column", "a"], ["--text-column means nothing for fashion"]),
         (
