@@ -20,9 +20,8 @@ from influence.studies import STUDIES
 from influence.studies.cards import CARDS
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Networks as small as these are many times slower on several threads of a busy machine."""
+def pytest_runtest_setup():
+    """Networks as small as these are slower on several threads; and whatever a test before set, runs say how many."""
     torch.set_num_threads(1)
 
 

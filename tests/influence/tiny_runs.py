@@ -31,9 +31,8 @@ def assert_equal_runs(one: Run, other: Run):
     pd.testing.assert_frame_equal(one.queries(), other.queries())
     assert one.manifest.files.keys() == other.manifest.files.keys()
     passing = ("created", "timings", "peak_memory", "files", "checksum", "stages", "scores")
-    assert {k: v for k, v in vars(one.manifest).items() if k not in passing} == {
-        k: v for k, v in vars(other.manifest).items() if k not in passing
-    }
+    for field in vars(one.manifest).keys() - {*passing}:
+        assert getattr(one.manifest, field) == getattr(other.manifest, field), field
 
 
 def counted_fits(monkeypatch):
