@@ -79,13 +79,15 @@ def token(page: Any, text: str) -> Any:
 
 
 def changed(page: Any, before: list[str], same: bool = False) -> list[str]:
-    """The lists, once they are other than before, or the `same` again."""
-    page.wait_for_function(
-        "([before, same]) => [...document.querySelectorAll('*')].some((e) => e.shadowRoot?.querySelector('section"
-        ".helpful') && (e.shadowRoot.querySelector('section.helpful').innerText === before) === same)",
-        arg=[before[0], same],
-    )
-    return scores(page)
+    """The lists, once they are other than before, or the `same` again, for half a second."""
+    held = 0
+    for _ in range(240):
+        found = scores(page)
+        held = held + 1 if (found == before) == same else 0
+        if held == 3:
+            return found
+        page.wait_for_timeout(250)
+    raise AssertionError(f"The lists {'did not become what they were' if same else 'stay as they were'}.")
 
 
 def test_a_span_is_chosen_and_taken_back_and_the_lists_follow(explore):
