@@ -178,7 +178,7 @@ def _values(chain: Chain, explained: Explained, error: float, at_once: int, bars
         rows = slice(start, min(start + at_once, count))
         of = "" if at_once >= count else f" (queries {rows.start + 1} to {rows.stop} of {count})"
         with bars.step(f"Pulling queries back{of}"):
-            vectors = [chain.pull_to_first(explained.gradients(rows))[1]]
+            vectors = [chain.pull_to_first(explained.gradients(rows))[1]]  # a list, so that scoring can let go of them
         for report, solver in zip(told, chain.solvers, strict=True):
             found = {key: solver.report[key] for key in PER_QUERY if key in solver.report}
             solver.report |= {key: report.get(key, []) + value for key, value in found.items()}

@@ -12,7 +12,7 @@ from influence.errors import StudyError
 from influence.run.asked import is_reference
 from influence.studies.built_in import STUDIES, study_named
 from influence.studies.cards import VARIANTS
-from influence.studies.checkpoints.images import CheckpointImages, ImageOptions
+from influence.studies.checkpoints.images import CheckpointImages
 from influence.studies.checkpoints.options import CheckpointOptions, terms_of
 from influence.studies.checkpoints.texts.study import CheckpointTexts
 from influence.studies.exhibit import Exhibit
@@ -149,8 +149,7 @@ def _of_models(
     else:
         assert images is not None
         before, after, tests = images
-        taken = {each.name: getattr(options, each.name) for each in fields(ImageOptions) if each.name != "terms"}
-        built = CheckpointImages((pretrained, finetuned), (before, after, tests), ImageOptions(**taken, terms=terms))
+        built = CheckpointImages((pretrained, finetuned), (before, after, tests), options, terms)
     if say is not None:
         for line in built.lines:
             say(line)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from influence.live import Live
     from influence.run import Run
 
+SAID = ("label", "prediction", "confidence", "loss", "title", "text")
+"""Columns of a stored query that are printed where it has them."""
+
 
 def query(
     run: NameOfRun,
@@ -87,9 +90,6 @@ def _stored(run: Run, identity: int, stages: Sequence[str], top: int) -> Answer:
     units = {each: run.unit(run.methods(each)[0], each) for each in scores}
     why = [reason for each in scores for reason in run.order_only(run.methods(each)[0], each)]
     return Answer(says, influence.run.strongest(run, scores, top), units, _once([*why, *run.manifest.warnings]))
-
-
-SAID = ("label", "prediction", "confidence", "loss", "title", "text")
 
 
 def _computed(

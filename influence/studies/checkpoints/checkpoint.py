@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from influence.studies.checkpoints.reading.saved import read_json, saved_model
 from influence.studies.checkpoints.reading.state_dict import model_of
 from influence.studies.checkpoints.reading.tokenizer import has_tokenizer, read_tokenizer
 
+NAMELESS = re.compile(r"LABEL_\d+")
+"""What `transformers` calls a class that nobody named."""
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".json")
 """Ends of names of files that are read as state dicts."""
 

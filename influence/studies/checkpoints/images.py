@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from torch.nn.functional import cross_entropy
 from influence.errors import StudyError, printable
 from influence.studies.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from influence.studies.checkpoints.correspondence import Correspondence, correspondence
-from influence.studies.checkpoints.options import STAGES, stated
+from influence.studies.checkpoints.options import STAGES, CheckpointOptions
 from influence.studies.checkpoints.pictures.classes import head_classes, numbered
 from influence.studies.checkpoints.pictures.data import PreparedPictures, encoder
 from influence.studies.checkpoints.reading.preparation import Preparation
-from influence.studies.checkpoints.statement import Decay, Statement, statement
+from influence.studies.checkpoints.statement import Statement
 from influence.studies.exhibit import Exhibit
 from influence.studies.images.class_folders import class_folders, left_out
 from influence.studies.images.survey import Survey, survey
@@ -36,41 +35,14 @@ BY_CHANCE = 1.2
 """Times the share that guessing gets right: a model that is not better does not know the classes as they are given."""
 
 
-@dataclass(frozen=True)
-class ImageOptions:
-    """How a study of two image classifiers is made; what is not given is worked out.
-
-    Attributes:
-        arch: of state dicts: a classifier of torchvision's, or "timm:NAME".
-        size: side of pictures in pixels, of networks of `arch` that were trained at another than usual; 0: the usual.
-        frozen, new: as of `correspondence`; so are `pairs`, its `inherits`.
-        decay, proximity: as of `statement`; decay is its l2.
-        sample: at most so many pictures of each folder, drawn by the seed; None for all.
-        queries: at most so many test pictures, drawn by the seed; 0 for all.
-        seed: of these draws.
-        terms: of the stages' objectives, as an earlier exhibit had them; None: stated or estimated.
-    """
-
-    arch: str = ""
-    size: int = 0
-    frozen: Sequence[str] = ()
-    new: Sequence[str] = ()
-    pairs: Mapping[str, str] = field(default_factory=dict)
-    decay: Decay | None = None
-    proximity: float | None = None
-    sample: int | None = None
-    queries: int = 0
-    seed: int = 0
-    terms: Mapping[str, Any] | None = None
-
-
 class CheckpointImages:
     """A study with one exhibit, whose models stand where their checkpoints left them.
 
     Args:
         models: the pretrained checkpoint and the finetuned one, or its adapter.
         folders: of class folders: to pretrain on, to finetune on, and of test pictures.
-        options: what is stated.
+        options: what a person states.
+        terms: of the stages' objectives, as an earlier exhibit had them; None: stated or estimated.
 
     Attributes:
         checkpoints: both models, read.
@@ -82,8 +54,14 @@ class CheckpointImages:
         StudyError: a checkpoint or folder is not as expected, or they do not belong together.
     """
 
-    def __init__(self, models: tuple[Path, Path], folders: tuple[Path, Path, Path], options: ImageOptions):
-        self.options, self.folders = options, folders
+    def __init__(
+        self,
+        models: tuple[Path, Path],
+        folders: tuple[Path, Path, Path],
+        options: CheckpointOptions,
+        terms: Mapping[str, Any] | None = None,
+    ):
+        self.options, self.folders, self.terms = options, folders, terms
         found = [class_folders(folder) for folder in folders]
         first = read_checkpoint(models[0], arch=options.arch, task="images")
         arch = "" if first.config is not None else options.arch
@@ -233,9 +211,7 @@ class CheckpointImages:
             Stage("pretrain", first.model, image_loss, self._data[0], forward=logits_of),
             Stage("finetune", second.model, image_loss, self._data[1], forward=logits_of, **pairs),
         ]
-        if self.options.terms is not None:
-            return stated(stages, self.options.terms)
-        return statement(stages, l2=self.options.decay, proximity=self.options.proximity)
+        return self.options.stated(stages, self.terms)
 
     @property
     def _knowledge(self) -> list[str]:
@@ -256,13 +232,6 @@ def _drawn(count: int, most: int | None, draw: np.random.Generator) -> np.ndarra
     """Positions of at most so many of `count`, in order."""
     rows = np.arange(count)
     return np.sort(draw.permutation(rows)[:most]) if most and most < count else rows
-
-
-def image_study(
-    models: tuple[Path, Path], folders: tuple[Path, Path, Path], options: ImageOptions | None = None
-) -> CheckpointImages:
-    """The study of two image classifiers and three folders of class folders. Arguments as of `CheckpointImages`."""
-    return CheckpointImages(models, folders, options or ImageOptions())
 
 
 def logits_of(model: nn.Module, batch: Sequence[Any]) -> Tensor:

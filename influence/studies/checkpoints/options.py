@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from influence.errors import StudyError
-from influence.studies.checkpoints.statement import Statement
+from influence.studies.checkpoints.statement import Statement, statement
 from influence.studies.text_files.columns import Columns
 from influence.study.stage import Stage
 
@@ -80,6 +80,16 @@ class CheckpointOptions:
                 raise StudyError(f"--l2 is {each!r}, expected a number, or PATTERN=NUMBER such as *.bias=0.") from None
         return found.get("*") if list(found) in (["*"], []) else found
 
+    def stated(self, stages: Sequence[Stage], terms: Mapping[str, Any] | None = None) -> Statement:
+        """Stages with all terms of their objectives: those that `terms_of` once told, or stated here, or estimated."""
+        if terms is None:
+            return statement(stages, l2=self.decay, proximity=self.proximity)
+        found = [copy.copy(stage) for stage in stages]
+        for stage, own in zip(found, terms["stages"], strict=True):
+            stage.l2, stage.proximity = own["l2"], own["proximity"]
+            stage.__post_init__()
+        return Statement(found, damping=terms["damping"])
+
     @classmethod
     def of(cls, given: Mapping[str, Any], seed: int) -> CheckpointOptions:
         """From the command's options, by name; those that are not given are missing."""
@@ -90,15 +100,6 @@ class CheckpointOptions:
 
 
 def terms_of(stages: Sequence[Stage], damping: float | None) -> dict[str, Any]:
-    """The terms of stages' objectives as JSON, for `stated` to take up."""
+    """The terms of stages' objectives as JSON, for `CheckpointOptions.stated` to take up."""
     terms = [{"l2": dict(s.l2) if isinstance(s.l2, Mapping) else s.l2, "proximity": s.proximity} for s in stages]
     return {"stages": terms, "damping": damping}
-
-
-def stated(stages: Sequence[Stage], terms: Mapping[str, Any]) -> Statement:
-    """Stages with the terms that `terms_of` told."""
-    found = [copy.copy(stage) for stage in stages]
-    for stage, own in zip(found, terms["stages"], strict=True):
-        stage.l2, stage.proximity = own["l2"], own["proximity"]
-        stage.__post_init__()
-    return Statement(found, damping=terms["damping"])

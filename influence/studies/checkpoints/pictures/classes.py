@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from influence.errors import StudyError, listed, printable
-from influence.studies.checkpoints.checkpoint import Checkpoint
+from influence.studies.checkpoints.checkpoint import NAMELESS, Checkpoint
 from influence.studies.checkpoints.reading.state_dict import TIMM
 from influence.studies.lookalikes import folded
 
-GENERIC = re.compile(r"LABEL_\d+")
-"""What transformers calls a class that nobody named."""
 IMAGENET = 1000
 
 
@@ -26,7 +23,7 @@ def head_classes(checkpoint: Checkpoint, outputs: int) -> list[str]:
     if checkpoint.config is not None:
         named = checkpoint.config.id2label or {}
         names = [str(named.get(i, f"LABEL_{i}")) for i in range(outputs)]
-        return [] if all(GENERIC.fullmatch(name) for name in names) else names
+        return [] if all(NAMELESS.fullmatch(name) for name in names) else names
     if outputs != IMAGENET:
         return []
     if checkpoint.architecture.startswith(TIMM):

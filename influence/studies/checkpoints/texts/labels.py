@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from influence.errors import StudyError
+from influence.studies.checkpoints.checkpoint import NAMELESS
 from influence.studies.checkpoints.texts.objectives import IGNORED, MULTI_LABEL, REGRESSION
 from influence.studies.lookalikes import hint
 from influence.studies.text_files.formats import name_list, short_repr
 from influence.studies.text_files.labels import label_text, plain_text
-
-_GENERIC = re.compile(r"LABEL_\d+")
-"""What `transformers` calls classes that nobody named."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Head:
     @property
     def is_nameless(self) -> bool:
         """Whether nobody named the outputs."""
-        return all(_GENERIC.fullmatch(name) for name in self.names)
+        return all(NAMELESS.fullmatch(name) for name in self.names)
 
     def number(self, value: Any, place: str) -> int:
         """The number of a class that is given by its name or, where no name fits, its number.

@@ -6,7 +6,6 @@ so it is not guessed: the model was trained on these very texts and knows most o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from influence.errors import StudyError, listed
+from influence.studies.checkpoints.checkpoint import NAMELESS
 from influence.studies.checkpoints.texts.labels import label_text, plain_text
 from influence.studies.checkpoints.texts.model import TextModel
 from influence.studies.checkpoints.texts.objectives import CLASSIFICATION, forward_of
@@ -40,7 +40,7 @@ def names_of_outputs(model: TextModel, items: Sequence[Item]) -> tuple[list[str]
         return [], []
     labels = [label_text(plain_text(item.label)) for item in items]
     outputs, names = len(model.head.names), sorted(set(labels))
-    if all(re.fullmatch(r"\d{1,9}|LABEL_\d+", name) for name in names):
+    if all(name.isdigit() or NAMELESS.fullmatch(name) for name in names):
         return [], []
     if len(names) > outputs:
         raise StudyError(

@@ -11,8 +11,8 @@ import numpy as np
 from influence.errors import StudyError, printable
 from influence.studies.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from influence.studies.checkpoints.correspondence import correspondence
-from influence.studies.checkpoints.options import STAGES, CheckpointOptions, stated
-from influence.studies.checkpoints.statement import Statement, statement
+from influence.studies.checkpoints.options import STAGES, CheckpointOptions
+from influence.studies.checkpoints.statement import Statement
 from influence.studies.checkpoints.texts.model import TextModel, shown
 from influence.studies.checkpoints.texts.naming import names_of_outputs
 from influence.studies.checkpoints.texts.objectives import TAGS, TextObjective, objective_of, plain
@@ -136,9 +136,7 @@ class CheckpointTexts:
             pretrained.stage("pretrain", self.data["pretrain"]),
             finetuned.stage("finetune", self.data["finetune"], **pairs),
         ]
-        if self.terms is not None:
-            return stated(stages, self.terms)
-        return statement(stages, l2=self.options.decay, proximity=self.options.proximity)
+        return self.options.stated(stages, self.terms)
 
     # What is shown
 

@@ -16,11 +16,15 @@ from transformers import ViTConfig, ViTForImageClassification, ViTForMaskedImage
 
 from influence import attribute
 from influence.errors import StudyError
-from influence.studies.checkpoints import ImageOptions, image_study
+from influence.studies.checkpoints import CheckpointImages, CheckpointOptions
 from influence.studies.checkpoints.reading.preparation import of_architecture
 
 COLOURS = {"red": (0,), "green": (1,), "blue": (2,), "yellow": (0, 1), "cyan": (1, 2)}
 BEFORE, AFTER = ["red", "green", "blue"], ["yellow", "cyan"]
+
+
+def image_study(models, folders, options=CheckpointOptions()):  # noqa: B008 - it is frozen
+    return CheckpointImages(models, folders, options)
 
 
 def drawn(colour, draw):
@@ -187,7 +191,9 @@ def networks(tmp_path_factory):
 
 
 def test_state_dicts_of_torchvision(networks, folders):
-    found = image_study(networks, folders, ImageOptions(arch="resnet18", size=32, decay=0.01, queries=3, proximity=0.1))
+    found = image_study(
+        networks, folders, CheckpointOptions(arch="resnet18", size=32, l2=["0.01"], queries=3, proximity=0.1)
+    )
     exhibit = found.exhibit()
     first, second = exhibit.study.stages
     assert [n for n in second.inherits if n not in second.frozen] == [n for n in second.inherits if "layer4" in n]

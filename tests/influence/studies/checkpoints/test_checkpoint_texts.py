@@ -88,7 +88,7 @@ def test_the_run_shows_texts_classes_and_tokens(run):
 
 
 def test_its_study_is_made_again_with_the_terms_that_it_had(run, monkeypatch):
-    monkeypatch.setattr("influence.studies.checkpoints.texts.study.statement", None)  # nothing is estimated again
+    monkeypatch.setattr("influence.studies.checkpoints.options.statement", None)  # nothing is estimated again
     exhibit = exhibit_of(run)
     assert [stage.l2 for stage in exhibit.study.stages] == [0.01, 0.01]
     read = exhibit.encode("a cat runs home")
