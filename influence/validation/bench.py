@@ -20,6 +20,7 @@ from influence.errors import RunError
 from influence.progress import Bar
 from influence.run.files import retrainings_folder
 from influence.run.reading import Run
+from influence.run.records import StageRecord
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.studies.from_run import exhibit_and_starts_of
 from influence.study.study import Study
@@ -45,6 +46,7 @@ class Bench:
 
     Attributes:
         costs: cost class of pieces -> mean seconds of those computed so far.
+        reserved: seconds of the time that is left in which a check has enough to say something.
         computed: number of pieces that were computed, not read.
         warnings: what other scores than the run's own were warned of, each once.
     """
@@ -55,9 +57,11 @@ class Bench:
         self.costs: dict[str, float] = {}
         self._taken: dict[str, list[float]] = {}
         self.computed = 0
+        self.reserved = 0.0
         self.warnings: list[str] = []
         self.bar: Bar | None = None
         self._until = float("inf")
+        self._more = float("inf")
 
     @property
     def study(self) -> Study:
@@ -90,22 +94,38 @@ class Bench:
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
         """Limit the time within this context: pieces that would end later are not begun."""
-        before, self._until = self._until, min(self._until, time.monotonic() + seconds)
+        before, self._until = self._until, min(self._until, self.now() + seconds)
         try:
             yield
         finally:
             self._until = before
 
+    @contextlib.contextmanager
+    def only(self, pieces: int) -> Iterator[None]:
+        """Compute so many pieces within this context, and read any number."""
+        self._more = self.computed + pieces
+        try:
+            yield
+        finally:
+            self._more = float("inf")
+
     @property
     def left(self) -> float:
         """Seconds until the limit."""
-        return self._until - time.monotonic()
+        return self._until - self.now()
+
+    def now(self) -> float:
+        """Seconds on the clock that limits are set by."""
+        return time.monotonic()
 
     def time_for(self, start: Start, share: float) -> float:
-        """Seconds for one way of training: a `share` of the time left, or all of it if the other way would not fit."""
-        last = self.starts[-1]
+        """Seconds for one way of training: a `share` of the time left, or all of it if the other way would not fit.
+
+        The first way has at least what is reserved.
+        """
+        last, own = self.starts[-1], max(self.left * share, self.reserved)
         other = 2 * self.costs.get(last, self.expected(last))  # the baseline and one retraining
-        return self.left if start == last or other > self.left * (1 - share) else self.left * share
+        return self.left if start == last or other > self.left - own else own
 
     def piece(
         self,
@@ -124,13 +144,12 @@ class Bench:
             expected: seconds that the first piece of its cost class is expected to take.
             cost: cost class, default `kind`: the time of a piece is predicted by the mean of its class.
         """
-        models = {n: d for n, d in self.run.manifest.files.items() if n.startswith(("stages/", "scores/"))}
-        key = [models, self.stage, {"kind": kind, **of}]
+        key = self._key(kind, of)
         found = self.pieces.get(key)
         if found is not None:
             return found
         cost = cost or kind
-        if self.costs.get(cost, expected) > self.left:
+        if self.costs.get(cost, expected) > self.left or self.computed >= self._more:
             return None
         began = time.monotonic()
         table = compute()
@@ -139,6 +158,10 @@ class Bench:
         self.computed += 1
         self.pieces.put(key, table)
         return table
+
+    def _key(self, kind: str, of: Mapping[str, Any]) -> list[Any]:
+        models = {n: d for n, d in self.run.manifest.files.items() if n.startswith(("stages/", "scores/"))}
+        return [models, self.stage, {"kind": kind, **of}]
 
     # Retrainings
 
@@ -161,7 +184,7 @@ class Bench:
             start,
             {"weights": digest, "seed": seed},
             lambda: table_of(self.retrainer.retrain(given, start=start, seed=seed)),
-            self.expected(start),
+            self.dearest(start, 0.0 if weights is None else float((weights == 0).double().mean())),
             cost=f"{many}{start}",
         )
         if self.bar and found is not None:
@@ -173,10 +196,29 @@ class Bench:
         timings = self.run.manifest.timings
         return sum(float(seconds) for step, seconds in timings.items() if not step.startswith(("training", "map")))
 
+    def dearest(self, start: Start, share: float = 1.0) -> float:
+        """Seconds of a retraining that leaves out a share (0..1) of the examples: as those took that left out more.
+
+        If none did, as the dearest; before the first one, as expected.
+        """
+        kinds = sorted((float(cost.partition("%")[0]), cost) for cost in self.costs if cost.endswith(f"% {start}"))
+        taken = [self.costs[cost] for _, cost in kinds]
+        more = [self.costs[cost] for percent, cost in kinds if percent >= 100 * share]
+        return more[0] if more else max(taken, default=self.costs.get(start, self.expected(start)))
+
     def expected(self, start: Start) -> float:
-        """Expected seconds of a retraining before one was measured: from scratch, as long as the run's own training."""
-        own = sum(stage.training.seconds or 0 for stage in self.run.manifest.stages)
-        return own if start == "scratch" else 0.0
+        """Expected seconds of a retraining before one was measured: as long as the run's own training took.
+
+        From the solution, stages that are trained to a minimum take less, nobody knows how much: 0.
+        """
+        trained = self.run.manifest.stages if start == "scratch" else self.unsettled
+        return sum(stage.training.seconds or 0.0 for stage in trained)
+
+    @property
+    def unsettled(self) -> list[StageRecord]:
+        """The stages whose training took its recipe's steps, and ended at no minimum."""
+        recipes = self.retrainer.recipes
+        return [s for s in self.run.manifest.stages if s.name in recipes and s.training.converged is False]
 
     def change_without(self, examples: Sequence[int], start: Start, seed: int | None = None) -> np.ndarray | None:
         """(Q,), measured change of every query's loss with `examples` left out, in nats; None if there is no time."""
@@ -188,8 +230,19 @@ class Bench:
 
     @property
     def starts(self) -> list[Start]:
-        """The ways in which this run can be trained again."""
-        return ["solution", "scratch"] if self.retrainer.starts else ["solution"]
+        """The ways in which this run can be trained again, the one that its scores are judged by first.
+
+        At a minimum that is on from the solution, which takes less. After mini-batches training on would move in any
+        case, so that only training from scratch tells what an example did.
+        """
+        if not self.retrainer.starts:
+            return ["solution"]
+        return ["scratch", "solution"] if self.unsettled else ["solution", "scratch"]
+
+    @property
+    def anew(self) -> Start:
+        """From scratch, or on from the solution where nobody knows how training began."""
+        return "scratch" if self.retrainer.starts else "solution"
 
     def scores_of(self, study: Study, **options: Any) -> np.ndarray:
         """Scores (Q, m) of the stage's examples in another study, with the run's solver except for `options`."""

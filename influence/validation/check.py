@@ -38,7 +38,8 @@ class Check:
     Attributes:
         name: of the check and of its table.
         asks: the question that it answers.
-        share: its share of the time budget, relative to the other checks.
+        share: its share of the time that is left once every check has its fewest, relative to the other checks.
+        fewest: pieces (retrainings, computations of scores) that it needs to say something; 0: none of its own.
         measure: bench -> the check's table (CONTRACT.md), with as many rows as fit the bench's time; empty if none do,
             or if the check does not apply to this run.
         findings: table -> its figures.
@@ -47,5 +48,6 @@ class Check:
     name: str
     asks: str
     share: float
+    fewest: int
     measure: Callable[[Bench], pd.DataFrame]
     findings: Callable[[pd.DataFrame], list[Finding]]

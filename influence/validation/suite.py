@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,11 +18,12 @@ from influence.run.reading import Run
 from influence.validation.bench import Bench, bench_of
 from influence.validation.check import Check, Finding
 from influence.validation.checks import leave_one_out, noise, planted, removal, sanity, stability, subsets
+from influence.validation.plan import WAYS, Plan, in_words, plan_of, sentences
 
 CHECKS: dict[str, Check] = {
-    module.CHECK.name: module.CHECK for module in (noise, leave_one_out, subsets, removal, stability, planted, sanity)
+    module.CHECK.name: module.CHECK for module in (leave_one_out, subsets, noise, removal, stability, planted, sanity)
 }
-"""Name -> check, in the order in which they run; sanity uses retrainings of the earlier ones."""
+"""Name -> check, what tells most in least time first; sanity uses retrainings of the earlier ones."""
 COLUMNS = ("check", "start", "what", "value", "low", "high", "count", "words")
 
 
@@ -43,7 +46,7 @@ def validate(
     Args:
         run: a finished run.
         checks: names of `CHECKS`; default all.
-        budget: seconds. No retraining is begun that would end later.
+        budget: seconds. What they will hold is told first. No retraining is begun that would end later.
         stage: name of the stage whose examples are left out; default the first (pretraining).
         seed: of all random choices.
         function: FILE.py:FUNCTION, of a run that was computed from one.
@@ -54,7 +57,8 @@ def validate(
         The run, read again.
 
     Raises:
-        RunError: an unknown check, a run whose study cannot be made again, or one that is being written.
+        RunError: an unknown check, a budget in which none of them fits (the smallest that holds one is named), a run
+            whose study cannot be made again, or one that is being written.
         StudyError, TrainingError: with what was given and what to do.
     """
     unknown = [name for name in checks if name not in CHECKS]
@@ -67,15 +71,14 @@ def validate(
     with retrainings_locked(run.path), Progress(visible=progress) as bars:
         bench = bench_of(run, name, seed=seed, function=function, device=device)
         with bench.within(budget):
-            with bars.step("one retraining, to know the cost"):
-                bench.outcome(None, "solution")
-                one = bench.change_without([0], "solution")
-            bars.say(_cost(bench, budget))
-            for i, check in enumerate(chosen):
-                told = len(bench.warnings)
-                share = check.share / sum(other.share for other in chosen[i:])
+            plan = _plan(bench, chosen, budget, bars)
+            for said in (_cost(bench), *sentences(bench, CHECKS, plan, bench.left)):
+                bars.say(said)
+            for check in (CHECKS[name] for name in plan.least):
+                told, bench.reserved = len(bench.warnings), plan.least[check.name]
+                allowance = plan.allowance(CHECKS, check.name, bench.left)
                 try:
-                    with bench.within(bench.left * share), bars.step(check.asks):
+                    with bench.within(allowance), bars.step(check.asks):
                         table = check.measure(bench)
                 except TrainingError as error:  # the other checks may still succeed
                     bars.say(f"{check.name}: {error}")
@@ -86,9 +89,38 @@ def validate(
                     run = add_tables(run, {check.name: table, "summary": _summary(run, check, table)})
                 else:
                     bars.say(f"{check.name}: no time for it, or it means nothing for this run.")
-        if one is None and not run.validations:
-            raise RunError(f"Not even one retraining fits a budget of {budget:.0f} s; give more.")
     return run
+
+
+def _plan(bench: Bench, chosen: Sequence[Check], budget: float, bars: Progress) -> Plan:
+    """What fits the budget, by the cost of one retraining of each check, which it needs in any case.
+
+    Raises:
+        RunError: not one check fits; of retrainings whose cost is known beforehand, before the first one.
+    """
+    plan = _refused_if_empty(plan_of(bench, chosen, bench.left), budget)
+    with bars.step("one retraining of each kind, to know the cost"):
+        for check in (check for check in chosen if check.fewest > 1 and check.name in plan.least):
+            if check.name in plan.least:
+                bench.outcome(None, bench.starts[0])
+                with contextlib.suppress(TrainingError), bench.only(1):  # it is told when the check runs
+                    check.measure(bench)
+                plan = plan_of(bench, chosen, bench.left)
+    return _refused_if_empty(plan, budget)
+
+
+def _refused_if_empty(plan: Plan, budget: float) -> Plan:
+    if plan.missing and not any(CHECKS[name].fewest for name in plan.least):
+        name, least = min(plan.missing.items(), key=lambda pair: pair[1])
+        if not least:
+            raise RunError(
+                f"A budget of {budget:.2g} s ends before the first retraining, whose cost is not known yet; give 1m."
+            )
+        raise RunError(
+            f"Not even one check fits a budget of {in_words(budget)}. The smallest that holds one ({name}) is about "
+            f"{in_words(least)}: --budget {math.ceil(least)}s."
+        )
+    return plan
 
 
 def findings_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -103,15 +135,11 @@ def findings_table(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return ("check", "trained", "what was found", "value", "95 % interval"), rows
 
 
-def _cost(bench: Bench, budget: float) -> str:
+def _cost(bench: Bench) -> str:
     """The cost of a retraining in words, before many of them."""
-    once = bench.costs.get("solution", 0.0)
-    said = (
-        f"Retraining once from the solution takes about {once:.1f} s" if once else "Retrained before: no need to again"
-    )
-    if "scratch" in bench.starts:
-        said += f", from scratch about {bench.expected('scratch'):.0f} s"
-    return f"{said}. Budget: {budget / 60:.1f} minutes; finished retrainings are kept in {bench.pieces.folder}."
+    once = [f"{WAYS[start]} about {in_words(bench.dearest(start))}" for start in bench.starts if bench.dearest(start)]
+    said = f"Retraining once takes {', '.join(once)}" if once else "Retrained before: no need to again"
+    return f"{said}. Of the budget {in_words(bench.left)} are left; what is finished is kept in {bench.pieces.folder}."
 
 
 def _summary(run: Run, check: Check, table: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,10 @@ from influence.errors import UpstreamError
 from influence.run import Run, asked_of
 
 JOB = "validation"
-BUDGET_SECONDS = 60
-"""Time that the button's check may take, once the models stand ready."""
+BUDGETS = (60, 600)
+"""Seconds that the button's check may take: of models that trained shortly, and of others."""
+SHORT_TRAINING = 30
+"""Seconds of training up to which enough retrainings fit the shorter budget."""
 PREPARATION_SECONDS = 10
 """Seconds until then, besides the curvature."""
 FIRST_CHECKS = ("noise", "leave-one-out", "stability")
@@ -64,21 +66,24 @@ def checked(run: Run) -> bool:
 def begin(run: Run) -> None:
     """Begin a short check, or join the one that is under way; the first time only of what tells most in so little."""
     chosen = [] if checked(run) else [part for name in FIRST_CHECKS for part in ("--check", name)]
-    arguments = ["validate", "--budget", f"{BUDGET_SECONDS}s", *chosen, "--", str(run.path)]
+    arguments = ["validate", "--budget", f"{budget(run)}s", *chosen, "--", str(run.path)]
     process.begin(run.path, JOB, arguments, seconds=expected(run))
+
+
+def budget(run: Run) -> int:
+    """Seconds of the button's check: longer where one retraining may take long."""
+    return BUDGETS[sum(stage.training.seconds or 0 for stage in run.manifest.stages) > SHORT_TRAINING]
 
 
 def expected(run: Run) -> float:
     """Seconds that a short check takes: its budget, and before that the curvature, as long as it took the run."""
     manifest = run.manifest
-    return BUDGET_SECONDS + PREPARATION_SECONDS + manifest.timings.get(f"curvature ({manifest.default_method})", 0.0)
+    return budget(run) + PREPARATION_SECONDS + manifest.timings.get(f"curvature ({manifest.default_method})", 0.0)
 
 
-def command(run: Run, budget: str = "10m") -> str:
+def command(run: Run) -> str:
     """The command for a terminal, unescaped."""
-    return (
-        f"upstream validate {shlex.quote(run.path.name)} --runs {shlex.quote(str(run.path.parent))} --budget {budget}"
-    )
+    return f"upstream validate {shlex.quote(run.path.name)} --runs {shlex.quote(str(run.path.parent))} --budget 10m"
 
 
 def why_not(run: Run) -> str:

@@ -116,4 +116,4 @@ def _rows(bench: Bench, start: str, choice: Choice, measured: np.ndarray) -> pd.
     )
 
 
-CHECK = Check("leave-one-out", "Does leaving one example out change losses as predicted?", 0.3, measure, findings)
+CHECK = Check("leave-one-out", "Does leaving one example out change losses as predicted?", 0.3, 8, measure, findings)

@@ -63,4 +63,4 @@ def _rows(changed: str, start: str, seed: int, measured: np.ndarray) -> pd.DataF
     )
 
 
-CHECK = Check("noise", "How much do losses change when nothing was left out?", 0.05, measure, findings)
+CHECK = Check("noise", "How much do losses change when nothing was left out?", 0.05, 2, measure, findings)

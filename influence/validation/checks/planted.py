@@ -134,7 +134,7 @@ def trained_on(bench: Bench, given: np.ndarray) -> Study:
     stages[position] = dataclasses.replace(stages[position], data=Relabelled(stages[position].data, given))
     study = Study(bench.study.name, stages, bench.study.queries, bench.study.measure)
     again = Retrainer(study, device=old.objectives[0].device, recipes=old.recipes, starts=old.starts)
-    return again.study_at(again.retrain(start=bench.starts[-1]).parameters)
+    return again.study_at(again.retrain(start=bench.anew).parameters)
 
 
 def _orders(bench: Bench, study: Study, given: np.ndarray) -> dict[str, np.ndarray]:
@@ -166,4 +166,4 @@ def _strangers(vectors: np.ndarray, given: np.ndarray) -> np.ndarray:
     return (given[others] != given[:, None]).mean(1)
 
 
-CHECK = Check("planted", "How soon are labels found that were flipped on purpose?", 0.1, measure, findings)
+CHECK = Check("planted", "How soon are labels found that were flipped on purpose?", 0.1, 1, measure, findings)

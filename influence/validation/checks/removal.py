@@ -86,4 +86,4 @@ def _accuracy(bench: Bench, outcome: pd.DataFrame, queries: np.ndarray) -> np.fl
     return np.float32((outcome["predicted"].to_numpy() == bench.truth)[queries].mean())
 
 
-CHECK = Check("removal", "Does leaving out the most harmful examples help?", 0.1, measure, findings)
+CHECK = Check("removal", "Does leaving out the most harmful examples help?", 0.1, 4, measure, findings)

@@ -121,4 +121,4 @@ def _expected(bench: Bench, changed: str) -> float:
     return bench.expected_scores() + (bench.expected("scratch") if "seed" in changed else 0.0)
 
 
-CHECK = Check("stability", "Do the lists stay the same under other choices?", 0.15, measure, findings)
+CHECK = Check("stability", "Do the lists stay the same under other choices?", 0.15, 1, measure, findings)

@@ -1,0 +1,135 @@
+"""What a time budget will hold, worked out before it is spent: the checks are rehearsed on a clock that jumps."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from influence.errors import TrainingError
+from influence.validation.bench import Bench
+from influence.validation.check import Check
+
+MARGIN = 1.2
+"""How much longer than expected the pieces that a check needs may take."""
+WAYS = {"solution": "from the solution", "scratch": "from scratch"}
+
+
+class Rehearsal(Bench):
+    """A bench on which every piece takes its expected time at once, and holds nothing.
+
+    Args:
+        bench: whose run, costs and cached pieces are known.
+        done: keys of pieces that are taken for computed; it gets new ones.
+        fewest: pieces after which there is no time left; None: as the limits say.
+
+    Attributes:
+        seconds: expected of the pieces that are not cached, so far.
+        counts: kind of piece -> number of those that are not cached.
+        held: keys of all pieces that were asked for, and fit.
+    """
+
+    def __init__(self, bench: Bench, done: set[str], fewest: int | None = None):
+        self.__dict__.update(bench.__dict__)
+        self.seconds, self.counts, self.held = 0.0, Counter[str](), set[str]()
+        self.done, self._fewest, self.bar = done, fewest, None
+        self._until = float("inf")
+
+    def now(self) -> float:
+        return self.seconds
+
+    def piece(
+        self,
+        kind: str,
+        of: Mapping[str, Any],
+        compute: Callable[[], pd.DataFrame],
+        expected: float = 0.0,
+        cost: str = "",
+    ) -> pd.DataFrame | None:
+        key = str([kind, *sorted(of.items())])
+        if key not in self.done:
+            seconds = self.costs.get(cost or kind, expected)
+            known = self.pieces.get(self._key(kind, of)) is not None
+            if not known and (seconds > self.left or (self._fewest is not None and len(self.held) >= self._fewest)):
+                return None
+            self.seconds += 0.0 if known else seconds
+            self.counts[kind] += not known
+            self.done.add(key)
+        self.held.add(key)
+        queries = len(self.scores)
+        return pd.DataFrame({"loss": np.zeros(queries), "predicted": np.full(queries, -1)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What fits.
+
+    Attributes:
+        least: check that fits -> seconds of the fewest pieces that it needs, in the order in which checks run.
+        missing: check that does not fit -> the same.
+    """
+
+    least: dict[str, float]
+    missing: dict[str, float]
+
+    def allowance(self, checks: Mapping[str, Check], name: str, left: float) -> float:
+        """Seconds of those `left` that a check may take: its fewest pieces, and its share of what nobody needs so."""
+        later = list(self.least)[list(self.least).index(name) :]
+        over = max(0.0, left - sum(self.least[each] for each in later))
+        return self.least[name] + over * checks[name].share / sum(checks[each].share for each in later)
+
+
+def plan_of(bench: Bench, checks: Sequence[Check], seconds: float) -> Plan:
+    """Which checks fit, the first ones first, each with the fewest pieces that say something; retrainings are shared.
+
+    Checks that mean nothing for the run are neither held nor missing.
+    """
+    done, plan = set[str](), Plan({}, {})
+    for check in checks:
+        trial = Rehearsal(bench, set(done), check.fewest)
+        with contextlib.suppress(TrainingError):  # it is told when the check runs
+            check.measure(trial)
+            if len(trial.held) < check.fewest:
+                continue
+        least = MARGIN * trial.seconds
+        if least + sum(plan.least.values()) <= seconds:
+            plan.least[check.name], done = least, trial.done
+        else:
+            plan.missing[check.name] = least
+    return plan
+
+
+def sentences(bench: Bench, checks: Mapping[str, Check], plan: Plan, seconds: float) -> list[str]:
+    """What the plan holds, a sentence a check: how many retrainings of each kind."""
+    done, left, said = set[str](), seconds, []
+    for name in plan.least:
+        whole = Rehearsal(bench, done)
+        whole.reserved = plan.least[name]
+        with contextlib.suppress(TrainingError), whole.within(plan.allowance(checks, name, left)):
+            checks[name].measure(whole)
+        left -= whole.seconds
+        said.append(f"{name}: {_counted(whole.counts)}, about {in_words(whole.seconds)}.")
+    missing = plan.missing.items()
+    return said + [f"{name}: does not fit; it needs {in_words(least)} of its own." for name, least in missing]
+
+
+def in_words(seconds: float) -> str:
+    """So much time, rounded up."""
+    return f"{math.ceil(seconds)} s" if seconds < 120 else f"{math.ceil(seconds / 6) / 10:g} min"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    scores = sum(count for kind, count in counts.items() if kind not in WAYS)
+    parts = [f"{_number(counts[kind], 'retraining')} {way}" for kind, way in WAYS.items() if counts.get(kind)]
+    parts += [_number(scores, "computation") + " of scores"] if scores else []
+    return ", ".join(parts) or "nothing that is not there already"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,89 @@
+"""What a budget will hold, told before it is spent."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from influence.errors import RunError
+from influence.training.retraining import Retrainer
+from influence.validation import CHECKS, validate
+from influence.validation.bench import Bench, bench_of
+from influence.validation.checks import leave_one_out, subsets
+from influence.validation.plan import Rehearsal, plan_of, sentences
+
+SOLUTION, HALF, SCRATCH = "2% solution", "50% solution", "2% scratch"
+
+
+@pytest.fixture
+def bench(run):
+    return bench_of(run, "pretrain")
+
+
+@pytest.fixture
+def never(monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(Retrainer, "retrain", fail)
+
+
+def test_a_rehearsal_counts_what_a_check_then_computes(bench, monkeypatch):
+    monkeypatch.setattr(leave_one_out, "EXAMPLES_LEFT_OUT", 3)
+    trial = Rehearsal(bench, set())
+    CHECKS["leave-one-out"].measure(trial)
+    assert trial.counts == {"solution": 4, "scratch": 4}  # and what nothing left out gives, either way
+    CHECKS["leave-one-out"].measure(bench)
+    assert bench.computed == trial.counts.total()
+    again = Rehearsal(bench, set())
+    CHECKS["leave-one-out"].measure(again)
+    assert again.counts.total() == again.seconds == 0
+
+
+@pytest.mark.usefixtures("never")
+def test_what_tells_most_comes_first_and_what_does_not_fit_says_what_it_needs(bench):
+    bench.costs = {"solution": 1.0, SOLUTION: 10.0, HALF: 30.0, SCRATCH: 1e3, "scratch": 1e3}
+    checks = [CHECKS[name] for name in ("leave-one-out", "subsets", "noise")]
+    plan = plan_of(bench, checks, 120)
+    assert plan.least == {"leave-one-out": pytest.approx(1.2 * (1 + 7 * 10)), "noise": pytest.approx(1.2 * 10)}
+    assert plan.missing == {"subsets": pytest.approx(1.2 * 8 * 30)}
+    said = sentences(bench, CHECKS, plan, 120)
+    # 85.2 + (120 - 85.2 - 12) * .3 / .35 = 104.7 seconds for the first, what it leaves for the other.
+    assert said[0] == "leave-one-out: 11 retrainings from the solution, about 101 s."
+    assert said[1] == "noise: 1 retraining from the solution, about 10 s."
+    assert said[2] == "subsets: does not fit; it needs 4.8 min of its own."
+
+
+@pytest.mark.usefixtures("never")
+def test_enough_time_holds_every_check_and_the_dearer_way(bench):
+    bench.costs = {"solution": 0.1, SOLUTION: 0.1, "scratch": 1.0}
+    plan = plan_of(bench, list(CHECKS.values()), 3600)
+    assert list(plan.least) == list(CHECKS)
+    assert not plan.missing
+    assert "from scratch" in sentences(bench, CHECKS, plan, 3600)[0]
+
+
+@pytest.mark.usefixtures("never")
+def test_a_budget_that_holds_no_check_names_the_smallest_that_does_before_anything_is_trained(run, monkeypatch):
+    monkeypatch.setattr(Bench, "expected", lambda self, start: 100.0)
+    with pytest.raises(RunError, match=r"fits a budget of 60 s. The smallest.*\(leave-one-out\).*--budget 960s"):
+        validate(run, checks=["leave-one-out", "subsets"], budget=60, progress=False)
+
+
+def test_a_training_that_ends_at_no_minimum_is_judged_from_scratch(bench):
+    assert bench.starts == ["solution", "scratch"]
+    first = bench.run.manifest.stages[0]
+    short = dataclasses.replace(first, training=dataclasses.replace(first.training, converged=False, seconds=7.0))
+    bench.run.manifest = dataclasses.replace(bench.run.manifest, stages=(short, *bench.run.manifest.stages[1:]))
+    bench.retrainer.recipes = {"pretrain": None}
+    assert bench.starts == ["scratch", "solution"]
+    assert bench.expected("solution") == 7.0
+
+
+def test_halves_come_first_then_tenths_until_both_give_a_rank_correlation():
+    order = subsets._in_order([None, 1])
+    few = subsets.MIN_SUBSETS
+    assert {(kept, seed) for _, kept, seed in order[:few]} == {(0.5, None)}
+    assert {(kept, seed) for _, kept, seed in order[few : 2 * few]} == {(0.9, None)}
+    assert len(set(order)) == len(order) == subsets.SUBSETS_PER_SHARE * 4
