@@ -54,7 +54,7 @@ def draw(run: Run) -> None:
         widgets.heading("Pick a prediction")
         position = picker.draw(run)
     with areas.controls:
-        choices = controls.draw(run, stages, rankings(embedding), run.queries().iloc[position])
+        choices = controls.draw(run, stages, rankings(run, embedding), run.queries().iloc[position])
     with areas.totals:
         by = totals.choose(has_sources(run.examples(choices.stage)))
     view = current_view(run, position, choices, by, embedding)
@@ -115,7 +115,7 @@ def _draw_cause(view: View) -> None:
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
     """What the URL may say for the page's widgets."""
     stages = score_arrays.scored_stages(run)
-    offered = rankings(_embedding(run))
+    offered = rankings(run, _embedding(run))
     has_source = any(has_sources(run.examples(stage)) for stage in stages)
     return {
         state.SHOW: queries.shows(run.queries()),
@@ -138,10 +138,12 @@ def _of_classes(run: Run) -> dict[str, tuple[str, ...]]:
     return {state.TARGET: explain.TARGETS, state.SPAN: (), **against}
 
 
-def rankings(embedding: neighbours.Embedding | None) -> tuple[str, ...]:
-    """The rankings that a run can offer: nearness needs its embedding."""
-    near = (state.NEAREST, state.ALL_THREE)
-    return tuple(name for name in state.RANKINGS if name not in near or embedding is not None)
+def rankings(run: Run, embedding: neighbours.Embedding | None) -> tuple[str, ...]:
+    """The rankings that a run can offer: nearness needs its embedding, others what simpler scores are made of."""
+    missing = set() if embedding is not None else {state.NEAREST, state.ALL_THREE}
+    stages = score_arrays.scored_stages(run)
+    missing |= score_arrays.SIMPLER.keys() - {name for stage in stages for name in score_arrays.simpler(run, stage)}
+    return tuple(name for name in state.RANKINGS if name not in missing)
 
 
 def current_view(
@@ -159,6 +161,7 @@ def current_view(
         count=choices.count,
         order=choices.order,
         ranking=choices.ranking,
+        simpler=score_arrays.simpler_row(run, stage, choices.ranking, position),
         shading=choices.shading,
         by=by,
         group=_group(run, stage, by, state.GROUP, "all {} are listed"),

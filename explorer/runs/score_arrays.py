@@ -1,4 +1,4 @@
-"""Scores of a stage by a method, (n_queries, n_examples): of one query or one example, read without the others."""
+"""Scores of a stage by a method, or simpler ones: of one query or one example, read without the others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import numpy as np
 import zarr
 
 from explorer.runs.cache import per_run
+from explorer.ui import state
 from influence.errors import RunError
-from influence.run import Run
+from influence.run import BM25, COSINE, Baseline, Run, baselines
+
+SIMPLER = {state.BM25: BM25, state.COSINE: COSINE}
+"""Ranking of the lists -> the simpler score that it goes by."""
 
 
 def scored_stages(run: Run) -> list[str]:
@@ -48,6 +52,32 @@ def column(run: Run, stage: str, method: str, position: int) -> np.ndarray:
         scores = np.asarray(array(run, stage, method)[:, position])
     refuse_not_finite(run, stage, method, scores)
     return scores
+
+
+def simpler(run: Run, stage: str) -> list[str]:
+    """The rankings by simpler scores that a run has for a stage."""
+    there = baselines(run, stage)
+    return [ranking for ranking, name in SIMPLER.items() if name in there]
+
+
+def simpler_row(run: Run, stage: str, ranking: str, position: int) -> np.ndarray | None:
+    """One query's simpler score of every example, (n_examples,): only their order counts. None by other rankings.
+
+    Raises:
+        RunError: what it is made of cannot be read, or is not finite.
+    """
+    if ranking not in simpler(run, stage):
+        return None
+    name = SIMPLER[ranking]
+    with reading(run, stage, name):
+        scores = _ready(run, stage, name)(position)
+    refuse_not_finite(run, stage, name, scores, f" (row {position})")
+    return scores
+
+
+@per_run(max_entries=4)
+def _ready(run: Run, stage: str, name: str) -> Baseline:
+    return baselines(run, stage)[name]()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ RISES, FALLS = "↑", "↓"
 RIGHT, WRONG = "✓", "✗"
 NEAR = "≈"
 """Marks an example of the lists by influence that is also a nearest neighbour."""
-SINGLE = {state.INFLUENCE: "◆", state.NEAREST: NEAR, state.RANDOM: "⚄"}
+SINGLE = {state.INFLUENCE: "◆", state.NEAREST: NEAR, state.RANDOM: "⚄", state.BM25: "¶", state.COSINE: "∠"}
 """Marks a list by its ranking, and an example that another ranking lists, too."""
 EVERYWHERE = "∀"
 """Marks an example that shows up everywhere."""

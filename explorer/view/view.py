@@ -38,6 +38,8 @@ class View:
     example: int | None = None
     """Position of the ringed example in `examples`, if it is one of them."""
     ranking: str = state.INFLUENCE
+    simpler: np.ndarray | None = None
+    """The simpler score of every example that the ranking goes by, if it is one of those."""
     embedding: neighbours.Embedding | None = None
     """The map's embedding, if this stage's examples are on the map and the run has kept it."""
     shading: str = state.PLAIN
@@ -160,6 +162,8 @@ class View:
             return lists.one(self.scores, 2 * self.count, self.kept, self.nearest)
         if self.ranking == state.RANDOM:
             return lists.one(self.scores, 2 * self.count, self.kept, self.random)
+        if self.simpler is not None:
+            return lists.one(self.scores, 2 * self.count, self.kept, np.argsort(-self.simpler, kind="stable"))
         return self.strongest
 
     @cached_property

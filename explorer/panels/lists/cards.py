@@ -19,6 +19,13 @@ from explorer.view import lists
 from explorer.view.view import View
 from influence.errors import RunError
 
+TITLES = {
+    state.NEAREST: "Nearest in the embedding",
+    state.RANDOM: "A random draw",
+    state.BM25: "First by shared words (BM25)",
+    state.COSINE: "First by gradient cosine",
+}
+"""Heading of the list by a ranking."""
 FILES = 1000
 """Examples whose sources are looked at: if all differ, they are names of files."""
 EVERYWHERE = Mark(theme.EVERYWHERE, "shows up everywhere: in the lists of very many predictions")
@@ -53,6 +60,13 @@ def _pick() -> None:
 
 def overlap_text(view: View) -> str | None:
     """How many of the lists by influence are also nearest neighbours, in a sentence."""
+    if view.simpler is not None:
+        first = view.lists.positions
+        both = len(np.intersect1d(first, view.strongest.positions))
+        return (
+            f"{both} of these {len(first)} are also among the {len(view.strongest.positions)} that the lists by "
+            "influence show."
+        )
     if not view.comparable:
         return None
     if view.ranking == state.ALL_THREE:
@@ -173,7 +187,7 @@ def _columns(view: View, largest: float) -> list[CardList]:
             for name, positions in view.rankings.items()
         ]
     if shown.single is not None:
-        title = "Nearest in the embedding" if view.ranking == state.NEAREST else "A random draw"
+        title = TITLES[view.ranking]
         return [_column(view, SINGLE, theme.SINGLE[view.ranking], title, shown.single, largest)]
     order = "" if view.order == state.STRONGEST else f", {view.order.lower()}"
     return [
@@ -268,6 +282,8 @@ def _by(view: View, place: int) -> str:
     """The number that the card's bar does not show: the cosine in the order by nearness, the score in relative."""
     if view.ranking == state.NEAREST and view.cosines is not None:
         return f"cosine {theme.signed(float(view.cosines[place])).lstrip('+')} · "
+    if view.ranking == state.BM25 and view.simpler is not None:
+        return f"BM25 {theme.number(float(view.simpler[place]))} · "
     if _by_relative(view):
         own = view.unit.of_one(float(view.scores[place]), lists.rank(view.scores, place))
         return f"{' '.join(filter(None, (own, view.unit.name)))} · "

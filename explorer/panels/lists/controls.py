@@ -81,13 +81,16 @@ def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
         return state.INFLUENCE
     if neighbours.mapped(run) is not run.examples(stage):
         rankings = tuple(name for name in rankings if name not in (state.NEAREST, state.ALL_THREE))
+    others = score_arrays.simpler(run, stage)
+    rankings = tuple(name for name in rankings if name not in score_arrays.SIMPLER or name in others)
     return widgets.choice(
         "Ranking",
         rankings,
         state.RANKING,
         help="To compare with: the examples nearest to this test item in the embedding that the map is made of "
-        "(by cosine), and a random draw. They fill one list, as long as both lists by influence together. All three: "
-        "side by side, with what more than one of them lists marked.",
+        "(by cosine), those that share words with it (BM25), those whose gradient points the same way as its own "
+        "(gradient cosine, no curvature), and a random draw. They fill one list, as long as both lists by influence "
+        "together. All three: influence, nearest and random side by side; what more than one of them lists is marked.",
     )
 
 

@@ -10,75 +10,88 @@ import pandas as pd
 import torch
 
 from influence.errors import CurvatureError, TrainingError
+from influence.run.baselines.baselines import Baseline, baselines
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.checks import leave_one_out, subsets
 from influence.validation.checks.planted import labels_of, trained_on
 from influence.validation.statistics import mean_interval, spearman
 
+FEWEST_SETS = 5
+"""Sets of left-out examples below which nothing is compared."""
 DAMPING = 1e-2
 """Damping for untrained models, whose curvature may be 0."""
 
 
 def measure(bench: Bench) -> pd.DataFrame:
-    against, sums, measured = _measured(bench)
     rows = []
-    again = bench.expected(bench.anew)
     costs = {
         "untrained model": bench.expected_scores(),
-        "shuffled labels": bench.expected_scores() + again,
+        "shuffled labels": bench.expected_scores() + bench.expected(bench.anew),
     }
-    for name, scores in _scores(bench) if against else ():
-        found = bench.piece(
-            name,
-            {"sanity": name, "against": against, "sums": [list(map(int, each)) for each in sums]},
-            partial(_compared, name, against, scores, sums, measured),
-            costs.get(name, 0.0),
-        )
-        if found is not None and len(found):
-            rows.append(found)
+    for number, (against, sums, measured) in enumerate(_measured(bench)):
+        for name, scores in _scores(bench):
+            if number and name in costs:
+                continue  # once is dear enough
+            found = bench.piece(
+                name,
+                {"against": against, "start": bench.starts[0], "sums": [list(map(int, each)) for each in sums]},
+                partial(_compared, name, against, scores, sums, measured),
+                costs.get(name, 0.0),
+            )
+            if found is not None and len(found):
+                rows.append(found)
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 def findings(table: pd.DataFrame) -> list[Finding]:
-    found = []
-    for name, part in table.groupby("scores", sort=False):
+    found, first = [], table["against"].iloc[0]
+    for (against, name), part in table.groupby(["against", "scores"], sort=False):
         each = part["rank_correlation"].to_numpy(np.float64)
         mean, low, high = mean_interval(each)
         words = (
-            f"Scores of {name} order what was measured ({part['against'].iloc[0]}) with {mean:.2f} (rank "
+            f"Scores of {name} order what was measured ({against}) with {mean:.2f} (rank "
             "correlation); the interval is over queries, all judged by the same retrainings."
         )
-        found.append(Finding(f"rank correlation, {name}", mean, low, high, len(each), words))
+        what = "rank correlation" if against == first else "rank correlation of single examples"
+        found.append(Finding(f"{what}, {name}", mean, low, high, len(each), words))
     return found
 
 
-def _measured(bench: Bench) -> tuple[str, list[np.ndarray], np.ndarray]:
-    """(kind of sets, examples of each set, measured changes (Q, sets) from the solution).
+def _measured(bench: Bench) -> list[tuple[str, list[np.ndarray], np.ndarray]]:
+    """(kind of sets, examples of each set, measured changes (Q, sets)): of subsets of one size, and of single examples.
 
-    Only cached retrainings are used: subsets, or single examples if there are fewer than five subsets. With fewer than
-    five of either the kind is "".
+    Only cached retrainings are used, in the way that scores are judged by; a kind of fewer than five is left out. Sizes
+    are not mixed: the larger of two random sets has the larger sum by any positive numbers.
     """
+    kinds = {
+        f"subsets with {kept:.0%} kept": [subsets.left_out(bench, i, kept) for i in range(subsets.SUBSETS_PER_SHARE)]
+        for kept in subsets.KEPT_SHARES
+    }
+    kinds = {name: sets for name, sets in kinds.items() if _known(bench, sets)}
+    singles = [np.array([example]) for example in leave_one_out.chosen_examples(bench)]
+    found = []
+    for name, sets in [*list(kinds.items())[:1], ("leave-one-out", singles)]:
+        known = _known(bench, sets)
+        if known:
+            found.append((name, [each for each, _ in known], np.stack([change for _, change in known], axis=1)))
+    return found
+
+
+def _known(bench: Bench, sets: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Sets of examples that were left out, and what that changed; empty if they are too few."""
     with bench.within(0):  # cached pieces only
-        out = [subsets.left_out(bench, i, k) for k in subsets.KEPT_SHARES for i in range(subsets.SUBSETS_PER_SHARE)]
-        found = [(each, bench.change_without(each.tolist(), "solution")) for each in out]
-        kind = "subsets"
-        if sum(change is not None for _, change in found) < 5:
-            single = [np.array([example]) for example in leave_one_out.chosen_examples(bench)]
-            found = [(each, bench.change_without(each.tolist(), "solution")) for each in single]
-            kind = "leave-one-out"
-    pairs = [(each, change) for each, change in found if change is not None]
-    if len(pairs) < 5:
-        return "", [], np.empty(0)
-    return kind, [each for each, _ in pairs], np.stack([change for _, change in pairs], axis=1)
+        found = [(each, bench.change_without(each.tolist(), bench.starts[0])) for each in sets]
+    known = [(each, change) for each, change in found if change is not None]
+    return known if len(known) >= FEWEST_SETS else []
 
 
 def _scores(bench: Bench) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
     yield "the run's own", lambda: bench.scores
     if "identity" in bench.run.methods(bench.stage):
         yield "identity curvature", lambda: np.asarray(bench.run.scores(bench.stage, "identity")[:])
-    if bench.run.embedding() is not None and bench.study.position(bench.stage) == 0:
-        yield "embedding neighbours", partial(_nearness, bench)
+    for name, made in baselines(bench.run, bench.stage).items():
+        yield name, partial(_simpler, made, len(bench.scores))
     if "scratch" in bench.starts:
         yield "untrained model", partial(_untrained, bench)
     if labels_of(bench.study.stages[bench.study.position(bench.stage)]) is not None:
@@ -103,11 +116,10 @@ def _compared(
     )
 
 
-def _nearness(bench: Bench) -> np.ndarray:
-    """(Q, m), cosine of the embeddings of every query and every example."""
-    examples, queries = (np.asarray(array[:], np.float64) for array in bench.run.embedding() or ())
-    examples, queries = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(1e-12) for each in (examples, queries))
-    return queries @ examples.T
+def _simpler(made: Callable[[], Baseline], queries: int) -> np.ndarray:
+    """(Q, m), a baseline's numbers."""
+    scores = made()
+    return np.stack([scores(query) for query in range(queries)])
 
 
 def _untrained(bench: Bench) -> np.ndarray:

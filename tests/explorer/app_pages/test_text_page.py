@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from influence import Run
+from influence.run import BM25, COSINE, baselines
 
 
 @pytest.fixture(scope="session")
@@ -188,6 +189,26 @@ def test_nearest_is_the_order_of_the_embedding(open_app, small, tmp_path, compon
     assert all(card["score"][0] in "▲▼" for card in columns[0]["cards"])
     assert all("cosine" in card["detail"] for card in columns[0]["cards"])
     assert "of the 10 nearest" in " ".join(c.value for c in app.caption)
+
+
+@pytest.mark.parametrize(("ranking", "name"), [("BM25", BM25), ("Cosine", COSINE)])
+def test_simpler_scores_are_lists_by_name(open_app, small, tmp_path, component, ranking, name):
+    run = small.write_run(tmp_path, text=True, methods=("exact", "identity"))
+    wanted = np.argsort(-baselines(run, "pretrain")[name]()(3), kind="stable")[:10]
+    app = open_app(tmp_path, query="1003", ranking=ranking)
+    assert not app.exception
+    (column,) = component(app, "cards")["columns"]
+    assert name in column["title"]
+    assert [int(card["id"]) for card in column["cards"]] == wanted.tolist()
+    assert all(("BM25" in card["detail"]) == (ranking == "BM25") for card in column["cards"])
+    shown = {int(card["id"]) for card in listed(component, open_app(tmp_path, query="1003"))}
+    both = len(shown & set(wanted.tolist()))
+    assert f"{both} of these 10 are also among the {len(shown)}" in " ".join(c.value for c in app.caption)
+
+
+def test_simpler_scores_need_what_they_are_made_of(open_app, small_root):
+    offered = open_app(small_root).segmented_control(key="ranking").options
+    assert offered == ["Influence", "Nearest", "Random", "All three"]
 
 
 def test_overlap_is_counted_and_marked(open_app, small, tmp_path, component):

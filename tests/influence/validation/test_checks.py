@@ -106,8 +106,12 @@ def test_subsets_add_up_scores_of_what_they_lack(checked):
 
 
 def test_scores_predict_better_than_those_of_models_that_learned_nothing(checked):
-    table = checked.validation("sanity").groupby("scores")["rank_correlation"].mean()
-    assert table["the run's own"] > max(table["untrained model"], table["shuffled labels"])
+    table = checked.validation("sanity")
+    assert list(table["against"].unique()) == ["subsets with 50% kept", "leave-one-out"]
+    halves = table[table["against"] == "subsets with 50% kept"].groupby("scores")["rank_correlation"].mean()
+    assert halves["the run's own"] > max(halves["untrained model"], halves["shuffled labels"])
+    singles = table[table["against"] == "leave-one-out"].groupby("scores")["rank_correlation"].mean()
+    assert singles["the run's own"] > max(singles["gradient cosine"], singles["embedding neighbours"])
 
 
 def test_curves_begin_at_nothing_and_end_with_all(checked):

@@ -1,0 +1,1 @@
+"""Simpler scores of a run's examples, which its own must beat."""
