@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import streamlit as st
 
 from explorer.panels.retraining import job, validate
@@ -104,5 +107,12 @@ def this_prediction(run: Run, position: int) -> str:
         parts.append(
             f"Over {len(singles)} examples that were really left out, its predicted and measured changes agree with "
             f"r = {theme.correlation(r)}."
+        )
+    rise = evidence.own_rise(run, stage, position, verdict.judged(run))
+    if math.isfinite(rise):
+        unit = theme.unit_of(np.array([rise]))
+        parts.append(
+            f"Without the 1 % that help it most its loss rose by {unit.text(rise)} {unit.name} more than "
+            "without a random 1 %."
         )
     return " ".join(parts) if len(parts) > 1 else f"{parts[0]} nothing was checked for it alone."

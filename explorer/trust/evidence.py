@@ -15,8 +15,10 @@ SETTLED_NORM = 1e-3
 SOLUTION, SCRATCH = "solution", "scratch"
 STARTS = {state.FROM_SOLUTION: SOLUTION, state.FROM_SCRATCH: SCRATCH}
 """How a page calls each start of a retraining -> how tables call it."""
-RETRAININGS = ("leave-one-out", "subsets", "removal")
+RETRAININGS = ("leave-one-out", "subsets", "strongest", "removal")
 """Checks that really leave examples out; their tables say from which start."""
+OWN = "the run's own"
+"""How tables call the run's scores."""
 SEED_CHANGES = ("training seed", "finetuning seed")
 """Changes that give another training; all others change how scores are computed."""
 
@@ -128,6 +130,19 @@ def left_out_singly(run: Run, stage: str, position: int, start: str = "") -> pd.
     rows = rows[rows["stage"] == stage]
     wanted = start or next((name for name in (SOLUTION, SCRATCH) if (rows["start"] == name).any()), "")
     return rows[rows["start"] == wanted][["example", "kind", "predicted", "measured"]]
+
+
+def own_rise(run: Run, stage: str, position: int, start: str, scores: str = OWN) -> float:
+    """Rise of one query's loss without its own strongest 1 % by some scores, less that without a random 1 %, nats.
+
+    NaN if that was not measured.
+    """
+    table = run.validation("strongest")
+    if table is None:
+        return float("nan")
+    keep = (table["query"] == position) & (table["start"] == start) & (table["scores"] == scores)
+    rows = table[keep & (table["stage"] == stage)]
+    return float(rows["measured"].iloc[0] - rows["random"].iloc[0]) if len(rows) else float("nan")
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

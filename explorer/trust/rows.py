@@ -24,6 +24,21 @@ def subsets(run: Run, start: str) -> list[Row]:
     return [row(name, f, theme.correlation(f.value), detail=f"{f.count} subsets") for name, f in found.items()]
 
 
+def strongest(run: Run, start: str, unit: theme.Unit, position: int | None) -> list[Row]:
+    """Rise of a query's loss without its own strongest 1 %, by whose list; of one prediction as the diamond."""
+    stage = evidence.stage_of(run)
+    return [
+        row(
+            name,
+            figure,
+            f"{unit.text(figure.value)} {unit.name}",
+            other=math.nan if position is None else evidence.own_rise(run, stage, position, start, name),
+            detail=f"{figure.count} predictions",
+        )
+        for name, figure in evidence.figures(run, "strongest", start, "rise, ").items()
+    ]
+
+
 def removal(run: Run, start: str, unit: theme.Unit) -> list[Row]:
     """Change of the mean loss with a share of the examples left out, beside what was predicted if that has a unit."""
     table = run.validation("removal")

@@ -17,11 +17,12 @@ from influence.run.files import retrainings_locked
 from influence.run.reading import Run
 from influence.validation.bench import Bench, bench_of
 from influence.validation.check import Check, Finding
-from influence.validation.checks import leave_one_out, noise, planted, removal, sanity, stability, subsets
+from influence.validation.checks import leave_one_out, noise, planted, removal, sanity, stability, strongest, subsets
 from influence.validation.plan import WAYS, Plan, in_words, plan_of, sentences
 
 CHECKS: dict[str, Check] = {
-    module.CHECK.name: module.CHECK for module in (leave_one_out, subsets, noise, removal, stability, planted, sanity)
+    module.CHECK.name: module.CHECK
+    for module in (leave_one_out, subsets, strongest, noise, removal, stability, planted, sanity)
 }
 """Name -> check, what tells most in least time first; sanity uses retrainings of the earlier ones."""
 COLUMNS = ("check", "start", "what", "value", "low", "high", "count", "words")

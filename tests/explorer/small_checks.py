@@ -29,6 +29,7 @@ def checked(run: Run, checks: Sequence[str] = (), *, noise: float = 0.2, seeds: 
         "noise": _noise(rng, len(scores)),
         "leave-one-out": _singles(rng, scores, noise),
         "subsets": _subsets(rng, scores, noise),
+        "strongest": _strongest(np.random.default_rng(seed), scores, noise),
         "removal": _removal(rng, scores, "prediction" in run.queries()),
         "stability": _stability(rng, scores, seeds),
         "planted": _planted(rng, scores.shape[1]),
@@ -94,6 +95,28 @@ def _subsets(rng: np.random.Generator, scores: np.ndarray, noise: float) -> pd.D
                 )
             )
     return pd.concat(rows, ignore_index=True)
+
+
+def _strongest(rng: np.random.Generator, scores: np.ndarray, noise: float) -> pd.DataFrame:
+    queries, best = np.arange(6), scores[:6].max(1)
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "stage": "pretrain",
+                    "start": "solution",
+                    "scores": name,
+                    "query": queries.astype(np.int32),
+                    "left_out": np.int32(1),
+                    "predicted": (share * best).astype(np.float32),
+                    "measured": _noisy(rng, share * best, noise).astype(np.float32),
+                    "random": np.float32(0.0),
+                }
+            )
+            for name, share in (("the run's own", 1.0), ("embedding neighbours", 0.3))
+        ],
+        ignore_index=True,
+    )
 
 
 def _removal(rng: np.random.Generator, scores: np.ndarray, classes: bool) -> pd.DataFrame:

@@ -19,6 +19,7 @@ WORDS = {
     "leave-one-out": "single examples",
     "subsets": "random subsets",
     "stability": "other choices",
+    "strongest": "each prediction's own strongest",
     "removal": "removal in bulk",
     "planted": "planted errors",
     "sanity": "simpler scores",
@@ -113,6 +114,22 @@ def _subsets(run: Run, position: int | None, start: str) -> None:
     )
 
 
+def _strongest(run: Run, position: int | None, start: str) -> None:
+    _title("Each prediction without its own strongest 1 %: does its loss rise?")
+    table = run.validation("strongest")
+    assert table is not None
+    part = table[table["start"] == start]
+    unit = theme.unit_of((part["measured"] - part["random"]).to_numpy())
+    found = rows.strongest(run, start, unit, position)
+    other = "the chosen prediction"
+    _intervals("strongest", found, "Rise of the loss", factor=unit.factor, unit=unit.name, other=other)
+    st.caption(
+        f"Its {part['left_out'].max()} most helpful examples by each kind of score were left out, and all stages "
+        "trained again: the rise of its loss, less that without a random 1 %; mean over predictions. The list whose rise is "
+        "largest knows best what the prediction rests on."
+    )
+
+
 def _removal(run: Run, position: int | None, start: str) -> None:
     _title("Removal in bulk: does leaving out the most harmful help?")
     table = run.validation("removal")
@@ -177,6 +194,7 @@ DRAWERS: dict[str, Callable[[Run, int | None, str], None]] = {
     "leave-one-out": _singles,
     "subsets": _subsets,
     "stability": _stability,
+    "strongest": _strongest,
     "removal": _removal,
     "planted": _planted,
     "sanity": _sanity,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from influence.run.baselines.bm25 import Bm25
-from influence.run.files import embedding_file, examples_file
+from influence.run.files import embedding_file
 from influence.run.reading import UNITLESS, Run
 
 BM25, COSINE, NEIGHBOURS = "BM25", "gradient cosine", "embedding neighbours"
@@ -29,7 +29,7 @@ def baselines(run: Run, stage: str) -> dict[str, Callable[[], Baseline]]:
         found[BM25] = lambda: _by_words(run, stage)
     if "gradient_norm" in examples and UNITLESS in run.methods(stage):
         found[COSINE] = lambda: _by_gradients(run, stage)
-    if run.manifest.map.stage == stage and f"{embedding_file(examples_file(stage))}/zarr.json" in run.manifest.files:
+    if run.manifest.map.stage == stage and f"{embedding_file('examples')}/zarr.json" in run.manifest.files:
         found[NEIGHBOURS] = lambda: _by_embedding(run)
     return found
 

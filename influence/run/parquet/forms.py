@@ -94,6 +94,9 @@ FORMS = {
         "stage start kind", _all(INTEGER, "example chosen_for query"), _all(NUMBER, "predicted measured")
     ),
     "subsets": _check("stage start", _all(INTEGER, "subset seed query"), _all(NUMBER, "kept predicted measured")),
+    "strongest": _check(
+        "stage start", {"scores": TEXT}, _all(INTEGER, "query left_out"), _all(NUMBER, "predicted measured random")
+    ),
     "removal": _check(
         "stage start kind",
         _all(INTEGER, "left_out seed"),

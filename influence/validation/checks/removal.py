@@ -51,12 +51,17 @@ def findings(table: pd.DataFrame) -> list[Finding]:
     return found
 
 
+def random_examples(bench: Bench, seed: int, number: int) -> list[int]:
+    """So many examples at random, always the same by a seed."""
+    return bench.generator("removal", seed).permutation(bench.count)[:number].tolist()
+
+
 def _removed(
     bench: Bench, totals: np.ndarray, judging: np.ndarray, start: str, kind: str, share: float, seed: int
 ) -> dict[str, object] | None:
     number = max(1, round(share * bench.count))
     if kind == "random":
-        out = bench.generator("removal", seed).permutation(bench.count)[:number]
+        out = np.array(random_examples(bench, seed, number))
     else:
         out = np.argsort(totals if kind == "harmful" else -totals, kind="stable")[:number]
     drawn = seed if seed and start == "scratch" else None

@@ -62,7 +62,7 @@ def test_it_opens_with_a_verdict_and_has_all_charts(open_app, root):
     assert "Prediction #1007" in text
     assert "Five things" in text
     charts = app.get("plotly_chart")
-    assert len(charts) == 7
+    assert len(charts) == 8
     assert all(chart.proto.alt for chart in charts)
     assert "r = 0.9" in charts[0].proto.alt
 
@@ -103,7 +103,9 @@ def test_what_is_chosen_is_in_the_url(open_app, root, figures):
     assert not app.exception
     assert not app.warning
     assert len(points(figures(app)[0])) == small_checks.LEFT_OUT
-    assert "random subsets, removal in bulk; switch above" in says(app)  # subsets were only measured from the solution
+    assert "random subsets, each prediction's own strongest, removal in bulk; switch above" in says(
+        app
+    )  # subsets were only measured from the solution
 
 
 @pytest.mark.parametrize("url", [{"trained": "sideways"}, {"whose": "nobody's", "query": "1007"}, {"query": "<b>7"}])

@@ -25,6 +25,14 @@ def test_every_check_has_its_rows(run):
     assert harmful.value < 0
     assert harmful.other == pytest.approx(-0.02)
     assert "accuracy +2.0 points" in harmful.text
+    own, near = rows.strongest(run, "solution", theme.Unit("nat", 1.0), 2)
+    assert (own.name, near.name) == ("the run's own", "embedding neighbours")
+    assert own.value > near.value > 0
+    table = run.validation("strongest")
+    chosen = table[(table["query"] == 2) & (table["scores"] == "the run's own")].iloc[0]
+    assert own.other == pytest.approx(float(chosen["measured"] - chosen["random"]))
+    assert np.isnan(rows.strongest(run, "solution", theme.Unit("nat", 1.0), 9)[0].other)
+    assert rows.strongest(run, "scratch", theme.Unit("nat", 1.0), None) == []
     assert rows.sanity(run)[0].name == "the run's own"
     own = evidence.stays(run, "pretrain", 0)
     stability = {row.name: row for row in rows.stability(run, own)}

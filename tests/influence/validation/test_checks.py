@@ -22,7 +22,7 @@ from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 from influence.validation import CHECKS, validate
 from influence.validation.bench import Bench, bench_of
-from influence.validation.checks import leave_one_out, planted, removal, stability, subsets
+from influence.validation.checks import leave_one_out, planted, removal, stability, strongest, subsets
 from influence.validation.checks.planted import Relabelled
 
 ALL = [*CHECKS]
@@ -47,6 +47,7 @@ def _few():
         patch.setattr(planted, "PLANTINGS", 1)
         patch.setattr(stability, "OTHER_SEEDS", (1,))
         patch.setattr(leave_one_out, "EXAMPLES_LEFT_OUT", 12)
+        patch.setattr(strongest, "QUERIES", 4)
         yield
 
 
@@ -112,6 +113,19 @@ def test_scores_predict_better_than_those_of_models_that_learned_nothing(checked
     assert halves["the run's own"] > max(halves["untrained model"], halves["shuffled labels"])
     singles = table[table["against"] == "leave-one-out"].groupby("scores")["rank_correlation"].mean()
     assert singles["the run's own"] > max(singles["gradient cosine"], singles["embedding neighbours"])
+
+
+def test_a_query_gets_worse_without_its_own_strongest(checked):
+    table, retrainer = checked.validation("strongest"), bench_of(checked, "pretrain").retrainer
+    assert {"the run's own", "gradient cosine", "embedding neighbours"} == set(table["scores"])
+    own = table[(table["scores"] == "the run's own") & (table["start"] == "solution")].iloc[0]
+    scores = np.asarray(checked.scores()[:])[own["query"]]
+    change = retrainer.losses_without("pretrain", [int(scores.argmax())]) - retrainer.losses_without("pretrain", [])
+    assert own["left_out"] == 1  # of 40, at least one
+    assert own["measured"] == pytest.approx(float(change[own["query"]]), abs=1e-6)
+    assert own["predicted"] == pytest.approx(scores.max())
+    rise = (table["measured"] - table["random"]).groupby(table["scores"]).mean()
+    assert rise["the run's own"] == rise.max() > 0
 
 
 def test_curves_begin_at_nothing_and_end_with_all(checked):
