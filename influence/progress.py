@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +125,14 @@ class _Lines:
 
 
 class Progress:
-    """Bars for a sequence of steps, lines where standard error is no terminal; `seconds` holds how long each took."""
+    """Bars for a sequence of steps, lines where standard error is no terminal; `seconds` holds how long each took.
 
-    def __init__(self, visible: bool = True):
+    `clock` gives these seconds; what people see goes by the wall clock.
+    """
+
+    def __init__(self, visible: bool = True, clock: Callable[[], float] = time.perf_counter):
         self.seconds: dict[str, float] = {}
+        self._clock = clock
         console = Console(stderr=True)
         self._told = _ProgressFile(os.environ.get(PROGRESS))
         self._progress = RichProgress(
@@ -168,9 +172,9 @@ class Progress:
         self._told.begins(description)
         if self._lines:
             self._lines.begins(task)
-        started = time.perf_counter()
+        started = self._clock()
         yield Bar(self._progress, task, self._told)
-        self.seconds[description] = time.perf_counter() - started
+        self.seconds[description] = self._clock() - started
         self._told.ended(description, self.seconds[description])
         self._progress.update(task, total=total or 1, completed=total or 1)
         if self._lines:

@@ -12,7 +12,7 @@ import influence.precompute
 import influence.studies
 from influence.cli.console import say
 from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, say_loading, told
-from influence.errors import StudyError
+from influence.errors import StudyError, UpstreamError
 from influence.studies.texts.options import TextOptions
 from influence.threads import set_threads
 
@@ -216,13 +216,26 @@ def compute(
     set_threads(max(sum(p.numel() for p in model.parameters()) for model in models), threads)
     names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
     if dry_run:
-        for run, need in influence.precompute.examine(exhibits, names, runs, device).items():
-            for line in need.lines(run):
-                say(line)
+        _say_needs(exhibits, names, runs, device)
         return []
     return influence.precompute.precompute(
         exhibits, names, runs, device=device, progress=not quiet, announce=None if quiet else _announce
     )
+
+
+def _say_needs(exhibits: list[Exhibit], names: list[str], runs: Path, device: str) -> None:
+    """Disk by the sizes, time and memory by a rehearsal, of the runs that are not there yet."""
+    needs = influence.precompute.examine(exhibits, names, runs, device)
+    missing = [exhibit for exhibit, name in zip(exhibits, names, strict=True) if name in needs]
+    say("A rehearsal on samples of the data tells time and memory.", err=True)
+    try:
+        forecasts = influence.precompute.rehearse(missing, list(needs), device) if missing else {}
+        said = {name: forecast.lines() for name, forecast in forecasts.items()}
+    except UpstreamError as error:
+        said = {name: [f"  time and memory are not known, since the rehearsal failed: {error}"] for name in needs}
+    for name, need in needs.items():
+        for line in (*need.lines(name), *said[name]):
+            say(line)
 
 
 def _announce(run: str, need: Need) -> None:

@@ -70,8 +70,14 @@ class Need:
                 f"  each query is pulled back through {stage} by one pass over its {self.examples[stage]:,} examples"
                 for stage in self.passes
             ],
-            f"  disk {size(self.disk)} (scores {size(self.scores)}), memory for the queries {size(self.vectors)}",
+            f"  disk {size(self.disk)} while it is computed (scores {size(self.scores)}), "
+            f"memory for the queries {size(self.vectors)}",
+            *self._warnings(),
         ]
+
+    def _warnings(self) -> list[str]:
+        free = psutil.virtual_memory().available
+        return [f"  Warning: this machine has {size(free)} of memory free."] if self.vectors > free else []
 
 
 def need_of(exhibit: Exhibit) -> Need:

@@ -28,10 +28,11 @@ def pytest_runtest_setup():
 @pytest.fixture
 def quick_map(monkeypatch):
     """The two first coordinates in place of UMAP, which takes seconds."""
-    monkeypatch.setattr(
-        "influence.precompute.steps.map_of",
-        lambda vectors, others, seed: (vectors[:, :2].astype("f4"), others[:, :2].astype("f4"), "two coordinates"),
-    )
+    for user in ("steps", "rehearsal"):
+        monkeypatch.setattr(
+            f"influence.precompute.{user}.map_of",
+            lambda vectors, others, seed: (vectors[:, :2].astype("f4"), others[:, :2].astype("f4"), "two coordinates"),
+        )
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from tiny import QUERIES
 from tiny_runs import TinyBuilt
 
 from influence import Run
-from influence.errors import StudyError
+from influence.errors import CurvatureError, StudyError
 from influence.run.draft import Draft
 from influence.studies import STUDIES, exhibits_for
 from influence.studies.cards import CARDS
@@ -38,9 +38,26 @@ def test_precompute_writes_runs_and_says_where(upstream, tmp_path):
 def test_dry_run_says_what_it_would_need_and_writes_nothing(upstream, tmp_path):
     code, out, _ = upstream("precompute", "tiny", "--dry-run", "--method", "cg")
     assert code == 0
-    for words in ("tiny-frozen: method cg, 6 queries", "pretrain: 40 examples, 23 of 23 parameters trained", "disk "):
-        assert words in out
+    assert "tiny-frozen: method cg, 6 queries pretrain: 40 examples, 23 of 23 parameters trained" in out
+    for words in (
+        "of disk when it is finished",
+        "time about ",
+        "by a rehearsal on 60 of 60 examples",
+        "the longest step is ",
+    ):
+        assert out.count(words) == 2  # of both runs
     assert not (tmp_path / "data").exists()
+
+
+def test_dry_run_says_why_time_and_memory_are_not_known(upstream, monkeypatch):
+    def fail(*_):
+        raise CurvatureError("the matrix is singular")
+
+    monkeypatch.setattr("influence.precompute.rehearsal.Steps", fail)
+    code, out, _ = upstream("precompute", "tiny", "--dry-run")
+    assert code == 0
+    assert out.count("time and memory are not known, since the rehearsal failed: the matrix is singular") == 2
+    assert "disk " in out
 
 
 def test_a_function_in_a_file_with_a_method_of_ones_own(upstream, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -146,7 +147,9 @@ def test_need_is_what_the_run_then_takes(tmp_path):
     lines = "\n".join(need.lines("one"))
     for words in ("method exact, 6 queries", "pulled back through finetune by one pass over its 20 examples"):
         assert words in lines
+    assert "Warning" not in lines
     assert "pulled back" not in "\n".join(need_of(tiny_exhibit("updated")).lines("one"))
+    assert "Warning: this machine has" in dataclasses.replace(need, vectors=10**15).lines("one")[-1]
 
 
 def test_a_disk_or_a_memory_that_is_too_small_is_refused_before_anything_is_done(tmp_path, monkeypatch):
