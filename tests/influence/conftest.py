@@ -28,7 +28,7 @@ def pytest_runtest_setup():
 @pytest.fixture
 def quick_map(monkeypatch):
     """The two first coordinates in place of UMAP, which takes seconds."""
-    for user in ("steps", "rehearsal"):
+    for user in ("steps", "forecasts.rehearsal"):
         monkeypatch.setattr(
             f"influence.precompute.{user}.map_of",
             lambda vectors, others, seed: (vectors[:, :2].astype("f4"), others[:, :2].astype("f4"), "two coordinates"),

@@ -53,7 +53,7 @@ def test_dry_run_says_why_time_and_memory_are_not_known(upstream, monkeypatch):
     def fail(*_):
         raise CurvatureError("the matrix is singular")
 
-    monkeypatch.setattr("influence.precompute.rehearsal.Steps", fail)
+    monkeypatch.setattr("influence.precompute.forecasts.rehearsal.Steps", fail)
     code, out, _ = upstream("precompute", "tiny", "--dry-run")
     assert code == 0
     assert out.count("time and memory are not known, since the rehearsal failed: the matrix is singular") == 2

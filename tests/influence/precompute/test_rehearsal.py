@@ -13,10 +13,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from influence import Stage, Study
-from influence.precompute.forecast import Forecast, duration, growth
-from influence.precompute.rehearsal import rehearse
+from influence.precompute.forecasts.forecast import Forecast, duration, growth
+from influence.precompute.forecasts.rehearsal import rehearse
+from influence.precompute.forecasts.sample import sampled
 from influence.precompute.runs import precompute
-from influence.precompute.sample import sampled
 from influence.run.plain import bytes_in
 from influence.studies.exhibit import Exhibit
 
@@ -102,7 +102,7 @@ def test_the_lines_say_what_takes_longest_and_warn_of_memory(monkeypatch):
         {"training a": 30.0, "scoring a (cg)": 400.0}, 1.0, 5 * 10**9, 7, "8 of 90 examples and 2 of 4 queries"
     )
     memory = SimpleNamespace(available=10**12)
-    monkeypatch.setattr("influence.precompute.forecast.psutil.virtual_memory", lambda: memory)
+    monkeypatch.setattr("influence.precompute.forecasts.forecast.psutil.virtual_memory", lambda: memory)
     need, longest = forecast.lines()
     assert (
         "time about 7 min, memory about 5.0 GB, 7 B of disk when it is finished, by a rehearsal on 8 of 90 examples"

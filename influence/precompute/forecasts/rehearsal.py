@@ -31,9 +31,9 @@ from influence.derivatives.first.gradients import objective_gradient
 from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
 from influence.precompute.embedding import embedded, map_of
-from influence.precompute.forecast import Forecast, growth
+from influence.precompute.forecasts.forecast import Forecast, growth
+from influence.precompute.forecasts.sample import sampled
 from influence.precompute.needs import VECTOR_BYTES, methods_of, need_of
-from influence.precompute.sample import sampled
 from influence.precompute.self_influence import MAX_SOLVES
 from influence.precompute.shares import SCORES_SPLIT
 from influence.precompute.steps import Shared, Steps
