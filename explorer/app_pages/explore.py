@@ -12,6 +12,7 @@ from explorer.panels.charts import histogram, map, totals
 from explorer.panels.header import models
 from explorer.panels.lists import badge, cards, controls, exports, note, order_only, ringed, tables
 from explorer.panels.prediction import explain, patches, picker, prediction
+from explorer.panels.retraining import verified
 from explorer.runs import neighbours, queries, score_arrays
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import lists, regions
@@ -91,6 +92,7 @@ def _draw_view(view: View, areas: Areas) -> None:
             badge.draw(view)
         controls.chips(view)
         cards.draw(view)
+        verified.draw(view)
     with areas.histogram:
         histogram.draw(view)
     with areas.totals:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.ui import state
+from influence.errors import RunError
 from influence.run import ORDER_ONLY, Run
 
 SETTLED_NORM = 1e-3
@@ -143,6 +144,27 @@ def own_rise(run: Run, stage: str, position: int, start: str, scores: str = OWN)
     keep = (table["query"] == position) & (table["start"] == start) & (table["scores"] == scores)
     rows = table[keep & (table["stage"] == stage)]
     return float(rows["measured"].iloc[0] - rows["random"].iloc[0]) if len(rows) else float("nan")
+
+
+def replayed(run: Run, stage: str, position: int) -> np.ndarray | None:
+    """(n_examples,), the exact derivative of one query through the steps of the trainings, nats; None: not replayed.
+
+    Raises:
+        RunError: it is not of all examples.
+    """
+    table = run.validation("verified")
+    if table is None:
+        return None
+    rows = table[(table["stage"] == stage) & (table["query"] == position)]
+    if rows.empty:
+        return None
+    scores = np.asarray(rows["scores"].iloc[-1], dtype=np.float32)
+    if len(scores) != len(run.examples(stage)) or not np.isfinite(scores).all():
+        raise RunError(
+            f"The table verified of run {run.name} has {len(scores)} scores of the query at row {position}, expected a "
+            f"finite one for each of {len(run.examples(stage))} examples. Compute the run again."
+        )
+    return scores
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from influence.attribution.chain import passed_on
+from influence.attribution.chain import passed_on, pull_one
+from influence.attribution.span import MixedDerivative
+from influence.curvature.cards import MAX_DENSE_SIZE
+from influence.curvature.cg import ConjugateGradients
+from influence.curvature.exact import Exact
 from influence.derivatives import Objective
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.losses import checked_losses
@@ -53,6 +57,7 @@ def replay(
     *,
     stage: str | None = None,
     queries: Sequence[int | Sequence[int]] | None = None,
+    minima: Collection[str] = (),
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     progress: bool = False,
@@ -67,6 +72,8 @@ def replay(
         stage: where to stop, by name; default the first (pretraining).
         queries: positions of the queries, default all. A list of positions is a group: the sum of their losses, for the
             cost of a single query.
+        minima: names of stages without a recording that stand at a minimum, none of them the first. A query is pulled
+            back through them by a solve with their Hessian, which is exact there; their examples are not scored.
         device: where to compute. It must be the device of the recordings, since others round differently.
         batch_size: queries whose gradients are computed at a time.
         progress: show bars with time left.
@@ -79,13 +86,20 @@ def replay(
     """
     first = study.position(stage)
     objectives = objectives_of(study, device=device, batch_size=batch_size)
-    used = {i: _recording_of(study, i, recordings or ()) for i in range(first, len(objectives))}
+    used = {
+        i: None if i > first and study.stages[i].name in minima else _recording_of(study, i, recordings or ())
+        for i in range(first, len(objectives))
+    }
     found = Replayed({}, [], [])
     with Progress(visible=progress) as bars:
         with bars.step("Gradients of the queries"):
             adjoints = _query_gradients(study, objectives[-1], queries)
         for i, recording in reversed(used.items()):
             began = time.perf_counter()
+            if recording is None:
+                with bars.step(f"Back through the minimum of {study.stages[i].name}"):
+                    adjoints = _through_minimum(objectives[i], objectives[i - 1], adjoints)
+                continue
             with bars.step(f"Replaying {recording.stage.name}", total=recording.recipe.steps) as bar:
                 reverse = Reverse(objectives[i], recording, adjoints, carry=i > first)
                 reverse.run(bar.advance)
@@ -95,6 +109,13 @@ def replay(
                 adjoints = passed_on(objectives[i], objectives[i - 1], reverse.start, reverse.frozen)
     found.notes = sorted(note for objective in objectives for note in objective.remarks.notes)
     return found
+
+
+def _through_minimum(here: Objective, before: Objective, adjoints: Tensor) -> Tensor:
+    """The queries one stage back, (Q, P here) -> (Q, P before), where the stage stands at a minimum."""
+    solver = (Exact if here.trained.size <= MAX_DENSE_SIZE else ConjugateGradients)(here, curvature="hessian")
+    solved = solver.solve(here.all.columns(adjoints, here.trained))
+    return pull_one(here, before, here.all.columns(adjoints, here.frozen).clone(), solved, MixedDerivative())
 
 
 def _recording_of(study: Study, position: int, recordings: Sequence[Recording]) -> Recording:

@@ -22,6 +22,7 @@ from influence.cli.import_scores import import_scores
 from influence.cli.lists import methods, runs, studies
 from influence.cli.precompute import precompute
 from influence.cli.validate import validate
+from influence.cli.verify import verify
 from influence.errors import UpstreamError
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, precompute, studies, methods, runs, check, validate, leave_out, query, explore):
+for command in (demo, precompute, studies, methods, runs, check, validate, verify, leave_out, query, explore):
     app.command()(command)
 app.command("what-if", cls=Several)(what_if)
 app.command("import")(import_scores)

@@ -1,6 +1,7 @@
 from . import omission as omission
 from . import preview as preview
 from . import slices as slices
+from . import verification as verification
 from .check import Check as Check
 from .check import Finding as Finding
 from .omission import leave_out as leave_out
@@ -8,3 +9,4 @@ from .preview import what_if as what_if
 from .suite import CHECKS as CHECKS
 from .suite import findings_table as findings_table
 from .suite import validate as validate
+from .verification import verify as verify

@@ -18,7 +18,7 @@ def draw(run: Path, what: str) -> bool:
     if not job.over:
         if job.what != what:
             st.caption("Another computation of this run is under way; one at a time is computed.")
-        _progress(run)
+        _progress(run, what)
         return True
     if job.what == what and job.state in (process.FAILED, process.CANCELLED):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -31,14 +31,14 @@ def draw(run: Path, what: str) -> bool:
 
 
 @st.fragment(run_every=1.0)
-def _progress(run: Path) -> None:
+def _progress(run: Path, what: str) -> None:
     job = process.of(run)
     if job is None or job.over:
         st.rerun()
         return
-    with st.container(horizontal=True, vertical_alignment="center", key="job"):
+    with st.container(horizontal=True, vertical_alignment="center", key=f"job-{what}"):
         st.progress(job.share, text=text(job))
-        st.button("Cancel", key="cancel_job", on_click=job.cancel, help="Stop it. What is finished is kept.")
+        st.button("Cancel", key=f"cancel-{what}", on_click=job.cancel, help="Stop it. What is finished is kept.")
 
 
 def text(job: process.Job) -> str:

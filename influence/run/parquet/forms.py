@@ -123,6 +123,7 @@ FORMS = {
         optional={"remarks": TEXT},
         lengths=dict.fromkeys(("first", "together", "measured", "class_before", "class_after"), QUERIES),
     ),
+    "verified": _check("stage", {"query": INTEGER, "seconds": NUMBER, "drift": NUMBER, "scores": NUMBERS}),
     "summary": _check("start", _all(TEXT, "check what words"), _all(NUMBER, "value low high"), _all(INTEGER, "count")),
 }
 """Folder of a table, "queries", or a check's name -> its form."""

@@ -163,7 +163,7 @@ def test_the_button_checks_in_the_background(open_app, askable, monkeypatch):
     other = open_app(askable, page=PAGE)
     assert len(other.get("progress")) == 1
     assert "validate" not in [button.key for button in other.button]
-    other.button(key="cancel_job").click().run()
+    other.button(key="cancel-validation").click().run()
     assert process.of(askable / "asked").state == process.CANCELLED
     assert "Cancelled" in says(open_app(askable, page=PAGE))
     assert len(asked) == 1

@@ -1,0 +1,92 @@
+"""Verify this one: a prediction's list beside its derivative through the training's steps, or beside training again."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from explorer.jobs import process
+from explorer.panels.comparison import agreement, joined_lists
+from explorer.panels.retraining import job, retrain, validate
+from explorer.trust import evidence
+from explorer.view import comparison, lists
+from explorer.view.view import View
+from influence.run import Run
+
+REPLAY_COST = 5
+"""Expected seconds for each second of the run's own trainings: they are repeated once, and passed through backwards."""
+
+
+def draw(view: View) -> None:
+    """Draw it for a prediction of the run, whose loss is explained."""
+    if view.query.position is None or view.target is not None or view.run.manifest.imported:
+        return
+    with st.expander("Verify this one", icon=":material/verified:", key="verify"):
+        if by_steps(view.run, view.stage):
+            _replayed(view, view.query.position)
+        else:
+            _left_out(view, view.query.position)
+
+
+def by_steps(run: Run, stage: str) -> bool:
+    """Whether a stage was trained by the steps of a recipe, which can be repeated and recorded, and to no minimum."""
+    training, recipes = run.stage(stage).training, run.manifest.settings.get("recipes")
+    recipe = run.manifest.settings.get("epochs") or (isinstance(recipes, dict) and stage in recipes)
+    return bool(recipe and training.iterations and training.converged is False)
+
+
+def seconds(run: Run) -> float:
+    """Seconds that replaying one prediction is expected to take."""
+    return REPLAY_COST * sum(stage.training.seconds or 0 for stage in run.manifest.stages)
+
+
+def _replayed(view: View, position: int) -> None:
+    """The list beside that of the exact derivative, or the way to it."""
+    run, known = view.run, evidence.replayed(view.run, view.stage, position)
+    if known is not None:
+        own = comparison.Side(run, view.query, view.stage, view.method, None, view.scores, view.told)
+        pair = comparison.Pair(own, comparison.Side(run, view.query, view.stage, "replay", None, known), view.count)
+        st.caption(
+            "A is this run's list, B that of the exact derivative through the steps of all trainings, which assumes no "
+            "minimum."
+        )
+        agreement.draw(pair)
+        joined_lists.draw(pair)
+        return
+    st.caption(
+        "These models stopped short of a minimum, which the run's scores assume. The trainings can be repeated and "
+        "recorded, and this prediction's derivative taken back through every step of them, exactly."
+    )
+    if obstacle := validate.why_not(run):
+        st.caption(obstacle)
+        return
+    number = view.query.row["id"]
+    what = f"verify-{view.stage}-{number}"
+    if job.draw(run.path, what):
+        return
+    expected = seconds(run)
+    st.button(
+        f"Replay it, in about {expected:.0f} s" if expected < 120 else f"Replay it, in about {expected / 60:.0f} min",
+        key=what,
+        icon=":material/replay:",
+        on_click=_begin,
+        args=(run, what, view.stage, int(number)),
+    )
+
+
+def _begin(run: Run, what: str, stage: str, number: int) -> None:
+    arguments = ["verify", "--stage", stage, "--", str(run.path), str(number)]
+    process.begin(run.path, what, arguments, seconds=seconds(run))
+
+
+def _left_out(view: View, position: int) -> None:
+    """The helpful list left out, and the stages really trained again: the truth where they stand at minima."""
+    rows = lists.ranked(view.scores, view.count, np.ones(len(view.scores), dtype=bool)).helpful.tolist()
+    if not rows or rows == [view.example]:  # the latter is offered beside the map
+        return
+    st.caption(
+        "This stage was trained to a minimum, so there are no steps to replay. What can be done is the truth itself: "
+        f"leave out the {len(rows)} that help this prediction most, and train on from the solution without them. It "
+        "takes less than training did."
+    )
+    retrain.draw(view.run, view.stage, view.method, rows, np.array([position]))

@@ -1,0 +1,50 @@
+"""`upstream verify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import influence.attribution
+import influence.validation
+from influence.cli.console import say
+from influence.cli.options import (
+    DEFAULT_RUNS,
+    Function,
+    NameOfRun,
+    Quiet,
+    Runs,
+    Threads,
+    TrainingDevice,
+    largest_model,
+    run_path,
+    say_loading,
+)
+from influence.run import position_of
+from influence.threads import set_threads
+
+
+def verify(
+    run: NameOfRun,
+    query: Annotated[int, typer.Argument(metavar="ID", help="Id of the test query whose list is verified.")],
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Whose examples are listed; default the first, pretraining.")
+    ] = None,
+    study: Function = None,
+    device: TrainingDevice = "cpu",
+    runs: Runs = DEFAULT_RUNS,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Replay one query's derivative through the recorded steps of all trainings.
+
+    For models that stopped short of a minimum. What it finds is kept in the run, beside the list.
+    """
+    say_loading(quiet)
+    influence.attribution.usable(device)
+    opened = influence.Run.open(run_path(run, runs))
+    set_threads(largest_model(opened), threads)
+    found = influence.validation.verify(opened, query, stage=stage, function=study, device=device, progress=not quiet)
+    name = found.stage(stage or found.stages[0]).name
+    say(influence.validation.verification.sentence(found, name, position_of(found, query)))

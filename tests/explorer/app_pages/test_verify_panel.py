@@ -1,0 +1,96 @@
+"""*Verify this one* on Explore: a replayed derivative beside the list, or the list really left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_run import restated, write_run
+
+from explorer.jobs import process
+from explorer.panels.retraining import verified
+from explorer.trust import evidence
+from influence.errors import RunError
+from influence.run import Run, add_tables
+from influence.run.records import Training
+
+QUERY, POSITION = "1003", 3
+
+
+@pytest.fixture(autouse=True)
+def _no_jobs():
+    yield
+    process._end_all()
+    process._jobs.clear()
+
+
+def by_steps(root) -> Run:
+    """A run that says it was trained by mini-batches."""
+    run = write_run(root, "steps")
+    short = Training(gradient_norm=0.3, iterations=400, converged=False, seconds=12.0)
+    stages = tuple(dataclasses.replace(stage, training=short) for stage in run.manifest.stages)
+    return restated(run, stages=stages, settings={"epochs": 5}, asked={"study": "digits"})
+
+
+def replayed(run: Run, scores: np.ndarray) -> Run:
+    row = {"stage": "pretrain", "query": np.int32(POSITION), "seconds": np.float32(3), "drift": np.float32(0)}
+    return add_tables(run, {"verified": pd.DataFrame([row | {"scores": scores.astype(np.float32)}])})
+
+
+def said(app) -> str:
+    return " ".join(str(e.value) for kind in (app.caption, app.markdown, app.error) for e in kind)
+
+
+def test_a_prediction_of_stepped_models_is_replayed_by_a_button_that_says_its_cost(open_app, tmp_path, monkeypatch):
+    asked: list[list[str]] = []
+    slow = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(process, "command", lambda arguments: asked.append(list(arguments)) or slow)
+    run = by_steps(tmp_path)
+    app = open_app(tmp_path, query=QUERY)
+    button = app.button(key=f"verify-pretrain-{QUERY}")
+    assert "about 2 min" in button.label  # five times 24 seconds
+    button.click().run()
+    assert not app.exception
+    assert asked == [["verify", "--stage", "pretrain", "--", str(run.path), QUERY]]
+    assert len(app.get("progress")) == 1
+
+
+def test_what_was_replayed_stands_beside_the_list(open_app, tmp_path, component):
+    run = by_steps(tmp_path)
+    own = np.asarray(run.scores("pretrain")[POSITION])
+    replayed(run, -own)
+    app = open_app(tmp_path, query=QUERY)
+    assert not app.exception
+    assert "rather the opposite order" in said(app)
+    a, b = component(app, "joined_lists")["columns"]
+    assert [card["id"] for card in a["helpful"]] == [card["id"] for card in b["harmful"]]
+    assert f"verify-pretrain-{QUERY}" not in [each.key for each in app.button]
+    assert "replayed" not in said(open_app(tmp_path, query="1004"))
+
+
+def test_a_table_of_another_length_is_a_named_error(tmp_path):
+    run = replayed(by_steps(tmp_path), np.zeros(3))
+    with pytest.raises(RunError, match=r"verified of run steps has 3 scores .* each of \d+ examples"):
+        evidence.replayed(run, "pretrain", POSITION)
+
+
+def test_a_replay_that_fails_says_why(open_app, tmp_path, monkeypatch):
+    fails = [sys.executable, "-c", "import sys; sys.stderr.write('Error: It cannot be repeated.\\n'); sys.exit(2)"]
+    monkeypatch.setattr(process, "command", lambda arguments: fails)
+    run = by_steps(tmp_path)
+    verified._begin(run, f"verify-pretrain-{QUERY}", "pretrain", int(QUERY))
+    assert process.of(run.path).wait(10)
+    assert "It cannot be repeated" in said(open_app(tmp_path, query=QUERY))
+
+
+def test_at_a_minimum_the_list_is_really_left_out(open_app, tmp_path):
+    run = restated(write_run(tmp_path, "settled"), asked={"study": "digits"})
+    assert not verified.by_steps(run, "pretrain")
+    app = open_app(tmp_path, query=QUERY)
+    assert not app.exception
+    assert "trained to a minimum, so there are no steps to replay" in said(app)
+    (button,) = [each for each in app.button if (each.key or "").startswith("retrain-")]
+    assert button.label.startswith("Really retrain without these")
