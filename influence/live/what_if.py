@@ -80,7 +80,8 @@ class WhatIf:
 
     def unit(self, criterion: Criterion) -> str:
         """Of the criterion and all changes of it: "nat", "probability", or "order only" where sizes mean nothing."""
-        usual = unit_of(self._exhibit.method, self._back.remarks[1])
+        stored = self._run.order_only(self._run.manifest.default_method)
+        usual = unit_of(self._exhibit.method, [*self._back.remarks[1], *stored])
         return self._judgement(criterion, self._back.chain).target.unit or usual if usual == NAT else usual
 
     def scores(self, criterion: Criterion, stage: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,11 +11,13 @@ import pandas as pd
 import torch
 import zarr
 
+from influence.attribution.edits.amounts import doubts
 from influence.attribution.chain import Chain
 from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
 from influence.attribution.span import MixedDerivative
 from influence.curvature import Method, method_named
+from influence.curvature.cards import IDENTITY
 from influence.curvature.method import PER_QUERY
 from influence.derivatives import Objective
 from influence.derivatives.remarks import Remarks
@@ -58,6 +60,7 @@ class Scorer:
         self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
         self.solvers, self.halvings = solvers, halvings
         self._used: set[tuple[Any, ...]] = set()
+        self._chains: dict[str, Chain] = {}
         self._mixed = [
             MixedDerivative() for _ in objectives
         ]  # of all methods: what their queries span is often the same
@@ -71,6 +74,8 @@ class Scorer:
             name = objective.stage.name
             self._fill(objective, method)
             reports[name]["compression"] = self.draft.steps.get(compressed(name, method), {})
+        for name, reasons in self._doubts(method, reports).items():
+            reports[name]["order_only"] = reasons
         if method != self.exhibit.method or not self.exhibit.token_losses:
             self._forget(method)
         return [ScoreRecord(name, method, scores_file(name, method), report) for name, report in reports.items()]
@@ -113,16 +118,7 @@ class Scorer:
         """
         step = f"pull {method}"
         if step not in self.draft.steps or (vectors and not self.draft.journal.names_files_of(step)):
-            with self.step(f"curvature ({method})"):
-                chain = Chain(
-                    self.exhibit.study,
-                    0,
-                    lambda o: self._solver(o, method),
-                    device=self.objectives[0].device,
-                    halvings=self.halvings,
-                    mixed=self._mixed,
-                )
-                self._keep(chain, method)
+            chain = self._chain(method)
             count = len(self.exhibit.study.queries)
             with self.step(f"pulling queries back ({method})", total=count) as bar:
                 reports = self._pull_in_parts(chain, method, bar)
@@ -135,6 +131,43 @@ class Scorer:
                 reports[told["stage"]] = told | reports[told["stage"]]
             self.draft.wrote(f"work/queries-{method}")
             self.draft.mark(step, reports)
+        return self.draft.steps[step]
+
+    def _chain(self, method: str) -> Chain:
+        if method not in self._chains:
+            with self.step(f"curvature ({method})"):
+                self._chains[method] = Chain(
+                    self.exhibit.study,
+                    0,
+                    lambda o: self._solver(o, method),
+                    device=self.objectives[0].device,
+                    halvings=self.halvings,
+                    mixed=self._mixed,
+                )
+                self._keep(self._chains[method], method)
+        return self._chains[method]
+
+    def _doubts(self, method: str, reports: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Stage -> reasons why the size of its scores by a method means nothing; a method that has no unit needs none.
+
+        Args:
+            method: that the scores are by, all of which are filled.
+            reports: stage -> what its solver reports.
+        """
+        if method == IDENTITY.name:
+            return {}
+        step = f"amounts {method}"
+        if step not in self.draft.steps:
+            chain, found = self._chain(method), {}
+            newton_changes = [reports[o.stage.name].get("newton_change", 0.0) for o in chain.objectives]
+            with self.step(f"whether scores are amounts ({method})", total=len(chain.objectives)) as bar:
+                for position, objective in enumerate(chain.objectives):
+                    name = objective.stage.name
+                    scores = zarr.open_array(self.draft.path(scores_file(name, method)), mode="r")
+                    found[name] = doubts(chain, position, scores, newton_changes)
+                    bar.advance()
+            self.draft.mark(step, found)
+        self._chains.pop(method, None)  # its vectors are long
         return self.draft.steps[step]
 
     def _keep(self, chain: Chain, method: str) -> None:

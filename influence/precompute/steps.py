@@ -207,13 +207,15 @@ class Steps:
     ) -> dict[str, Any]:
         """Fields of the manifest with what the steps have told by now: sentences, and the unit of the scores."""
         told = {kind: self.draft.remarks.get(kind, []) for kind in REMARKS}
-        restated = []
+        restated, lost = [], list[str](told["order_only"])
         for record in scores:
-            unit = {"unit": unit_of(record.method, told["order_only"]), "order_only": told["order_only"]}
+            own = list(dict.fromkeys([*told["order_only"], *record.report.get("order_only", ())]))
+            unit = {"unit": unit_of(record.method, own), "order_only": own}
             restated.append(dataclasses.replace(record, report={**record.report, **unit}))
+            lost += own
         return {
             "scores": tuple(restated),
-            "warnings": tuple(dict.fromkeys([*warnings, *told["order_only"], *told["warnings"]])),
+            "warnings": tuple(dict.fromkeys([*warnings, *lost, *told["warnings"]])),
             "notes": tuple(dict.fromkeys([*notes, *told["notes"]])),
         }
 

@@ -18,7 +18,7 @@ from explorer.ui import escape, state, theme
 from explorer.view.criterion import Judgement
 from influence.errors import UpstreamError
 from influence.live import Alteration
-from influence.run import NAT, ORDER_ONLY, Run
+from influence.run import ORDER_ONLY, Run
 
 if TYPE_CHECKING:
     from influence.live import Live
@@ -69,7 +69,7 @@ def _tools(run: Run, opened: Live, stage: str, row: int, by: Judgement) -> None:
     left, right = st.columns([36, 64], gap="medium") if pictured or told else (st.container(), st.container())
     with right:
         shown = _alternatives(run, opened, stage, row, by, chosen)
-        order_only.draw(tuple(opened.order_only))
+        order_only.draw(tuple(dict.fromkeys([*run.order_only(run.methods(stage)[0], stage), *opened.order_only])))
         alternatives.draw(run, shown)
         _outcome(run, opened, by, chosen, shown)
     with left:
@@ -103,7 +103,8 @@ def _alternatives(
     labels = live.labels(opened, by.criterion, stage, [row])[0] if classes else np.empty(0)
     others = alternatives.whole(stage, example)
     changes = live.alone(opened, by.criterion, others)
-    unit = theme.unit_of(np.concatenate([labels, changes]), ORDER_ONLY if opened.order_only else NAT)
+    stored = ORDER_ONLY if opened.order_only else run.unit(run.methods(stage)[0], stage)
+    unit = theme.unit_of(np.concatenate([labels, changes]), stored)
     made = alternatives.relabels(stage, example, classes)
     return Alternatives(example, made, labels, others, changes, chosen, unit, by.words)
 

@@ -10,6 +10,7 @@ from tiny_runs import compute
 from influence import Run
 from influence.curvature.exact import Exact
 from influence.precompute import scoring
+from influence.run import ORDER_ONLY
 from influence.run.draft import Draft
 
 pytestmark = pytest.mark.usefixtures("quick_map")
@@ -83,6 +84,8 @@ def test_a_healthy_run_has_neither(runs):
 def test_a_stage_that_stopped_early_is_told_once(tmp_path):
     (run,) = compute(tmp_path, [tiny_exhibit(train=False, curvature="ggn")], ["one"])
     assert not any(run.stage(name).training.converged for name in run.stages)
+    assert {run.unit("exact", name) for name in run.stages} == {ORDER_ONLY}
+    assert all("Train on to the minimum." in run.order_only("exact", name)[-1] for name in run.stages)
     for name in run.stages:
         told = [s for s in (*run.manifest.warnings, *run.manifest.notes) if f"Stage {name!r}" in s and "gradient" in s]
         assert len(told) == 1

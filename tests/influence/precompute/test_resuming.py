@@ -28,7 +28,7 @@ from influence.training.minimum import Trainer
 pytestmark = pytest.mark.usefixtures("quick_map")
 
 STEPS = [
-    "fit pretrain", "fit finetune", "pull exact", "scored pretrain exact", "scored finetune exact",
+    "fit pretrain", "fit finetune", "pull exact", "scored pretrain exact", "scored finetune exact", "amounts exact",
     "self-influence pretrain", "self-influence finetune",
     "map", "pull identity", "scored pretrain identity", "scored finetune identity",
 ]  # fmt: skip
