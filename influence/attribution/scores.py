@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from influence.attribution.memory import (
 from influence.attribution.products.score import score
 from influence.attribution.replay import replay
 from influence.attribution.report import peak_memory, report_of
+from influence.attribution.trainings.averages import Averages, report_of_trainings
+from influence.attribution.trainings.sameness import refuse_other_studies, same_parameters
 from influence.curvature.cards import REPLAY
 from influence.curvature.method import PER_QUERY
 from influence.errors import MethodError
@@ -51,11 +53,15 @@ class Scores:
             those after it, 1000 where it is larger or not known; `not_covered`, parameters that no influence flows
             through; `without_rule`, parameters without a layer rule, which are differentiated more slowly; `seconds`,
             `peak_memory` in bytes; `notes`, how it was computed; `warnings`, what makes the scores something else than
-            they claim; `order_only`, those of the warnings that take the unit.
+            they claim; `order_only`, those of the warnings that take the unit; of several trainings, `trainings`,
+            their number.
+        spread: of several trainings, float32 (n_queries, n_examples), nats: the standard deviation over them of each
+            score, NaN of a list of one. The standard error of the mean is this over the root of their number. None
+            where a single study was given.
     """
 
-    def __init__(self, values: np.ndarray, stage: str, report: dict[str, Any]):
-        self.values, self.stage, self.report = values, stage, report
+    def __init__(self, values: np.ndarray, stage: str, report: dict[str, Any], spread: np.ndarray | None = None):
+        self.values, self.stage, self.report, self.spread = values, stage, report, spread
 
     def __repr__(self) -> str:
         queries, examples = self.values.shape
@@ -78,7 +84,7 @@ class Scores:
 
 
 def attribute(
-    study: Study,
+    study: Study | Sequence[Study],
     *,
     stage: str | None = None,
     method: str = "cg",
@@ -110,7 +116,8 @@ def attribute(
     "Understanding Black-box Predictions via Influence Functions", ICML 2017.
 
     Args:
-        study: what was trained on what.
+        study: what was trained on what. Of several trainings of one study, the same data with other seeds, a list: the
+            scores are then means over them, and `spread` says how far those of one training lie apart.
         stage: name of the stage whose training examples are scored; default the first (pretraining).
         method: name of a method of `upstream methods`.
         damping: added to the curvature of every solve, in the units of the objective's Hessian; None picks a value
@@ -132,13 +139,22 @@ def attribute(
         targets `report["targets"]` has the name and unit of each.
 
     Raises:
-        StudyError: there is no such stage, the data change from one reading to the next, or parameters that were begun
-            anew count as inherited.
+        StudyError: there is no such stage, the data change from one reading to the next, parameters that were begun
+            anew count as inherited, or several studies differ in more than their seeds.
         LossError: a loss or target is not finite or not one value per example, or torch cannot differentiate it.
         MethodError: an unknown method, option or device, a value out of range, or too little memory.
         CurvatureError: the curvature cannot be inverted: negative eigenvalues, or a matrix that is too large.
         TrainingError: with method "replay", a recorded training cannot be repeated.
     """
+    if not isinstance(study, Study):
+
+        def of_one(each: Study) -> Scores:
+            return attribute(
+                each, stage=stage, method=method, damping=damping, curvature=curvature, targets=targets, device=device,
+                progress=progress, batch_size=batch_size, error=error, **options,
+            )  # fmt: skip
+
+        return _over_trainings(study, method, of_one)
     started = time.perf_counter()
     first = study.position(stage)
     if batch_size is not None and batch_size < 1:
@@ -167,6 +183,22 @@ def attribute(
         values, chain, explained = with_smaller_batches(scored)
     report = explained.told(report_of(chain, method)) | {"seconds": time.perf_counter() - started}
     return Scores(values, chain.objectives[0].stage.name, report)
+
+
+def _over_trainings(studies: Iterable[Study], method: str, of_one: Callable[[Study], Scores]) -> Scores:
+    """Mean and spread of the scores of several trainings of one study."""
+    every = list(studies) if isinstance(studies, Iterable) else [studies]
+    refuse_other_studies(every)
+    if method == REPLAY.name:
+        raise MethodError("Method 'replay' repeats one recorded training. Ask for each study alone, with its own.")
+    averages, reports = Averages(), []
+    for each in every:
+        found = of_one(each)
+        averages.add(found.values)
+        reports.append(found.report)
+    report = report_of_trainings(reports)
+    report["warnings"] += same_parameters(every)
+    return Scores(averages.mean.astype(np.float32), found.stage, report, averages.spread.astype(np.float32))
 
 
 def _values(chain: Chain, explained: Explained, error: float, at_once: int, bars: Progress) -> np.ndarray:
