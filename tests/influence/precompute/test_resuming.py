@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,17 +49,17 @@ def after(marks):
     return interrupting
 
 
-@pytest.mark.parametrize("finished", range(2 * len(STEPS)))
-def test_interrupted_at_any_step_it_resumes_there(runs, tmp_path, monkeypatch, finished):
-    with monkeypatch.context() as patch:
-        patch.setattr(Draft, "mark", after(finished))
-        with pytest.raises(KeyboardInterrupt):
-            compute(tmp_path)
-    marked = []
-    mark = Draft.mark
+def test_interrupted_after_every_step_it_goes_on_with_the_next(runs, tmp_path, monkeypatch):
+    """A computation for each step: it has taken no other, and is interrupted when the next one is to be marked."""
+    marked, mark = [], Draft.mark
     monkeypatch.setattr(Draft, "mark", lambda self, step, record=None: (marked.append(step), mark(self, step, record)))
+    for marks in (0, *[1] * (2 * len(STEPS) - 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Draft, "mark", after(marks))
+            with pytest.raises(KeyboardInterrupt):
+                compute(tmp_path)
     again = compute(tmp_path)
-    assert marked == (2 * STEPS)[finished:]  # nothing finished is done again
+    assert marked == 2 * STEPS  # nothing finished is done again
     for one, other in zip(runs, again, strict=True):
         assert_equal_runs(one, Run.open(other.path))
     assert sorted(p.name for p in tmp_path.iterdir()) == NAMES
@@ -94,23 +95,34 @@ def test_interrupted_inside_a_step(runs, tmp_path, monkeypatch, inside, call):
         assert_equal_runs(one, Run.open(other.path))
 
 
-def test_interrupted_while_a_json_file_is_written(runs, tmp_path, monkeypatch):
-    """At every write: the folder as a kill would leave it, with half a file under its temporary name."""
-    write, kept = Path.write_text, []
+def test_killed_while_a_json_file_is_written(runs, tmp_path, monkeypatch):
+    """At every write: the next computation finds the folder as a kill would leave it, half a file in it.
 
-    def keeping(self, text, **options):
-        write(self, text[: len(text) // 2], **options)
-        kept.append(shutil.copytree(tmp_path / "runs", tmp_path / f"killed{len(kept)}"))
+    Each writes one file whole, the first none, and half of the next one under its temporary name.
+    """
+    write, killed = Path.write_text, 0
+
+    def killing(self, text, **options):
+        nonlocal left, killed
+        if left == 0:
+            write(self, text[: len(text) // 2], **options)
+            killed += 1
+            shutil.copytree(tmp_path / str(killed - 1), tmp_path / str(killed))  # before anything can be tidied up
+            raise KeyboardInterrupt
+        left -= 1
         return write(self, text, **options)
 
+    left, found = 0, None
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", keeping)
-        compute(tmp_path / "runs")
+        patch.setattr(Path, "write_text", killing)
+        while found is None:
+            with suppress(KeyboardInterrupt):
+                found = compute(tmp_path / str(killed))
+            left = 1
     # run.json: the first lists, the map, the scores without curvature; the journal: two methods' vectors are released.
-    assert len(kept) == 2 * (len(STEPS) + 3 + 2)
-    for root in kept:
-        for one, other in zip(runs, compute(root), strict=True):
-            assert_equal_runs(one, Run.open(other.path))
+    assert killed == 2 * (len(STEPS) + 3 + 2)
+    for one, other in zip(runs, found, strict=True):
+        assert_equal_runs(one, Run.open(other.path))
 
 
 KILLED = """
