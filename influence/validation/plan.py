@@ -73,10 +73,12 @@ class Plan:
     Attributes:
         least: check that fits -> seconds of the fewest pieces that it needs, in the order in which checks run.
         missing: check that does not fit -> the same.
+        pieces: check that fits -> number of those of them that are not cached.
     """
 
     least: dict[str, float]
     missing: dict[str, float]
+    pieces: dict[str, int]
 
     def allowance(self, checks: Mapping[str, Check], name: str, left: float) -> float:
         """Seconds of those `left` that a check may take: its fewest pieces, and its share of what nobody needs so."""
@@ -90,7 +92,7 @@ def plan_of(bench: Bench, checks: Sequence[Check], seconds: float) -> Plan:
 
     Checks that mean nothing for the run are neither held nor missing.
     """
-    done, plan = set[str](), Plan({}, {})
+    done, plan = set[str](), Plan({}, {}, {})
     for check in checks:
         trial = Rehearsal(bench, set(done), check.fewest)
         with contextlib.suppress(TrainingError):  # it is told when the check runs
@@ -99,7 +101,7 @@ def plan_of(bench: Bench, checks: Sequence[Check], seconds: float) -> Plan:
                 continue
         least = MARGIN * trial.seconds
         if least + sum(plan.least.values()) <= seconds:
-            plan.least[check.name], done = least, trial.done
+            plan.least[check.name], plan.pieces[check.name], done = least, trial.counts.total(), trial.done
         else:
             plan.missing[check.name] = least
     return plan

@@ -8,7 +8,7 @@ import pytest
 
 from influence.errors import RunError
 from influence.training.retraining import Retrainer
-from influence.validation import CHECKS, validate
+from influence.validation import CHECKS, suite, validate
 from influence.validation.bench import Bench, bench_of
 from influence.validation.checks import leave_one_out, subsets
 from influence.validation.plan import Rehearsal, plan_of, sentences
@@ -87,3 +87,22 @@ def test_halves_come_first_then_tenths_until_both_give_a_rank_correlation():
     assert {(kept, seed) for _, kept, seed in order[:few]} == {(0.5, None)}
     assert {(kept, seed) for _, kept, seed in order[few : 2 * few]} == {(0.9, None)}
     assert len(set(order)) == len(order) == subsets.SUBSETS_PER_SHARE * 4
+
+
+def test_the_fewest_are_measured_even_where_each_takes_longer_than_it_was_expected_to(run, monkeypatch):
+    real, slow = Bench.now, []
+    # Every retraining after the plan takes a minute, of which the plan knew nothing.
+    monkeypatch.setattr(Bench, "now", lambda self: real(self) + 60 * len(slow))
+    retrain = Retrainer.retrain
+
+    def later(self, *args, **kwargs):
+        slow.extend([1] if plans else [])
+        return retrain(self, *args, **kwargs)
+
+    plans = []
+    monkeypatch.setattr(suite, "sentences", lambda *_: plans.append(1) or [])
+    monkeypatch.setattr(Retrainer, "retrain", later)
+    checked = validate(run, budget=500, progress=False)
+    table = checked.validation("leave-one-out")
+    leading = table[(table["kind"] != "random") & (table["start"] == "solution")]
+    assert leading["example"].nunique() >= 5
