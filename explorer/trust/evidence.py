@@ -146,8 +146,19 @@ def own_rise(run: Run, stage: str, position: int, start: str, scores: str = OWN)
     return float(rows["measured"].iloc[0] - rows["random"].iloc[0]) if len(rows) else float("nan")
 
 
-def replayed(run: Run, stage: str, position: int) -> np.ndarray | None:
-    """(n_examples,), the exact derivative of one query through the steps of the trainings, nats; None: not replayed.
+@dataclasses.dataclass(frozen=True)
+class Replayed:
+    """One query's exact derivative through the steps of the trainings, (n_examples,), nats.
+
+    `measured`: row of an example that was really left out -> change of the query's loss.
+    """
+
+    scores: np.ndarray
+    measured: dict[int, float]
+
+
+def replayed(run: Run, stage: str, position: int) -> Replayed | None:
+    """What replaying one query found; None if nobody did.
 
     Raises:
         RunError: it is not of all examples.
@@ -164,7 +175,9 @@ def replayed(run: Run, stage: str, position: int) -> np.ndarray | None:
             f"The table verified of run {run.name} has {len(scores)} scores of the query at row {position}, expected a "
             f"finite one for each of {len(run.examples(stage))} examples. Compute the run again."
         )
-    return scores
+    last = rows.iloc[-1]
+    pairs = zip(last["examples"], last["measured"], strict=True)
+    return Replayed(scores, {int(example): float(measured) for example, measured in pairs})
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -22,7 +22,7 @@ from influence.validation.plan import WAYS, Plan, in_words, plan_of, sentences
 
 CHECKS: dict[str, Check] = {
     module.CHECK.name: module.CHECK
-    for module in (leave_one_out, subsets, strongest, noise, removal, stability, planted, sanity)
+    for module in (leave_one_out, subsets, strongest, noise, removal, sanity, stability, planted)
 }
 """Name -> check, what tells most in least time first; sanity uses retrainings of the earlier ones."""
 PROBED = 2

@@ -1,7 +1,8 @@
 """`verify`: the exact derivative of one query through the trainings of all stages, beside the list that the run has.
 
 No minimum is assumed. A run keeps no recording: its recipe, its seed and its data determine the training, which is
-repeated and recorded, and must end where the run's did.
+repeated and recorded, and must end where the run's did. A derivative says little where training is not smooth: so the
+strongest example by it, and that by the run's scores, are really left out, too.
 """
 
 from __future__ import annotations
@@ -86,11 +87,21 @@ def verify(
             "query": np.int32(position),
             "seconds": np.float32(time.perf_counter() - began),
             "drift": np.float32(drift),
-            "scores": found.scores[name][0].numpy().astype(np.float32),
+            "scores": (scores := found.scores[name][0].numpy().astype(np.float32)),
         }
+        with bars.step("Training again without the strongest example of either list", total=3) as bench.bar:
+            row |= _really(bench, position, [scores, bench.scores[position]])
         old = Run.open(run.path).validation(NAME)
         new = pd.DataFrame([row])
         return add_tables(run, {NAME: new if old is None else pd.concat([old, new], ignore_index=True)})
+
+
+def _really(bench: Bench, position: int, lists: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """The strongest example of each list, and how one query's loss changed when it was left out, from scratch."""
+    examples = [int(np.abs(scores).argmax()) for scores in lists]
+    changes = [bench.change_without([example], "scratch") for example in examples]
+    measured = [change[position] for change in changes if change is not None]  # without a limit of time there are all
+    return {"examples": np.array(examples, np.int32), "measured": np.array(measured, np.float32)}
 
 
 def row_of(run: Run, stage: str, position: int) -> np.ndarray | None:
@@ -108,9 +119,19 @@ def sentence(run: Run, stage: str, position: int) -> str:
     assert replayed is not None
     k = min(LIST_LENGTH, len(own) // 2)
     ranks, shared = spearman(own[None], replayed[None])[0], overlap(own[None], replayed[None], k)[0]
+    table = run.validation(NAME)
+    assert table is not None
+    row = table[(table["stage"] == stage) & (table["query"] == position)].iloc[-1]
+    ids = run.examples(stage)["id"].to_numpy()
+    really = "; ".join(
+        f"without #{ids[example]} the loss changed by {measured:+.3g} nats (replayed {replayed[example]:+.3g}, in the "
+        f"list {own[example]:+.3g})"
+        for example, measured in dict(zip(row["examples"], row["measured"], strict=True)).items()
+    )
     return (
         f"Replayed through the steps of both trainings: rank correlation with the run's list {ranks:.2f} over all "
-        f"{len(own):,} examples; of its {k} strongest of either sign {shared:.0%} are among the replayed ones'."
+        f"{len(own):,} examples; of its {k} strongest of either sign {shared:.0%} are among the replayed ones'. "
+        f"Really trained again: {really}."
     )
 
 

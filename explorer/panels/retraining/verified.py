@@ -9,12 +9,13 @@ from explorer.jobs import process
 from explorer.panels.comparison import agreement, joined_lists
 from explorer.panels.retraining import job, retrain, validate
 from explorer.trust import evidence
+from explorer.ui import escape, theme
 from explorer.view import comparison, lists
 from explorer.view.view import View
 from influence.run import Run
 
-REPLAY_COST = 5
-"""Expected seconds for each second of the run's own trainings: they are repeated once, and passed through backwards."""
+REPLAY_COST = 8
+"""Expected seconds for each second of the run's own trainings: four repetitions, and one pass backwards."""
 
 
 def draw(view: View) -> None:
@@ -42,14 +43,16 @@ def seconds(run: Run) -> float:
 
 def _replayed(view: View, position: int) -> None:
     """The list beside that of the exact derivative, or the way to it."""
-    run, known = view.run, evidence.replayed(view.run, view.stage, position)
-    if known is not None:
+    run, found = view.run, evidence.replayed(view.run, view.stage, position)
+    if found is not None:
+        known = found.scores
         own = comparison.Side(run, view.query, view.stage, view.method, None, view.scores, view.told)
         pair = comparison.Pair(own, comparison.Side(run, view.query, view.stage, "replay", None, known), view.count)
         st.caption(
             "A is this run's list, B that of the exact derivative through the steps of all trainings, which assumes no "
             "minimum."
         )
+        st.markdown(escape.for_markdown(really(view, found)))
         agreement.draw(pair)
         joined_lists.draw(pair)
         return
@@ -71,6 +74,26 @@ def _replayed(view: View, position: int) -> None:
         icon=":material/replay:",
         on_click=_begin,
         args=(run, what, view.stage, int(number)),
+    )
+
+
+def really(view: View, found: evidence.Replayed) -> str:
+    """What really leaving out the strongest example of either list did, beside what both say of it."""
+    ids, said, agrees = view.examples["id"].to_numpy(), [], True
+    for example, measured in found.measured.items():
+        own, exact = float(view.scores[example]), float(found.scores[example])
+        listed = "" if view.order_only else f"A {theme.signed(own)}, "
+        said.append(
+            f"without #{ids[example]} its loss changed by {theme.signed(measured)} nats "
+            f"({listed}B {theme.signed(exact)})"
+        )
+        agrees &= not measured or 0.5 <= exact / measured <= 2
+    told = f"Really trained again from scratch: {'; '.join(said)}."
+    if agrees:
+        return told
+    return (
+        f"{told} B does not predict that: this training is not smooth in its data, and no derivative of it tells what "
+        "leaving out a whole example does."
     )
 
 

@@ -123,7 +123,12 @@ FORMS = {
         optional={"remarks": TEXT},
         lengths=dict.fromkeys(("first", "together", "measured", "class_before", "class_after"), QUERIES),
     ),
-    "verified": _check("stage", {"query": INTEGER, "seconds": NUMBER, "drift": NUMBER, "scores": NUMBERS}),
+    "verified": _check(
+        "stage",
+        _all(NUMBER, "seconds drift"),
+        {"query": INTEGER, "scores": NUMBERS, "examples": INTEGERS, "measured": NUMBERS},
+        aligned=("examples", "measured"),
+    ),
     "summary": _check("start", _all(TEXT, "check what words"), _all(NUMBER, "value low high"), _all(INTEGER, "count")),
 }
 """Folder of a table, "queries", or a check's name -> its form."""

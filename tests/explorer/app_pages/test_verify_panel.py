@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from small_run import restated, write_run
 from explorer.jobs import process
 from explorer.panels.retraining import verified
 from explorer.trust import evidence
+from explorer.ui import theme
 from influence.errors import RunError
 from influence.run import Run, add_tables
 from influence.run.records import Training
@@ -37,7 +39,9 @@ def by_steps(root) -> Run:
 
 def replayed(run: Run, scores: np.ndarray) -> Run:
     row = {"stage": "pretrain", "query": np.int32(POSITION), "seconds": np.float32(3), "drift": np.float32(0)}
-    return add_tables(run, {"verified": pd.DataFrame([row | {"scores": scores.astype(np.float32)}])})
+    row |= {"scores": scores.astype(np.float32), "examples": np.array([4], np.int32)}
+    row |= {"measured": scores[4:5].astype(np.float32) if len(scores) > 4 else np.zeros(1, np.float32)}
+    return add_tables(run, {"verified": pd.DataFrame([row])})
 
 
 def said(app) -> str:
@@ -51,7 +55,7 @@ def test_a_prediction_of_stepped_models_is_replayed_by_a_button_that_says_its_co
     run = by_steps(tmp_path)
     app = open_app(tmp_path, query=QUERY)
     button = app.button(key=f"verify-pretrain-{QUERY}")
-    assert "about 2 min" in button.label  # five times 24 seconds
+    assert "about 3 min" in button.label  # eight times 24 seconds
     button.click().run()
     assert not app.exception
     assert asked == [["verify", "--stage", "pretrain", "--", str(run.path), QUERY]]
@@ -65,10 +69,21 @@ def test_what_was_replayed_stands_beside_the_list(open_app, tmp_path, component)
     app = open_app(tmp_path, query=QUERY)
     assert not app.exception
     assert "rather the opposite order" in said(app)
+    assert "without \\#4 its loss changed by" in said(app)
+    assert "not smooth" not in said(app)
     a, b = component(app, "joined_lists")["columns"]
     assert [card["id"] for card in a["helpful"]] == [card["id"] for card in b["harmful"]]
     assert f"verify-pretrain-{QUERY}" not in [each.key for each in app.button]
     assert "replayed" not in said(open_app(tmp_path, query="1004"))
+
+
+def test_a_derivative_that_does_not_predict_what_was_measured_says_so(tmp_path):
+    run = by_steps(tmp_path)
+    view = SimpleNamespace(examples=run.examples("pretrain"), scores=np.array([0.1, 0.2]), order_only=())
+    found = evidence.Replayed(np.array([0.3, 0.5]), {1: -0.4})
+    told = verified.really(view, found)
+    assert f"without #1 its loss changed by {theme.MINUS}0.40 nats (A +0.20, B +0.50)" in told
+    assert "not smooth in its data" in told
 
 
 def test_a_table_of_another_length_is_a_named_error(tmp_path):

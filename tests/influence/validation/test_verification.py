@@ -69,12 +69,17 @@ def test_the_replayed_list_is_the_derivative_of_training_again(stepped, variant)
     row = run.validation("verified").iloc[0]
     assert row["drift"] < 1e-9
     assert row["seconds"] > 0
+    weights = retrainer.weights_without("pretrain", [row["examples"][0]])
+    without, base = retrainer.retrain({"pretrain": weights}, start="scratch"), retrainer.retrain(start="scratch")
+    assert row["examples"][0] == np.abs(found).argmax()
+    assert row["measured"][0] == pytest.approx(without.losses[2] - base.losses[2], abs=1e-6)
 
 
 def test_it_is_kept_and_said(stepped, monkeypatch):
     run = verify(stepped("updated"), QUERY, progress=False)
     monkeypatch.setattr(verification, "bench_of", None)  # nothing is computed again
     assert verify(run, QUERY, progress=False).manifest.validation == run.manifest.validation
+    assert "Really trained again: without #1" in verification.sentence(run, "pretrain", 2)
     assert "rank correlation with the run's list" in verification.sentence(run, "pretrain", 2)
     assert verification.row_of(run, "pretrain", 3) is None
 
