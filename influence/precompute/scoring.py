@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 import zarr
 
-from influence.attribution.edits.amounts import doubts
 from influence.attribution.chain import Chain
+from influence.attribution.edits.amounts import doubts
 from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
 from influence.attribution.span import MixedDerivative

@@ -8,8 +8,8 @@ import torch
 from minima import Net, data, loss, minimise_chain
 
 from influence import Stage, Study
-from influence.attribution.edits.amounts import FACTOR, doubts
 from influence.attribution.chain import Chain
+from influence.attribution.edits.amounts import FACTOR, doubts
 from influence.attribution.guards import solver_of
 from influence.attribution.products.score import score
 
