@@ -87,7 +87,7 @@ def _draw_view(view: View, areas: Areas) -> None:
             explain.rule(view.query.row, view.target, theme.stage_word(view.stage)),
             help=theme.sign_help(view.order_only),
         )
-        order_only.draw(view.order_only)
+        order_only.draw(view.order_only, view.slope)
         if view.target is None and view.ranking == state.INFLUENCE:
             badge.draw(view)
         controls.chips(view)

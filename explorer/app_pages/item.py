@@ -15,9 +15,9 @@ from explorer.panels.prediction.search import in_table
 from explorer.panels.retraining import retrain
 from explorer.panels.what_if import panel
 from explorer.runs import leads, neighbours, queries, score_arrays
-from explorer.ui import escape, pictures, state, theme, widgets
+from explorer.ui import amounts, escape, pictures, state, theme, widgets
 from influence.errors import RunError
-from influence.run import MAP, NAT, Run, top
+from influence.run import MAP, NAT, Run, slope_of, top
 
 PREDICTIONS = "item_predictions"
 NEIGHBOURS = "item_neighbours"
@@ -54,12 +54,13 @@ def draw(run: Run) -> None:
         panel.draw(run, stage, position)
         widgets.heading("Which test predictions does it help and hurt most?")
         rule = theme.sign_rule(escape.for_markdown(theme.stage_word(stage)), "a prediction")
-        st.markdown(rule, help=theme.sign_help(run.order_only(method, stage)))
-        order_only.draw(run.order_only(method, stage))
+        lost = amounts.lost(run, method, stage)
+        st.markdown(rule, help=theme.sign_help(lost))
+        order_only.draw(lost, slope_of(run, method, stage))
         shown = _predictions(run, stage, method, position, scores)
         spread, near = st.columns([45, 55], gap="medium")
         with spread:
-            _histogram(run, scores, theme.unit_of(scores, run.unit(method, stage)), shown)
+            _histogram(run, scores, amounts.unit(run, method, stage, scores), shown)
         with near:
             _neighbours(run, stage, position)
     st.caption(theme.CARE)
@@ -144,7 +145,7 @@ def _steps(table: pd.DataFrame, position: int) -> None:
 
 def _predictions(run: Run, stage: str, method: str, position: int, scores: np.ndarray) -> np.ndarray:
     """Draw the lists; returns the positions that they show."""
-    table, unit = run.queries(), theme.unit_of(scores, run.unit(method, stage))
+    table, unit = run.queries(), amounts.unit(run, method, stage, scores)
     helped, hurt = top(scores, 5), top(scores, 5, helpful=False)
 
     def explore(query: int) -> str:

@@ -59,7 +59,7 @@ def draw(run: Run) -> None:
         view = new_view(run, opened, asked, said.query, said.target, choices)
         rule = explain.rule(said.query, None if said.target == Span() else said.target, theme.stage_word(view.stage))
         st.markdown(rule, help=theme.sign_help(view.order_only))
-        order_only.draw(view.order_only)
+        order_only.draw(view.order_only, view.slope)
         live.warn(run, opened)
         cards.draw(view)
         exports.draw(view, said.question, said.html, state.link() if asked.linked else None)

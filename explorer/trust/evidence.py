@@ -187,6 +187,15 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(np.asarray(first, np.float64), np.asarray(second, np.float64))[0, 1])
 
 
+def promised(run: Run) -> float:
+    """Root mean square of the scores of examples that lead a list, nats, for the query whose list it is; 0: none."""
+    table = run.validation("leave-one-out")
+    if table is None:
+        return 0.0
+    led = table.loc[table["query"] == table["chosen_for"], "predicted"].to_numpy(np.float64)
+    return float(np.sqrt(np.square(led).mean())) if len(led) else 0.0
+
+
 def unitless(run: Run) -> bool:
     """Whether the default method's scores are an order only, not nats."""
     return run.unit(run.manifest.default_method) == ORDER_ONLY

@@ -8,7 +8,7 @@ import math
 from explorer.trust import evidence
 from explorer.trust.evidence import SCRATCH, SEED_CHANGES, SOLUTION, Figure
 from explorer.ui import theme
-from influence.run import Run
+from influence.run import Run, slope_of
 
 YES, PARTLY, NO, UNKNOWN = "yes", "partly", "no", "unknown"
 MARKS = {YES: theme.RIGHT, PARTLY: "◐", NO: theme.WRONG, UNKNOWN: "?"}
@@ -51,7 +51,9 @@ def of(run: Run) -> Verdict:
     beats, settings, again = baselines(run), other_settings(run), another_training(run)
     level, headline, advice = _whole(worst(alone.mark, sets.mark), beats.mark, settings.mark, again.mark)
     if evidence.unitless(run):
-        advice = f"{advice.replace(SIZES, '')} The scores are an order only: read no size from them."
+        shown = slope_of(run, run.manifest.default_method, evidence.stage_of(run))
+        told = "lists show them by the slope that was measured" if shown else "read no size from them"
+        advice = f"{advice.replace(SIZES, '')} The scores are an order only: {told}."
     return Verdict(level, headline, advice, [alone, sets, beats, settings, again])
 
 
@@ -197,10 +199,23 @@ def another_training(run: Run) -> Finding:
     if r is None or r.count < FEWEST_EXAMPLES or not math.isfinite(r.value) or judged(run) == SCRATCH:
         return lists
     words = f"From scratch, by the same seed, without one of {r.count} that lead a list: r = {_with_interval(r)}."
+    words += _beside_noise(run)
     mark = worst(graded(r.sure, AGREES), lists.mark)
     if mark == YES and lists.mark == UNKNOWN:
         mark = UNKNOWN  # it is the same training again, from its start
     return Finding(question, mark, f"{words} {lists.words}")
+
+
+def _beside_noise(run: Run) -> str:
+    """What scores promise beside what another seed alone does to losses: less than it does is not seen in one model."""
+    noise = evidence.figures(run, "noise", SCRATCH).get("noise, seed")
+    promised = evidence.promised(run)
+    if noise is None or not noise.value > promised > 0:
+        return ""
+    return (
+        f" Another seed alone changes a loss by {theme.number(noise.value)} nats, more than the scores that lead lists "
+        f"promise ({theme.number(promised)}): from one training to another such amounts cannot be seen."
+    )
 
 
 def _overlaps(run: Run) -> dict[str, Figure]:

@@ -23,6 +23,8 @@ EVERYWHERE = "∀"
 """Marks an example that shows up everywhere."""
 MINUS = "\N{MINUS SIGN}"
 
+SCALED, NOT_SCALED = ", scaled", ", not scaled"
+"""Of nats by a measured slope: as they are shown, and as the run has them."""
 PROBABILITY = "probability"
 """The unit of a class's error."""
 
@@ -78,21 +80,23 @@ class Unit:
     name: str
     factor: float
     kept: str = NAT
+    slope: float = 1.0
+    """What retraining measured that scores are to be multiplied by; part of `factor`."""
 
     @property
     def words(self) -> str:
         """The name, or in its place that there is none."""
-        return self.name or ORDER_ONLY
+        return self.name + (SCALED if self.slope != 1 else "") if self.name else ORDER_ONLY
 
     @property
     def stored(self) -> str:
         """The unit of the numbers as the run has them, in words."""
-        return self.kept if self.name else ORDER_ONLY
+        return self.kept + (NOT_SCALED if self.slope != 1 else "") if self.name else ORDER_ONLY
 
     @property
     def column(self) -> str:
         """Name of a column of such numbers in an exported table."""
-        return f"score_{self.stored.replace(' ', '_')}"
+        return f"score_{self.stored.replace(',', '').replace(' ', '_')}"
 
     def text(self, score: float) -> str:
         """Signed, two significant digits, without the unit's name."""
@@ -103,28 +107,29 @@ class Unit:
         return f"{number(abs(score) * self.factor)} {self.name}" if self.name else ""
 
     def full(self, score: float) -> str:
-        """The full value in the stored unit, for hovering."""
-        stored = self.kept if self.name else f"({ORDER_ONLY})"
-        return f"{score:+.6g} {stored}".replace("-", MINUS)
+        """The full value in the stored unit, scaled where there is a slope, for hovering."""
+        stored = self.kept + (SCALED if self.slope != 1 else "") if self.name else f"({ORDER_ONLY})"
+        return f"{score * self.slope:+.6g} {stored}".replace("-", MINUS)
 
     def of_one(self, score: float, rank: int) -> str:
         """What a card says of an example's score: its size or, where that means nothing, its rank among its sign."""
         return self.text(score) if self.name else f"rank {rank:,}"
 
 
-def unit_of(scores: np.ndarray, stored: str = NAT) -> Unit:
+def unit_of(scores: np.ndarray, stored: str = NAT, slope: float = 1.0) -> Unit:
     """The unit in which a query's largest score reads well; one unit a query, so that bars can be compared.
 
-    `stored` is that of the run's numbers, as `Run.unit` says.
+    `stored` is that of the run's numbers, as `Run.unit` says; `slope` what they are multiplied by to be nats.
     """
     if stored == PROBABILITY:
         return Unit("percentage points", 100.0, PROBABILITY)
     if stored != NAT:
         return Unit("", 1.0)
-    largest = float(np.abs(scores).max(initial=0.0))
+    largest = float(np.abs(scores).max(initial=0.0)) * slope
     if largest >= 0.1:
-        return Unit("nat", 1.0)
-    return Unit("mnat", 1e3) if largest >= 1e-5 or largest == 0 else Unit("µnat", 1e6)
+        return Unit("nat", slope, NAT, slope)
+    name, factor = ("mnat", 1e3) if largest >= 1e-5 or largest == 0 else ("µnat", 1e6)
+    return Unit(name, factor * slope, NAT, slope)
 
 
 def number(value: float, digits: int = 2) -> str:

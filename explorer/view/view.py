@@ -15,7 +15,7 @@ from explorer.view import diverse, lists, regions
 from explorer.view.query import Query
 from influence.errors import RunError
 from influence.live import Target
-from influence.run import NAT, ORDER_ONLY, Run
+from influence.run import NAT, ORDER_ONLY, Run, Slope, slope_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +61,24 @@ class View:
 
     @cached_property
     def unit(self) -> theme.Unit:
-        return theme.unit_of(self.scores, ORDER_ONLY if self.order_only else NAT)
+        slope = self.slope.times if self.slope else 1.0
+        return theme.unit_of(self.scores, ORDER_ONLY if self.order_only else NAT, slope)
+
+    @cached_property
+    def slope(self) -> Slope | None:
+        """By what scores are multiplied to be nats, as retraining measured; None: they are shown as they are.
+
+        It says nothing of what a live computation alone doubts.
+        """
+        if set(self.told) - set(self.run.order_only(self.method, self.stage)):
+            return None
+        return slope_of(self.run, self.method, self.stage)
 
     @cached_property
     def order_only(self) -> tuple[str, ...]:
-        """Why the size of the scores means nothing, a sentence each; empty: they are in nats."""
+        """Why the size of the scores means nothing, a sentence each; empty: they are nats, perhaps by a slope."""
+        if self.slope:
+            return ()
         return tuple(dict.fromkeys([*self.run.order_only(self.method, self.stage), *self.told]))
 
     @cached_property

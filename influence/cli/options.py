@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from influence.cli.console import say
-from influence.run import ORDER_ONLY
+from influence.run import ORDER_ONLY, slope_of
 
 if TYPE_CHECKING:
     from influence import Run
@@ -51,8 +51,11 @@ def largest_model(run: Run) -> int:
 
 def told(run: Run) -> list[str]:
     """What is to be known of a run before its scores are believed, a line each."""
-    lost = run.unit(run.manifest.default_method) == ORDER_ONLY
-    unit = ["Order only: the size of its scores means nothing, their order within a query does."] if lost else []
+    method = run.manifest.default_method
+    lost = [stage for stage in run.stages if run.unit(method, stage) == ORDER_ONLY]
+    of = "its scores" if len(lost) == len(run.stages) else f"scores of {' and '.join(lost)}"
+    unit = [f"Order only: the size of {of} means nothing, their order within a query does."] if lost else []
+    unit += [f"{stage}: {slope.words}" for stage in run.stages if (slope := slope_of(run, method, stage))]
     return [*unit, *(f"Warning: {warning}" for warning in run.manifest.warnings)]
 
 

@@ -17,6 +17,8 @@ from .files import tokens_file as tokens_file
 from .lists import position_of as position_of
 from .lists import stored_scores as stored_scores
 from .lists import strongest as strongest
+from .measured.slope import Slope as Slope
+from .measured.slope import slope_of as slope_of
 from .plain import DEEPEST_FOLDER as DEEPEST_FOLDER
 from .plain import lock_of as lock_of
 from .plain import own_folder as own_folder

@@ -38,7 +38,7 @@ def without_unit(run: Run) -> Run:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("lost")
-    without_unit(small_checks.checked(write_run(root, "lost")))
+    without_unit(small_checks.checked(write_run(root, "lost"), noise=2.0))  # too noisy to measure a slope
     without_unit(write_run(root, "words", text=True))
     write_run(root, "whole")
     return root

@@ -8,6 +8,7 @@ import streamlit as st
 from explorer.panels.repair.subject import Subject
 from explorer.panels.retraining import retrain
 from explorer.trust import edited, left_out
+from explorer.ui import theme
 from explorer.view import edits
 from explorer.view.criterion import LOSS
 
@@ -25,7 +26,7 @@ def draw(subject: Subject) -> None:
     found = edited.judged(run, basket, by)
     made = "with this edit" if len(basket) == 1 else f"with these {len(basket)} edits"
     for effect in found:
-        unit = subject.unit(np.array([effect.predicted, effect.measured]))
+        unit = theme.unit_of(np.array([effect.predicted, effect.measured]), subject.stored)
         st.html(retrain.measured_html(effect, made, by.words, unit))
     retrain.button(run, basket, found, "Really train again")
 

@@ -12,7 +12,7 @@ from explorer.export import spreadsheet
 from explorer.panels.header import said
 from explorer.ui import theme
 from explorer.ui.escape import for_markdown
-from influence.run import ORDER_ONLY, Run
+from influence.run import ORDER_ONLY, Run, slope_of
 
 
 def line(run: Run) -> str:
@@ -24,12 +24,25 @@ def line(run: Run) -> str:
     solved = manifest.default_method + (f", damping {damping:.2g}" if isinstance(damping, (int, float)) else "")
     parts = [
         " ".join(part for part in (manifest.study, manifest.variant, f"({case(run)})" * bool(case(run))) if part),
-        solved + (f", {ORDER_ONLY}" if run.unit(manifest.default_method) == ORDER_ONLY else ""),
+        solved + _size(run),
         f"{sizes} examples, {len(run.queries()):,} predictions",
         "" if manifest.seed is None else f"seed {manifest.seed}",
         _date(manifest.created),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _size(run: Run) -> str:
+    """What the sizes of the run's scores are, where they are not nats at every stage."""
+    method = run.manifest.default_method
+    lost = [stage for stage in run.stages if run.unit(method, stage) == ORDER_ONLY]
+    slopes = {stage: slope for stage in run.stages if (slope := slope_of(run, method, stage))}
+    told = [f"{theme.stage_word(stage)} scores times {slope.times:.2g}" for stage, slope in slopes.items()]
+    left = [stage for stage in lost if stage not in slopes]
+    if left:
+        of = "" if len(left) == len(run.stages) else f" in {' and '.join(map(theme.stage_word, left))}"
+        told.append(f"{ORDER_ONLY}{of}")
+    return "".join(f", {each}" for each in told)
 
 
 def case(run: Run) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from explorer.ui import theme
 from explorer.ui.escape import for_markdown
-from influence.run import Run
+from influence.run import Run, slope_of
 
 
 def draw(run: Run) -> None:
@@ -18,6 +19,11 @@ def draw(run: Run) -> None:
             + " ".join(map(for_markdown, lost)),
             icon=":material/warning:",
         )
+    for stage in run.stages:
+        if slope := slope_of(run, manifest.default_method, stage):
+            st.info(
+                for_markdown(f"{theme.stage_word(stage).capitalize()}: {slope.words}"), icon=":material/straighten:"
+            )
     for warning in manifest.warnings:
         if warning not in lost:
             st.warning(for_markdown(warning), icon=":material/warning:")

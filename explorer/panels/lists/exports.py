@@ -77,7 +77,7 @@ def contents(view: View, question: str, prediction: str, link: str | None, writt
         totals=totals.rows(view),
         summed_by=totals.noun(view),
         narrowed=narrowed(view),
-        sentences=[*([overlap] if overlap else []), histogram.share_text(view), CARE],
+        sentences=[*filter(None, (view.slope and view.slope.words, overlap)), histogram.share_text(view), CARE],
         notes=_noted(view, written),
         run=view.run.name,
         identity=identity.line(view.run),

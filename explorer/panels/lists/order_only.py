@@ -1,4 +1,4 @@
-"""Above lists whose scores are no nats: that only their order counts, and why."""
+"""Above lists whose scores are no nats as they stand: that only their order counts, or by what they are multiplied."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Sequence
 import streamlit as st
 
 from explorer.ui import escape, state
+from influence.run import Slope
 
 REASON_CHARACTERS = 160
 """Characters of a reason that are shown; the page of notes has all of it."""
 
 
-def draw(reasons: Sequence[str]) -> None:
-    """Draw the line, if there are reasons (`Run.order_only`)."""
+def draw(reasons: Sequence[str], slope: Slope | None = None) -> None:
+    """Draw the line, if there are reasons (`Run.order_only`), or a slope makes amounts of the scores."""
     if reasons:
         st.html(html(reasons))
+    elif slope:
+        st.html(f'<p class="up-warned" role="note"><b>Scaled</b>: {escape.for_html(slope.words)}</p>')
 
 
 def html(reasons: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from explorer.jobs import live
 from explorer.panels.lists import order_only
 from explorer.panels.repair import answers, listing, upload
 from explorer.panels.repair.subject import Subject
-from explorer.ui import escape, state, theme, widgets
+from explorer.ui import amounts, escape, state, theme, widgets
 from explorer.view import pools
 from influence.errors import StudyError
 from influence.live import ADD, Alteration
@@ -66,7 +66,7 @@ def draw(subject: Subject, scores: np.ndarray) -> None:
 def _list(subject: Subject, pool: Pool) -> None:
     listed = top(pool.changes, listing.LISTED_EXAMPLES, helpful=False)
     unit = subject.unit(pool.changes)
-    order_only.draw(subject.run.order_only(subject.method, subject.stage))
+    order_only.draw(amounts.lost(subject.run, subject.method, subject.stage))
     stage = escape.for_markdown(theme.stage_word(subject.stage))
     st.markdown(
         f"{pool.whose} as examples for {stage}: trained on besides, these are predicted to lower "

@@ -13,7 +13,7 @@ from explorer.panels.lists import order_only
 from explorer.panels.repair import answers, listing, review
 from explorer.panels.repair.subject import Subject
 from explorer.runs import slices
-from explorer.ui import escape, theme
+from explorer.ui import amounts, escape, theme
 from influence.live import RELABEL, Alteration
 from influence.run import top
 
@@ -37,7 +37,7 @@ def draw(subject: Subject, scores: np.ndarray) -> None:
     gains = found[np.arange(len(found)), best]
     listed = top(gains, listing.LISTED_EXAMPLES, helpful=False)
     unit = subject.unit(gains)
-    order_only.draw(subject.run.order_only(subject.method, subject.stage))
+    order_only.draw(amounts.lost(subject.run, subject.method, subject.stage))
     st.markdown(
         f"The examples of {stage} whose label is worth a look: with the best other label, "
         f"{escape.for_markdown(subject.judged.words)} is predicted to fall most.",

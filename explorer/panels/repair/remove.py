@@ -10,14 +10,14 @@ from explorer.panels.lists import order_only
 from explorer.panels.repair import again, listing, review
 from explorer.panels.repair.subject import Subject
 from explorer.runs import slices
-from explorer.ui import escape, state, theme, widgets
+from explorer.ui import amounts, escape, state, theme, widgets
 from explorer.view.criterion import LOSS
 from influence.run import top
 
 
 def draw(subject: Subject, scores: np.ndarray) -> None:
     """Draw the list by the `scores` of what is judged by, and the way to review it one by one."""
-    unit, told = subject.unit(scores), subject.run.order_only(subject.method, subject.stage)
+    unit, told = subject.unit(scores), amounts.lost(subject.run, subject.method, subject.stage)
     st.markdown(rule(subject), help=theme.sign_help(told))
     order_only.draw(told)
     count = len(subject.judged.positions)
@@ -37,7 +37,7 @@ def draw(subject: Subject, scores: np.ndarray) -> None:
         st.markdown(escape.for_markdown(again.words(subject, before, listed)))
         table.insert(0, "place", again.moves(before, listed))
     alt = "Training examples ranked by their scores for what is judged by"
-    picked = listing.ticked(table, alt, "ranking", (heading(subject, unit), own(unit)))
+    picked = listing.ticked(table, alt, "ranking", (heading(subject, unit), own(subject)))
     with st.container(horizontal=True, gap="small"):
         rows = listed.tolist()
         listing.put(subject, picked, len(rows), lambda places: subject.without([rows[place] for place in places]))
@@ -61,9 +61,9 @@ def heading(subject: Subject, unit: theme.Unit) -> str:
     return f"{'summed score' if subject.judged.kind == LOSS else 'score'}, {unit.words}"
 
 
-def own(unit: theme.Unit) -> str:
-    """Heading of the examples' scores for their own losses."""
-    return f"self-influence, {'nat' if unit.name else unit.words}"
+def own(subject: Subject) -> str:
+    """Heading of the examples' scores for their own losses, of which no retraining measures a slope."""
+    return f"self-influence, {subject.run.unit(subject.method, subject.stage)}"
 
 
 def ranking(subject: Subject, listed: np.ndarray, scores: np.ndarray, unit: theme.Unit) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def ranking(subject: Subject, listed: np.ndarray, scores: np.ndarray, unit: them
     table = subject.examples.iloc[listed]
     columns = listing.shown(table) | {heading(subject, unit): scores[listed] * unit.factor}
     if "self_influence" in table:
-        columns[own(unit)] = table["self_influence"].to_numpy()
+        columns[own(subject)] = table["self_influence"].to_numpy()
     columns["reasons"] = slices.reasons(subject.examples, listed)
     columns["in basket"] = listing.in_basket(subject, listed)
     return pd.DataFrame(columns)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from explorer.jobs import live
 from explorer.panels.repair import answers
-from explorer.ui import theme
+from explorer.ui import amounts, theme
 from explorer.view import criterion
 from explorer.view.criterion import Judgement
 from influence.live import ADD, LEAVE_OUT, Alteration
@@ -36,8 +36,15 @@ class Subject:
 
     def unit(self, values: np.ndarray) -> theme.Unit:
         """The unit in which changes of what is judged by read well."""
+        if self.judged.unit == NAT:
+            return amounts.unit(self.run, self.method, self.stage, values)
+        return theme.unit_of(values, self.stored)
+
+    @property
+    def stored(self) -> str:
+        """The unit of changes as they are computed, without a slope."""
         stored = self.run.unit(self.method, self.stage)
-        return theme.unit_of(values, self.judged.unit if stored == NAT else stored)
+        return self.judged.unit if stored == NAT else stored
 
     def rows(self, ids: pd.Series | Sequence[int]) -> list[int]:
         """Rows of the stage's examples by their ids."""

@@ -25,7 +25,7 @@ from influence.errors import StudyError, unsaid
 from influence.threads import set_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from influence.live import Live
     from influence.run import Run
@@ -89,6 +89,7 @@ def _stored(run: Run, identity: int, stages: Sequence[str], top: int) -> Answer:
     says["explained"] = run.manifest.measure
     units = {each: run.unit(run.methods(each)[0], each) for each in scores}
     why = [reason for each in scores for reason in run.order_only(run.methods(each)[0], each)]
+    why += _slopes(run, scores)
     return Answer(says, influence.run.strongest(run, scores, top), units, _once([*why, *run.manifest.warnings]))
 
 
@@ -117,8 +118,14 @@ def _computed(
     lost = live.order_only
     units = {each: influence.run.ORDER_ONLY if lost else live.run.unit(_method(live.run), each) for each in scores}
     told = live.run.manifest.warnings
-    warnings = _once([*notes, *lost, *unsaid(live.warnings, told), *told])
+    warnings = _once([*notes, *lost, *_slopes(live.run, scores), *unsaid(live.warnings, told), *told])
     return Answer(says, influence.run.strongest(live.run, scores, top), units, warnings)
+
+
+def _slopes(run: Run, stages: Iterable[str]) -> list[str]:
+    """What the scores of each stage, which are printed as stored, are to be multiplied by, where that was measured."""
+    slopes = {stage: influence.run.slope_of(run, _method(run), stage) for stage in stages}
+    return [f"{stage}, printed as stored: {slope.words}" for stage, slope in slopes.items() if slope]
 
 
 def _method(run: Run) -> str:

@@ -1,0 +1,1 @@
+"""What really training again measured of a run's scores."""
