@@ -45,7 +45,7 @@ class Bench:
         seed: of all random choices.
 
     Attributes:
-        costs: cost class of pieces -> mean seconds of those computed so far.
+        costs: cost class of pieces -> mean seconds of those computed so far; at first, what earlier calls measured.
         reserved: seconds of the time that is left in which a check has enough to say something.
         computed: number of pieces that were computed, not read.
         warnings: what other scores than the run's own were warned of, each once.
@@ -54,7 +54,8 @@ class Bench:
     def __init__(self, run: Run, exhibit: Exhibit, retrainer: Retrainer, stage: str, seed: int = 0):
         self.run, self.exhibit, self.retrainer, self.stage, self.seed = run, exhibit, retrainer, stage, seed
         self.pieces = Pieces(retrainings_folder(run.path))
-        self.costs: dict[str, float] = {}
+        known = self.pieces.get(self._key("costs", {}))
+        self.costs: dict[str, float] = {} if known is None else dict(zip(known["cost"], known["seconds"], strict=True))
         self._taken: dict[str, list[float]] = {}
         self.computed = 0
         self.reserved = 0.0
@@ -157,6 +158,7 @@ class Bench:
         self.costs[cost] = sum(self._taken[cost]) / len(self._taken[cost])
         self.computed += 1
         self.pieces.put(key, table)
+        self.pieces.put(self._key("costs", {}), pd.DataFrame(self.costs.items(), columns=["cost", "seconds"]))
         return table
 
     def _key(self, kind: str, of: Mapping[str, Any]) -> list[Any]:

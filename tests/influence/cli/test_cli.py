@@ -117,6 +117,13 @@ def test_a_run_that_is_still_being_computed_is_told(upstream, runs_folder):
         assert (code, "is not complete: map, identity is still to be computed." in errors) == (2, True)
 
 
+def test_what_cannot_be_verified_is_told(upstream, runs_folder):
+    code, _, errors = upstream("verify", runs_folder / "tiny-frozen", "7")
+    assert (code, "has no query with id 7" in errors) == (2, True)
+    code, _, errors = upstream("verify", runs_folder / "tiny-frozen", "900")
+    assert (code, "does not say" in errors, "Traceback" in errors) == (2, True, False)
+
+
 def test_check_names_files_that_are_no_part_of_the_run(upstream, runs_folder):
     folder = runs_folder / "tiny-frozen"
     strange = ["scores/pretrain-exact.zarr/c/9/9", "examples/other.parquet", "stages/other.safetensors", "work/old"]

@@ -81,6 +81,12 @@ def test_a_training_that_ends_at_no_minimum_is_judged_from_scratch(bench):
     assert bench.expected("solution") == 7.0
 
 
+def test_costs_are_known_to_the_next_call(bench, run):
+    bench.change_without([3], "solution")
+    assert bench_of(run, "pretrain").costs == bench.costs
+    assert set(bench.costs) == {"solution", SOLUTION}
+
+
 def test_halves_come_first_then_tenths_until_both_give_a_rank_correlation():
     order = subsets._in_order([None, 1])
     few = subsets.MIN_SUBSETS
