@@ -20,6 +20,8 @@ SHARE = 0.01
 """Share of the examples that is left out."""
 QUERIES, RANDOM_SETS = 20, 3
 """Queries whose lists are judged, and random sets that each is compared with."""
+AT_ONCE = 4
+"""Queries that are judged by one score before the next score has its turn."""
 OWN = "the run's own"
 
 
@@ -53,13 +55,15 @@ def _measured(bench: Bench, start: Start) -> pd.DataFrame:
     """A row a query and score; none without a random set to compare with."""
     number = max(1, round(SHARE * bench.count))
     queries = bench.generator("strongest").permutation(len(bench.scores))[:QUERIES].tolist()
-    simpler = {name: made() for name, made in baselines(bench.run, bench.stage).items()}
+    compared: dict[str, Baseline] = {OWN: lambda query: bench.scores[query]}
+    compared |= {name: made() for name, made in baselines(bench.run, bench.stage).items()}
     random, rows = _random(bench, start, number, range(1)), []
-    if random:
-        rows = _rows(bench, start, OWN, lambda query: bench.scores[query], number, queries)
-        random += _random(bench, start, number, range(1, RANDOM_SETS))
-    for name, scores in simpler.items() if random else ():
-        rows += _rows(bench, start, name, scores, number, queries)
+    # A few queries by every score, then a few more: a check that is cut short can compare.
+    for first in range(0, len(queries), AT_ONCE) if random else ():
+        for name, scores in compared.items():
+            rows += _rows(bench, start, name, scores, number, queries[first : first + AT_ONCE])
+        if not first:
+            random += _random(bench, start, number, range(1, RANDOM_SETS))
     table = pd.DataFrame(rows)
     if not rows:
         return table
