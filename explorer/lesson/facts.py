@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.runs import neighbours, queries, score_arrays, slices
-from explorer.ui import escape, theme
+from explorer.ui import amounts, escape, theme
 from explorer.view import lists
 from influence.errors import RunError
 from influence.run import Run
@@ -55,7 +55,7 @@ class Scene:
     @cached_property
     def unit(self) -> theme.Unit:
         method = self.run.methods(self.stages[0])[0]
-        return theme.unit_of(self.own, self.run.unit(method, self.stages[0]))
+        return amounts.unit(self.run, method, self.stages[0], self.own)
 
     def amount(self, score: float, rank: int) -> str:
         """A score with arrow and unit; its `rank` among those of its sign where its size means nothing."""
@@ -231,7 +231,9 @@ class Scene:
         first = table[table["left_out"] == table["left_out"].min()]
         change, predicted = float((first["loss"] - first["loss_before"]).mean()), float(first["predicted"].mean())
         told = (
-            f"; {theme.signed(predicted)} was predicted" if self.unit.name else ", which an order only cannot predict"
+            f"; {theme.signed(predicted * self.unit.slope)} was predicted"
+            if self.unit.name
+            else ", which an order only cannot predict"
         )
         return (
             f"Really retrained without its {int(first['left_out'].iloc[0]):,} most harmful examples, this model's "

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer.ui import theme
+from explorer.ui import amounts, theme
 from explorer.view import lists
 from explorer.view.query import Query
 from influence.live import Target
@@ -47,8 +47,20 @@ class Side:
 
     @property
     def order_only(self) -> tuple[str, ...]:
-        """Why the size of the scores means nothing, a sentence each; empty: they are in nats."""
+        """Why the size of the scores means nothing, a sentence each; empty: they are nats, perhaps by a slope."""
+        if self.times != 1:
+            return ()
         return tuple(dict.fromkeys([*self.run.order_only(self.method, self.stage), *self.told]))
+
+    @property
+    def times(self) -> float:
+        """What scores are multiplied by to be nats."""
+        slope = amounts.slope(self.run, self.method, self.stage, self.told)
+        return slope.times if slope else 1.0
+
+    @property
+    def unit(self) -> theme.Unit:
+        return theme.unit_of(self.scores, ORDER_ONLY if self.order_only else NAT, self.times)
 
     def ordered(self, rows: np.ndarray) -> Side:
         """The side with its scores in another order of the examples."""
@@ -78,17 +90,16 @@ class Pair:
 
     @cached_property
     def one_unit(self) -> bool:
-        """Whether both are in nats, so that their sizes may be compared and not only their orders."""
-        return not self.a.order_only and not self.b.order_only
+        """Whether both are nats of one slope, so that sizes may be compared on one axis and not only their orders."""
+        return not self.a.order_only and not self.b.order_only and self.a.times == self.b.times
 
     @cached_property
     def units(self) -> tuple[theme.Unit, theme.Unit]:
         """The unit of either side; one for both, that of the larger scores, where they can be compared."""
         if self.one_unit:
-            unit = theme.unit_of(np.concatenate([self.a.scores, self.b.scores]))
+            unit = theme.unit_of(np.concatenate([self.a.scores, self.b.scores]), NAT, self.a.times)
             return unit, unit
-        a, b = (theme.unit_of(side.scores, ORDER_ONLY if side.order_only else NAT) for side in (self.a, self.b))
-        return a, b
+        return self.a.unit, self.b.unit
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from explorer.runs import leads, neighbours, splits
-from explorer.ui import state, theme
+from explorer.ui import amounts, state, theme
 from explorer.view import diverse, lists, regions
 from explorer.view.query import Query
 from influence.errors import RunError
 from influence.live import Target
-from influence.run import NAT, ORDER_ONLY, Run, Slope, slope_of
+from influence.run import NAT, ORDER_ONLY, Run, Slope
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +66,8 @@ class View:
 
     @cached_property
     def slope(self) -> Slope | None:
-        """By what scores are multiplied to be nats, as retraining measured; None: they are shown as they are.
-
-        It says nothing of what a live computation alone doubts.
-        """
-        if set(self.told) - set(self.run.order_only(self.method, self.stage)):
-            return None
-        return slope_of(self.run, self.method, self.stage)
+        """By what scores are multiplied to be nats, as retraining measured; None: they are shown as they are."""
+        return amounts.slope(self.run, self.method, self.stage, self.told)
 
     @cached_property
     def order_only(self) -> tuple[str, ...]:

@@ -115,6 +115,17 @@ def test_pages_show_amounts_and_say_by_what(open_app, root, component, page):
     assert not column["cards"][0]["score"].startswith("rank")
 
 
+def test_compare_sets_amounts_of_two_slopes_on_two_axes(open_app, root, component):
+    for name, units in (("rescued", {"mnat, scaled", "mnat"}), ("larger", {"mnat, scaled", "mnat"})):
+        app = open_app(root, "compare", run=name)
+        assert not app.exception
+        columns = component(app, "joined_lists")["columns"]
+        assert {column["unit"] for column in columns} <= units | {"nat, scaled"}
+        assert any("scaled" in column["unit"] for column in columns)
+    learn = open_app(root, "learn", run="rescued", lesson="3")
+    assert not learn.exception
+
+
 def test_a_run_says_it_in_a_terminal_and_trust_judges_by_it(root):
     run = opened(root, "rescued")
     first, second, *_ = told(run)

@@ -70,7 +70,7 @@ def really(run: Run, stage: str, position: int, shown: np.ndarray, unit: theme.U
     """A sentence for each of the shown examples that a check left out alone."""
     singles = evidence.left_out_singly(run, stage, position).drop_duplicates("example").set_index("example")
     ids = run.examples(stage)["id"]
-    measured_unit = unit if unit.name else theme.unit_of(singles["measured"].to_numpy())
+    measured_unit = unit if unit.name and unit.slope == 1 else theme.unit_of(singles["measured"].to_numpy())
     found = []
     for place in shown.tolist():
         if place in singles.index:
