@@ -61,7 +61,8 @@ def verify(
     Raises:
         RunError: there is no such query; the stage was trained to a minimum, so that there are no steps to replay; or
             the run's study cannot be made again.
-        TrainingError: a training cannot be repeated: it ends elsewhere than the run's; or its derivative is not finite.
+        TrainingError: a training cannot be repeated: the models came trained, or it ends elsewhere than the run's; or
+            its derivative is not finite.
     """
     name, position = run.stage(stage or run.stages[0]).name, position_of(run, query)
     if row_of(run, name, position) is not None:
@@ -71,6 +72,11 @@ def verify(
         with bars.step("Reading the study"):
             bench = bench_of(run, name, function=function, device=device)
             minima = minima_of(bench)
+        if not bench.retrainer.starts:
+            raise TrainingError(
+                f"The models of run {run.name} came trained: how their training went is not known, so it cannot be "
+                "repeated. Leave the list's strongest examples out instead, `upstream leave-out`."
+            )
         if name in minima:
             raise RunError(
                 f"Stage {name!r} of run {run.name} was trained to a minimum: there are no steps to replay. Leave the "
@@ -156,11 +162,6 @@ def _repeated(bench: Bench, minima: list[str], bars: Progress) -> tuple[list[Rec
         if stage.name in minima or bench.study.position(stage.name) < bench.study.position(bench.stage):
             before = stage
             continue
-        if stage.name not in retrainer.starts:
-            raise TrainingError(
-                f"Where the training of stage {stage.name!r} began is not known, so it cannot be repeated: the run's "
-                "models came trained."
-            )
         model = copied(stage.model)
         put(model, retrainer.starts[stage.name])
         begun = dataclasses.replace(stage, model=model)

@@ -107,8 +107,14 @@ def _left_out(view: View, position: int) -> None:
     rows = lists.ranked(view.scores, view.count, np.ones(len(view.scores), dtype=bool)).helpful.tolist()
     if not rows or rows == [view.example]:  # the latter is offered beside the map
         return
+    training = view.run.stage(view.stage).training
+    why = (
+        "This stage was trained to a minimum, so there are"
+        if training.iterations
+        else "This model came trained: it has"
+    )
     st.caption(
-        "This stage was trained to a minimum, so there are no steps to replay. What can be done is the truth itself: "
+        f"{why} no steps to replay. What can be done is the truth itself: "
         f"leave out the {len(rows)} that help this prediction most, and train on from the solution without them. It "
         "takes less than training did."
     )

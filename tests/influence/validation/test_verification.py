@@ -84,12 +84,21 @@ def test_it_is_kept_and_said(stepped, monkeypatch):
     assert verification.row_of(run, "pretrain", 3) is None
 
 
+def _came_trained(bench):
+    bench.retrainer.starts = {}
+    return bench
+
+
 def test_what_cannot_be_replayed_is_named(stepped, run, monkeypatch):
     with pytest.raises(RunError, match="no query with id 7"):
         verify(run, 7, progress=False)
     with pytest.raises(RunError, match="'pretrain' of run frozen was trained to a minimum.*`upstream leave-out`"):
         verify(run, QUERY, progress=False)
     steps = stepped("updated")
+    with monkeypatch.context() as patch:
+        patch.setattr(verification, "bench_of", lambda *_, **__: _came_trained(bench_of(steps, "pretrain")))
+        with pytest.raises(TrainingError, match="models of run updated came trained.*`upstream leave-out`"):
+            verify(steps, QUERY, progress=False)
     monkeypatch.setattr(verification, "_drift", lambda *_: 0.5)
     with pytest.raises(TrainingError, match="cannot be repeated: this one ended 50.0% of its way"):
         verify(steps, QUERY, progress=False)
