@@ -40,6 +40,20 @@ def row(run: Run, stage: str, method: str, position: int) -> np.ndarray:
     return scores
 
 
+def spread_row(run: Run, stage: str, method: str, position: int) -> np.ndarray | None:
+    """Standard deviation over trainings of one query's scores, float32 (n_examples,); None where they are of one.
+
+    Raises:
+        RunError: the row cannot be read, or holds values that are not finite.
+    """
+    with reading(run, stage, method):
+        spread = run.spread(stage, method)
+        found = None if spread is None else np.asarray(spread[position])
+    if found is not None:
+        refuse_not_finite(run, stage, method, found, f" (spread of row {position})")
+    return found
+
+
 def column(run: Run, stage: str, method: str, position: int) -> np.ndarray:
     """One example's scores for every prediction, float32 (n_queries,), nats, positive = helpful.
 

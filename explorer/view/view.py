@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from explorer.runs import leads, neighbours, splits
+from explorer.runs import leads, neighbours, score_arrays, splits
 from explorer.ui import amounts, state, theme
 from explorer.view import diverse, lists, regions
 from explorer.view.query import Query
@@ -58,6 +58,13 @@ class View:
     @property
     def examples(self) -> pd.DataFrame:
         return self.run.examples(self.stage)
+
+    @cached_property
+    def spread(self) -> np.ndarray | None:
+        """Standard deviation of each score over the run's trainings; None where scores are of one, or computed live."""
+        if self.target is not None or self.query.position is None:
+            return None
+        return score_arrays.spread_row(self.run, self.stage, self.method, self.query.position)
 
     @cached_property
     def unit(self) -> theme.Unit:

@@ -149,6 +149,9 @@ def precompute(
     method: Annotated[str | None, typer.Option("--method", help="`upstream methods` lists them.")] = None,
     damping: Annotated[float | None, typer.Option("--damping", help="Added to every stage's curvature.")] = None,
     curvature: Annotated[str | None, typer.Option("--curvature", help="ggn or hessian.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, max=100, help="Trainings that scores are means over; default 1.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="Where to compute, e.g. cuda.")] = "cpu",
     runs: Runs = DEFAULT_RUNS,
     name: Name = None,
@@ -179,6 +182,7 @@ def precompute(
     solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}
     say_loading(quiet or dry_run)
     influence.precompute.check_solver(**solving)
+    solving["seeds"] = seeds
     influence.attribution.usable(device)
     exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving, models, say)
     for run in compute(exhibits, runs, name, device, threads, quiet, dry_run):
@@ -236,6 +240,8 @@ def _say_needs(exhibits: list[Exhibit], names: list[str], runs: Path, device: st
     for name, need in needs.items():
         for line in (*need.lines(name), *said[name]):
             say(line)
+        if (seeds := exhibits[names.index(name)].seeds) > 1:
+            say(f"  this is of one training; --seeds {seeds} trains and scores {seeds} times")
 
 
 def _announce(run: str, need: Need) -> None:

@@ -11,13 +11,14 @@ import torch
 from influence.attribution.guards import usable
 from influence.attribution.memory import with_smaller_batches
 from influence.derivatives.modes import callers_modes_off
-from influence.errors import RunError
+from influence.errors import RunError, StudyError
 from influence.precompute.needs import (
     Need,
     need_of,
     refuse_what_cannot_be_solved,
     refuse_what_cannot_fit,
 )
+from influence.precompute.seeds.trainings import starts_of
 from influence.precompute.steps import Shared, Steps
 from influence.progress import Progress
 from influence.run.draft import discard_work
@@ -54,13 +55,18 @@ def precompute(
     Raises:
         RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
         MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
+        StudyError: an exhibit of several seeds is one whose models came trained.
     """
+    refuse_seeds_of_trained_models(exhibits)
     for name, need in examine(exhibits, names, root, device).items():
         if announce:
             announce(name, need)
     # All are looked for before any is computed: what would be refused is refused at once.
     found = [existing(Path(root) / name, exhibit) for exhibit, name in zip(exhibits, names, strict=True)]
     shared = Shared()
+    for exhibit in exhibits:
+        if exhibit.seeds > 1:
+            shared.starts |= starts_of(exhibit.study)  # before any of them is trained, in place
     runs = []
     with Progress(visible=progress) as bars:
         for name, there in zip(names, found, strict=True):
@@ -134,3 +140,13 @@ def _computed(exhibit: Exhibit, name: str, root: Path, device: torch.device, bar
         return Steps(exhibit, name, root, device, bars, shared, halvings).run()
 
     return with_smaller_batches(compute)
+
+
+def refuse_seeds_of_trained_models(exhibits: Sequence[Exhibit]) -> None:
+    """Raise StudyError if models that came trained, or begin at given weights, are asked for from other seeds."""
+    for exhibit in exhibits:
+        if exhibit.seeds > 1 and (not exhibit.train or (exhibit.asked.get("options") or {}).get("weights")):
+            raise StudyError(
+                f"--seeds is {exhibit.seeds}, but the models of study {exhibit.study.name!r} come trained or begin at "
+                "given weights; other seeds need a random start. Leave --seeds out, or use attribute([study, ...])."
+            )

@@ -29,6 +29,7 @@ from influence.precompute.needs import (
 )
 from influence.precompute.predictions import predictions, query_tokens
 from influence.precompute.scoring import Scorer
+from influence.precompute.seeds.trainings import Trainings
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
 from influence.run.draft import REMARKS, Draft
@@ -39,6 +40,7 @@ from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.study.stage import Stage
 from influence.training.fitting import fit, standing
+from influence.training.retraining import ParameterValues
 
 
 class Shared:
@@ -48,6 +50,8 @@ class Shared:
         self.solvers: dict[tuple[Any, ...], tuple[Method, Remarks]] = {}
         self.self_influence_tables: dict[tuple[Any, ...], tuple[pd.DataFrame, Remarks]] = {}
         self.runs: list[tuple[Stage, Run]] = []
+        self.starts: dict[Stage, ParameterValues] = {}
+        """Of the stages that are trained from several seeds: their parameters before any training."""
 
 
 class Steps:
@@ -93,6 +97,9 @@ class Steps:
         self._describe()
         self.query_tokens = query_tokens(self.exhibit, self.objectives[-1])
         scores = scorer.score(self.exhibit.method)
+        if self.exhibit.seeds > 1:
+            again = Trainings(self.exhibit, self.draft, self.shared.starts, self.device, self._step)
+            scores = again.averaged(scores)
         for stage in self.study.stages:
             extra = scorer.self_influence(stage, self.shared.self_influence_tables)
             self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
@@ -100,7 +107,8 @@ class Steps:
 
     def _parts(self) -> list[str]:
         """What is added to the run afterwards, in the order in which visitors miss it."""
-        shares = [SHARES] if self.exhibit.token_losses else []
+        # Shares of the first training's scores do not add up to means.
+        shares = [SHARES] if self.exhibit.token_losses and self.exhibit.seeds == 1 else []
         return [*shares, MAP, *(method for method in methods_of(self.exhibit) if method != self.exhibit.method)]
 
     def _part(self, part: str, run: Run, scorer: Scorer) -> dict[str, Any]:
@@ -268,11 +276,20 @@ class Steps:
                 default_method=self.exhibit.method,
                 map=MapRecord(),
                 versions=versions(self.device),
-                **self._remarked(scores, [*self.exhibit.notes, *stopped]),
+                **self._remarked(scores, [*self.exhibit.notes, *stopped], self._of_seeds()),
                 **self._spent(),
             ),
             self._parts(),
         )
+
+    def _of_seeds(self) -> list[str]:
+        """What the scores are means over, if they are."""
+        if self.exhibit.seeds == 1:
+            return []
+        return [
+            f"Scores by {self.exhibit.method} are means over {self.exhibit.seeds} trainings from other seeds. The "
+            "models, other methods, self-influence and answers to new questions are of the first."
+        ]
 
     def _spent(self, before: Mapping[str, float] = MappingProxyType({}), peak: int = 0) -> dict[str, Any]:
         """Seconds of every step and the peak of memory, by this process and by those that were there before it."""

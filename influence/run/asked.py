@@ -84,7 +84,12 @@ OPTIONS: dict[str, Fits] = {
     "l2": lambda told: _is_number(told) or _are_texts(told),
 }
 """Option of a study -> whether a value can be its own."""
-SOLVING: dict[str, Fits] = {"method": _is_text, "curvature": _is_text, "damping": _is_number}
+SOLVING: dict[str, Fits] = {
+    "method": _is_text,
+    "curvature": _is_text,
+    "damping": _is_number,
+    "seeds": _is_count(1, 100),
+}
 FORM: dict[str, Fits | dict[str, Fits]] = {
     "study": _is_text,
     "models": _are_paths(2),

@@ -204,3 +204,13 @@ def manifest_checksum(manifest: Mapping[str, Any]) -> str:
 def scores_file(stage: str, method: str) -> str:
     """Where a run keeps an array."""
     return f"scores/{stage}-{method}.zarr"
+
+
+def mean_method(method: str) -> str:
+    """In the name of the array of means over trainings."""
+    return f"{method}-mean"
+
+
+def spread_method(method: str) -> str:
+    """In the name of the array of standard deviations over trainings."""
+    return f"{method}-spread"

@@ -28,7 +28,9 @@ from influence.run.files import (
     is_of_computation,
     map_file,
     model_file,
+    scores_file,
     shares_file,
+    spread_method,
     tokens_file,
 )
 from influence.run.parquet.forms import EXAMPLES, FORMS, QUERIES, Form
@@ -180,6 +182,22 @@ class Run:
                 return self._array(record.file, QUERIES_FILE, examples_file(stage))
         stored = ", ".join(methods) or "none"
         raise RunError(f"Run {self.name} has no scores of stage {stage!r} by method {method!r}; stored: {stored}.")
+
+    def trainings(self, stage: str, method: str) -> int:
+        """Over how many trainings from other seeds the scores of a stage by a method are means; 1: of one."""
+        told = (record.report for record in self.manifest.scores if (record.stage, record.method) == (stage, method))
+        return next((int(report.get("trainings", 1)) for report in told), 1)
+
+    def spread(self, stage: str, method: str) -> zarr.Array | None:
+        """Standard deviation over trainings of each score, float32 (n_queries, n_examples), lazily read; None of one.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        file = scores_file(stage, spread_method(method))
+        if self.trainings(stage, method) < 2 or f"{file}/zarr.json" not in self._contents:
+            return None
+        return self._array(file, QUERIES_FILE, examples_file(stage))
 
     def examples(self, stage: str) -> pd.DataFrame:
         """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md."""

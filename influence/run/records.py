@@ -61,6 +61,7 @@ def _are(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 REPORT: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("unit", "curvature"), lambda told: isinstance(told, str)),
     **dict.fromkeys(("damping", "seconds"), _is_number),
+    "trainings": lambda told: isinstance(told, int) and not isinstance(told, bool) and told > 0,
     **dict.fromkeys(("residuals", "score_error"), _are(_is_number)),
     "order_only": _are(lambda told: isinstance(told, str)),
     "compression": lambda told: isinstance(told, Mapping) and _is_number(told.get("error", 0)),

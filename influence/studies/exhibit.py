@@ -57,6 +57,7 @@ class Exhibit:
         method, damping, curvature: how the run's scores are solved; the default method goes by the model's size.
         error: relative error that a query's scores may have for speed; what it is, is measured and reported.
         settings: further JSON values that the run depends on.
+        seeds: number of trainings from other seeds that the run's scores are means over.
         asked: what `studies.request.exhibits_for` was given, as JSON, so that a run's study can be made again.
 
     Raises:
@@ -88,6 +89,7 @@ class Exhibit:
     curvature: str = "ggn"
     error: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 1
     asked: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -142,6 +144,7 @@ class Exhibit:
             "epochs": self.epochs,
             "error": self.error,
             "recipes": {stage: asdict(recipe) for stage, recipe in self.recipes.items()},
+            **({"seeds": self.seeds} if self.seeds > 1 else {}),
             **self.settings,
         }
 

@@ -40,6 +40,8 @@ def draw(view: View) -> None:
     components.cards(key="cards", data=sent, on_picked_change=_pick)
     if said := overlap_text(view):
         st.caption(said)
+    if said := trainings_text(view):
+        st.caption(said)
     if said := relative_text(view):
         with st.container(gap="xxsmall", key="relative"):
             st.caption(said)
@@ -89,6 +91,15 @@ def three_text(view: View) -> str:
     return (
         f"Of {len(listed[state.INFLUENCE])} each, listed by both: {', '.join(said)}. The same sign on a card marks it."
     )
+
+
+def trainings_text(view: View) -> str | None:
+    """Over how many trainings the scores are means, and what stands behind ±, in a sentence; None of one training."""
+    if view.spread is None:
+        return None
+    count = view.run.trainings(view.stage, view.method)
+    meant = "; ± is the standard deviation of one training's score" if view.unit.name else ""
+    return f"Scores are means over {count} trainings from other seeds{meant}."
 
 
 def relative_text(view: View) -> str | None:
@@ -211,6 +222,8 @@ def _column(view: View, sign: str, symbol: str, title: str, positions: np.ndarra
 def _card(view: View, place: int, largest: float) -> Card:
     example, score = view.examples.iloc[place], float(view.scores[place])
     value, width = view.unit.of_one(score, lists.rank(view.scores, place)), abs(score) / largest if largest else 0.0
+    if view.spread is not None and view.unit.name:
+        value += f" ± {theme.number(float(view.spread[place]) * view.unit.factor)}"
     said = "" if _by_relative(view) else _said(example)
     if view.relative is not None and _by_relative(view):
         value, width = theme.signed(float(view.relative[place])), abs(float(view.relative[place]))

@@ -41,6 +41,7 @@ def sampled(exhibits: Sequence[Exhibit], share: float, least: int, queries: int)
         made.append(
             dataclasses.replace(
                 exhibit,
+                seeds=1,
                 study=dataclasses.replace(
                     study, stages=[stages[id(stage)] for stage in study.stages], queries=_part(study.queries, asked)
                 ),

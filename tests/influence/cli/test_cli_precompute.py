@@ -18,6 +18,7 @@ from influence.errors import CurvatureError, StudyError
 from influence.run.draft import Draft
 from influence.studies import STUDIES, exhibits_for
 from influence.studies.cards import CARDS
+from influence.studies.from_run import exhibit_of
 from influence.studies.texts import TextOptions, TextStudy
 
 
@@ -269,3 +270,15 @@ def test_what_is_done_is_said_before_pytorch_is_loaded(command):
     assert started.returncode == 2
     assert lines[0] == "Loading PyTorch and the study."
     assert lines[1].startswith("Error: ")
+
+
+def test_several_seeds_are_kept_with_the_run_and_asked_for_again(upstream, tmp_path):
+    wanted = ("--finetuning", "frozen", "--seeds", 2, "--runs", tmp_path)
+    code, _, errors = upstream("precompute", "tiny", *wanted, "--quiet")
+    assert code == 0, errors
+    run = Run.open(tmp_path / "tiny-frozen")
+    assert run.trainings("pretrain", run.manifest.default_method) == 2
+    assert run.manifest.asked["solving"]["seeds"] == exhibit_of(run).seeds == 2
+    code, out, _ = upstream("precompute", "tiny", *wanted, "--name", "other", "--dry-run")
+    assert code == 0
+    assert "--seeds 2 trains and scores 2 times" in out

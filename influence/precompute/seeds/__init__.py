@@ -1,0 +1,1 @@
+"""Further trainings of a run's study, from other seeds."""
