@@ -223,7 +223,7 @@ def _card(view: View, place: int, largest: float) -> Card:
     example, score = view.examples.iloc[place], float(view.scores[place])
     value, width = view.unit.of_one(score, lists.rank(view.scores, place)), abs(score) / largest if largest else 0.0
     if view.spread is not None and view.unit.name:
-        value += f" ± {theme.number(float(view.spread[place]) * view.unit.factor)}"
+        value += f" ± {theme.number(abs(float(view.spread[place]) * view.unit.factor))}"
     said = "" if _by_relative(view) else _said(example)
     if view.relative is not None and _by_relative(view):
         value, width = theme.signed(float(view.relative[place])), abs(float(view.relative[place]))
