@@ -205,7 +205,7 @@ class _Descent:
         point.grad = None
         ridge = (self.l2 / 2 * point.square()).sum() + (self.proximity * (point - self.anchor).square()).sum()
         ridge.backward()
-        total = ridge.detach()
+        total = ridge.detach().double()  # the line search compares values that differ in their last digits
         with plain_kernels(), FastConvolution():
             for positions, batch in self.batches:
                 losses = self.objective.losses(
@@ -215,7 +215,7 @@ class _Descent:
                     losses = losses * self.weights[positions].to(losses)
                 part = losses.sum() / self.objective.count
                 part.backward()  # one batch's graph is alive at a time
-                total = total + part.detach()
+                total = total + part.detach().double()
         assert point.grad is not None
         self.value, self.norm = float(total), float(point.grad.norm())
         if not math.isfinite(self.value) or not math.isfinite(self.norm):

@@ -46,10 +46,8 @@ class Definitions(TextStudy):
 
 
 def options(seed: int, queries: int = 0, sentence_model: Path | None = None) -> TextOptions:
-    """The options of the model: small enough, and few enough epochs, that a run takes six minutes."""
-    return TextOptions(
-        vocabulary=3000, width=48, epochs=7, fading=0.9, seed=seed, queries=queries, sentence_model=sentence_model
-    )
+    """The options of the model."""
+    return TextOptions(fading=0.9, seed=seed, queries=queries, sentence_model=sentence_model)
 
 
 def corpora(seed: int) -> dict[str, Corpus]:

@@ -16,35 +16,24 @@ from tokenizers import Tokenizer
 from influence.errors import StudyError
 from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit
-from influence.studies.language import (
-    LanguageModel,
-    TextClassifier,
-    class_loss,
-    emphasis,
-    language_loss,
-    sentence,
-    token_losses,
-)
+from influence.studies.language import class_loss
 from influence.studies.question import TEXT
 from influence.studies.texts.corpus import Corpus
 from influence.studies.texts.duplicates import near_duplicates
+from influence.studies.texts.models import TextModels
 from influence.studies.texts.options import TextOptions
 from influence.studies.texts.question import text
 from influence.studies.texts.sentence_model import SentenceModel
 from influence.studies.texts.tokenizing import TokenData, Tokens, fit_tokenizer, padded, tokenize
+from influence.studies.texts.transformer import transformer
+from influence.studies.texts.word_pairs import word_pairs
 from influence.study.stage import Stage
 from influence.study.study import Study
 from influence.training.recipe import Recipe
 
-PROXIMITY = 0.01
-"""Proximity (alpha) of an updated body to the pretrained one."""
-HEAD_L2 = 2e-2
-"""Of finetuning, which has few texts."""
 BATCH, RATE, TUNING_RATE = 32, 2e-3, 1e-3
 TUNING_EPOCHS = 10
 WARMUP = 100
-DAMPING = 1e-5
-"""Replaces an l2 term: Adam would scale up its gradient for rare words, which have no other, and erase them."""
 ERROR = 0.03
 """Allowed relative error of a query's scores: vocabularies make vectors long, and EK-FAC's own error is larger."""
 
@@ -103,13 +92,13 @@ class TextStudy:
         frozen, body = variant == "frozen", self._body
         finetuning = Stage(
             "finetune",
-            self._made(TextClassifier, len(self.classes)),
+            self.models.classifier(len(self.classes)),
             class_loss,
             self._data["finetune"],
             collate=padded,
-            l2=HEAD_L2,
+            l2=dict(self.models.tuning_l2),
             frozen=body if frozen else [],
-            proximity=0.0 if frozen else PROXIMITY,
+            proximity=0.0 if frozen else self.models.proximity,
             inherits={name: name for name in body},
         )
         tables = {part: table_of(corpus) for part, corpus in self.parts.items()}
@@ -120,23 +109,20 @@ class TextStudy:
             classes={"pretrain": [], "finetune": self.classes},
             examples={stage: tables[stage] for stage in ("pretrain", "finetune")},
             queries=tables["queries"],
-            embedding=lambda model, batch: sentence(model, batch[0]),
+            embedding=lambda model, batch: self.models.sentence(model, batch[0]),
             vectors=self.vectors,
-            token_losses={"pretrain": token_losses},
+            token_losses={"pretrain": self.models.token_losses},
             tokens={part: found.places for part, found in self.tokens.items()},
             tokenizer=self.tokenizer.to_str(),
             form=TEXT,
             encode=partial(text, tokenizer=self.tokenizer, context=self.options.context),
             train=True,
-            recipes={
-                "pretrain": self._recipe("pretrain", self.options.epochs, RATE),
-                "finetune": self._recipe("finetune", TUNING_EPOCHS, TUNING_RATE),
-            },
+            recipes=self._recipes,
             seed=self.options.seed,
             variant=variant,
             method=self.method,
             notes=self._notes,
-            damping=DAMPING,
+            damping=self.models.damping,
             error=ERROR,
             settings={
                 "vocabulary": self.options.vocabulary,
@@ -151,10 +137,10 @@ class TextStudy:
     def _summary(self, frozen: bool) -> str:
         sizes = {name: f"{len(corpus):,}" for name, corpus in self.parts.items()}
         return (
-            f"A causal language model of {self.options.layers} transformer layers, pretrained on {sizes['pretrain']} "
-            f"texts, then finetuned on {sizes['finetune']} to tell {', '.join(self.classes[:10])} apart, with its body "
+            f"{self.models.words}, pretrained on {sizes['pretrain']} texts, then finetuned on {sizes['finetune']} to "
+            f"tell {', '.join(self.classes[:10])} apart, with its body "
             f"{'kept fixed' if frozen else 'trained on, held near the pretrained one'}. The {sizes['queries']} queries "
-            "are texts that it never saw. A pretraining text's loss is the mean over its tokens."
+            f"are texts that it never saw. A pretraining text's loss is the mean over its {self.models.counted}."
         )
 
     @cached_property
@@ -172,25 +158,32 @@ class TextStudy:
     def _pretraining(self) -> Stage:
         return Stage(
             "pretrain",
-            self._made(LanguageModel),
-            language_loss,
+            self.models.language_model(),
+            self.models.language_loss,
             self._data["pretrain"],
             collate=padded,
-            l2=self.options.l2,
+            l2=self.models.l2,
         )
 
     @property
     def _body(self) -> list[str]:
-        return [name for name, _ in self._pretraining.model.named_parameters()]
+        return [name for name, _ in self._pretraining.model.named_parameters() if name.startswith("body.")]
 
-    def _made(self, model: type[LanguageModel] | type[TextClassifier], *classes: int) -> Any:
-        options, words = self.options, self.tokenizer.get_vocab_size()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.seed)
-            made = model(words, options.context, options.width, options.layers, *classes)
-        made.body.fading = options.fading
-        made.body.emphasis = emphasis(torch.cat(self.tokens["pretrain"].ids).bincount(minlength=words))
-        return made
+    @cached_property
+    def models(self) -> TextModels:
+        """The language model and the classifier."""
+        seen = torch.cat(self.tokens["pretrain"].ids)
+        counts = seen.bincount(minlength=self.tokenizer.get_vocab_size())
+        return (transformer if self.options.layers else word_pairs)(self.options, counts)
+
+    @property
+    def _recipes(self) -> dict[str, Recipe]:
+        if not self.models.epochs:
+            return {}
+        return {
+            "pretrain": self._recipe("pretrain", self.models.epochs, RATE),
+            "finetune": self._recipe("finetune", TUNING_EPOCHS, TUNING_RATE),
+        }
 
     def _recipe(self, stage: str, epochs: int, rate: float) -> Recipe:
         count = len(self.parts[stage])

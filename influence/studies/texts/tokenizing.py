@@ -15,6 +15,8 @@ from influence.errors import StudyError
 
 PADDING, START, UNKNOWN = 0, 1, 2
 """Ids of the special tokens: padding, start of text, unknown word."""
+FIRST_WORD = 3
+"""Id of the most frequent word; the others follow by frequency."""
 
 
 def fit_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:

@@ -18,7 +18,7 @@ from influence.studies.texts.corpus import Corpus
 from influence.studies.texts.definitions import TOPICS, Definitions
 from influence.studies.texts.duplicates import near_duplicates
 
-OPTIONS = TextOptions(vocabulary=30, context=5, width=8, layers=1, epochs=3)
+OPTIONS = TextOptions(vocabulary=30, context=5, width=8)
 
 
 def corpus(count: int, seed: int, first: int = 0) -> Corpus:
@@ -93,8 +93,8 @@ def test_the_run_holds_tokenizer_and_embedding(runs):
         text, places = run.queries().text[0], run.tokens("queries")
         assert [a for a, _ in tokenizer.encode(text).offsets[:5]] == list(places.starts[0])
         examples, queries = run.embedding()
-        assert examples.shape == (42, 16)
-        assert queries.shape == (7, 16)
+        assert examples.shape == (42, 8)
+        assert queries.shape == (7, 8)
 
 
 def test_what_a_careful_reader_should_know(runs):
