@@ -25,7 +25,7 @@ from rich.table import Table
 
 from influence import edit_effect, edits
 from influence.precompute import precompute
-from influence.run.baselines.baselines import BM25, COSINE, NEIGHBOURS, baselines
+from influence.run.nearness.baselines import BM25, COSINE, NEIGHBOURS, baselines
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.studies.texts import Corpus, TextOptions, TextStudy
 from influence.training.retraining import Retrainer

@@ -1,9 +1,9 @@
 from .additions import add_tables as add_tables
 from .asked import asked_of as asked_of
-from .baselines.baselines import BM25 as BM25
-from .baselines.baselines import COSINE as COSINE
-from .baselines.baselines import Baseline as Baseline
-from .baselines.baselines import baselines as baselines
+from .nearness.baselines import BM25 as BM25
+from .nearness.baselines import COSINE as COSINE
+from .nearness.baselines import Baseline as Baseline
+from .nearness.baselines import baselines as baselines
 from .draft import Draft as Draft
 from .files import MAP as MAP
 from .files import PROGRESS as PROGRESS

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from influence.errors import CurvatureError, TrainingError
-from influence.run.baselines.baselines import Baseline, baselines
+from influence.run.nearness.baselines import Baseline, baselines
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.checks import leave_one_out, subsets

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from influence.run.baselines.baselines import Baseline, baselines
+from influence.run.nearness.baselines import Baseline, baselines
 from influence.run.ranking import top
 from influence.training.retraining import Start
 from influence.validation.bench import Bench

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from influence.run.baselines.bm25 import Bm25
 from influence.run.files import embedding_file
+from influence.run.nearness.bm25 import Bm25
 from influence.run.reading import UNITLESS, Run
 
 BM25, COSINE, NEIGHBOURS = "BM25", "gradient cosine", "embedding neighbours"

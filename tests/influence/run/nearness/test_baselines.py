@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from influence.run import BM25, COSINE, baselines
-from influence.run.baselines.bm25 import Bm25
+from influence.run.nearness.bm25 import Bm25
 
 TEXTS = ["A cat sat.", "The cat, the CAT and the dog", "no one", "", "dog dog dog dog"]
 
