@@ -127,7 +127,7 @@ def word_pairs(options: TextOptions, counts: Tensor) -> TextModels:
         token_losses=partial(token_losses, emphasis=weights),
         sentence=partial(sentence, fading=options.fading),
         l2=0.1 if options.l2 is None else options.l2,
-        tuning_l2={"head.*": 2e-2},
+        tuning_l2={"head.*": 3e-2},
         proximity=0.1,
         damping=0.0,
         epochs=options.epochs or 0,
