@@ -1,9 +1,5 @@
 from .additions import add_tables as add_tables
 from .asked import asked_of as asked_of
-from .nearness.baselines import BM25 as BM25
-from .nearness.baselines import COSINE as COSINE
-from .nearness.baselines import Baseline as Baseline
-from .nearness.baselines import baselines as baselines
 from .draft import Draft as Draft
 from .files import MAP as MAP
 from .files import PROGRESS as PROGRESS
@@ -19,6 +15,10 @@ from .lists import stored_scores as stored_scores
 from .lists import strongest as strongest
 from .measured.slope import Slope as Slope
 from .measured.slope import slope_of as slope_of
+from .nearness.baselines import BM25 as BM25
+from .nearness.baselines import COSINE as COSINE
+from .nearness.baselines import Baseline as Baseline
+from .nearness.baselines import baselines as baselines
 from .plain import DEEPEST_FOLDER as DEEPEST_FOLDER
 from .plain import lock_of as lock_of
 from .plain import own_folder as own_folder
