@@ -49,10 +49,10 @@ def write_files(root):
 
 def main(root):
     files = write_files(root)
-    options = TextOptions(vocabulary=400, context=16, epochs=2)
+    options = TextOptions(vocabulary=400, context=16)
     study = from_files("texts", files, options, Columns(text="sentence"), sample=150)
     command = ["upstream", "precompute", "--texts", *map(str, files), "--text-column", "sentence", "--sample", "150"]
-    command += ["--vocabulary", "400", "--context", "16", "--epochs", "2", "--finetuning", "frozen"]
+    command += ["--vocabulary", "400", "--context", "16", "--finetuning", "frozen"]
     print(*command, "--method", "identity", "--runs", root / "runs")
     exhibit = study.exhibit("frozen")
     exhibit.method = "identity"

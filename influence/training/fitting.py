@@ -1,8 +1,9 @@
 """How precompute trains a stage: to a minimum where possible, else by mini-batches.
 
-There are three ways. Small models are trained full batch to a minimum (`minimum.py`). If a stage trains its last linear
-layer only, the rest of the model runs once, and the layer is fitted to a minimum on the outputs (`last_layer.py`).
-Everything else is trained by Adam, with the step functions of `recording.py`.
+There are three ways. If a stage trains its last linear layer only, the rest of the model runs once, and the layer is
+fitted to a minimum on the outputs (`last_layer.py`). Without a recipe stages are trained full batch to a minimum
+(`minimum.py`), in double precision also such a layer. Everything else is trained by Adam, with the step functions of
+`recording.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from influence.run.plain import replacement
 from influence.study.copies import put
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
-from influence.training.last_layer import Report, fit_head
+from influence.training.last_layer import Report, fit_head, is_double
 from influence.training.minimum import fit_stage, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
@@ -53,12 +54,15 @@ def fit(
     Raises:
         TrainingError: the parameters are not finite any more.
     """
-    if recipe is None:
-        return fit_stage(stage, previous, report=report).record()
     began, groups = time.perf_counter(), groups_of(stage, previous)
-    _inherit(stage, previous, groups)
-    steps = fit_head(stage, groups, device, report)
+    steps = 0
+    if recipe is not None or not is_double(stage):
+        _inherit(stage, previous, groups)
+        steps = fit_head(stage, groups, device, report)
+    if not steps and recipe is None:
+        return fit_stage(stage, previous, report=report).record()
     if not steps:
+        assert recipe is not None
         steps = _by_batches(stage, groups, recipe, device, kept, report)
     return {**standing(stage, previous, device), "iterations": steps, "seconds": time.perf_counter() - began}
 

@@ -35,6 +35,11 @@ def fit_head(stage: Stage, groups: ParameterGroups, device: torch.device, report
     return max(1, found.iterations)
 
 
+def is_double(stage: Stage) -> bool:
+    """Whether the stage's model is in double precision, so that a minimum is reached as it is."""
+    return next(stage.model.parameters()).dtype == torch.float64
+
+
 def lone_head(stage: Stage, groups: ParameterGroups) -> str:
     """Name of the linear layer whose parameters are all that the stage trains; "" if there is no such layer."""
     for name, module in stage.model.named_modules():

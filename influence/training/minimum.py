@@ -72,7 +72,7 @@ class Fit:
         gradient_norm: of the objective over the trained parameters, nats per unit of parameter.
         objective: its value, nats.
         iterations: optimiser steps.
-        converged: whether gradient_norm reached the tolerance.
+        converged: whether gradient_norm reached the tolerance, or what its dtype can show.
         seconds: wall time.
     """
 
@@ -151,7 +151,7 @@ class Trainer:
             descent.norm,
             descent.value,
             descent.steps,
-            descent.norm <= tolerance,
+            descent.norm <= max(tolerance, tolerance_of(self._objective.dtype)),
             time.perf_counter() - began,
         )
 
