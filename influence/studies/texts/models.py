@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ class TextModels:
     Attributes:
         language_model: makes the model that is pretrained.
         classifier: number of classes -> the model that is finetuned.
+        collate: examples (token ids, class) -> the batch of texts to pretrain on.
         language_loss: (outputs, batch) -> (B,), nats, of the language model.
         token_losses: (outputs, batch) -> (B, L), each token's share of it.
         sentence: (model, token ids (B, 1 + L)) -> (B, d), the features of each text.
@@ -29,6 +30,7 @@ class TextModels:
 
     language_model: Callable[[], nn.Module]
     classifier: Callable[[int], nn.Module]
+    collate: Callable[[Sequence[tuple[Tensor, int]]], list[Tensor]]
     language_loss: Callable[[Tensor, Any], Tensor]
     token_losses: Callable[[Tensor, Any], Tensor]
     sentence: Callable[[nn.Module, Tensor], Tensor]

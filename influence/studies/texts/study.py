@@ -161,7 +161,7 @@ class TextStudy:
             self.models.language_model(),
             self.models.language_loss,
             self._data["pretrain"],
-            collate=padded,
+            collate=self.models.collate,
             l2=self.models.l2,
         )
 

@@ -15,6 +15,7 @@ from influence.studies.language import (
 )
 from influence.studies.texts.models import TextModels
 from influence.studies.texts.options import TextOptions
+from influence.studies.texts.tokenizing import padded
 
 EPOCHS = 5
 DAMPING = 1e-5
@@ -35,6 +36,7 @@ def transformer(options: TextOptions, counts: Tensor) -> TextModels:
     return TextModels(
         language_model=lambda: made(LanguageModel),
         classifier=lambda classes: made(TextClassifier, classes),
+        collate=padded,
         language_loss=language_loss,
         token_losses=token_losses,
         sentence=sentence,

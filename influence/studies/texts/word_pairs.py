@@ -7,6 +7,7 @@ convex: with an l2 term there is one minimum, training reaches it, and leaving t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -17,7 +18,7 @@ from torch.nn.functional import layer_norm, log_softmax
 from influence.studies.language import emphasis
 from influence.studies.texts.models import TextModels
 from influence.studies.texts.options import TextOptions
-from influence.studies.texts.tokenizing import FIRST_WORD
+from influence.studies.texts.tokenizing import FIRST_WORD, padded
 
 RARE = 2e-4
 """Words of a smaller share of all tokens are read as if it were this one: else single texts would decide on them."""
@@ -98,33 +99,36 @@ def sentence(model: nn.Module, tokens: Tensor, fading: float) -> Tensor:
     return layer_norm(states, states.shape[-1:])
 
 
-def token_losses(logits: Tensor, batch: list[Tensor], emphasis: Tensor) -> Tensor:
-    """Each token's share (B, L) of its text's loss, in nats; 0 of padding and of words that are not common.
+def weighted(examples: Sequence[tuple[Tensor, int]], emphasis: Tensor) -> list[Tensor]:
+    """As `padded`, and how much each token weighs in its text's loss, (B, L), by the `emphasis` (vocabulary,)."""
+    ids, classes = padded(examples)
+    return [ids, classes, emphasis[ids[:, 1:]]]
 
-    `emphasis` (vocabulary,) says how much a token weighs in the mean.
-    """
-    ids = batch[0][:, 1:]
+
+def token_losses(logits: Tensor, batch: list[Tensor]) -> Tensor:
+    """Each token's share (B, L) of its text's loss, in nats; 0 of padding and of words that are not common."""
+    ids, weights = batch[0][:, 1:], batch[2]
     common = (ids >= FIRST_WORD) & (ids < FIRST_WORD + logits.shape[-1])
     chances = log_softmax(logits, -1)[:, torch.arange(ids.shape[1], device=ids.device) % 2]
     losses = -chances.gather(2, ((ids - FIRST_WORD) * common)[..., None])[..., 0]
-    weights = emphasis.to(losses)[ids] * common
+    weights = weights.to(losses) * common
     return losses * weights / weights.sum(1, keepdim=True).clamp(min=1e-9)
 
 
-def language_loss(logits: Tensor, batch: list[Tensor], emphasis: Tensor) -> Tensor:
-    """Mean loss of each text's common words, (B,), in nats, weighted by `emphasis`; 0 of a text without any."""
-    return token_losses(logits, batch, emphasis).sum(1)
+def language_loss(logits: Tensor, batch: list[Tensor]) -> Tensor:
+    """Weighted mean loss of each text's common words, (B,), in nats; 0 of a text without any."""
+    return token_losses(logits, batch).sum(1)
 
 
 def word_pairs(options: TextOptions, counts: Tensor) -> TextModels:
     """The models of `options`; `counts` (vocabulary,) are of each token in the texts to pretrain on."""
     width = max(1, min(options.width, len(counts) - FIRST_WORD))
-    weights = emphasis(counts)
     return TextModels(
         language_model=lambda: WordPairs(counts, width),
         classifier=lambda classes: TextClassifier(counts, width, classes, options.fading),
-        language_loss=partial(language_loss, emphasis=weights),
-        token_losses=partial(token_losses, emphasis=weights),
+        collate=partial(weighted, emphasis=emphasis(counts)),
+        language_loss=language_loss,
+        token_losses=token_losses,
         sentence=partial(sentence, fading=options.fading),
         l2=0.1 if options.l2 is None else options.l2,
         tuning_l2={"head.*": 3e-2},
