@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="a few made-up sentences")
     given = parser.parse_args()
     if given.smoke:
-        parts, made, count = made_up(given.seed), TextOptions(vocabulary=60, width=8, layers=1, epochs=2), 5
+        parts, made, count = made_up(given.seed), TextOptions(vocabulary=60, width=8), 5
     else:
         parts, made, count = Definitions(given.seed).parts, options(given.seed), PLANTED
     corpus, planted = shuffled(parts["pretrain"], count, given.seed)

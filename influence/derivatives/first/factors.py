@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -297,16 +298,23 @@ class TableRows(Factor):
         width = self.values.shape[2]
         tables = vectors.unflatten(1, (self.count, width))
         used, places = self.index.unique(return_inverse=True)
+        if len(vectors) > self.values.shape[1]:
+            step = max(1, CHUNK_BYTES // (self.values.element_size() * self.index.numel()))
+            for part in (slice(start, start + step) for start in range(0, len(vectors), step)):
+                self._add_word_by_word(scores[:, part], tables[part], used, places)
+            return
         step = max(1, CHUNK_BYTES // (self.values.element_size() * max(self.values.numel(), len(used) * width)))
         for part in range(0, len(vectors), step):
             rows = tables[part : part + step, used]  # (q, used, E)
-            if (
-                len(used) * len(scores) <= CHUNK_BYTES // self.values.element_size()
-                and len(vectors) > self.values.shape[1]
-            ):
-                # Many queries: sum the values of each word first, then multiply once over the words that occur.
-                by_word = self.values.new_zeros(len(scores), len(used), width)
-                by_word.scatter_add_(1, places[:, :, None].expand_as(self.values), self.values)
-                _add_product(scores[:, part : part + step], by_word.flatten(1), rows.flatten(1))
-            else:
-                scores[:, part : part + step] += torch.einsum("npe,qnpe->nq", self.values.to(rows), rows[:, places])
+            scores[:, part : part + step] += torch.einsum("npe,qnpe->nq", self.values.to(rows), rows[:, places])
+
+    def _add_word_by_word(self, scores: Tensor, tables: Tensor, used: Tensor, places: Tensor) -> None:
+        """For many queries, whose tables (Q, count, E) are not copied: all uses of a row in one product with it."""
+        order = places.flatten().argsort()
+        values = self.values.flatten(0, 1)[order].to(tables.dtype)
+        products = tables.new_empty(len(values), len(tables))
+        ends = places.flatten().bincount(minlength=len(used)).cumsum(0).tolist()
+        for row, (start, end) in zip(used.tolist(), pairwise([0, *ends]), strict=True):
+            torch.mm(values[start:end], tables[:, row].T, out=products[start:end])
+        examples = order // self.values.shape[1]
+        scores.index_add_(0, examples, products.to(scores.dtype))
