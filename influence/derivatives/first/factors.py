@@ -300,8 +300,9 @@ class TableRows(Factor):
         used, places = self.index.unique(return_inverse=True)
         if len(vectors) > self.values.shape[1]:
             step = max(1, CHUNK_BYTES // (self.values.element_size() * self.index.numel()))
-            for part in (slice(start, start + step) for start in range(0, len(vectors), step)):
-                self._add_word_by_word(scores[:, part], tables[part], used, places)
+            for start in range(0, len(vectors), step):
+                some = slice(start, start + step)
+                self._add_word_by_word(scores[:, some], tables[some], used, places)
             return
         step = max(1, CHUNK_BYTES // (self.values.element_size() * max(self.values.numel(), len(used) * width)))
         for part in range(0, len(vectors), step):
