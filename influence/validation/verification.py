@@ -135,7 +135,7 @@ def sentence(run: Run, stage: str, position: int) -> str:
         for example, measured in dict(zip(row["examples"], row["measured"], strict=True)).items()
     )
     return (
-        f"Replayed through the steps of both trainings: rank correlation with the run's list {ranks:.2f} over all "
+        f"Replayed through the steps of the trainings: rank correlation with the run's list {ranks:.2f} over all "
         f"{len(own):,} examples; of its {k} strongest of either sign {shared:.0%} are among the replayed ones'. "
         f"Really trained again: {really}."
     )

@@ -80,8 +80,9 @@ def _replayed(view: View, position: int) -> None:
 def really(view: View, found: evidence.Replayed) -> str:
     """What really leaving out the strongest example of either list did, beside what both say of it."""
     ids, said, agrees = view.examples["id"].to_numpy(), [], True
+    times = view.slope.times if view.slope else 1.0
     for example, measured in found.measured.items():
-        own, exact = float(view.scores[example]), float(found.scores[example])
+        own, exact = times * float(view.scores[example]), float(found.scores[example])
         listed = "" if view.order_only else f"A {theme.signed(own)}, "
         said.append(
             f"without #{ids[example]} its loss changed by {theme.signed(measured)} nats "

@@ -16,7 +16,7 @@ from explorer.panels.retraining import verified
 from explorer.trust import evidence
 from explorer.ui import theme
 from influence.errors import RunError
-from influence.run import Run, add_tables
+from influence.run import Run, Slope, add_tables
 from influence.run.records import Training
 
 QUERY, POSITION = "1003", 3
@@ -79,11 +79,13 @@ def test_what_was_replayed_stands_beside_the_list(open_app, tmp_path, component)
 
 def test_a_derivative_that_does_not_predict_what_was_measured_says_so(tmp_path):
     run = by_steps(tmp_path)
-    view = SimpleNamespace(examples=run.examples("pretrain"), scores=np.array([0.1, 0.2]), order_only=())
+    view = SimpleNamespace(examples=run.examples("pretrain"), scores=np.array([0.1, 0.2]), order_only=(), slope=None)
     found = evidence.Replayed(np.array([0.3, 0.5]), {1: -0.4})
     told = verified.really(view, found)
     assert f"without #1 its loss changed by {theme.MINUS}0.40 nats (A +0.20, B +0.50)" in told
     assert "not smooth in its data" in told
+    view.slope = Slope(3.0, 0.9, 8)
+    assert "(A +0.60, B +0.50)" in verified.really(view, found)  # as its cards show it
 
 
 def test_a_table_of_another_length_is_a_named_error(tmp_path):
