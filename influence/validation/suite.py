@@ -82,7 +82,7 @@ def validate(
                 allowance = plan.allowance(CHECKS, check.name, bench.left)
                 try:
                     with bars.step(check.asks):
-                        with bench.only(plan.pieces[check.name]):  # these it has, however slow the machine became
+                        with bench.only(plan.pieces[check.name]):  # these may exceed its allowance, not the budget
                             check.measure(bench)
                         with bench.within(allowance):
                             table = check.measure(bench)

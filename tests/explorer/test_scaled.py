@@ -10,6 +10,7 @@ import small_checks
 from small_run import restaged, restated, write_run
 
 from explorer.panels.lists import exports
+from explorer.panels.what_if import panel
 from explorer.trust import verdict
 from explorer.ui import state, theme
 from explorer.view.query import stored
@@ -67,6 +68,11 @@ def test_a_slope_is_taken_where_it_is_needed_and_known(root, name, times):
 @pytest.mark.parametrize("name", ["as-said", "noisy"])
 def test_nats_as_they_are_and_scores_that_do_not_agree_have_none(root, name):
     assert slope_of(opened(root, name), "exact", "pretrain") is None
+
+
+def test_what_if_says_that_its_changes_are_not_scaled(root):
+    assert "not scaled" in panel.not_scaled(opened(root, "larger"), "pretrain")
+    assert panel.not_scaled(opened(root, "as-said"), "pretrain") == ""
 
 
 def test_training_on_from_no_minimum_measures_no_slope(tmp_path):

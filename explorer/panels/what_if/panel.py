@@ -18,7 +18,7 @@ from explorer.ui import escape, state, theme
 from explorer.view.criterion import Judgement
 from influence.errors import UpstreamError
 from influence.live import Alteration
-from influence.run import ORDER_ONLY, Run
+from influence.run import ORDER_ONLY, Run, slope_of
 
 if TYPE_CHECKING:
     from influence.live import Live
@@ -63,6 +63,12 @@ def _panel(run: Run, stage: str, row: int) -> None:
         failure.draw(run, error)
 
 
+def not_scaled(run: Run, stage: str) -> str:
+    """That the changes are not by the slope of the lists; "" where the lists have none."""
+    known = slope_of(run, run.methods(stage)[0], stage)
+    return "Changes here are as computed, not scaled by the slope that was measured." if known else ""
+
+
 def _tools(run: Run, opened: Live, stage: str, row: int, by: Judgement) -> None:
     example, chosen = run.examples(stage).iloc[row], choice.chosen(run, stage, row)
     pictured, told = isinstance(example.get("image"), bytes), isinstance(example.get("text"), str)
@@ -70,6 +76,8 @@ def _tools(run: Run, opened: Live, stage: str, row: int, by: Judgement) -> None:
     with right:
         shown = _alternatives(run, opened, stage, row, by, chosen)
         order_only.draw(tuple(dict.fromkeys([*run.order_only(run.methods(stage)[0], stage), *opened.order_only])))
+        if said := not_scaled(run, stage):
+            st.caption(said)
         alternatives.draw(run, shown)
         _outcome(run, opened, by, chosen, shown)
     with left:
