@@ -140,7 +140,7 @@ def _curved(name: str, sizes: Sizes, step: Step) -> list[str]:
         return []
     times = f"{slope:.2g} times as much" if math.isfinite(slope) else "beyond every number"
     return [
-        f"{name}: leaving out {len(sizes.leading)} examples that lead lists is to change losses by the sum of their "
+        f"{name}: leaving out examples that lead lists ({len(sizes.leading)}) is to change losses by the sum of their "
         f"scores (up to {np.abs(sizes.together).max():.2g} nats). Where this step leads the parameters, losses have "
         f"changed {times}, so the size of the scores means nothing. Raise `damping`."
     ]

@@ -22,6 +22,10 @@ from influence.studies.texts.tokenizing import FIRST_WORD, padded
 
 RARE = 2e-4
 """Words of a smaller share of all tokens are read as if it were this one: else single texts would decide on them."""
+L2, HEAD_L2, PROXIMITY = 0.1, 3e-2, 0.1
+"""Of pretraining, of the classifier's head, and of an updated body to the pretrained one."""
+DAMPING = 1e-5
+"""Where there is no l2 term: words that no text has beside others have no curvature."""
 
 
 class Body(nn.Module):
@@ -123,6 +127,7 @@ def language_loss(logits: Tensor, batch: list[Tensor]) -> Tensor:
 def word_pairs(options: TextOptions, counts: Tensor) -> TextModels:
     """The models of `options`; `counts` (vocabulary,) are of each token in the texts to pretrain on."""
     width = max(1, min(options.width, len(counts) - FIRST_WORD))
+    l2 = L2 if options.l2 is None else options.l2
     return TextModels(
         language_model=lambda: WordPairs(counts, width),
         classifier=lambda classes: TextClassifier(counts, width, classes, options.fading),
@@ -130,10 +135,10 @@ def word_pairs(options: TextOptions, counts: Tensor) -> TextModels:
         language_loss=language_loss,
         token_losses=token_losses,
         sentence=partial(sentence, fading=options.fading),
-        l2=0.1 if options.l2 is None else options.l2,
-        tuning_l2={"head.*": 3e-2},
-        proximity=0.1,
-        damping=0.0,
+        l2=l2,
+        tuning_l2={"head.*": HEAD_L2},
+        proximity=PROXIMITY,
+        damping=0.0 if l2 else DAMPING,
         epochs=options.epochs or 0,
         words=f"A language model that predicts each of {width} common words from the words beside it",
         counted="common words",

@@ -21,6 +21,7 @@ from influence.studies.texts.word_pairs import (
     language_loss,
     token_losses,
     weighted,
+    word_pairs,
 )
 from influence.study.study import Study
 from influence.training.minimum import Trainer, fit_stage
@@ -154,6 +155,12 @@ def test_ekfac_is_near_the_exact_solution():
         ("exact", {}), ("ekfac", {"small": 0}),
     ))  # fmt: skip
     assert np.corrcoef(exact.ravel(), near.ravel())[0, 1] > 0.9
+
+
+def test_without_an_l2_term_the_solves_are_damped():
+    damped, plain = (word_pairs(TextOptions(l2=l2), COUNTS) for l2 in (0.0, None))
+    assert (plain.l2 > 0, plain.damping) == (True, 0)
+    assert (damped.l2, damped.damping > 0) == (0, True)
 
 
 def test_a_width_beyond_the_vocabulary_is_that_of_the_vocabulary():
