@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import influence.run
 from influence.cli.console import say
-from influence.run import ORDER_ONLY, slope_of
 
 if TYPE_CHECKING:
     from influence import Run
@@ -52,10 +52,10 @@ def largest_model(run: Run) -> int:
 def told(run: Run) -> list[str]:
     """What is to be known of a run before its scores are believed, a line each."""
     method = run.manifest.default_method
-    lost = [stage for stage in run.stages if run.unit(method, stage) == ORDER_ONLY]
+    lost = [stage for stage in run.stages if run.unit(method, stage) == influence.run.ORDER_ONLY]
     of = "its scores" if len(lost) == len(run.stages) else f"scores of {' and '.join(lost)}"
     unit = [f"Order only: the size of {of} means nothing, their order within a query does."] if lost else []
-    unit += [f"{stage}: {slope.words}" for stage in run.stages if (slope := slope_of(run, method, stage))]
+    unit += [f"{stage}: {slope.words}" for stage in run.stages if (slope := influence.run.slope_of(run, method, stage))]
     return [*unit, *(f"Warning: {warning}" for warning in run.manifest.warnings)]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import influence.attribution
+import influence.run
 import influence.validation
 from influence.cli.console import say
 from influence.cli.options import (
@@ -21,7 +22,6 @@ from influence.cli.options import (
     run_path,
     say_loading,
 )
-from influence.run import position_of
 from influence.threads import set_threads
 
 
@@ -47,4 +47,4 @@ def verify(
     set_threads(largest_model(opened), threads)
     found = influence.validation.verify(opened, query, stage=stage, function=study, device=device, progress=not quiet)
     name = found.stage(stage or found.stages[0]).name
-    say(influence.validation.verification.sentence(found, name, position_of(found, query)))
+    say(influence.validation.verification.sentence(found, name, influence.run.position_of(found, query)))

@@ -50,7 +50,7 @@ def test_a_narrow_screen_shows_all_of_it(watched, address):
     settle(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     charts = page.locator(".stPlotlyChart")
-    assert charts.count() == 7
+    assert charts.count() == 8
     boxes = [chart.bounding_box() for chart in charts.all()]
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
     drawn = [each.bounding_box() for each in page.locator(".stPlotlyChart .points path, .stPlotlyChart text").all()]

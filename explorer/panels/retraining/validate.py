@@ -18,8 +18,6 @@ SHORT_TRAINING = 30
 """Seconds of training up to which enough retrainings fit the shorter budget."""
 PREPARATION_SECONDS = 10
 """Seconds until then, besides the curvature."""
-FIRST_CHECKS = ("noise", "leave-one-out", "stability")
-"""The checks that tell most in little time: the noise floor, single examples, stability of the lists."""
 
 
 def draw(run: Run, busy: bool) -> None:
@@ -64,9 +62,8 @@ def checked(run: Run) -> bool:
 
 
 def begin(run: Run) -> None:
-    """Begin a short check, or join the one that is under way; the first time only of what tells most in so little."""
-    chosen = [] if checked(run) else [part for name in FIRST_CHECKS for part in ("--check", name)]
-    arguments = ["validate", "--budget", f"{budget(run)}s", *chosen, "--", str(run.path)]
+    """Begin a short check, or join the one that is under way. What tells most in so little comes first."""
+    arguments = ["validate", "--budget", f"{budget(run)}s", "--", str(run.path)]
     process.begin(run.path, JOB, arguments, seconds=expected(run))
 
 

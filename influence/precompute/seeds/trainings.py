@@ -73,6 +73,7 @@ class Trainings:
             kept = self.draft.path(f"work/{_named(number)}-{stage.name}.checkpoint")
             with self.step(f"training {stage.name}, seed {seed}", total=1) as bar:
                 fit(stage, previous, recipe, self.device, kept, bar.at)
+        reasons: dict[str, list[str]] = {}
         for stage in study.stages:
             with self.step(f"scoring {stage.name}, seed {seed}"):
                 found = attribute(
@@ -80,8 +81,9 @@ class Trainings:
                     curvature=exhibit.curvature, device=self.device, error=exhibit.error, progress=False,
                 )  # fmt: skip
             self.draft.hear({kind: found.report[kind] for kind in ("warnings", "order_only", "notes")})
+            reasons[stage.name] = list(found.report["order_only"])
             self.draft.write_array(_scores(number, stage.name), found.values)
-        self.draft.mark(_named(number))
+        self.draft.mark(_named(number), reasons)
 
     def _begun(self, seed: int) -> Study:
         """The study at another random start."""
@@ -104,7 +106,14 @@ class Trainings:
                 file, array = self.draft.create_scores(stage, name(record.method), values.shape)
                 self.draft.write_scores(file, array, 0, values.astype(np.float32))
             self.draft.mark(f"mean of {stage}")
-        return dataclasses.replace(record, file=mean, report={**record.report, "trainings": self.exhibit.seeds})
+        report = {**record.report, "trainings": self.exhibit.seeds, "order_only": self._reasons(record)}
+        return dataclasses.replace(record, file=mean, report=report)
+
+    def _reasons(self, record: ScoreRecord) -> list[str]:
+        """Why only the order of a stage's scores means something, in any of the trainings."""
+        further = [self.draft.steps[_named(n)][record.stage] for n in range(1, self.exhibit.seeds)]
+        told = [*record.report.get("order_only", ()), *(reason for reasons in further for reason in reasons)]
+        return list(dict.fromkeys(told))
 
 
 def _named(number: int) -> str:

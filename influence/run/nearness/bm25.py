@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import sparse
 
 SATURATION, LENGTH = 1.2, 0.75
 """k1: how soon a word's repetitions count no more. b: how much a text's length counts."""
@@ -22,22 +21,27 @@ class Bm25:
     """
 
     def __init__(self, texts: Sequence[str]):
-        self._places: dict[str, int] = {}
-        rows, columns, counts = [], [], []
-        for row, text in enumerate(texts):
-            for word, count in Counter(words(text)).items():
-                rows.append(row)
-                columns.append(self._places.setdefault(word, len(self._places)))
-                counts.append(count)
-        shape = (len(texts), len(self._places))
-        self._weights = _weighted(sparse.csr_matrix((np.array(counts, np.float64), (rows, columns)), shape=shape))
+        self._count, self._places = len(texts), dict[str, int]()
+        uses = [
+            (self._places.setdefault(word, len(self._places)), row, count)
+            for row, text in enumerate(texts)
+            for word, count in Counter(words(text)).items()
+        ]
+        columns, rows, counts = np.array(uses, np.int64).reshape(-1, 3).T
+        order = columns.argsort(kind="stable")
+        found = np.bincount(columns, minlength=len(self._places))
+        self._ends = found.cumsum()
+        self._rows, self._weights = rows[order], _weights(columns, rows, counts, found, self._count)[order]
 
     def scores(self, query: str) -> np.ndarray:
         """(n,), float32, never negative; 0 for texts that share no word with the query."""
-        asked = Counter(self._places[word] for word in words(query) if word in self._places)
-        vector = np.zeros(self._weights.shape[1])
-        vector[list(asked)] = list(asked.values())
-        return np.asarray(self._weights @ vector, dtype=np.float32)
+        summed = np.zeros(self._count)
+        for word, count in Counter(words(query)).items():
+            place = self._places.get(word)
+            if place is not None:
+                uses = slice(self._ends[place - 1] if place else 0, self._ends[place])
+                summed[self._rows[uses]] += count * self._weights[uses]
+        return summed.astype(np.float32)
 
 
 def words(text: str) -> list[str]:
@@ -45,14 +49,9 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def _weighted(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Of each text and word: idf * tf (k1 + 1) / (tf + k1 (1 - b + b length / mean length))."""
-    total, _ = counts.shape
-    found = np.bincount(counts.indices, minlength=counts.shape[1])
+def _weights(columns: np.ndarray, rows: np.ndarray, counts: np.ndarray, found: np.ndarray, total: int) -> np.ndarray:
+    """Of each word in each text: idf * tf (k1 + 1) / (tf + k1 (1 - b + b length / mean length))."""
     rarity = np.log1p((total - found + 0.5) / (found + 0.5))
-    lengths = np.asarray(counts.sum(1)).ravel()
+    lengths = np.bincount(rows, counts, minlength=total)
     long = SATURATION * (1 - LENGTH + LENGTH * lengths / (lengths.mean() or 1.0)) if total else lengths
-    weights = counts.copy()
-    weights.data *= (SATURATION + 1) / (counts.data + np.repeat(long, np.diff(counts.indptr)))
-    weights.data *= rarity[counts.indices]
-    return weights
+    return rarity[columns] * counts * (SATURATION + 1) / (counts + long[rows])
