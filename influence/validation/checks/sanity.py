@@ -21,8 +21,8 @@ FEWEST_SETS = 5
 """Sets of left-out examples below which nothing is compared."""
 DAMPING = 1e-2
 """Damping for untrained models, whose curvature may be 0."""
-READING = 5.0
-"""Seconds that comparing scores which are there is expected to take, until it was measured."""
+READING = 1e-6
+"""Seconds for each score of a matrix that is there, to read and compare it, until it was measured."""
 
 
 def measure(bench: Bench) -> pd.DataFrame:
@@ -31,6 +31,7 @@ def measure(bench: Bench) -> pd.DataFrame:
         "untrained model": bench.expected_scores(),
         "shuffled labels": bench.expected_scores() + bench.expected(bench.anew),
     }
+    reading = READING * bench.scores.size
     for number, (against, sums, measured) in enumerate(_measured(bench)):
         for name, scores in _scores(bench):
             if number and name in costs:
@@ -39,7 +40,7 @@ def measure(bench: Bench) -> pd.DataFrame:
                 name,
                 {"against": against, "start": bench.starts[0], "sums": [list(map(int, each)) for each in sums]},
                 partial(_compared, name, against, scores, sums, measured),
-                costs.get(name, READING),
+                costs.get(name, reading),
             )
             if found is not None and len(found):
                 rows.append(found)
