@@ -74,6 +74,7 @@ def main() -> None:
 
 
 def add_rows(effects: Table, shares: Table, model: str, seed: int, sizes: tuple[int, int, int], planted: int) -> None:
+    """Train a study, and add what was predicted and measured (`effects`), and what its lists hold (`shares`)."""
     parts = corpora(seed, sizes, planted)
     study = TextStudy("word", "Sentences", parts, TextOptions(seed=seed, **MODELS[model]))
     exhibit = study.exhibit("frozen")
@@ -132,6 +133,7 @@ def agreement(predicted: np.ndarray, measured: np.ndarray) -> tuple[str, str]:
 
 
 def share(values: np.ndarray, rows: list[int]) -> float:
+    """Share (0..1) of the first places of the list by `values` (m,) that are among the rows."""
     return float(np.isin(np.argsort(-values)[:FIRST], rows).mean())
 
 

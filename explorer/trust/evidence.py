@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from explorer.ui import state
-from influence.errors import RunError
-from influence.run import ORDER_ONLY, Run
+from influence.run import ORDER_ONLY, OWN, Run
 
 SETTLED_NORM = 1e-3
 """A training that ended with a larger gradient norm did not end at a minimum."""
@@ -18,8 +17,6 @@ STARTS = {state.FROM_SOLUTION: SOLUTION, state.FROM_SCRATCH: SCRATCH}
 """How a page calls each start of a retraining -> how tables call it."""
 RETRAININGS = ("leave-one-out", "subsets", "strongest", "removal")
 """Checks that really leave examples out; their tables say from which start."""
-OWN = "the run's own"
-"""How tables call the run's scores."""
 SEED_CHANGES = ("training seed", "finetuning seed")
 """Changes that give another training; all others change how scores are computed."""
 
@@ -144,40 +141,6 @@ def own_rise(run: Run, stage: str, position: int, start: str, scores: str = OWN)
     keep = (table["query"] == position) & (table["start"] == start) & (table["scores"] == scores)
     rows = table[keep & (table["stage"] == stage)]
     return float(rows["measured"].iloc[0] - rows["random"].iloc[0]) if len(rows) else float("nan")
-
-
-@dataclasses.dataclass(frozen=True)
-class Replayed:
-    """One query's exact derivative through the steps of the trainings, (n_examples,), nats.
-
-    `measured`: row of an example that was really left out -> change of the query's loss.
-    """
-
-    scores: np.ndarray
-    measured: dict[int, float]
-
-
-def replayed(run: Run, stage: str, position: int) -> Replayed | None:
-    """What replaying one query found; None if nobody did.
-
-    Raises:
-        RunError: it is not of all examples.
-    """
-    table = run.validation("verified")
-    if table is None:
-        return None
-    rows = table[(table["stage"] == stage) & (table["query"] == position)]
-    if rows.empty:
-        return None
-    scores = np.asarray(rows["scores"].iloc[-1], dtype=np.float32)
-    if len(scores) != len(run.examples(stage)) or not np.isfinite(scores).all():
-        raise RunError(
-            f"The table verified of run {run.name} has {len(scores)} scores of the query at row {position}, expected a "
-            f"finite one for each of {len(run.examples(stage))} examples. Compute the run again."
-        )
-    last = rows.iloc[-1]
-    pairs = zip(last["examples"], last["measured"], strict=True)
-    return Replayed(scores, {int(example): float(measured) for example, measured in pairs})
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import math
 from explorer.trust import evidence
 from explorer.trust.evidence import SCRATCH, SEED_CHANGES, SOLUTION, Figure
 from explorer.ui import theme
-from influence.run import Run, slope_of
+from influence.run import OWN, Run, slope_of
 
 YES, PARTLY, NO, UNKNOWN = "yes", "partly", "no", "unknown"
 MARKS = {YES: theme.RIGHT, PARTLY: "◐", NO: theme.WRONG, UNKNOWN: "?"}
@@ -170,7 +170,7 @@ def baselines(run: Run) -> Finding:
     """Sanity: the run's own scores beside simpler ones and those of models that learned nothing."""
     question = "Are they better than something simpler?"
     found = evidence.figures(run, "sanity", what="rank correlation, ")
-    own = found.pop("the run's own", None)
+    own = found.pop(OWN, None)
     others = {name: figure for name, figure in found.items() if math.isfinite(figure.value)}
     if own is None or not math.isfinite(own.value) or not others:
         return Finding(question, UNKNOWN, "They were not compared with simpler scores.")

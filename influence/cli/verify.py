@@ -47,4 +47,7 @@ def verify(
     set_threads(largest_model(opened), threads)
     found = influence.validation.verify(opened, query, stage=stage, function=study, device=device, progress=not quiet)
     name = found.stage(stage or found.stages[0]).name
-    say(influence.validation.verification.sentence(found, name, influence.run.position_of(found, query)))
+    position = influence.run.position_of(found, query)
+    derivative = influence.run.replayed(found, name, position)
+    assert derivative is not None  # `verify` has put it there
+    say(influence.validation.verification.sentence(found, name, position, derivative))

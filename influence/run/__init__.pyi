@@ -13,10 +13,13 @@ from .files import tokens_file as tokens_file
 from .lists import position_of as position_of
 from .lists import stored_scores as stored_scores
 from .lists import strongest as strongest
+from .measured.replayed import Replayed as Replayed
+from .measured.replayed import replayed as replayed
 from .measured.slope import Slope as Slope
 from .measured.slope import slope_of as slope_of
 from .nearness.baselines import BM25 as BM25
 from .nearness.baselines import COSINE as COSINE
+from .nearness.baselines import OWN as OWN
 from .nearness.baselines import Baseline as Baseline
 from .nearness.baselines import baselines as baselines
 from .plain import DEEPEST_FOLDER as DEEPEST_FOLDER

@@ -25,7 +25,7 @@ from influence.run.plain import replacement
 from influence.study.copies import put
 from influence.study.parameters import ParameterGroups, groups_of
 from influence.study.stage import Stage
-from influence.training.last_layer import Report, fit_head, is_double
+from influence.training.last_layer import Report, fit_head, fitted_apart
 from influence.training.minimum import fit_stage, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
@@ -56,7 +56,7 @@ def fit(
     """
     began, groups = time.perf_counter(), groups_of(stage, previous)
     steps = 0
-    if recipe is not None or not is_double(stage):
+    if fitted_apart(stage, recipe):
         _inherit(stage, previous, groups)
         steps = fit_head(stage, groups, device, report)
     if not steps and recipe is None:

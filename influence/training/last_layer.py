@@ -14,6 +14,7 @@ from influence.study.copies import copied, put
 from influence.study.parameters import ParameterGroups, groups_of, l2_of
 from influence.study.stage import Stage
 from influence.training.minimum import TOLERANCE, Trainer
+from influence.training.recipe import Recipe
 
 Report = Callable[[float], None]
 
@@ -35,9 +36,12 @@ def fit_head(stage: Stage, groups: ParameterGroups, device: torch.device, report
     return max(1, found.iterations)
 
 
-def is_double(stage: Stage) -> bool:
-    """Whether the stage's model is in double precision, so that a minimum is reached as it is."""
-    return next(stage.model.parameters()).dtype == torch.float64
+def fitted_apart(stage: Stage, recipe: Recipe | None) -> bool:
+    """Whether the stage's last layer, where it is all that is trained, is fitted on its inputs in double precision.
+
+    Without a recipe a model in double precision reaches its minimum as it is.
+    """
+    return recipe is not None or next(stage.model.parameters()).dtype != torch.float64
 
 
 def lone_head(stage: Stage, groups: ParameterGroups) -> str:

@@ -22,7 +22,7 @@ from influence.study.edits import Edit
 from influence.study.parameters import groups_of
 from influence.study.revision import revised
 from influence.study.study import Study
-from influence.training.last_layer import is_double, lone_head, on_features
+from influence.training.last_layer import fitted_apart, lone_head, on_features
 from influence.training.minimum import TOLERANCE, Trainer, tolerance_of
 from influence.training.recipe import Recipe
 from influence.training.recording import Trajectory
@@ -227,10 +227,9 @@ class Retrainer:
                 n: t.to(objective.device) for n, t in (shuffled_start(own, seed) if seed is not None else own).items()
             }
         recipe = self.recipes.get(stage.name)
-        if recipe is not None or not is_double(stage):
-            head = _head(objective, values | inherited, weights)
-            if head is not None:
-                return head
+        head = _head(objective, values | inherited, weights) if fitted_apart(stage, recipe) else None
+        if head is not None:
+            return head
         if recipe is None:
             return self._to_minimum(i, values, inherited, weights, start)
         if seed is not None:

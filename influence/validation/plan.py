@@ -21,7 +21,7 @@ MARGIN = 1.2
 WAYS = {"solution": "from the solution", "scratch": "from scratch"}
 
 
-class Rehearsal(Bench):
+class PlannedBench(Bench):
     """A bench on which every piece takes its expected time at once, and holds nothing.
 
     Args:
@@ -81,7 +81,7 @@ class Plan:
     pieces: dict[str, int]
 
     def allowance(self, checks: Mapping[str, Check], name: str, left: float) -> float:
-        """Seconds of those `left` that a check may take: its fewest pieces, and its share of what nobody needs so."""
+        """Seconds of those `left` that a check may take: of its fewest pieces, and its share of what all spare."""
         later = list(self.least)[list(self.least).index(name) :]
         over = max(0.0, left - sum(self.least[each] for each in later))
         return self.least[name] + over * checks[name].share / sum(checks[each].share for each in later)
@@ -94,7 +94,7 @@ def plan_of(bench: Bench, checks: Sequence[Check], seconds: float) -> Plan:
     """
     done, plan = set[str](), Plan({}, {}, {})
     for check in checks:
-        trial = Rehearsal(bench, set(done), check.fewest)
+        trial = PlannedBench(bench, set(done), check.fewest)
         with contextlib.suppress(TrainingError):  # it is told when the check runs
             check.measure(trial)
             if len(trial.held) < check.fewest:
@@ -111,7 +111,7 @@ def sentences(bench: Bench, checks: Mapping[str, Check], plan: Plan, seconds: fl
     """What the plan holds, a sentence a check: how many retrainings of each kind."""
     done, left, said = set[str](), seconds, []
     for name in plan.least:
-        whole = Rehearsal(bench, done)
+        whole = PlannedBench(bench, done)
         whole.reserved = plan.least[name]
         with contextlib.suppress(TrainingError), whole.within(plan.allowance(checks, name, left)):
             checks[name].measure(whole)

@@ -94,7 +94,7 @@ def validate(
                 if len(table):
                     run = add_tables(run, {check.name: table, "summary": _summary(run, check, table)})
                 else:
-                    bars.say(f"{check.name}: no time for it, or it means nothing for this run.")
+                    bars.say(f"{check.name}: no time was left for it, or this run lacks what it compares with.")
     return run
 
 

@@ -21,6 +21,7 @@ from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
 from influence.run.lists import position_of
+from influence.run.measured.replayed import VERIFIED, Replayed, replayed
 from influence.run.reading import Run
 from influence.study.copies import copied, put
 from influence.study.stage import Stage
@@ -29,8 +30,6 @@ from influence.training.recording import Recording, record
 from influence.validation.bench import Bench, bench_of
 from influence.validation.statistics import overlap, spearman
 
-NAME = "verified"
-"""Name of the table in the run."""
 MAX_DRIFT = 1e-2
 """Largest distance of the repeated training's end from the run's parameters, as a share of the way."""
 LIST_LENGTH = 10
@@ -65,7 +64,7 @@ def verify(
             its derivative is not finite.
     """
     name, position = run.stage(stage or run.stages[0]).name, position_of(run, query)
-    if row_of(run, name, position) is not None:
+    if replayed(run, name, position) is not None:
         return run
     with retrainings_locked(run.path), Progress(visible=progress) as bars:
         began = time.perf_counter()
@@ -88,18 +87,19 @@ def verify(
             recording.stage = study.stages[study.position(recording.stage.name)]
         with bars.step("Replaying the query's derivative through the steps"):
             found = replay(study, recordings, stage=name, queries=[position], minima=minima, device=device)
+        scores = found.scores[name][0].numpy().astype(np.float32)
         row = {
             "stage": name,
             "query": np.int32(position),
             "seconds": np.float32(time.perf_counter() - began),
             "drift": np.float32(drift),
-            "scores": (scores := found.scores[name][0].numpy().astype(np.float32)),
+            "scores": scores,
         }
         with bars.step("Training again without the strongest example of either list", total=3) as bench.bar:
             row |= _really(bench, position, [scores, bench.scores[position]])
-        old = Run.open(run.path).validation(NAME)
+        old = Run.open(run.path).validation(VERIFIED)
         new = pd.DataFrame([row])
-        return add_tables(run, {NAME: new if old is None else pd.concat([old, new], ignore_index=True)})
+        return add_tables(run, {VERIFIED: new if old is None else pd.concat([old, new], ignore_index=True)})
 
 
 def _really(bench: Bench, position: int, lists: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -110,29 +110,16 @@ def _really(bench: Bench, position: int, lists: list[np.ndarray]) -> dict[str, n
     return {"examples": np.array(examples, np.int32), "measured": np.array(measured, np.float32)}
 
 
-def row_of(run: Run, stage: str, position: int) -> np.ndarray | None:
-    """The replayed scores (m,) of the query at a row; None if there are none."""
-    table = run.validation(NAME)
-    if table is None:
-        return None
-    rows = table[(table["stage"] == stage) & (table["query"] == position)]
-    return np.asarray(rows["scores"].iloc[-1]) if len(rows) else None
-
-
-def sentence(run: Run, stage: str, position: int) -> str:
+def sentence(run: Run, stage: str, position: int, found: Replayed) -> str:
     """How the run's list of a query agrees with the replayed one."""
-    replayed, own = row_of(run, stage, position), np.asarray(run.scores(stage)[position])
-    assert replayed is not None
+    own = np.asarray(run.scores(stage)[position])
     k = min(LIST_LENGTH, len(own) // 2)
-    ranks, shared = spearman(own[None], replayed[None])[0], overlap(own[None], replayed[None], k)[0]
-    table = run.validation(NAME)
-    assert table is not None
-    row = table[(table["stage"] == stage) & (table["query"] == position)].iloc[-1]
+    ranks, shared = spearman(own[None], found.scores[None])[0], overlap(own[None], found.scores[None], k)[0]
     ids = run.examples(stage)["id"].to_numpy()
     really = "; ".join(
-        f"without #{ids[example]} the loss changed by {measured:+.3g} nats (replayed {replayed[example]:+.3g}, in the "
-        f"list {own[example]:+.3g})"
-        for example, measured in dict(zip(row["examples"], row["measured"], strict=True)).items()
+        f"without #{ids[example]} the loss changed by {measured:+.3g} nats (replayed {found.scores[example]:+.3g}, in "
+        f"the list {own[example]:+.3g})"
+        for example, measured in found.measured.items()
     )
     return (
         f"Replayed through the steps of the trainings: rank correlation with the run's list {ranks:.2f} over all "

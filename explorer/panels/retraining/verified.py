@@ -8,11 +8,10 @@ import streamlit as st
 from explorer.jobs import process
 from explorer.panels.comparison import agreement, joined_lists
 from explorer.panels.retraining import job, retrain, validate
-from explorer.trust import evidence
 from explorer.ui import escape, theme
 from explorer.view import comparison, lists
 from explorer.view.view import View
-from influence.run import Run
+from influence.run import Replayed, Run, replayed
 
 REPLAY_COST = 8
 """Expected seconds for each second of the run's own trainings: four repetitions, and one pass backwards."""
@@ -43,7 +42,7 @@ def seconds(run: Run) -> float:
 
 def _replayed(view: View, position: int) -> None:
     """The list beside that of the exact derivative, or the way to it."""
-    run, found = view.run, evidence.replayed(view.run, view.stage, position)
+    run, found = view.run, replayed(view.run, view.stage, position)
     if found is not None:
         known = found.scores
         own = comparison.Side(run, view.query, view.stage, view.method, None, view.scores, view.told)
@@ -77,7 +76,7 @@ def _replayed(view: View, position: int) -> None:
     )
 
 
-def really(view: View, found: evidence.Replayed) -> str:
+def really(view: View, found: Replayed) -> str:
     """What really leaving out the strongest example of either list did, beside what both say of it."""
     ids, said, agrees = view.examples["id"].to_numpy(), [], True
     times = view.slope.times if view.slope else 1.0

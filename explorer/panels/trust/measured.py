@@ -125,8 +125,8 @@ def _strongest(run: Run, position: int | None, start: str) -> None:
     _intervals("strongest", found, "Rise of the loss", factor=unit.factor, unit=unit.name, other=other)
     st.caption(
         f"Its {part['left_out'].max()} most helpful examples by each kind of score were left out, and all stages "
-        "trained again: the rise of its loss, less that without a random 1 %; mean over predictions. The list whose "
-        "rise is largest knows best what the prediction rests on."
+        "trained without them: the rise of its loss, less that without a random 1 %; mean over predictions. The list "
+        "whose rise is largest knows best what the prediction rests on."
     )
 
 

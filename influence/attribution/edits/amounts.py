@@ -23,7 +23,7 @@ from influence.study.revision import by_stage
 LIST_SHARE, LONGEST_LIST = 0.01, 10
 """Share of a stage's examples that are a query's strongest list, and the most of them: of more no sum is claimed."""
 IMPOSSIBLE = 0.2
-"""Share of the queries whose list may promise a fall below 0: some do by the curve of their loss."""
+"""Share of the queries whose list may promise a fall below 0: some do because their loss is curved."""
 FACTOR = 2.0
 """By which amounts may be off before they are none."""
 ROWS = 64
@@ -56,8 +56,8 @@ def doubts(chain: Chain, position: int, scores: Any, newton_changes: Sequence[fl
     """Reasons why the size of a stage's scores means nothing, a sentence each; empty: they may be read as nats.
 
     1. A loss that is never negative is predicted to fall below 0 without the strongest list (`LIST_SHARE`,
-       `LONGEST_LIST`) of more than `IMPOSSIBLE` of the queries. Losses below the mean count as the mean: near 0 the
-       curve of a loss, not the size of scores, decides.
+       `LONGEST_LIST`) of more than `IMPOSSIBLE` of the queries. Losses below the mean count as the mean: a loss near 0
+       is curved, so that a straight line crosses 0 also where scores have the right size.
     2. Some examples that lead lists are left out together. To first order the change is the sum of their scores. The
        parameters are moved by the same step, later stages by theirs, and the losses evaluated there: over all queries
        they move more, or less, by `FACTOR`.

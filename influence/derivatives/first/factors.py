@@ -302,15 +302,22 @@ class TableRows(Factor):
             step = max(1, CHUNK_BYTES // (self.values.element_size() * self.index.numel()))
             for start in range(0, len(vectors), step):
                 some = slice(start, start + step)
-                self._add_word_by_word(scores[:, some], tables[some], used, places)
+                self._add_row_by_row(scores[:, some], tables[some], used, places)
             return
         step = max(1, CHUNK_BYTES // (self.values.element_size() * max(self.values.numel(), len(used) * width)))
         for part in range(0, len(vectors), step):
             rows = tables[part : part + step, used]  # (q, used, E)
             scores[:, part : part + step] += torch.einsum("npe,qnpe->nq", self.values.to(rows), rows[:, places])
 
-    def _add_word_by_word(self, scores: Tensor, tables: Tensor, used: Tensor, places: Tensor) -> None:
-        """For many queries, whose tables (Q, count, E) are not copied: all uses of a row in one product with it."""
+    def _add_row_by_row(self, scores: Tensor, tables: Tensor, used: Tensor, places: Tensor) -> None:
+        """Add the dot products to `scores` (n, q), a product for all uses of a row, for many queries.
+
+        Args:
+            scores: (n, q).
+            tables: (q, count, E), the queries' vectors, which are not copied.
+            used: (U,), rows of the table that the examples use.
+            places: (n, P), which of these each use is of.
+        """
         order = places.flatten().argsort()
         values = self.values.flatten(0, 1)[order].to(tables.dtype)
         products = tables.new_empty(len(values), len(tables))

@@ -11,6 +11,8 @@ from influence.run.nearness.bm25 import Bm25
 from influence.run.reading import UNITLESS, Run
 
 BM25, COSINE, NEIGHBOURS = "BM25", "gradient cosine", "embedding neighbours"
+OWN = "the run's own"
+"""What the run's scores are called beside them."""
 Baseline = Callable[[int], np.ndarray]
 """Row of a query -> (m,), a number of every example, the largest ones first; nats mean nothing here."""
 

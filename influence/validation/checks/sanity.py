@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from influence.errors import CurvatureError, TrainingError
-from influence.run.nearness.baselines import Baseline, baselines
+from influence.run.nearness.baselines import OWN, Baseline, baselines
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.checks import leave_one_out, subsets
@@ -90,7 +90,7 @@ def _known(bench: Bench, sets: list[np.ndarray]) -> list[tuple[np.ndarray, np.nd
 
 
 def _scores(bench: Bench) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    yield "the run's own", lambda: bench.scores
+    yield OWN, lambda: bench.scores
     if "identity" in bench.run.methods(bench.stage):
         yield "identity curvature", lambda: np.asarray(bench.run.scores(bench.stage, "identity")[:])
     for name, made in baselines(bench.run, bench.stage).items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from influence.run.nearness.baselines import Baseline, baselines
+from influence.run.nearness.baselines import OWN, Baseline, baselines
 from influence.run.ranking import top
 from influence.training.retraining import Start
 from influence.validation.bench import Bench
@@ -20,9 +20,9 @@ SHARE = 0.01
 """Share of the examples that is left out."""
 QUERIES, RANDOM_SETS = 20, 3
 """Queries whose lists are judged, and random sets that each is compared with."""
+TRAINED = {"solution": "on from the solution", "scratch": "again from scratch"}
 AT_ONCE = 4
 """Queries that are judged by one score before the next score has its turn."""
-OWN = "the run's own"
 
 
 def measure(bench: Bench) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def findings(table: pd.DataFrame) -> list[Finding]:
         words = (
             f"Without the {part['left_out'].iloc[0]} examples (1 %) that help it most by {_called(str(scores))}, a "
             f"query's loss rises by {mean:.2g} nats more than without a random 1 %; mean of {len(each)} queries, all "
-            "stages trained again for each."
+            f"stages trained {TRAINED[str(start)]} for each."
         )
         found.append(Finding(f"rise, {scores}", mean, low, high, len(each), words, str(start)))
     return found

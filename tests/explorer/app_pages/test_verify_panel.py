@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from small_run import restated, write_run
 
+import influence.run
 from explorer.jobs import process
 from explorer.panels.retraining import verified
-from explorer.trust import evidence
 from explorer.ui import theme
 from influence.errors import RunError
-from influence.run import Run, Slope, add_tables
+from influence.run import Replayed, Run, Slope, add_tables
 from influence.run.records import Training
 
 QUERY, POSITION = "1003", 3
@@ -80,7 +80,7 @@ def test_what_was_replayed_stands_beside_the_list(open_app, tmp_path, component)
 def test_a_derivative_that_does_not_predict_what_was_measured_says_so(tmp_path):
     run = by_steps(tmp_path)
     view = SimpleNamespace(examples=run.examples("pretrain"), scores=np.array([0.1, 0.2]), order_only=(), slope=None)
-    found = evidence.Replayed(np.array([0.3, 0.5]), {1: -0.4})
+    found = Replayed(np.array([0.3, 0.5]), {1: -0.4})
     told = verified.really(view, found)
     assert f"without #1 its loss changed by {theme.MINUS}0.40 nats (A +0.20, B +0.50)" in told
     assert "not smooth in its data" in told
@@ -91,7 +91,7 @@ def test_a_derivative_that_does_not_predict_what_was_measured_says_so(tmp_path):
 def test_a_table_of_another_length_is_a_named_error(tmp_path):
     run = replayed(by_steps(tmp_path), np.zeros(3))
     with pytest.raises(RunError, match=r"verified of run steps has 3 scores .* each of \d+ examples"):
-        evidence.replayed(run, "pretrain", POSITION)
+        influence.run.replayed(run, "pretrain", POSITION)
 
 
 def test_a_replay_that_fails_says_why(open_app, tmp_path, monkeypatch):

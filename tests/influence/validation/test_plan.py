@@ -11,7 +11,7 @@ from influence.training.retraining import Retrainer
 from influence.validation import CHECKS, suite, validate
 from influence.validation.bench import Bench, bench_of
 from influence.validation.checks import leave_one_out, subsets
-from influence.validation.plan import Rehearsal, plan_of, sentences
+from influence.validation.plan import PlannedBench, plan_of, sentences
 
 SOLUTION, HALF, SCRATCH = "2% solution", "50% solution", "2% scratch"
 
@@ -31,12 +31,12 @@ def never(monkeypatch):
 
 def test_a_rehearsal_counts_what_a_check_then_computes(bench, monkeypatch):
     monkeypatch.setattr(leave_one_out, "EXAMPLES_LEFT_OUT", 3)
-    trial = Rehearsal(bench, set())
+    trial = PlannedBench(bench, set())
     CHECKS["leave-one-out"].measure(trial)
     assert trial.counts == {"solution": 4, "scratch": 4}  # and what nothing left out gives, either way
     CHECKS["leave-one-out"].measure(bench)
     assert bench.computed == trial.counts.total()
-    again = Rehearsal(bench, set())
+    again = PlannedBench(bench, set())
     CHECKS["leave-one-out"].measure(again)
     assert again.counts.total() == again.seconds == 0
 

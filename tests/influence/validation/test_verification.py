@@ -13,6 +13,7 @@ from tiny_runs import CARD
 
 from influence.errors import RunError, TrainingError
 from influence.precompute.runs import precompute
+from influence.run.measured.replayed import replayed
 from influence.run.reading import Run
 from influence.studies.built_in import STUDIES
 from influence.studies.request import exhibits_for
@@ -56,7 +57,7 @@ def stepped(folders, tmp_path, monkeypatch):
 @pytest.mark.parametrize("variant", ["frozen", "updated"])
 def test_the_replayed_list_is_the_derivative_of_training_again(stepped, variant):
     run = verify(stepped(variant), QUERY, progress=False)
-    found = verification.row_of(run, "pretrain", 2)
+    found = replayed(run, "pretrain", 2).scores
     retrainer = bench_of(run, "pretrain").retrainer
     assert len(found) == 40
     for example in (int(np.abs(found).argmax()), 3):
@@ -79,9 +80,10 @@ def test_it_is_kept_and_said(stepped, monkeypatch):
     run = verify(stepped("updated"), QUERY, progress=False)
     monkeypatch.setattr(verification, "bench_of", None)  # nothing is computed again
     assert verify(run, QUERY, progress=False).manifest.validation == run.manifest.validation
-    assert "Really trained again: without #1" in verification.sentence(run, "pretrain", 2)
-    assert "rank correlation with the run's list" in verification.sentence(run, "pretrain", 2)
-    assert verification.row_of(run, "pretrain", 3) is None
+    said = verification.sentence(run, "pretrain", 2, replayed(run, "pretrain", 2))
+    assert "Really trained again: without #1" in said
+    assert "rank correlation with the run's list" in said
+    assert replayed(run, "pretrain", 3) is None
 
 
 def _came_trained(bench):
