@@ -64,6 +64,8 @@ STEPS_TO_MINIMUM = 150
 """Steps that a training to a minimum is taken to need. It ends by its gradient; the digits' took 54 and 156."""
 MAPPED = 16, 300, 1200
 """Random vectors that are mapped: a few to load what the map needs, then two numbers to compare."""
+OF_NO_QUERY = ("curvature", "self-influence")
+"""How the names of steps begin that take as long for any number of queries."""
 MAP_STEP, WRITING = "map of the embedding", "tables and files"
 """Steps: the map's, and what lies between those that a manifest has the time of."""
 
@@ -100,7 +102,7 @@ def rehearse(
     fewer = max(2, asked // SMALLER)
     low = sampled(exhibits, share / SMALLER, lower, fewer)
     middle, high = (sampled(exhibits, share, least, queries) for queries in (fewer, asked))
-    apart = _training(exhibits, names, high, device), _maps(exhibits, names, high, device)
+    apart = _training(exhibits, names, (low, high), device), _maps(exhibits, names, high, device)
     runs = zip(*(_taken(samples, device) for samples in (low, low, middle, high)), strict=True)
     pace = (time.perf_counter() - wall) / (time.process_time() - began)
     found = {}
@@ -127,7 +129,8 @@ def _seconds(exhibit: Exhibit, once: _Taken, small: _Taken, large: _Taken, large
         if any(step.endswith(f"({method})") for method in methods):
             continue  # what a run without many examples also has
         times = growth(small.seconds[step], large.seconds[step], [_examples(each, step) for each in whole])
-        times *= growth(large.seconds[step], spent, queries)
+        if not step.startswith(OF_NO_QUERY):
+            times *= growth(large.seconds[step], spent, queries)
         found[step] = spent * times + max(0.0, once.seconds[step] - small.seconds[step])
     return found
 
@@ -202,23 +205,38 @@ def _first_seen(
 
 
 def _training(
-    exhibits: Sequence[Exhibit], names: Sequence[str], samples: Sequence[Exhibit], device: torch.device
+    exhibits: Sequence[Exhibit],
+    names: Sequence[str],
+    samples: tuple[Sequence[Exhibit], Sequence[Exhibit]],
+    device: torch.device,
 ) -> Apart:
-    """What training takes, by some steps on the samples, whose models are trained by that."""
+    """What training takes, by some steps on the small and the large samples, whose models are trained by that."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
-    for name, exhibit, sample, position in _first_seen(exhibits, names, samples):
+    small, large = (dict(zip(names, of, strict=True)) for of in samples)
+    for name, exhibit, _, position in _first_seen(exhibits, names, samples[1]):
         if exhibit.train:
-            stage, some = exhibit.study.stages[position], sample.study.stages[position]
-            previous = sample.study.stages[position - 1] if position else None
-            recipe, times = recipe_of(exhibit, stage), len(stage.data) / len(some.data)
+            stage, pairs = exhibit.study.stages[position], [list(of[name].study.pairs()) for of in (small, large)]
+            recipe, (previous, some) = recipe_of(exhibit, stage), pairs[1][position]
             if recipe is None:
-                began = time.process_time()
-                fit_stage(some, previous, iterations=STEPS_PER_ROUND)
-                spent = time.process_time() - began
-                found[name][f"training {stage.name}"] = spent * times * STEPS_TO_MINIMUM / STEPS_PER_ROUND
+                seconds = _to_minimum([of[position] for of in pairs], len(stage.data))
             else:
-                found[name][f"training {stage.name}"] = _by_batches(some, previous, recipe, times, device)
+                seconds = _by_batches(some, previous, recipe, len(stage.data) / len(some.data), device)
+            found[name][f"training {stage.name}"] = seconds
     return found
+
+
+def _to_minimum(samples: Sequence[tuple[Stage | None, Stage]], count: int) -> float:
+    """Seconds of a training to a minimum on `count` examples, by a few steps on the small and the large sample.
+
+    What a step takes for the parameters alone does not grow with the examples.
+    """
+    spent = []
+    for previous, stage in samples:
+        began = time.process_time()
+        fit_stage(stage, previous, iterations=STEPS_PER_ROUND)
+        spent.append(time.process_time() - began)
+    times = growth(spent[0], spent[1], [*(len(stage.data) for _, stage in samples), count])
+    return spent[1] * times * STEPS_TO_MINIMUM / STEPS_PER_ROUND
 
 
 def _by_batches(stage: Stage, previous: Stage | None, recipe: Recipe, times: float, device: torch.device) -> float:
