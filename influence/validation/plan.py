@@ -81,7 +81,9 @@ class Plan:
     pieces: dict[str, int]
 
     def allowance(self, checks: Mapping[str, Check], name: str, left: float) -> float:
-        """Seconds of those `left` that a check may take: of its fewest pieces, and its share of what all spare."""
+        """Seconds of those `left` for a check: its fewest pieces', and its share of what all spare; 0: does not fit."""
+        if name not in self.least:
+            return 0.0
         later = list(self.least)[list(self.least).index(name) :]
         over = max(0.0, left - sum(self.least[each] for each in later))
         return self.least[name] + over * checks[name].share / sum(checks[each].share for each in later)
@@ -109,14 +111,20 @@ def plan_of(bench: Bench, checks: Sequence[Check], seconds: float) -> Plan:
 
 def sentences(bench: Bench, checks: Mapping[str, Check], plan: Plan, seconds: float) -> list[str]:
     """What the plan holds, a sentence a check: how many retrainings of each kind."""
-    done, left, said = set[str](), seconds, []
-    for name in plan.least:
-        whole = PlannedBench(bench, done)
-        whole.reserved = plan.least[name]
-        with contextlib.suppress(TrainingError), whole.within(plan.allowance(checks, name, left)):
-            checks[name].measure(whole)
-        left -= whole.seconds
-        said.append(f"{name}: {_counted(whole.counts)}, about {in_words(whole.seconds)}.")
+    done, left = set[str](), seconds
+    counts, taken = {name: Counter[str]() for name in plan.least}, dict.fromkeys(plan.least, 0.0)
+    spare = Plan(dict.fromkeys(plan.least, 0.0), {}, {})
+    for fewest in (True, False):
+        for name in plan.least:
+            part = PlannedBench(bench, done, checks[name].fewest if fewest else None)
+            part.reserved = plan.least[name]
+            limit = left if fewest else spare.allowance(checks, name, left)
+            with contextlib.suppress(TrainingError), part.within(limit):
+                checks[name].measure(part)
+            left -= part.seconds
+            counts[name] += part.counts
+            taken[name] += part.seconds
+    said = [f"{name}: {_counted(counts[name])}, about {in_words(taken[name])}." for name in plan.least]
     missing = plan.missing.items()
     return said + [f"{name}: does not fit; it needs {in_words(least)} of its own." for name, least in missing]
 

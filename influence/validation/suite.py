@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -77,25 +77,45 @@ def validate(
             plan = _plan(bench, chosen, budget, bars)
             for said in (_cost(bench), *sentences(bench, CHECKS, plan, bench.left)):
                 bars.say(said)
-            for check in (CHECKS[name] for name in plan.least):
-                told, bench.reserved = len(bench.warnings), plan.least[check.name]
+            planned = [check for check in chosen if check.name in plan.least]
+            with bars.step("the fewest retrainings of every check"):  # before any has more of them
+                for check in planned:
+                    with _warned(bench, check, bars):
+                        _fewest(bench, check, plan)
+            plan = plan_of(bench, chosen, bench.left)  # by what they really took
+            for check in (each for each in chosen if each in planned or each.name in plan.least):
                 allowance = plan.allowance(CHECKS, check.name, bench.left)
                 try:
-                    with bars.step(check.asks):
-                        with bench.only(plan.pieces[check.name]):  # these may exceed its allowance, not the budget
-                            check.measure(bench)
+                    with bars.step(check.asks), _warned(bench, check, bars):
+                        _fewest(bench, check, plan_of(bench, [check], bench.left))  # those of sanity are known by now
+                        bench.reserved = plan.least.get(check.name, 0.0)
                         with bench.within(allowance):
                             table = check.measure(bench)
                 except TrainingError as error:  # the other checks may still succeed
                     bars.say(f"{check.name}: {error}")
                     continue
-                for warning in bench.warnings[told:]:
-                    bars.say(f"{check.name}, of the scores that it compares with: {warning}")
                 if len(table):
                     run = add_tables(run, {check.name: table, "summary": _summary(run, check, table)})
                 else:
                     bars.say(f"{check.name}: no time was left for it, or this run lacks what it compares with.")
     return run
+
+
+@contextlib.contextmanager
+def _warned(bench: Bench, check: Check, bars: Progress) -> Iterator[None]:
+    """Tell what scores that a check computes within this context are warned of."""
+    before = len(bench.warnings)
+    yield
+    for warning in bench.warnings[before:]:
+        bars.say(f"{check.name}, of the scores that it compares with: {warning}")
+
+
+def _fewest(bench: Bench, check: Check, plan: Plan) -> None:
+    """Do the fewest pieces by which the check says something, whatever they take, within the budget."""
+    if plan.pieces.get(check.name):
+        bench.reserved = bench.left  # for the way of training by which scores are judged
+        with contextlib.suppress(TrainingError), bench.only(plan.pieces[check.name]):  # told when it runs
+            check.measure(bench)
 
 
 def _plan(bench: Bench, chosen: Sequence[Check], budget: float, bars: Progress) -> Plan:

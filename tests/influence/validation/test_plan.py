@@ -95,20 +95,39 @@ def test_halves_come_first_then_tenths_until_both_give_a_rank_correlation():
     assert len(set(order)) == len(order) == subsets.SUBSETS_PER_SHARE * 4
 
 
-def test_the_fewest_are_measured_even_where_each_takes_longer_than_it_was_expected_to(run, monkeypatch):
-    real, slow = Bench.now, []
-    # Every retraining after the plan takes a minute, of which the plan knew nothing.
-    monkeypatch.setattr(Bench, "now", lambda self: real(self) + 60 * len(slow))
-    retrain = Retrainer.retrain
+@pytest.fixture
+def slower(monkeypatch):
+    """So many seconds that every retraining takes longer after the plan is told, of which it knows nothing."""
+    real, retrain, told = Bench.now, Retrainer.retrain, []
+    taken = {"each": 0.0, "all": 0.0}
+    monkeypatch.setattr(Bench, "now", lambda self: real(self) + taken["all"])
 
     def later(self, *args, **kwargs):
-        slow.extend([1] if plans else [])
+        taken["all"] += taken["each"] if told else 0.0
         return retrain(self, *args, **kwargs)
 
-    plans = []
-    monkeypatch.setattr(suite, "sentences", lambda *_: plans.append(1) or [])
+    monkeypatch.setattr(suite, "sentences", lambda *_: told.append(1) or [])
     monkeypatch.setattr(Retrainer, "retrain", later)
+    return taken
+
+
+def _left_out(checked, check, column):
+    table = checked.validation(check)
+    return table[table["start"] == "solution"][column].nunique()
+
+
+def test_the_fewest_are_measured_even_where_each_takes_longer_than_it_was_expected_to(run, slower):
+    slower["each"] = 60.0
     checked = validate(run, budget=500, progress=False)
     table = checked.validation("leave-one-out")
     leading = table[(table["kind"] != "random") & (table["start"] == "solution")]
     assert leading["example"].nunique() >= 5
+
+
+def test_every_check_has_its_fewest_before_any_has_more(run, slower):
+    slower["each"] = 28.0
+    checked = validate(run, checks=["leave-one-out", "subsets", "strongest", "noise"], budget=500, progress=False)
+    assert _left_out(checked, "leave-one-out", "example") >= 7
+    assert _left_out(checked, "subsets", "subset") == subsets.MIN_SUBSETS
+    assert _left_out(checked, "strongest", "query") >= 4
+    assert checked.validation("noise") is not None
