@@ -30,7 +30,7 @@ from influence.curvature.cards import REPLAY
 from influence.curvature.method import PER_QUERY
 from influence.errors import MethodError
 from influence.progress import Progress
-from influence.run.ranking import top
+from influence.run.lists.ranking import top
 from influence.run.records import NAT
 from influence.study.study import Study
 from influence.study.targets import TargetLike

@@ -15,9 +15,9 @@ from influence.curvature import method_named
 from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
 from influence.curvature.method import CURVATURES
 from influence.errors import CurvatureError, MethodError, RunError
-from influence.run.draft import chunk_of
 from influence.run.files import draft_name
 from influence.run.plain import bytes_in
+from influence.run.writer import chunk_of
 from influence.studies.exhibit import Exhibit
 from influence.study.parameters import groups_of, size_of
 

@@ -23,8 +23,9 @@ from influence.precompute.steps import Shared, Steps
 from influence.progress import Progress
 from influence.run.draft import discard_work
 from influence.run.files import JOURNAL_FILE, refuse_name
+from influence.run.manifest import read_manifest
 from influence.run.plain import refuse_odd_entries
-from influence.run.reading import Run, read_manifest
+from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit
 
 

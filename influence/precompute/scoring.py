@@ -29,7 +29,6 @@ from influence.precompute.shares import shares_of_strongest
 from influence.progress import Bar
 from influence.run.draft import Draft
 from influence.run.files import scores_file
-from influence.run.reading import read_curvature
 from influence.run.records import ScoreRecord
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
@@ -243,7 +242,8 @@ class Scorer:
             _, _, curvature, damping = key
             kept = {}
             if f"curvature {method}" in self.draft.steps:
-                kept = read_curvature(self.draft.folder, objective.stage.name, method)
+                state = self.draft.curvature(objective.stage.name, method)
+                kept = {"state": state} if state else {}
             solver = method_named(method)(objective, curvature=curvature, damping=damping, **kept)
             self.solvers[key] = solver, copy.deepcopy(objective.remarks)
         solver, fitted = self.solvers[key]

@@ -10,9 +10,12 @@ from .files import examples_file as examples_file
 from .files import is_held as is_held
 from .files import shares_file as shares_file
 from .files import tokens_file as tokens_file
-from .lists import position_of as position_of
-from .lists import stored_scores as stored_scores
-from .lists import strongest as strongest
+from .lists.ranking import top as top
+from .lists.spreadsheet import as_csv as as_csv
+from .lists.strongest import position_of as position_of
+from .lists.strongest import stored_scores as stored_scores
+from .lists.strongest import strongest as strongest
+from .manifest import read_manifest as read_manifest
 from .measured.replayed import Replayed as Replayed
 from .measured.replayed import replayed as replayed
 from .measured.slope import Slope as Slope
@@ -32,9 +35,7 @@ from .plain import remedy as remedy
 from .plain import replacement as replacement
 from .plain import sweep as sweep
 from .plain import sync_folder as sync_folder
-from .ranking import top as top
 from .reading import Run as Run
-from .reading import read_manifest as read_manifest
 from .reading import runs_in as runs_in
 from .records import NAT as NAT
 from .records import ORDER_ONLY as ORDER_ONLY
@@ -44,4 +45,3 @@ from .records import ParameterNames as ParameterNames
 from .records import ScoreRecord as ScoreRecord
 from .records import StageRecord as StageRecord
 from .records import Training as Training
-from .spreadsheet import as_csv as as_csv

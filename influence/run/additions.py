@@ -20,8 +20,9 @@ from influence.run.files import (
     refuse_name,
     write_json,
 )
+from influence.run.manifest import read_json
 from influence.run.plain import refuse_odd_entries, replacement, sweep, sync_folder, writing
-from influence.run.reading import Run, read_json
+from influence.run.reading import Run
 from influence.run.records import Manifest, manifest_of
 
 

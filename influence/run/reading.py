@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import safetensors
 import zarr
 
 from influence.errors import RunError, printable
-from influence.run.arrays import WIDEST, open_array, refuse_many_chunks
-from influence.run.contents import Contents
 from influence.run.files import (
-    JOURNAL_FILE,
     MANIFEST_FILE,
     QUERIES_FILE,
     checksum,
     curvature_file,
-    draft_name,
     embedding_file,
     examples_file,
     is_of_computation,
@@ -33,22 +26,17 @@ from influence.run.files import (
     spread_method,
     tokens_file,
 )
-from influence.run.parquet.forms import EXAMPLES, FORMS, QUERIES, Form
-from influence.run.parquet.tables import read_table, row_count
-from influence.run.plain import ODD, odd_entries, parsed_json, read_plain
-from influence.run.records import FORMAT, NAT, ORDER_ONLY, Manifest, StageRecord, manifest_of
+from influence.run.manifest import read_manifest
+from influence.run.parquet.forms import EXAMPLES, FORMS, QUERIES
+from influence.run.parts import Parts
+from influence.run.plain import ODD, odd_entries
+from influence.run.records import NAT, ORDER_ONLY, Manifest, StageRecord
 
 if TYPE_CHECKING:
     import torch
 
 UNITLESS = "identity"
 """The method whose scores have no unit in any run."""
-
-
-LARGEST_MANIFEST = 2**25
-"""Bytes of run.json that are read; that of the largest built-in study has some 50,000."""
-KEPT_MANIFESTS = 256
-"""Manifests that are kept as they were parsed: lists of runs are drawn again and again."""
 
 
 class Run:
@@ -60,8 +48,7 @@ class Run:
 
     def __init__(self, path: Path, manifest: Manifest):
         self.path, self.manifest = path, manifest
-        self._contents = Contents(path, manifest.files)
-        self._tables: dict[str, pd.DataFrame] = {}
+        self._parts = Parts(path, manifest.files)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -108,7 +95,7 @@ class Run:
         What a computation that is to go on keeps there is left out.
         """
         there = (path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if not path.is_dir())
-        others = {name for name in there if name not in self._contents and name != MANIFEST_FILE}
+        others = {name for name in there if name not in self._parts and name != MANIFEST_FILE}
         return sorted(name for name in others if not (self.pending and is_of_computation(name, self.pending)))
 
     @property
@@ -179,7 +166,7 @@ class Run:
         method = method or (methods[0] if methods else "")
         for record in self.manifest.scores:
             if (record.stage, record.method) == (stage, method):
-                return self._array(record.file, QUERIES_FILE, examples_file(stage))
+                return self._parts.array(record.file, QUERIES_FILE, examples_file(stage))
         stored = ", ".join(methods) or "none"
         raise RunError(f"Run {self.name} has no scores of stage {stage!r} by method {method!r}; stored: {stored}.")
 
@@ -195,32 +182,32 @@ class Run:
             RunError: it cannot be read.
         """
         file = scores_file(stage, spread_method(method))
-        if self.trainings(stage, method) < 2 or f"{file}/zarr.json" not in self._contents:
+        if self.trainings(stage, method) < 2 or f"{file}/zarr.json" not in self._parts:
             return None
-        return self._array(file, QUERIES_FILE, examples_file(stage))
+        return self._parts.array(file, QUERIES_FILE, examples_file(stage))
 
     def examples(self, stage: str) -> pd.DataFrame:
         """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md."""
         name = self.stage(stage).name
-        return self._table(examples_file(name), FORMS["examples"], map_file(name))
+        return self._parts.table(examples_file(name), FORMS["examples"], map_file(name))
 
     def queries(self) -> pd.DataFrame:
         """One row a test query; treat as read-only. Columns: CONTRACT.md."""
-        return self._table(QUERIES_FILE, FORMS["queries"], map_file("queries"))
+        return self._parts.table(QUERIES_FILE, FORMS["queries"], map_file("queries"))
 
     def embedding(self) -> tuple[zarr.Array, zarr.Array] | None:
         """What the map is made of: float32 (n_examples, d) and (n_queries, d), lazily read; None without."""
         tables = {"examples": examples_file(self.manifest.map.stage), "queries": QUERIES_FILE}
         names = {table: embedding_file(table) for table in tables}
-        if not all(f"{name}/zarr.json" in self._contents for name in names.values()):
+        if not all(f"{name}/zarr.json" in self._parts for name in names.values()):
             return None
-        examples, queries = (self._array(name, tables[table]) for table, name in names.items())
+        examples, queries = (self._parts.array(name, tables[table]) for table, name in names.items())
         return examples, queries
 
     def tokens(self, table: str) -> pd.DataFrame | None:
         """`starts` and `ends` of the tokens of a stage's examples, or of "queries" (with `losses`); None: not known."""
         name = tokens_file(table)
-        return self._table(name, FORMS["tokens"]) if name in self._contents else None
+        return self._parts.table(name, FORMS["tokens"]) if name in self._parts else None
 
     def shares(self, stage: str, method: str, query: int) -> dict[int, np.ndarray]:
         """Scores of the query at row `query` split over tokens, nats: row of the example -> float32 (tokens,).
@@ -228,16 +215,12 @@ class Run:
         Only of the strongest examples (CONTRACT.md); empty if there are none.
         """
         name = shares_file(stage, method)
-        if name not in self._contents:
+        if name not in self._parts:
             return {}
-        try:
-            rows = {QUERIES: self._rows(QUERIES_FILE), EXAMPLES: self._rows(examples_file(stage))}
-            with self._contents.opened(name) as file:
-                found = read_table(file, FORMS["shares"], rows, [("query", "==", query)])
-            pairs = zip(found["example"], found["shares"], strict=True)
-            return {int(row): np.asarray(shares, np.float32) for row, shares in pairs}
-        except (OSError, ValueError, KeyError) as error:
-            raise self._contents.unreadable(name, error) from error
+        rows = {QUERIES: self._parts.rows(QUERIES_FILE), EXAMPLES: self._parts.rows(examples_file(stage))}
+        found = self._parts.read(name, FORMS["shares"], rows, [("query", "==", query)])
+        pairs = zip(found["example"], found["shares"], strict=True)
+        return {int(row): np.asarray(shares, np.float32) for row, shares in pairs}
 
     @property
     def validations(self) -> list[str]:
@@ -248,8 +231,9 @@ class Run:
         """What a check found, one row a figure; None if it was not run. Columns: CONTRACT.md."""
         if check not in self.validations:
             return None
-        rows = {QUERIES: self._rows(QUERIES_FILE)} | {name: self._rows(examples_file(name)) for name in self.stages}
-        return self._table(self.manifest.validation[check], FORMS[check], rows=rows)
+        rows = {name: self._parts.rows(examples_file(name)) for name in self.stages}
+        rows[QUERIES] = self._parts.rows(QUERIES_FILE)
+        return self._parts.table(self.manifest.validation[check], FORMS[check], rows=rows)
 
     def models(self) -> dict[str, dict[str, torch.Tensor]]:
         """The trained parameters and buffers of every stage: stage -> name -> tensor.
@@ -258,17 +242,12 @@ class Run:
             RunError: the run was imported, so that it has none.
         """
         self._refuse_imported()
-        return {stage: self._tensors(model_file(stage)) for stage in self.stages}
+        return {stage: self._parts.tensors(model_file(stage)) for stage in self.stages}
 
     def shapes(self, stage: str) -> dict[str, tuple[int, ...]]:
         """Shapes of a stage's parameters and buffers by name, without reading their values. Raises as `models`."""
         self._refuse_imported()
-        name = model_file(self.stage(stage).name)
-        try:
-            with safetensors.safe_open(self._contents.path(name), framework="np") as kept:
-                return {key: tuple(kept.get_slice(key).get_shape()) for key in sorted(kept.keys())}
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
-            raise self._contents.unreadable(name, error) from error
+        return self._parts.shapes(model_file(self.stage(stage).name))
 
     def _refuse_imported(self) -> None:
         if self.manifest.imported:
@@ -277,60 +256,7 @@ class Run:
     def curvature(self, stage: str, method: str) -> dict[str, torch.Tensor]:
         """What a method found of a stage's curvature, as it takes it up again; empty if none is kept."""
         name = curvature_file(stage, method)
-        return self._tensors(name) if name in self._contents else {}
-
-    def _tensors(self, name: str) -> dict[str, torch.Tensor]:
-        from safetensors.torch import load_file  # only here: everything else of a run is read without torch
-
-        try:
-            return load_file(self._contents.path(name))
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
-            raise self._contents.unreadable(name, error) from error
-
-    def _rows(self, name: str) -> int:
-        """Rows of a table, without reading them."""
-        try:
-            with self._contents.opened(name) as file:
-                return row_count(file)
-        except (OSError, ValueError) as error:
-            raise self._contents.unreadable(name, error) from error
-
-    def _array(self, name: str, rows_of: str, columns_of: str = "") -> zarr.Array:
-        """An array with a row for each row of one table, and a column for each row of another; "": of any width."""
-        try:
-            array = open_array(self._contents, name)
-        except (OSError, ValueError, RecursionError) as error:
-            raise self._contents.unreadable(name, error) from error
-        rows, columns = self._rows(rows_of), self._rows(columns_of) if columns_of else min(array.shape[1], WIDEST)
-        if array.shape != (rows, columns):
-            raise RunError(
-                f"{name} of run {self.name} has the shape {array.shape}, expected {(rows, columns)} by its tables. "
-                "Compute the run again."
-            )
-        try:
-            refuse_many_chunks(array)
-        except ValueError as error:
-            raise self._contents.unreadable(name, error) from error
-        return array
-
-    def _table(self, name: str, form: Form, places: str = "", rows: Mapping[str, int] | None = None) -> pd.DataFrame:
-        """A table, with the columns of its file of places where the run has one."""
-        if name not in self._tables:
-            table = self._read(name, form, rows or {})
-            if places in self._contents:
-                found = self._read(places, FORMS["map"], {})
-                if len(found) != len(table):
-                    raise self._contents.unreadable(places, f"it has {len(found):,} rows for {len(table):,} of {name}")
-                table = pd.concat([table.drop(columns=found.columns, errors="ignore"), found], axis=1)
-            self._tables[name] = table
-        return self._tables[name]
-
-    def _read(self, name: str, form: Form, rows: Mapping[str, int]) -> pd.DataFrame:
-        try:
-            with self._contents.opened(name) as file:
-                return read_table(file, form, rows)
-        except (OSError, ValueError) as error:
-            raise self._contents.unreadable(name, error) from error
+        return self._parts.tensors(name) if name in self._parts else {}
 
 
 def no_models(name: str) -> str:
@@ -355,85 +281,3 @@ def runs_in(root: str | os.PathLike[str]) -> list[tuple[Path, Run | RunError]]:
         except RunError as error:
             found.append((folder, error))
     return found
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the run in `folder`, verified. What is there unchanged is not parsed again; treat as read-only.
-
-    Raises:
-        RunError: missing, unfinished, not JSON, changed, from another format, or without a field that it must have.
-    """
-    found = _manifest(folder, _manifest_text(folder))
-    if isinstance(found, RunError):
-        raise RunError(*found.args)
-    return found
-
-
-@functools.lru_cache(KEPT_MANIFESTS)
-def _manifest(folder: Path, text: bytes) -> Manifest | RunError:
-    try:
-        return manifest_of(_told(folder, text), folder)
-    except RunError as error:
-        return RunError(*error.args)  # one that does not hold what led to it
-
-
-def read_json(folder: Path) -> dict[str, Any]:
-    """run.json of `folder` as it stands, with its format verified.
-
-    Raises:
-        RunError: missing, unfinished, not JSON, or from another format.
-    """
-    return _told(folder, _manifest_text(folder))
-
-
-def _manifest_text(folder: Path) -> bytes:
-    if not os.path.isdir(folder):  # as Path.is_dir, but a name too long for the file system is only a missing folder
-        if os.path.isdir(folder.with_name(draft_name(folder.name))):
-            raise RunError(f"Run {folder} is not finished. Run the same `upstream precompute` command to resume it.")
-        raise RunError(f"There is no run at {folder}. `upstream runs` lists what is there; `upstream demo` makes one.")
-    try:
-        return read_plain(folder / MANIFEST_FILE, LARGEST_MANIFEST)
-    except FileNotFoundError:
-        if (folder / JOURNAL_FILE).is_file():
-            raise RunError(
-                f"{folder} is not finished. Run the same `upstream precompute` command to resume it."
-            ) from None
-        raise RunError(
-            f"{folder} is not a run: it holds no run.json. Point to a folder that `upstream runs` lists."
-        ) from None
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-
-
-def _told(folder: Path, text: bytes) -> dict[str, Any]:
-    try:
-        told = parsed_json(text)
-    except ValueError as error:
-        raise _unreadable(folder, error) from error
-    if not isinstance(told, dict) or type(told.get("format")) is not int:
-        raise RunError(f"run.json in {folder} names no format version. Delete the folder and compute it again.")
-    if told["format"] != FORMAT:
-        raise RunError(
-            f"Run {folder} has format {told['format']}; this version of upstream reads format {FORMAT}. "
-            + ("Update upstream." if told["format"] > FORMAT else "Compute the run again.")
-        )
-    return told
-
-
-def _unreadable(folder: Path, error: Exception) -> RunError:
-    return RunError(f"run.json in {folder} cannot be read ({error}). Delete the folder and compute it again.")
-
-
-def read_curvature(folder: Path, stage: str, method: str) -> dict[str, Any]:
-    """What a method found of a stage's curvature, of a run that is not finished: `{"state": ...}` as it takes it.
-
-    Raises:
-        RunError: the file is damaged.
-    """
-    from safetensors.torch import load_file  # only here, as above
-
-    file = folder / curvature_file(stage, method)
-    try:
-        return {"state": load_file(file)} if file.is_file() else {}
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(f"{file} cannot be read: {error}. Delete the run and compute it again.") from error

@@ -20,7 +20,7 @@ from influence.errors import RunError, TrainingError
 from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
-from influence.run.lists import position_of
+from influence.run.lists.strongest import position_of
 from influence.run.measured.replayed import VERIFIED, Replayed, replayed
 from influence.run.reading import Run
 from influence.study.copies import copied, put

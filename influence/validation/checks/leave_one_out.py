@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from influence.run.ranking import top
+from influence.run.lists.ranking import top
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding
 from influence.validation.statistics import interval, slope

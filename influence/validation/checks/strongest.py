@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from influence.run.lists.ranking import top
 from influence.run.nearness.baselines import OWN, Baseline, baselines
-from influence.run.ranking import top
 from influence.training.retraining import Start
 from influence.validation.bench import Bench
 from influence.validation.check import Check, Finding

@@ -32,7 +32,7 @@ from tiny_texts import SUBJECTS, sentences, text_study  # noqa: E402
 
 from influence import Run  # noqa: E402
 from influence.errors import RunError  # noqa: E402
-from influence.run import draft as drafts  # noqa: E402
+from influence.run import writer  # noqa: E402
 from influence.run.draft import Draft  # noqa: E402
 from influence.run.files import JOURNAL_FILE, manifest_checksum, write_json  # noqa: E402
 from influence.studies.exhibit import Exhibit  # noqa: E402
@@ -81,7 +81,7 @@ def small() -> Iterator[None]:
             "influence.precompute.steps.map_of",
             lambda vectors, others, seed: (vectors[:, :2].astype("f4"), others[:, :2].astype("f4"), "two coordinates"),
         )
-        patch.setattr(drafts, "CHUNK_SHAPE", (4, 16))
+        patch.setattr(writer, "CHUNK_SHAPE", (4, 16))
         patch.setattr("influence.derivatives.objective.BUDGET", 8 * 23 * 8)
         patch.setattr("influence.curvature.ekfac.MAX_EXACT_STAGE", 0)
         yield

@@ -6,7 +6,8 @@ import zarr
 
 from explorer.runs import neighbours
 from influence.errors import RunError
-from influence.run.reading import Run, read_manifest
+from influence.run.manifest import read_manifest
+from influence.run.reading import Run
 
 
 def test_cosines_are_those_of_the_stored_vectors(small, tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 from explorer.runs import splits
 from influence.run.files import manifest_checksum
-from influence.run.reading import Run, read_json, read_manifest
+from influence.run.manifest import read_json, read_manifest
+from influence.run.reading import Run
 from influence.run.records import manifest_of
 
 

@@ -14,7 +14,7 @@ from influence import Run
 from influence.curvature import METHODS
 from influence.curvature.cards import CARDS
 from influence.run.files import locked, manifest_checksum
-from influence.run.reading import read_manifest
+from influence.run.manifest import read_manifest
 from influence.run.records import json_of
 
 # Help

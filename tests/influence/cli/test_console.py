@@ -14,7 +14,8 @@ import pytest
 
 from influence import cli, errors, validation
 from influence.run.additions import add_tables
-from influence.run.reading import Run, read_manifest
+from influence.run.manifest import read_manifest
+from influence.run.reading import Run
 from influence.run.records import json_of
 
 OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

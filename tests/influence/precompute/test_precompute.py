@@ -14,7 +14,7 @@ from tiny_runs import NAMES, assert_equal_runs, compute, counted_fits
 from influence import Study, attribute
 from influence.errors import LossError, RunError, StudyError
 from influence.precompute import runs as package
-from influence.run.reading import read_json
+from influence.run.manifest import read_json
 from influence.run.records import manifest_of
 from influence.training.minimum import Trainer
 

@@ -22,7 +22,7 @@ from influence.precompute import embedding, scoring, steps
 from influence.precompute import runs as package
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
-from influence.run.reading import read_json
+from influence.run.manifest import read_json
 from influence.run.records import MapRecord
 from influence.training.minimum import Trainer
 

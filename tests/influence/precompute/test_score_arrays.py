@@ -19,7 +19,7 @@ from influence.precompute.query_vectors import QueryVectors
 from influence.precompute.runs import precompute
 from influence.precompute.score_arrays import fill
 from influence.progress import Progress
-from influence.run import draft as draft_module
+from influence.run import writer
 from influence.run.draft import Draft
 
 pytestmark = pytest.mark.usefixtures("quick_map")
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("quick_map")
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(draft_module, "CHUNK_SHAPE", (4, 16))
+    monkeypatch.setattr(writer, "CHUNK_SHAPE", (4, 16))
 
 
 def filling(draft, objective, vectors):

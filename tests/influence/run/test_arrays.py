@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import zarr
-from test_run import NEW, OLD, QUERIES, VALUES, relisted, write
+from two_stages import NEW, OLD, QUERIES, VALUES, relisted, write
 
 from influence.errors import RunError
 from influence.run import arrays

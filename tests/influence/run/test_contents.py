@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from test_run import NEW, OLD, QUERIES, VALUES, write
+from two_stages import NEW, OLD, QUERIES, VALUES, write
 
 from influence.errors import RunError
 from influence.run.additions import add_tables

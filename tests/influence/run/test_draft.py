@@ -1,125 +1,126 @@
-"""A table more in a finished run: all or nothing, whatever interrupts it."""
+"""A run written step by step: what is unfinished resumes, what is in the way is named."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
-from test_run import contents, write
+import torch
+from two_stages import SETTINGS, contents, finish
 
 from influence.errors import RunError
-from influence.run import draft
-from influence.run.additions import add_tables
-from influence.run.files import locked, manifest_checksum, retrainings_locked, write_json
-from influence.run.reading import Run, read_json
-from influence.run.records import manifest_of
-
-TABLE = pd.DataFrame({"changed": "seed", "start": "scratch", "seed": [0, 0], "query": [0, 1], "measured": [0.5, -0.5]})
-OTHER = pd.DataFrame({"scores": "shuffled labels", "against": "subsets", "query": [0], "rank_correlation": [0.5]})
+from influence.run.draft import Draft
+from influence.run.reading import Run
 
 
-def times(factor):
-    return TABLE.assign(measured=factor * TABLE["measured"])
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "a b", "ä", "x" * 101, "a\n"])
+def test_names_that_are_no_file_names(tmp_path, name):
+    with pytest.raises(RunError, match=r"cannot be a run's name: use letters, digits"):
+        Draft(tmp_path, name, {})
 
 
-@pytest.fixture
-def run(tmp_path):
-    return write(tmp_path)
+def test_nothing_is_seen_before_the_end(tmp_path):
+    draft = Draft(tmp_path, "r", SETTINGS)
+    draft.mark("fit")
+    assert [p.name for p in tmp_path.iterdir()] == [".r.unfinished"]
+    finish(draft)
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
 
 
-def test_what_was_added_is_read_back_and_the_rest_is_as_it_was(run):
-    before = contents(run.path)
-    assert (run.validations, run.validation("noise")) == ([], None)
-    found = add_tables(run, {"noise": TABLE})
-    pd.testing.assert_frame_equal(found.validation("noise"), TABLE)
-    again = Run.open(run.path)
-    assert again.validations == ["noise"]
-    after = contents(run.path)
-    assert {p for p in before if before[p] != after[p]} == {next(p for p in before if p.name == "run.json")}
-    assert {p.parts[0] for p in after.keys() - before.keys()} == {"validation"}
-    assert not (run.path.parent / ".r.lock").exists()
+def test_draft_resumes_after_its_last_mark(tmp_path):
+    draft = Draft(tmp_path, "r", SETTINGS)
+    draft.write_table("queries", pd.DataFrame({"id": [1]}))
+    draft.mark("queries", {"rows": 1})
+    draft.path("half").write_bytes(b"...")
+    again = Draft(tmp_path, "r", SETTINGS)
+    assert again.steps == {"queries": {"rows": 1}}
+    assert again.path("queries.parquet").is_file()
 
 
-def test_a_newer_table_takes_the_place_of_the_older(run):
-    add_tables(run, {"noise": TABLE, "sanity": OTHER})
-    add_tables(run, {"noise": times(2)})  # `run` itself still has the manifest of before
-    again = Run.open(run.path)
-    pd.testing.assert_frame_equal(again.validation("noise"), times(2))
-    pd.testing.assert_frame_equal(again.validation("sanity"), OTHER)
-    assert len(list((run.path / "validation").iterdir())) == 2
-    add_tables(run, {"noise": times(2)})  # the same once more
-    assert Run.open(run.path).validations == ["noise", "sanity"]
+def test_draft_of_other_settings_is_refused_and_kept(tmp_path):
+    draft = Draft(tmp_path, "r", {"seed": 3})
+    draft.write_model("pretrain", {"w": torch.ones(1)})
+    draft.mark("fit")
+    with pytest.raises(
+        RunError, match="begun with other settings: seed is 3, asked for 4. Finish it with its own command"
+    ):
+        Draft(tmp_path, "r", {"seed": 4})
+    assert Draft(tmp_path, "r", {"seed": 3}).steps == {"fit": None}
+    assert draft.path("stages/pretrain.safetensors").is_file()
 
 
-@pytest.mark.parametrize("moves", [0, 1])
-def test_an_interruption_leaves_the_run_as_it_was(run, monkeypatch, moves):
-    """Killed before the table, or before run.json, is in its place."""
-    add_tables(run, {"noise": TABLE})
-    move, done = Path.replace, []
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"settings": {"seed": 3, "grid": [1, 2]}, "steps": 5}'])
+def test_damaged_journal(tmp_path, text):
+    Draft(tmp_path, "r", SETTINGS).path("journal.json").write_text(text)
+    with pytest.raises(RunError, match=r"The unfinished run .*\.r\.unfinished is damaged .*Delete it and start again"):
+        Draft(tmp_path, "r", SETTINGS)
 
-    def killed(temporary, path):
-        if len(done) == moves:
-            raise KeyboardInterrupt
-        done.append(path)
-        return move(temporary, path)
 
-    monkeypatch.setattr(Path, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        add_tables(run, {"noise": times(2)})
-    pd.testing.assert_frame_equal(Run.open(run.path).validation("noise"), TABLE)
-    monkeypatch.undo()
-    pd.testing.assert_frame_equal(add_tables(run, {"noise": times(3)}).validation("noise"), times(3))
+def test_killed_while_the_manifest_was_written(tmp_path):
+    """What a killed process left half-written is no part of the run."""
+    draft = Draft(tmp_path, "r", SETTINGS)
+    draft.mark("fit")
+    for leftover in ("run.json.tmp", "run.json", "journal.json.tmp"):
+        draft.path(leftover).write_text('{"form')
+    run = finish(Draft(tmp_path, "r", SETTINGS))
+    assert not [name for name in run.manifest.files if "json" in name and "zarr" not in name]
     Run.open(run.path)
 
 
-def test_a_second_writer_is_refused(run):
-    with locked(run.path), pytest.raises(RunError, match="Another process is computing run"):
-        add_tables(run, {"noise": TABLE})
-    assert Run.open(run.path).validations == []
-    held = pytest.raises(RunError, match=f"Another process trains run {run.name} again. Wait for it.$")
-    with retrainings_locked(run.path), held, retrainings_locked(run.path):
-        pass
+def test_work_of_steps_is_not_part_of_the_run(tmp_path):
+    draft = Draft(tmp_path, "r", SETTINGS)
+    draft.write_table("work/map", pd.DataFrame({"x": [1.0]}))
+    draft.mark("map")
+    run = finish(draft)
+    assert not (run.path / "work").exists()
+    assert not (run.path / "journal.json").exists()
+    Run.open(run.path)
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a/b", ".x"])
-def test_names_that_are_no_file_names(run, name):
-    with pytest.raises(RunError, match="cannot be a check's name"):
-        add_tables(run, {name: TABLE})
+def test_run_in_the_way(tmp_path, folder):
+    before = contents(folder)
+    with pytest.raises(RunError, match=r"finished run cannot be moved to .*Directory not empty"):
+        finish(Draft(tmp_path, "r", {"seed": 4}))
+    assert contents(folder) == before
 
 
-@pytest.mark.parametrize("found", [[], 5])
-def test_validation_of_another_kind_is_none(run, found):
-    told = read_json(run.path) | {"validation": found}
-    opened = Run(run.path, manifest_of(told | {"checksum": manifest_checksum(told)}, run.path))
-    assert opened.validation("noise") is None
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match=r"Cannot write runs to .*(Not a directory|File exists).*--runs"):
+            Draft(root, "r", {})
 
 
-@pytest.mark.parametrize("file", ["examples/../../x", "gone.parquet", "{mine}"])
-def test_a_manifest_that_names_other_than_its_tables(run, tmp_path, file):
-    """What is no file of the run is no table, so that nothing outside is ever read, or deleted as an old table."""
-    mine = tmp_path / "mine"
-    mine.write_text("of the user")
-    told = read_json(run.path) | {"validation": {"noise": file.format(mine=mine)}}
-    write_json(run.path / "run.json", told | {"checksum": manifest_checksum(told)})
-    with pytest.raises(RunError, match="as the table of check noise"):
-        Run.open(run.path)
-    with pytest.raises(RunError, match="as the table of check noise"):
-        add_tables(run, {"noise": TABLE})
-    assert mine.read_text() == "of the user"
+HOLD = """
+import sys
+from influence.run.additions import add_tables
+from influence.run.draft import Draft
+with Draft(sys.argv[1], "r", {"seed": 1}).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
-@pytest.mark.parametrize(
-    ("shape", "chunk"),
-    [
-        ((40, 60), (40, 60)),
-        ((10_000, 60_000), (64, 1024)),
-        ((500, 1_000_000), (8, 8192)),
-        ((10_000, 1_000_000), (64, 1024)),  # wider ones would hold too much of all queries
-        ((1, 10**9), (1, 65536)),
-    ],
-)
-def test_chunks_are_as_large_whatever_the_run_and_a_row_lies_in_few(shape, chunk):
-    assert draft.chunk_of(shape) == chunk
-    assert chunk[0] * chunk[1] <= 64 * 1024
-    assert chunk[1] == 1024 or shape[0] * chunk[1] <= draft.CHUNK_SCORES
+def test_second_writer_is_refused_and_takes_nothing(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        (tmp_path / ".r.unfinished" / "work").touch()  # of a first step, not yet in the journal
+        for settings in ({"seed": 1}, {"seed": 2}):
+            for _ in range(2):
+                with pytest.raises(
+                    RunError, match=r"Another process is computing run .*/r. Wait for it, or choose --name"
+                ):
+                    Draft(tmp_path, "r", settings)
+        assert (tmp_path / ".r.unfinished" / "work").exists()
+        assert (tmp_path / ".r.lock").exists()
+    finally:
+        holder.kill()
+        holder.communicate()
+    with Draft(tmp_path, "r", {"seed": 1}).locked():  # a killed process holds nothing
+        assert (tmp_path / ".r.lock").exists()
+    assert not (tmp_path / ".r.lock").exists()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_run import SETTINGS, finish, manifest, write
+from two_stages import SETTINGS, finish, manifest, write
 
 from influence.errors import RunError
 from influence.run import draft as drafts

@@ -9,7 +9,7 @@ import os
 import pandas as pd
 import pytest
 from safetensors import SafetensorError
-from test_run import SETTINGS, finish, write
+from two_stages import SETTINGS, finish, write
 
 from influence.errors import RunError
 from influence.run.additions import add_tables

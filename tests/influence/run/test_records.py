@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_run import write
+from two_stages import write
 
 from influence.errors import RunError
 from influence.run import records
@@ -19,7 +19,8 @@ from influence.run.files import (
     manifest_checksum,
     model_file,
 )
-from influence.run.reading import Run, read_json
+from influence.run.manifest import read_json
+from influence.run.reading import Run
 from influence.run.records import MapRecord, ParameterNames, ScoreRecord, StageRecord, Training, manifest_of
 from influence.study import stage
 

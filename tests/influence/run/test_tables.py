@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_run import NEW, OLD, QUERIES, relisted, write
+from two_stages import NEW, OLD, QUERIES, relisted, write
 
 from influence.errors import RunError
 from influence.run.additions import add_tables

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influence import Scores
-from influence.run.ranking import top
+from influence.run.lists.ranking import top
 
 ROW = np.array([0.5, -2.0, 0.0, 3.0, -0.5, 0.5], dtype="float32")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from influence.errors import RunError, listed
-from influence.run.ranking import top
+from influence.run.lists.ranking import top
 from influence.run.reading import Run
 
 HELPFUL, HARMFUL = "helpful", "harmful"
