@@ -19,7 +19,7 @@ from explorer.view import lists, regions
 from explorer.view.query import stored
 from explorer.view.view import View, group_column, has_sources
 from influence.errors import RunError
-from influence.run import Run
+from influence.run import Embedding, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _of_classes(run: Run) -> dict[str, tuple[str, ...]]:
     return {state.TARGET: explain.TARGETS, state.SPAN: (), **against}
 
 
-def rankings(run: Run, embedding: neighbours.Embedding | None) -> tuple[str, ...]:
+def rankings(run: Run, embedding: Embedding | None) -> tuple[str, ...]:
     """The rankings that a run can offer: nearness needs its embedding, others what simpler scores are made of."""
     missing = set() if embedding is not None else {state.NEAREST, state.ALL_THREE}
     stages = score_arrays.scored_stages(run)
@@ -148,9 +148,7 @@ def rankings(run: Run, embedding: neighbours.Embedding | None) -> tuple[str, ...
     return tuple(name for name in state.RANKINGS if name not in missing)
 
 
-def current_view(
-    run: Run, position: int, choices: controls.Choices, by: str, embedding: neighbours.Embedding | None
-) -> View:
+def current_view(run: Run, position: int, choices: controls.Choices, by: str, embedding: Embedding | None) -> View:
     """The view that widgets and URL ask for."""
     stage = choices.stage
     method = run.methods(stage)[0]
@@ -181,7 +179,7 @@ def _way_to_compare(view: View) -> None:
     ringed.way(link, "Compare with another prediction, model or method")
 
 
-def _embedding(run: Run) -> neighbours.Embedding | None:
+def _embedding(run: Run) -> Embedding | None:
     """The run's embedding, or None, after saying so if it is there but no good."""
     try:
         return neighbours.embedding(run)

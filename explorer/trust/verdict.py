@@ -105,17 +105,12 @@ def judged(run: Run) -> str:
     Of models at a minimum, on from there: that is what scores are the derivative of. Others would train on in any case,
     so that only training from scratch, if it was measured, tells what an example did.
     """
-    return SOLUTION if converged(run) or SCRATCH not in evidence.starts(run) else SCRATCH
-
-
-def converged(run: Run) -> bool:
-    """Whether every stage was trained to a minimum."""
-    return all(stage.training.converged is not False for stage in run.manifest.stages)
+    return SOLUTION if run.manifest.settled or SCRATCH not in evidence.starts(run) else SCRATCH
 
 
 def fair(run: Run, start: str, mark: str, words: str) -> tuple[str, str]:
     """A no by training on from no minimum is no no: much else changes then, and only from scratch would tell."""
-    if mark == NO and start == SOLUTION and not converged(run):
+    if mark == NO and start == SOLUTION and not run.manifest.settled:
         return UNKNOWN, f"{words} But these models stop short of a minimum: only training from scratch can tell."
     return mark, words
 

@@ -10,19 +10,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import influence.attribution
 import influence.run
 from influence.cli.console import say
+from influence.errors import StudyError
+from influence.threads import set_threads
 
 if TYPE_CHECKING:
     from influence import Run
 
 THREADS = "UPSTREAM_THREADS"
 """Environment variable that --threads is read from, for the process that a command starts."""
+STARTS = ("solution", "scratch")
+"""Where training again begins, the default first."""
+
+
+def _start(value: str) -> str:
+    if value not in STARTS:
+        raise StudyError(f"--start is {value!r}, expected {' or '.join(STARTS)}.")
+    return value
+
+
 NameOfRun = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run in --runs, or a path.")]
 Function = Annotated[
     str | None,
     typer.Option("--study", metavar="FILE.py:FUNCTION", help="Of a run that was computed from a function."),
 ]
+Start = Annotated[
+    str,
+    typer.Option(
+        "--start", callback=_start, help="solution: train on from where the models stand; scratch: all over again."
+    ),
+]
+StageOfExamples = Annotated[str | None, typer.Option("--stage", help="Whose examples; default the first, pretraining.")]
 TrainingDevice = Annotated[str, typer.Option("--device", help="Where to train, e.g. cuda.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.", envvar="UPSTREAM_RUNS")]
 Seed = Annotated[
@@ -42,6 +62,7 @@ Threads = Annotated[
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the explorer.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 DEFAULT_RUNS = Path("data/runs")
+DEFAULT_START = STARTS[0]
 
 
 def largest_model(run: Run) -> int:
@@ -63,6 +84,15 @@ def run_path(run: str, runs: Path) -> Path:
     """A name in `runs`, or a path."""
     inside = runs / run
     return Path(run) if not os.path.exists(inside) and (os.sep in run or os.path.isdir(run)) else inside
+
+
+def run_to_train(run: str, runs: Path, device: str, threads: int | None, quiet: bool) -> Run:
+    """The run, opened for a command that trains its models again: on a device that is there, with its threads set."""
+    say_loading(quiet)
+    influence.attribution.usable(device)
+    opened = influence.run.Run.open(run_path(run, runs))
+    set_threads(largest_model(opened), threads)
+    return opened
 
 
 def say_loading(quiet: bool) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-import influence.attribution
 import influence.validation
 from influence.cli.console import say_table
 from influence.cli.options import (
@@ -19,12 +18,9 @@ from influence.cli.options import (
     Seed,
     Threads,
     TrainingDevice,
-    largest_model,
-    run_path,
-    say_loading,
+    run_to_train,
 )
 from influence.errors import RunError
-from influence.threads import set_threads
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -51,10 +47,7 @@ def validate(
     The same command again goes on where this one stopped: no retraining is ever done twice.
     """
     seconds = seconds_of(budget)
-    say_loading(quiet)
-    influence.attribution.usable(device)
-    opened = influence.Run.open(run_path(run, runs))
-    set_threads(largest_model(opened), threads)
+    opened = run_to_train(run, runs, device, threads, quiet)
     options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
     checked = influence.validation.validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
     say_table(*influence.validation.findings_table(checked))

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-import influence.attribution
 import influence.run
 import influence.validation
 from influence.cli.console import say
@@ -16,21 +15,17 @@ from influence.cli.options import (
     NameOfRun,
     Quiet,
     Runs,
+    StageOfExamples,
     Threads,
     TrainingDevice,
-    largest_model,
-    run_path,
-    say_loading,
+    run_to_train,
 )
-from influence.threads import set_threads
 
 
 def verify(
     run: NameOfRun,
     query: Annotated[int, typer.Argument(metavar="ID", help="Id of the test query whose list is verified.")],
-    stage: Annotated[
-        str | None, typer.Option("--stage", help="Whose examples are listed; default the first, pretraining.")
-    ] = None,
+    stage: StageOfExamples = None,
     study: Function = None,
     device: TrainingDevice = "cpu",
     runs: Runs = DEFAULT_RUNS,
@@ -41,10 +36,7 @@ def verify(
 
     For models that stopped short of a minimum. What it finds is kept in the run, beside the list.
     """
-    say_loading(quiet)
-    influence.attribution.usable(device)
-    opened = influence.Run.open(run_path(run, runs))
-    set_threads(largest_model(opened), threads)
+    opened = run_to_train(run, runs, device, threads, quiet)
     found = influence.validation.verify(opened, query, stage=stage, function=study, device=device, progress=not quiet)
     name = found.stage(stage or found.stages[0]).name
     position = influence.run.position_of(found, query)

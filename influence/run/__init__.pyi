@@ -17,6 +17,7 @@ from .lists.strongest import stored_scores as stored_scores
 from .lists.strongest import strongest as strongest
 from .manifest import read_manifest as read_manifest
 from .measured.replayed import Replayed as Replayed
+from .measured.replayed import by_steps as by_steps
 from .measured.replayed import replayed as replayed
 from .measured.slope import Slope as Slope
 from .measured.slope import slope_of as slope_of
@@ -25,6 +26,9 @@ from .nearness.baselines import COSINE as COSINE
 from .nearness.baselines import OWN as OWN
 from .nearness.baselines import Baseline as Baseline
 from .nearness.baselines import baselines as baselines
+from .nearness.embedding import Embedding as Embedding
+from .nearness.embedding import embedding_of as embedding_of
+from .nearness.embedding import unit_vectors as unit_vectors
 from .plain import DEEPEST_FOLDER as DEEPEST_FOLDER
 from .plain import lock_of as lock_of
 from .plain import own_folder as own_folder

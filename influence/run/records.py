@@ -81,13 +81,14 @@ class ParameterNames:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a stage's training ended; None: not known."""
+    """How a stage's training went and ended; None: not known. `by_steps`: it took the steps of a mini-batch recipe."""
 
     gradient_norm: Amount | None = None
     objective: float | None = None
     iterations: Count | None = None
     converged: bool | None = None
     seconds: Amount | None = None
+    by_steps: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +165,11 @@ class Manifest:
     pending: tuple[str, ...] = ()
     imported: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Of a run of another tool's scores: `tool`, `scores`, `helpful`. Such a run has no models; empty: it has them."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether no stage is known to have stopped short of a minimum."""
+        return all(stage.training.converged is not False for stage in self.stages)
 
 
 FILLED = ("name", "settings", "files")

@@ -49,7 +49,7 @@ def fit(
         report: called with the finished share (0..1).
 
     Returns:
-        The stage's entry in a run's manifest: gradient_norm, objective, iterations, converged, seconds.
+        The stage's entry in a run's manifest: gradient_norm, objective, iterations, converged, seconds, by_steps.
 
     Raises:
         TrainingError: the parameters are not finite any more.
@@ -59,12 +59,14 @@ def fit(
     if fitted_apart(stage, recipe):
         _inherit(stage, previous, groups)
         steps = fit_head(stage, groups, device, report)
-    if not steps and recipe is None:
-        return fit_stage(stage, previous, report=report).record()
-    if not steps:
+    by_steps = not steps and recipe is not None
+    if by_steps:
         assert recipe is not None
         steps = _by_batches(stage, groups, recipe, device, kept, report)
-    return {**standing(stage, previous, device), "iterations": steps, "seconds": time.perf_counter() - began}
+    elif not steps:
+        return {**fit_stage(stage, previous, report=report).record(), "by_steps": False}
+    seconds = time.perf_counter() - began
+    return {**standing(stage, previous, device), "iterations": steps, "seconds": seconds, "by_steps": by_steps}
 
 
 def standing(stage: Stage, previous: Stage | None, device: torch.device, halvings: int = 0) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from influence.attribution.scores import attribute
 from influence.errors import RunError
 from influence.progress import Bar
 from influence.run.files import retrainings_folder
+from influence.run.measured.replayed import by_steps
 from influence.run.reading import Run
 from influence.run.records import StageRecord
 from influence.studies.exhibit import Exhibit, recipe_of
@@ -219,8 +220,8 @@ class Bench:
     @property
     def unsettled(self) -> list[StageRecord]:
         """The stages whose training took its recipe's steps, and ended at no minimum."""
-        recipes = self.retrainer.recipes
-        return [s for s in self.run.manifest.stages if s.name in recipes and s.training.converged is False]
+        stages = self.run.manifest.stages
+        return [s for s in stages if by_steps(self.run, s.name) and s.training.converged is False]
 
     def change_without(self, examples: Sequence[int], start: Start, seed: int | None = None) -> np.ndarray | None:
         """(Q,), measured change of every query's loss with `examples` left out, in nats; None if there is no time."""

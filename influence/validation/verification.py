@@ -21,11 +21,10 @@ from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
 from influence.run.lists.strongest import position_of
-from influence.run.measured.replayed import VERIFIED, Replayed, replayed
+from influence.run.measured.replayed import VERIFIED, Replayed, by_steps, replayed
 from influence.run.reading import Run
 from influence.study.copies import copied, put
 from influence.study.stage import Stage
-from influence.training.last_layer import lone_head
 from influence.training.recording import Recording, record
 from influence.validation.bench import Bench, bench_of
 from influence.validation.statistics import overlap, spearman
@@ -70,7 +69,7 @@ def verify(
         began = time.perf_counter()
         with bars.step("Reading the study"):
             bench = bench_of(run, name, function=function, device=device)
-            minima = minima_of(bench)
+            minima = [each for each in run.stages if not by_steps(run, each)]
         if not bench.retrainer.starts:
             raise TrainingError(
                 f"The models of run {run.name} came trained: how their training went is not known, so it cannot be "
@@ -78,8 +77,9 @@ def verify(
             )
         if name in minima:
             raise RunError(
-                f"Stage {name!r} of run {run.name} was trained to a minimum: there are no steps to replay. Leave the "
-                "list's strongest examples out instead, `upstream leave-out`: it trains on to the minimum without them."
+                f"Stage {name!r} of run {run.name} was trained full batch, towards a minimum: there are no steps to "
+                "replay. Leave the list's strongest examples out instead, `upstream leave-out`: it trains on to the "
+                "minimum without them."
             )
         recordings, drift = _repeated(bench, minima, bars)
         study = bench.retrainer.study_at(_parameters(bench, recordings))
@@ -126,13 +126,6 @@ def sentence(run: Run, stage: str, position: int, found: Replayed) -> str:
         f"{len(own):,} examples; of its {k} strongest of either sign {shared:.0%} are among the replayed ones'. "
         f"Really trained again: {really}."
     )
-
-
-def minima_of(bench: Bench) -> list[str]:
-    """Names of the stages that were trained to a minimum, not by a recipe's steps: their last layer alone, or all."""
-    objectives = bench.retrainer.objectives
-    stepped = {o.stage.name for o in objectives if not lone_head(o.stage, o.groups)} & bench.retrainer.recipes.keys()
-    return [o.stage.name for o in objectives if o.stage.name not in stepped]
 
 
 def _repeated(bench: Bench, minima: list[str], bars: Progress) -> tuple[list[Recording], float]:

@@ -17,7 +17,7 @@ from explorer.runs import completions, neighbours
 from explorer.ui import escape, theme, widgets
 from influence.errors import RunError
 from influence.live import Span, Target
-from influence.run import Run
+from influence.run import Run, unit_vectors
 
 if TYPE_CHECKING:
     from influence.live import Live
@@ -85,6 +85,6 @@ def placed(run: Run, vector: np.ndarray) -> tuple[float, float] | None:
         return None
     if table is None or embedding is None or len(vector) != embedding.examples.shape[1]:
         return None
-    near = np.argsort(-(embedding.examples @ neighbours.unit(vector[None])[0]), kind="stable")[:NEAREST_EXAMPLES]
+    near = np.argsort(-(embedding.examples @ unit_vectors(vector[None])[0]), kind="stable")[:NEAREST_EXAMPLES]
     x, y = table[["x", "y"]].to_numpy()[near].mean(axis=0)
     return float(x), float(y)

@@ -11,7 +11,7 @@ from explorer.panels.retraining import job, retrain, validate
 from explorer.ui import escape, theme
 from explorer.view import comparison, lists
 from explorer.view.view import View
-from influence.run import Replayed, Run, replayed
+from influence.run import Replayed, Run, by_steps, replayed
 
 REPLAY_COST = 8
 """Expected seconds for each second of the run's own trainings: four repetitions, and one pass backwards."""
@@ -26,13 +26,6 @@ def draw(view: View) -> None:
             _replayed(view, view.query.position)
         else:
             _left_out(view, view.query.position)
-
-
-def by_steps(run: Run, stage: str) -> bool:
-    """Whether a stage was trained by the steps of a recipe, which can be repeated and recorded, and to no minimum."""
-    training, recipes = run.stage(stage).training, run.manifest.settings.get("recipes")
-    recipe = run.manifest.settings.get("epochs") or (isinstance(recipes, dict) and stage in recipes)
-    return bool(recipe and training.iterations and training.converged is False)
 
 
 def seconds(run: Run) -> float:
@@ -56,8 +49,9 @@ def _replayed(view: View, position: int) -> None:
         joined_lists.draw(pair)
         return
     st.caption(
-        "These models stopped short of a minimum, which the run's scores assume. The trainings can be repeated and "
-        "recorded, and this prediction's derivative taken back through every step of them, exactly."
+        "This stage was trained by mini-batches. The run's scores assume that its training ended at a minimum. The "
+        "trainings can be repeated and recorded, and this prediction's derivative taken back through every step of "
+        "them, exactly."
     )
     if obstacle := validate.why_not(run):
         st.caption(obstacle)
@@ -109,7 +103,7 @@ def _left_out(view: View, position: int) -> None:
         return
     training = view.run.stage(view.stage).training
     why = (
-        "This stage was trained to a minimum, so there are"
+        "This stage was trained full batch, towards a minimum, so there are"
         if training.iterations
         else "This model came trained: it has"
     )

@@ -6,35 +6,29 @@ from typing import Annotated, Any
 
 import typer
 
-import influence.attribution
 import influence.live
 import influence.validation
 from influence.cli.console import say
 from influence.cli.options import (
     DEFAULT_RUNS,
+    DEFAULT_START,
     Function,
     NameOfRun,
     Quiet,
     Runs,
+    StageOfExamples,
+    Start,
     Threads,
     TrainingDevice,
-    largest_model,
-    run_path,
-    say_loading,
+    run_to_train,
 )
-from influence.errors import StudyError
-from influence.threads import set_threads
 
 
 def leave_out(
     run: NameOfRun,
     ids: Annotated[list[int], typer.Argument(help="Ids of the examples to train without, all at once.")],
-    stage: Annotated[
-        str | None, typer.Option("--stage", help="Whose they are; default the first, pretraining.")
-    ] = None,
-    start: Annotated[
-        str, typer.Option("--start", help="solution: train on from where the models stand; scratch: all over again.")
-    ] = "solution",
+    stage: StageOfExamples = None,
+    start: Start = DEFAULT_START,
     study: Function = None,
     device: TrainingDevice = "cpu",
     runs: Runs = DEFAULT_RUNS,
@@ -45,13 +39,8 @@ def leave_out(
 
     What it did is kept in the run, beside what was predicted.
     """
-    if start not in ("solution", "scratch"):
-        raise StudyError(f"--start is {start!r}, expected solution or scratch.")
-    say_loading(quiet)
-    influence.attribution.usable(device)
+    opened = run_to_train(run, runs, device, threads, quiet)
     live, validation = influence.live, influence.validation
-    opened = influence.Run.open(run_path(run, runs))
-    set_threads(largest_model(opened), threads)
     name = opened.stage(stage or opened.stages[0]).name
     out = [live.Alteration(live.LEAVE_OUT, name, each) for each in dict.fromkeys(ids)]
     options: dict[str, Any] = {"really": True, "start": start, "function": study, "device": device}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import influence.attribution
 import influence.live
 import influence.run
 import influence.validation
@@ -18,18 +17,17 @@ from influence.cli.edits.export import Form, export_tables
 from influence.cli.edits.several import FORMS
 from influence.cli.options import (
     DEFAULT_RUNS,
+    DEFAULT_START,
     Function,
     NameOfRun,
     Quiet,
     Runs,
+    Start,
     Threads,
     TrainingDevice,
-    largest_model,
-    run_path,
-    say_loading,
+    run_to_train,
 )
 from influence.errors import StudyError, listed
-from influence.threads import set_threads
 
 if TYPE_CHECKING:
     from influence.run import Run
@@ -68,9 +66,7 @@ def what_if(
         str, typer.Option("--target", help="What is made of all queries: loss, class:NAME, gap:COLUMN or error:NAME.")
     ] = "loss",
     really: Annotated[bool, typer.Option("--really", help="Train again with the edits, too.")] = False,
-    start: Annotated[
-        str, typer.Option("--start", help="solution: train on from where the models stand; scratch: all over again.")
-    ] = "solution",
+    start: Start = DEFAULT_START,
     export: Annotated[
         Path | None, typer.Option("--export", metavar="DIR", help="Write the edited examples there.")
     ] = None,
@@ -86,12 +82,8 @@ def what_if(
     Beside the prediction stands the sum of what each does alone and, with --really, what training again gives. It is
     kept in the run.
     """
-    if start not in ("solution", "scratch"):
-        raise StudyError(f"--start is {start!r}, expected solution or scratch.")
-    say_loading(quiet)
-    influence.attribution.usable(device)
+    opened = run_to_train(run, runs, device, threads, quiet)
     live, preview, slices = influence.live, influence.validation.preview, influence.validation.slices
-    opened = influence.Run.open(run_path(run, runs))
     name = opened.stage(stage or opened.stages[0]).name
     summed = slices.Slice(opened, target)
     asked = [
@@ -102,7 +94,6 @@ def what_if(
         *_each(opened, name, "strike", strike, str),
         *(_addition(*_staged(opened, name, each)) for each in add or ()),
     ]
-    set_threads(largest_model(opened), threads)
     options: dict[str, Any] = {"really": really, "start": start, "function": study, "device": device}
     found, remarks = preview.what_if(opened, asked, progress=not quiet, **options)
     for line in [*preview.sentences(found, asked, start, summed), *remarks]:

@@ -26,6 +26,18 @@ class Replayed:
     measured: dict[int, float]
 
 
+def by_steps(run: Run, stage: str) -> bool:
+    """Whether a stage's training took the steps of a recipe, so that it can be repeated, recorded and replayed.
+
+    Of runs that do not say it, a training with a recipe that ended at no minimum is taken to have.
+    """
+    training, recipes = run.stage(stage).training, run.manifest.settings.get("recipes")
+    if training.by_steps is not None:
+        return training.by_steps
+    recipe = run.manifest.settings.get("epochs") or (isinstance(recipes, dict) and stage in recipes)
+    return bool(recipe and training.iterations and training.converged is False)
+
+
 def replayed(run: Run, stage: str, position: int) -> Replayed | None:
     """What replaying the query at a row found of a stage's examples; None if nobody did.
 

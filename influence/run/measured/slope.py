@@ -45,8 +45,8 @@ def slope_of(run: Run, method: str, stage: str) -> Slope | None:
         return None
     if stage != table["stage"].iloc[0]:
         return None
-    settled = all(each.training.converged is not False for each in run.manifest.stages)
-    part = summary[(summary["check"] == "leave-one-out") & (summary["start"] == ("solution" if settled else "scratch"))]
+    start = "solution" if run.manifest.settled else "scratch"
+    part = summary[(summary["check"] == "leave-one-out") & (summary["start"] == start)]
     figures = {str(row["what"]).split(", ")[0]: row for row in part.to_dict("records") if "lead a list" in row["what"]}
     if not {"slope", "Pearson r"} <= figures.keys():
         return None

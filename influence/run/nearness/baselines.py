@@ -8,6 +8,7 @@ import numpy as np
 
 from influence.run.files import embedding_file
 from influence.run.nearness.bm25 import Bm25
+from influence.run.nearness.embedding import embedding_of
 from influence.run.reading import UNITLESS, Run
 
 BM25, COSINE, NEIGHBOURS = "BM25", "gradient cosine", "embedding neighbours"
@@ -52,6 +53,6 @@ def _by_gradients(run: Run, stage: str) -> Baseline:
 
 
 def _by_embedding(run: Run) -> Baseline:
-    examples, queries = (np.asarray(array[:], np.float64) for array in run.embedding() or ())
-    examples, queries = (each / np.linalg.norm(each, axis=1, keepdims=True).clip(1e-12) for each in (examples, queries))
-    return lambda query: examples @ queries[query]
+    embedding = embedding_of(run)
+    assert embedding is not None  # it is listed
+    return embedding.cosines

@@ -105,9 +105,17 @@ def test_a_replay_that_fails_says_why(open_app, tmp_path, monkeypatch):
 
 def test_at_a_minimum_the_list_is_really_left_out(open_app, tmp_path):
     run = restated(write_run(tmp_path, "settled"), asked={"study": "digits"})
-    assert not verified.by_steps(run, "pretrain")
+    assert not influence.run.by_steps(run, "pretrain")
     app = open_app(tmp_path, query=QUERY)
     assert not app.exception
-    assert "trained to a minimum, so there are no steps to replay" in said(app)
+    assert "trained full batch, towards a minimum, so there are no steps to replay" in said(app)
     (button,) = [each for each in app.button if (each.key or "").startswith("retrain-")]
     assert button.label.startswith("Really retrain without these")
+
+
+def test_a_last_layer_that_stopped_short_has_no_steps_though_its_study_has_a_recipe(open_app, tmp_path):
+    run = by_steps(tmp_path)
+    short = dataclasses.replace(run.manifest.stages[0].training, by_steps=False)
+    stages = (dataclasses.replace(run.manifest.stages[0], training=short), *run.manifest.stages[1:])
+    assert not influence.run.by_steps(restated(run, stages=stages), "pretrain")
+    assert "no steps to replay" in said(open_app(tmp_path, query=QUERY))

@@ -44,13 +44,13 @@ def test_refusals_say_what_is_wrong(small, tmp_path):
     assert "60 of 60 shared ids" in matching.refusal(a, small.write_run(tmp_path, "c", seed=1), "pretrain")
     assert "no scores of extra examples" in matching.refusal(a, a, "extra")
     fewer = small.write_run(tmp_path, "fewer")
-    fewer._tables["examples/pretrain.parquet"] = a.examples("pretrain").head(50)
+    fewer._parts._tables["examples/pretrain.parquet"] = a.examples("pretrain").head(50)
     small.restated(fewer, summary="fewer")
     assert "of A's 60 pretraining examples 50 are among B's 50" in matching.refusal(a, fewer, "pretrain").replace(
         "\\", ""
     )
     apart = small.write_run(tmp_path, "apart")
-    apart._tables["examples/pretrain.parquet"] = a.examples("pretrain").assign(id=np.arange(900, 960))
+    apart._parts._tables["examples/pretrain.parquet"] = a.examples("pretrain").assign(id=np.arange(900, 960))
     small.restated(apart, summary="apart")
     assert "no id in common" in matching.refusal(a, apart, "pretrain")
 

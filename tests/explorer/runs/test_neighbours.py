@@ -6,6 +6,7 @@ import zarr
 
 from explorer.runs import neighbours
 from influence.errors import RunError
+from influence.run import baselines, unit_vectors
 from influence.run.manifest import read_manifest
 from influence.run.reading import Run
 
@@ -17,6 +18,12 @@ def test_cosines_are_those_of_the_stored_vectors(small, tmp_path):
     expected = examples @ queries[4] / np.linalg.norm(examples, axis=1) / np.linalg.norm(queries[4])
     assert found == pytest.approx(expected, abs=1e-6)
     assert found.dtype == np.float32
+
+
+def test_the_simpler_score_of_the_checks_is_the_same_nearness(small, tmp_path):
+    run = small.write_run(tmp_path)
+    found = baselines(run, run.manifest.map.stage)["embedding neighbours"]()(4)
+    assert found.tolist() == neighbours.embedding(run).cosines(4).tolist()
 
 
 def test_runs_without_an_embedding_have_none(small, tmp_path):
@@ -38,7 +45,7 @@ def test_embeddings_that_do_not_fit_are_refused(small, tmp_path, values):
 
 
 def test_vectors_of_length_zero_are_near_to_nothing():
-    assert neighbours.unit(np.array([[0, 0], [3, 4]], dtype="float32")).tolist() == [[0, 0], pytest.approx([0.6, 0.8])]
+    assert unit_vectors(np.array([[0, 0], [3, 4]], dtype="float32")).tolist() == [[0, 0], pytest.approx([0.6, 0.8])]
 
 
 def test_random_order_is_seeded_by_the_query():

@@ -43,5 +43,5 @@ def test_every_check_has_its_rows(run):
 def test_without_classes_there_is_no_accuracy(tmp_path):
     run = small_checks.checked(write_run(tmp_path, "small"), ["removal"])
     table = run.validation("removal").assign(accuracy=np.float32("nan"))
-    run._tables[run.manifest.validation["removal"]] = table
+    run._parts._tables[run.manifest.validation["removal"]] = table
     assert "accuracy" not in rows.removal(run, "solution", theme.Unit("nat", 1.0))[0].text

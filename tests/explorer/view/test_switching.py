@@ -39,7 +39,7 @@ def test_ids_that_mean_something_else_are_let_go(runs):
 
 def test_examples_are_kept_where_only_queries_differ(runs):
     old, new = opened(runs, "frozen", "updated")
-    new._tables["queries.parquet"] = old.queries().assign(id=range(5000, 5000 + len(old.queries())))
+    new._parts._tables["queries.parquet"] = old.queries().assign(id=range(5000, 5000 + len(old.queries())))
     new.manifest = dataclasses.replace(new.manifest, checksum="other queries")
     kept = switching.common(old, new, CHOSEN)
     assert kept[state.QUERY] is None

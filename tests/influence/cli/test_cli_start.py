@@ -9,7 +9,10 @@ import sys
 import pytest
 
 HEAVY = {"torch", "torchvision", "umap", "numba", "sklearn", "scipy", "transformers"}
-COMMANDS = ("demo", "precompute", "studies", "methods", "runs", "check", "validate", "leave-out", "what-if", "explore")
+COMMANDS = (
+    "demo", "precompute", "import", "studies", "methods", "runs", "check", "query", "validate", "verify", "leave-out",
+    "what-if", "explore",
+)  # fmt: skip
 SCRIPT = """
 import sys
 from influence.cli import main

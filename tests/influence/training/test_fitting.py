@@ -42,8 +42,8 @@ def values(stage):
 def test_a_last_layer_alone_goes_to_its_minimum(tmp_path, l2):
     stages = tiny_stages(frozen=True, l2=l2)
     first, second = fitted(stages, tmp_path)
-    assert (first["iterations"], first["converged"]) == (3, False)  # 3 epochs of one batch
-    assert second["converged"]
+    assert (first["iterations"], first["converged"], first["by_steps"]) == (3, False, True)  # 3 epochs of one batch
+    assert (second["converged"], second["by_steps"]) == (True, False)
     assert second["gradient_norm"] <= 1e-8
     found, other = values(stages[1]), tiny_stages(frozen=True, l2=l2)
     other[0].model.load_state_dict(stages[0].model.state_dict())
@@ -54,7 +54,7 @@ def test_a_last_layer_alone_goes_to_its_minimum(tmp_path, l2):
 def test_a_layer_whose_output_is_not_the_models_is_trained_with_the_rest_of_it(tmp_path):
     stages = tiny_stages(frozen=True, forward=lambda model, batch: 2 * model(batch[0]))
     _, second = fitted(stages, tmp_path)
-    assert (second["iterations"], second["converged"]) == (3, False)
+    assert (second["iterations"], second["converged"], second["by_steps"]) == (3, False, True)
     assert torch.equal(stages[1].model.body[0].weight, stages[0].model.body[0].weight)
 
 

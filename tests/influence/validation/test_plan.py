@@ -74,9 +74,9 @@ def test_a_budget_that_holds_no_check_names_the_smallest_that_does_before_anythi
 def test_a_training_that_ends_at_no_minimum_is_judged_from_scratch(bench):
     assert bench.starts == ["solution", "scratch"]
     first = bench.run.manifest.stages[0]
-    short = dataclasses.replace(first, training=dataclasses.replace(first.training, converged=False, seconds=7.0))
+    ended = dataclasses.replace(first.training, converged=False, seconds=7.0, by_steps=True)
+    short = dataclasses.replace(first, training=ended)
     bench.run.manifest = dataclasses.replace(bench.run.manifest, stages=(short, *bench.run.manifest.stages[1:]))
-    bench.retrainer.recipes = {"pretrain": None}
     assert bench.starts == ["scratch", "solution"]
     assert bench.expected("solution") == 7.0
 

@@ -94,7 +94,7 @@ def _came_trained(bench):
 def test_what_cannot_be_replayed_is_named(stepped, run, monkeypatch):
     with pytest.raises(RunError, match="no query with id 7"):
         verify(run, 7, progress=False)
-    with pytest.raises(RunError, match="'pretrain' of run frozen was trained to a minimum.*`upstream leave-out`"):
+    with pytest.raises(RunError, match="'pretrain' of run frozen was trained full batch.*`upstream leave-out`"):
         verify(run, QUERY, progress=False)
     steps = stepped("updated")
     with monkeypatch.context() as patch:
