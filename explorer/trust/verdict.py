@@ -19,6 +19,8 @@ ORDERS = (0.5, 0.2)
 """Rank correlation of sums over random subsets (LDS): yes from, partly from. Few subsets a query make it smaller."""
 STAYS = (0.7, 0.4)
 """Share of a list that stays: yes from, partly from."""
+FEWEST_LISTS = 4
+"""Predictions whose lists were left out, below which nothing is said."""
 FEWEST_EXAMPLES = 5
 """Examples left out below which nothing is said."""
 SIZES = ", and their numbers as sizes"
@@ -47,14 +49,16 @@ class Verdict:
 def of(run: Run) -> Verdict:
     """The verdict on a run; `level` UNKNOWN if too little was checked."""
     start = judged(run)
-    alone, sets = single_examples(run, start), whole_sets(run, start)
+    alone, sets, lists = single_examples(run, start), whole_sets(run, start), own_lists(run, start)
     beats, settings, again = baselines(run), other_settings(run), another_training(run)
-    level, headline, advice = _whole(worst(alone.mark, sets.mark), beats.mark, settings.mark, again.mark)
+    # Twenty lists of one sign speak against scores that fail them; that they hold is no more than was measured anyway.
+    predicts = worst(alone.mark, sets.mark, lists.mark if lists.mark == NO else UNKNOWN)
+    level, headline, advice = _whole(predicts, beats.mark, settings.mark, again.mark)
     if evidence.unitless(run):
         shown = slope_of(run, run.manifest.default_method, evidence.stage_of(run))
         told = "lists show them by the slope that was measured" if shown else "read no size from them"
         advice = f"{advice.replace(SIZES, '')} The scores are an order only: {told}."
-    return Verdict(level, headline, advice, [alone, sets, beats, settings, again])
+    return Verdict(level, headline, advice, [alone, sets, lists, beats, settings, again])
 
 
 def _whole(predicts: str, beats: str, settings: str, again: str) -> tuple[str, str, str]:
@@ -159,6 +163,24 @@ def whole_sets(run: Run, start: str) -> Finding:
     count = next(iter(found.values())).count
     words = f"Rank correlation (LDS) with the measured losses of {count} random subsets, by what they kept: {told}."
     return Finding(question, *fair(run, start, worst(*marks), words))
+
+
+def own_lists(run: Run, start: str) -> Finding:
+    """Each prediction without its own strongest 1 %, beside simpler scores' lists."""
+    question = "Does a prediction get worse without what its list says helps it most?"
+    found = evidence.figures(run, "strongest", start, "rise, ")
+    own = found.pop(OWN, None)
+    if own is None or own.count < FEWEST_LISTS or not math.isfinite(own.value):
+        return Finding(question, UNKNOWN, "No lists were left out, or too few.")
+    others = {name: figure.value for name, figure in found.items() if math.isfinite(figure.value)}
+    best = max(others, key=others.__getitem__, default="")
+    words = (
+        f"Without the 1 % that helps it most the loss of {own.count} predictions rises by {theme.number(own.value)} "
+        "nats more than without a random 1 %"
+    )
+    words += f"; by the best of {len(others)} simpler lists ({best}) {theme.number(others[best])}." if best else "."
+    mark = NO if own.value <= 0 else YES if own.sure > max(0.0, others.get(best, 0.0)) else PARTLY
+    return Finding(question, *fair(run, start, mark, words))
 
 
 def baselines(run: Run) -> Finding:

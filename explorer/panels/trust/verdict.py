@@ -46,6 +46,6 @@ RULES = (
     f"Rules: a correlation counts as yes from {verdict.AGREES[0]} (sums over subsets: {verdict.ORDERS[0]}), as partly "
     f"from {verdict.AGREES[1]} ({verdict.ORDERS[1]}), both at the low end of its 95 % interval; a list stays if "
     f"{theme.percent(verdict.STAYS[0])} of it do, partly from {theme.percent(verdict.STAYS[1])}; sizes are "
-    "right within a factor of two. The headline follows the worst of the first three answers; the last says for which "
-    "models it holds."
+    "right within a factor of two. The headline follows the worse of the first two answers, and a no to one of the "
+    "next two; the last says for which models it holds."
 )

@@ -27,7 +27,7 @@ def test_what_was_predicted_and_stays_is_believed(tmp_path):
     found = verdict.of(run_with(tmp_path, noise=0.1, seeds=0.1))
     assert found.level == YES
     assert found.headline.startswith("Yes: leaving examples out did")
-    assert marks(found) == [YES] * 5
+    assert marks(found) == [YES] * 6
 
 
 def test_other_lists_of_another_training_are_said(tmp_path):
@@ -40,10 +40,10 @@ def test_other_lists_of_another_training_are_said(tmp_path):
 
 def test_the_same_seed_again_is_no_other_training(tmp_path):
     found = verdict.of(run_with(tmp_path, ["leave-one-out"], noise=0.05))
-    assert marks(found) == [YES, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN]
+    assert marks(found) == [YES] + [UNKNOWN] * 5
     assert "by the same seed" in found.findings[-1].words
     assert "was not checked" in found.advice
-    assert "1 of 5 questions are answered so far" in panel.html(found)
+    assert "1 of 6 questions are answered so far" in panel.html(found)
 
 
 def test_rough_agreement_is_a_spread(tmp_path):
@@ -68,13 +68,28 @@ def test_scores_that_beat_nothing_simpler_are_not_believed(tmp_path):
     assert "something simpler" in found.headline
 
 
+def test_lists_without_which_no_loss_rises_are_not_believed(tmp_path):
+    run = run_with(tmp_path, noise=0.1)
+    summary = run.validation("summary")
+    rises = summary["check"] == "strongest"
+    falls = summary.assign(value=summary["value"].where(~rises, -0.1))
+    found = verdict.of(add_tables(run, {"summary": falls}))
+    assert (found.level, found.findings[2].mark) == (NO, NO)
+    # A list that is no better than a simpler one is said, and is no reason to believe none.
+    own = rises & (summary["what"] == "rise, the run's own")
+    beaten = summary.assign(value=summary["value"].where(~rises | own, 1e3))
+    found = verdict.of(add_tables(run, {"summary": beaten}))
+    assert (found.level, found.findings[2].mark) == (YES, PARTLY)
+    assert "by the best of 1 simpler lists" in found.findings[2].words
+
+
 def test_nothing_is_said_of_too_little(tmp_path):
     run = run_with(tmp_path, ["stability", "noise"])
     found = verdict.of(run)
     assert found.level == UNKNOWN
-    assert marks(found)[:3] == [UNKNOWN] * 3
-    assert marks(found)[3] == YES
-    assert marks(verdict.of(write_run(tmp_path, "bare"))) == [UNKNOWN] * 5
+    assert marks(found)[:4] == [UNKNOWN] * 4
+    assert marks(found)[4] == YES
+    assert marks(verdict.of(write_run(tmp_path, "bare"))) == [UNKNOWN] * 6
 
 
 def test_few_examples_are_too_few(tmp_path):
