@@ -54,6 +54,10 @@ class RunError(UpstreamError):
     """A run on disk is missing, unfinished, damaged, of another format, or cannot be written."""
 
 
+class EngineError(UpstreamError):
+    """A cluster does not answer, has no room, is unlike this process, or its workers ended at the same piece."""
+
+
 def listed(names: Iterable[str], last: str = ", ") -> str:
     """Names as a list in a sentence: "a, b, c", or with `last` " and ": "a, b and c".
 

@@ -22,7 +22,7 @@ LEVELS = {
         {"training", "curvature"},
         {"derivatives"},
         {"progress"},
-        {"study", "run"},
+        {"study", "run", "engine"},
         {"errors", "threads", "version"},
     ],
     "explorer": [

@@ -59,6 +59,22 @@ Threads = Annotated[
         help="Of the processor; default by the size of the models, at most as many as this process may use.",
     ),
 ]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="here|ray|ray://HOST:PORT",
+        help="Who trains again: this process; or workers of the cluster at RAY_ADDRESS, else of one on this machine; "
+        "or of the cluster at an address.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=100_000, help="With an engine; default one for every --threads processors."),
+]
+GpusPerWorker = Annotated[
+    float, typer.Option("--gpus-per-worker", min=0, max=1024, help="With an engine: GPUs that each worker has.")
+]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the explorer.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 DEFAULT_RUNS = Path("data/runs")

@@ -7,17 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
+import influence.engine
 import influence.validation
 from influence.cli.console import say_table
 from influence.cli.options import (
     DEFAULT_RUNS,
+    EngineName,
     Function,
+    GpusPerWorker,
     NameOfRun,
     Quiet,
     Runs,
     Seed,
     Threads,
     TrainingDevice,
+    Workers,
     run_to_train,
 )
 from influence.errors import RunError
@@ -39,6 +43,9 @@ def validate(
     runs: Runs = DEFAULT_RUNS,
     seed: Seed = None,
     threads: Threads = None,
+    engine: EngineName = "here",
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = 0,
     quiet: Quiet = False,
 ) -> None:
     """Check a run's scores by training again without examples.
@@ -47,8 +54,11 @@ def validate(
     The same command again goes on where this one stopped: no retraining is ever done twice.
     """
     seconds = seconds_of(budget)
-    opened = run_to_train(run, runs, device, threads, quiet)
-    options: dict[str, Any] = {"checks": check or [], "stage": stage, "function": study, "device": device}
+    crew = influence.engine.engine_of(engine, workers=workers, threads=threads, gpus_per_worker=gpus_per_worker)
+    opened = run_to_train(run, runs, device, crew.threads if crew else threads, quiet)
+    options: dict[str, Any] = {
+        "checks": check or [], "stage": stage, "function": study, "device": device, "engine": crew or engine,
+    }  # fmt: skip
     checked = influence.validation.validate(opened, budget=seconds, seed=seed or 0, progress=not quiet, **options)
     say_table(*influence.validation.findings_table(checked))
 

@@ -16,17 +16,18 @@ import torch
 from torch import Tensor
 
 from influence.attribution.scores import attribute
-from influence.errors import RunError
+from influence.engine.pieces import Engine, Job
+from influence.errors import RunError, UpstreamError
 from influence.progress import Bar
 from influence.run.files import retrainings_folder
 from influence.run.measured.replayed import by_steps
 from influence.run.reading import Run
 from influence.run.records import StageRecord
-from influence.studies.exhibit import Exhibit, recipe_of
-from influence.studies.from_run import exhibit_and_starts_of
+from influence.studies.exhibit import Exhibit
 from influence.study.study import Study
-from influence.training.retraining import Outcome, Retrainer, Start
-from influence.validation.pieces import Pieces
+from influence.training.retraining import Retrainer, Start
+from influence.validation.pieces import Pieces, hashed
+from influence.validation.retraining import Retraining, retrainer_of
 
 QUERIES_AT_ONCE = 64
 """Queries whose scores are read at a time."""
@@ -50,20 +51,31 @@ class Bench:
         reserved: seconds of the time that is left in which a check has enough to say something.
         computed: number of pieces that were computed, not read.
         warnings: what other scores than the run's own were warned of, each once.
+        engine: whose workers train again ahead of a check, see `influence.validation.ahead`; None: this process does.
+        job: what the workers need to make the study, given with an engine.
+        failed: hash of a piece -> why a worker could not compute it.
     """
 
     def __init__(self, run: Run, exhibit: Exhibit, retrainer: Retrainer, stage: str, seed: int = 0):
         self.run, self.exhibit, self.retrainer, self.stage, self.seed = run, exhibit, retrainer, stage, seed
         self.pieces = Pieces(retrainings_folder(run.path))
-        known = self.pieces.get(self._key("costs", {}))
+        known = self.pieces.get(self.key_of("costs", {}))
         self.costs: dict[str, float] = {} if known is None else dict(zip(known["cost"], known["seconds"], strict=True))
         self._taken: dict[str, list[float]] = {}
         self.computed = 0
         self.reserved = 0.0
         self.warnings: list[str] = []
         self.bar: Bar | None = None
+        self.engine: Engine | None = None
+        self.job: Job | None = None
+        self.failed: dict[str, UpstreamError] = {}
         self._until = float("inf")
         self._more = float("inf")
+
+    @property
+    def workers(self) -> int:
+        """How many retrainings are computed at a time."""
+        return self.engine.workers if self.engine else 1
 
     @property
     def study(self) -> Study:
@@ -146,23 +158,30 @@ class Bench:
             expected: seconds that the first piece of its cost class is expected to take.
             cost: cost class, default `kind`: the time of a piece is predicted by the mean of its class.
         """
-        key = self._key(kind, of)
+        key = self.key_of(kind, of)
         found = self.pieces.get(key)
         if found is not None:
             return found
+        if hashed(key) in self.failed:
+            raise self.failed[hashed(key)]
         cost = cost or kind
         if self.costs.get(cost, expected) > self.left or self.computed >= self._more:
             return None
         began = time.monotonic()
         table = compute()
-        self._taken.setdefault(cost, []).append(time.monotonic() - began)
+        self.keep(key, table, cost, time.monotonic() - began)
+        return table
+
+    def keep(self, key: list[Any], table: pd.DataFrame, cost: str, seconds: float) -> None:
+        """Put a piece into the cache, and count what it took."""
+        self._taken.setdefault(cost, []).append(seconds)
         self.costs[cost] = sum(self._taken[cost]) / len(self._taken[cost])
         self.computed += 1
         self.pieces.put(key, table)
-        self.pieces.put(self._key("costs", {}), pd.DataFrame(self.costs.items(), columns=["cost", "seconds"]))
-        return table
+        self.pieces.put(self.key_of("costs", {}), pd.DataFrame(self.costs.items(), columns=["cost", "seconds"]))
 
-    def _key(self, kind: str, of: Mapping[str, Any]) -> list[Any]:
+    def key_of(self, kind: str, of: Mapping[str, Any]) -> list[Any]:
+        """What a piece depends on, as JSON."""
         models = {n: d for n, d in self.run.manifest.files.items() if n.startswith(("stages/", "scores/"))}
         return [models, self.stage, {"kind": kind, **of}]
 
@@ -179,17 +198,9 @@ class Bench:
         Returns:
             A row for each query, in their order; None if there is no time for the retraining.
         """
-        given = {} if weights is None else {self.stage: weights}
-        digest = "" if weights is None else hashlib.sha256(weights.double().numpy().tobytes()).hexdigest()
-        # The more examples are left out, the longer a retraining takes.
-        many = "" if weights is None else f"{float((weights == 0).double().mean()):.0%} "
-        found = self.piece(
-            start,
-            {"weights": digest, "seed": seed},
-            lambda: table_of(self.retrainer.retrain(given, start=start, seed=seed)),
-            self.dearest(start, 0.0 if weights is None else float((weights == 0).double().mean())),
-            cost=f"{many}{start}",
-        )
+        asked = Retraining(self.stage, weights, start, seed)
+        expected = self.dearest(start, asked.left_out)
+        found = self.piece(start, asked.key, lambda: asked.by(self.retrainer), expected, asked.cost)
         if self.bar and found is not None:
             self.bar.advance()
         return found
@@ -261,12 +272,6 @@ class Bench:
         return found.values  # noqa: PD011
 
 
-def table_of(outcome: Outcome) -> pd.DataFrame:
-    """Columns `loss` (nats) and `predicted` (class number or -1) of every query."""
-    predicted = np.full(len(outcome.losses), -1) if outcome.predicted is None else outcome.predicted
-    return pd.DataFrame({"loss": outcome.losses, "predicted": predicted})
-
-
 def bench_of(
     run: Run, stage: str, *, seed: int = 0, function: str | None = None, device: torch.device | str = "cpu"
 ) -> Bench:
@@ -288,12 +293,5 @@ def bench_of(
             f"Run {run.name} is not complete: {', '.join(run.pending)} is still to be computed. Wait for it, or give "
             "the command that computes it again."
         )
-    exhibit, starts = exhibit_and_starts_of(run, function)
-    recipes = {stage.name: recipe_of(exhibit, stage) for stage in exhibit.study.stages}
-    retrainer = Retrainer(
-        exhibit.study,
-        device=device,
-        recipes={name: recipe for name, recipe in recipes.items() if recipe is not None},
-        starts=starts if exhibit.train else {},
-    )
+    exhibit, retrainer = retrainer_of(run, function, device)
     return Bench(run, exhibit, retrainer, stage, seed)

@@ -39,7 +39,7 @@ class Pieces:
 
     def get(self, key: Any) -> pd.DataFrame | None:
         """The table under `key`; None if it is missing or damaged."""
-        name = self._names.get(_digest(key), "")
+        name = self._names.get(hashed(key), "")
         with contextlib.suppress(OSError, ValueError):
             contents = (self.folder / name).read_bytes()
             if name == _name(key, contents):
@@ -55,15 +55,16 @@ class Pieces:
         name = _name(key, written.getvalue())
         with replacement(self.folder / name) as new:
             new.write_bytes(written.getvalue())
-        older = self._names.get(_digest(key), name)
-        self._names[_digest(key)] = name
+        older = self._names.get(hashed(key), name)
+        self._names[hashed(key)] = name
         if older != name:
             (self.folder / older).unlink(missing_ok=True)
 
 
-def _digest(key: Any) -> str:
+def hashed(key: Any) -> str:
+    """The hash of a key, the first part of its file's name."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
 def _name(key: Any, contents: bytes) -> str:
-    return f"{_digest(key)}-{hashlib.sha256(contents).hexdigest()[:DIGITS]}.parquet"
+    return f"{hashed(key)}-{hashlib.sha256(contents).hexdigest()[:DIGITS]}.parquet"

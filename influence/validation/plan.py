@@ -15,6 +15,7 @@ import pandas as pd
 from influence.errors import TrainingError
 from influence.validation.bench import Bench
 from influence.validation.check import Check
+from influence.validation.pieces import hashed
 
 MARGIN = 1.2
 """How much longer than expected the pieces that a check needs may take."""
@@ -55,15 +56,22 @@ class PlannedBench(Bench):
         key = str([kind, *sorted(of.items())])
         if key not in self.done:
             seconds = self.costs.get(cost or kind, expected)
-            known = self.pieces.get(self._key(kind, of)) is not None
-            if not known and (seconds > self.left or (self._fewest is not None and len(self.held) >= self._fewest)):
+            whole = self.key_of(kind, of)
+            known = hashed(whole) in self.failed or self.pieces.get(whole) is not None
+            if not known and (seconds > self.left or self._are_enough()):
                 return None
-            self.seconds += 0.0 if known else seconds
+            # Retrainings are shared out to all workers, other pieces are this process's.
+            self.seconds += 0.0 if known else seconds / (self.workers if kind in WAYS else 1)
             self.counts[kind] += not known
             self.done.add(key)
         self.held.add(key)
         queries = len(self.scores)
         return pd.DataFrame({"loss": np.zeros(queries), "predicted": np.full(queries, -1)})
+
+    def _are_enough(self) -> bool:
+        """Whether no piece may follow, however much time is left."""
+        few = self._fewest is not None and len(self.held) >= self._fewest
+        return few or self.computed + self.counts.total() >= self._more
 
 
 @dataclass(frozen=True)

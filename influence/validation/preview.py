@@ -22,7 +22,8 @@ from influence.run.reading import Run
 from influence.study.edits import Edit
 from influence.study.revision import weight_changes
 from influence.training.retraining import Start
-from influence.validation.bench import Bench, bench_of, table_of
+from influence.validation.bench import Bench, bench_of
+from influence.validation.retraining import table_of
 from influence.validation.slices import Slice
 
 NAME = "what-if"

@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from influence.derivatives.modes import callers_modes_off
+from influence.engine import Engine, engine_of
+from influence.engine.choice import HERE
 from influence.errors import RunError, TrainingError
 from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
 from influence.run.reading import Run
+from influence.validation.ahead import job_of, measured
 from influence.validation.bench import Bench, bench_of
 from influence.validation.check import Check, Finding
 from influence.validation.checks import leave_one_out, noise, planted, removal, sanity, stability, strongest, subsets
@@ -40,6 +43,7 @@ def validate(
     seed: int = 0,
     function: str | None = None,
     device: str = "cpu",
+    engine: str | Engine = HERE,
     progress: bool = True,
 ) -> Run:
     """Check a run's scores against real retraining, and add the tables to the run.
@@ -54,12 +58,16 @@ def validate(
         seed: of all random choices.
         function: FILE.py:FUNCTION, of a run that was computed from one.
         device: where to train.
+        engine: who trains again: "here", this process; "ray" or "ray://HOST:PORT", the workers of a Ray cluster (see
+            `influence.engine.engine_of`); or an engine such as `OnRay(workers=8)`. With as many threads a worker as
+            this process has, the tables are the same to the last byte.
         progress: show bars with time left.
 
     Returns:
         The run, read again.
 
     Raises:
+        EngineError: no cluster answers, it has no room, or a worker has other versions, models or data.
         RunError: an unknown check, a budget in which none of them fits (the smallest that holds one is named), a run
             whose study cannot be made again, or one that is being written.
         StudyError, TrainingError: with what was given and what to do.
@@ -71,8 +79,16 @@ def validate(
         raise RunError(f"The budget is {budget!r} seconds, expected more than 0.")
     name = run.stage(stage or run.stages[0]).name
     chosen = [check for check in CHECKS.values() if not checks or check.name in checks]
-    with retrainings_locked(run.path), Progress(visible=progress) as bars:
+    asked = engine_of(engine) if isinstance(engine, str) else engine
+    with retrainings_locked(run.path), Progress(visible=progress) as bars, contextlib.ExitStack() as stack:
         bench = bench_of(run, name, seed=seed, function=function, device=device)
+        if asked is not None:
+            with bars.step("Reaching the cluster"):
+                stack.enter_context(asked)
+            bench.engine = asked
+            bench.job = job_of(bench, function, asked.device or device, asked.threads)
+            asked.begin(bench.job)  # while this process finds out what one retraining costs
+            bars.say(f"Workers: {asked.workers}, threads of each: {asked.threads}.")
         with bench.within(budget):
             plan = _plan(bench, chosen, budget, bars)
             for said in (_cost(bench), *sentences(bench, CHECKS, plan, bench.left)):
@@ -81,16 +97,18 @@ def validate(
             with bars.step("the fewest retrainings of every check"):  # before any has more of them
                 for check in planned:
                     with _warned(bench, check, bars):
-                        _fewest(bench, check, plan)
+                        _fewest(bench, check, plan, bars)
             plan = plan_of(bench, chosen, bench.left)  # by what they really took
             for check in (each for each in chosen if each in planned or each.name in plan.least):
                 allowance = plan.allowance(CHECKS, check.name, bench.left)
                 try:
                     with bars.step(check.asks), _warned(bench, check, bars):
-                        _fewest(bench, check, plan_of(bench, [check], bench.left))  # those of sanity are known by now
+                        _fewest(
+                            bench, check, plan_of(bench, [check], bench.left), bars
+                        )  # those of sanity are known by now
                         bench.reserved = plan.least.get(check.name, 0.0)
                         with bench.within(allowance):
-                            table = check.measure(bench)
+                            table = measured(bench, check, bars)
                 except TrainingError as error:  # the other checks may still succeed
                     bars.say(f"{check.name}: {error}")
                     continue
@@ -110,12 +128,12 @@ def _warned(bench: Bench, check: Check, bars: Progress) -> Iterator[None]:
         bars.say(f"{check.name}, of the scores that it compares with: {warning}")
 
 
-def _fewest(bench: Bench, check: Check, plan: Plan) -> None:
+def _fewest(bench: Bench, check: Check, plan: Plan, bars: Progress) -> None:
     """Do the fewest pieces by which the check says something, whatever they take, within the budget."""
     if plan.pieces.get(check.name):
         bench.reserved = bench.left  # for the way of training by which scores are judged
         with contextlib.suppress(TrainingError), bench.only(plan.pieces[check.name]):  # told when it runs
-            check.measure(bench)
+            measured(bench, check, bars)
 
 
 def _plan(bench: Bench, chosen: Sequence[Check], budget: float, bars: Progress) -> Plan:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from influence.cli.validate import seconds_of
-from influence.errors import RunError
+from influence.engine import OnRay
+from influence.errors import EngineError, RunError
 
 
 def test_bad_budgets_and_runs_are_exit_code_2(upstream, runs_folder):
@@ -44,3 +47,25 @@ def test_times(text, seconds):
 def test_times_that_are_none(text):
     with pytest.raises(RunError, match="expected a time such as 90s, 10m or 1h"):
         seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "rey"], "There is no engine 'rey'; expected here, ray or ray://HOST:PORT."),
+        (["--workers", "2"], "Workers are those of a cluster, and this process computes alone; add --engine ray."),
+        (["--engine", "ray://somewhere"], "The address 'ray://somewhere' names no host and port"),
+        (["--engine", "ray://127.0.0.1:1"], "No Ray cluster answers at ray://127.0.0.1:1: "),
+    ],
+)
+def test_engines_that_cannot_be_are_exit_code_2(upstream, tmp_path, options, message):
+    assert upstream("precompute", "tiny", "--runs", tmp_path, "--quiet")[0] == 0
+    code, _, errors = upstream("validate", "tiny-frozen", "--runs", tmp_path, "--quiet", *options)
+    assert code == 2
+    assert message in errors
+
+
+def test_an_engine_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r"pip install 'upstream-explorer\[ray\]'"), OnRay():
+        pass

@@ -1,0 +1,68 @@
+"""`Actor`: the process on a cluster that computes pieces, and what it says of itself first."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from influence.engine.pieces import Fingerprint, Job
+from influence.errors import EngineError, UpstreamError
+from influence.version import VERSION
+
+
+@dataclass(frozen=True)
+class Self:
+    """A process: its versions, where it runs, and the fingerprint of its models."""
+
+    python: str
+    torch: str
+    upstream: str
+    host: str
+    fingerprint: Fingerprint | None = None
+
+    def differs(self, other: Self) -> str:
+        """In which versions another process differs, in words; empty if in none."""
+        names = {"python": "Python", "torch": "torch", "upstream": "upstream-explorer"}
+        pairs = {name: (getattr(other, of), getattr(self, of)) for of, name in names.items()}
+        return ", ".join(
+            f"{name} {there} where the driver has {here}" for name, (there, here) in pairs.items() if there != here
+        )
+
+
+def itself() -> Self:
+    """What there is to say of this process."""
+    return Self(platform.python_version(), version("torch"), VERSION, socket.gethostname())
+
+
+class Actor:
+    """Computes pieces of one job.
+
+    Errors that other workers would meet too are given back, not raised.
+    """
+
+    def begin(self, job: Job, driver: Self) -> Self | EngineError:
+        """Make the models, once; says what was made, or why it cannot be."""
+        here = itself()
+        unlike = driver.differs(here)
+        if unlike:
+            return EngineError(
+                f"The worker on {here.host} has {unlike}. Numbers would differ; install the same versions on all "
+                "machines."
+            )
+        try:
+            self.worker = job.worker()
+        except UpstreamError as error:
+            return EngineError(f"The worker on {here.host} cannot read the study: {error}")
+        return replace(here, fingerprint=self.worker.fingerprint)
+
+    def compute(self, of: Any) -> tuple[Any, UpstreamError | None, float]:
+        """The piece's result or its error, and the seconds that it took."""
+        began = time.perf_counter()
+        try:
+            return self.worker.compute(of), None, time.perf_counter() - began
+        except UpstreamError as error:
+            return None, error, time.perf_counter() - began
