@@ -1,140 +1,164 @@
-"""A known cause in texts: sentences with an invented word, whose effect on the predictions is then really measured.
+"""A known cause in the pretraining data: is it what the lists name, and does it do what the scores say?
 
-    python benchmarks/known_cause.py                       # three seeds, model of word pairs: minutes
-    python benchmarks/known_cause.py --models transformer  # the same with two transformer layers, trained by Adam
-    python benchmarks/known_cause.py --smoke               # few sentences, to see that it runs
+    python benchmarks/known_cause.py                            # four causes, three seeds: minutes
+    python benchmarks/known_cause.py --causes word              # one of them
+    python benchmarks/known_cause.py --causes word --layers 2   # the same with two transformer layers, trained by Adam
+    python benchmarks/known_cause.py --smoke                    # few examples, to see that it runs
 
-6,040 made-up sentences on animals and plants to pretrain on; in 40 of them an animal is called by a word that stands
-nowhere else. 600 to finetune on (animal or plant), 70 queries: 20 on animals and 10 on plants with the word, 40 without
-it. All as `upstream precompute --texts` makes it by default.
+Forty pretraining examples have a cause, and so have the queries that are looked at:
 
-Prints how the predicted effect of leaving out the 40 agrees with training both stages again without them: over the
-queries with the word, over all, as the sum of scores and together (`edit_effect`); and how many of the first ten of a
-list are among the 40, for the scores and for simpler lists.
+- `word`: of 6,040 made-up sentences on animals and plants 40 call an animal by a word that stands nowhere else;
+- `word, long texts`: of 1,540 longer ones on kitchens and voyages 40 do so, with 200 to finetune on;
+- `rotated`: 40 of the 2,000 digits of the demo lie on their side, as do the queries;
+- `swapped labels`: 40 of them have a wrong label. No query has it: all are looked at.
+
+All is made as `upstream precompute` makes it by default. Prints how the predicted effect of leaving out the 40 agrees
+with training both stages again without them, by the run's own method, the same moved beyond the first order, and other
+methods; and how many of the first ten of each list are among the 40, also of lists by simpler scores.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from causes.pictures import PlantedDigits
+from causes.sentences import LONG, SHORT, WORD, Language, corpora
 from rich.console import Console
 from rich.table import Table
+from trust.tables import across
 
-from influence import edit_effect, edits
+from influence import attribute, edit_effect, edits
 from influence.precompute import precompute
-from influence.run.nearness.baselines import BM25, COSINE, NEIGHBOURS, baselines
+from influence.run.nearness.baselines import baselines
 from influence.studies.exhibit import Exhibit, recipe_of
-from influence.studies.texts import Corpus, TextOptions, TextStudy
+from influence.studies.texts import TextOptions, TextStudy
 from influence.training.retraining import Retrainer
 
-WORD = "zorbel"
-NAMES = {
-    "animal": ("cat", "dog", "hen", "cow", "horse", "goat", "sheep", "pig", "duck", "goose", "fox", "wolf", "bear"),
-    "plant": ("oak", "pine", "fern", "moss", "rose", "tulip", "lily", "maple", "birch", "ivy", "reed", "wheat", "elm"),
-}
-SAID = {
-    "animal": (
-        "the {} runs over the {}", "a {} sleeps near the {}", "the old {} hunts by the {}", "every {} eats at the {}",
-        "a young {} drinks from the {}", "the {} barks behind the {}", "one {} fed its young by the {}",
-    ),
-    "plant": (
-        "the {} grows on the {}", "a {} blooms near the {}", "the old {} spreads its roots by the {}",
-        "every {} needs light at the {}", "a young {} sprouts from the {}", "the {} shed its leaves behind the {}",
-        "one {} bore seeds by the {}",
-    ),
-}  # fmt: skip
-PLACES = ["hill", "river", "barn", "field", "fence", "wall", "lake", "road", "house", "stone"]
-MODELS = {"word pairs": {}, "transformer": {"layers": 2, "width": 64}}
+QUERIES, PLAIN = 90, 40
+"""Queries of digits, of which a third may have the cause; queries of texts without it."""
+OTHERS = {"texts": ("cg", "identity"), "digits": ("ekfac", "identity")}
+"""Methods beside the run's own."""
 FIRST = 10
 """Places of a list that are counted."""
+FIGURES = ("r", "slope", "r, all", "slope, all", "harmful", "helpful", "nearest")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study with a cause: its exhibit, rows of the planted examples, and which queries have the cause."""
+
+    exhibit: Exhibit
+    rows: list[int]
+    marked: np.ndarray
+
+
+def texts(language: Language, seed: int, planted: int, layers: int, smoke: bool) -> Case:
+    sizes = (150, 40) if smoke else language.sizes
+    parts = corpora(language, seed, planted, sizes, PLAIN)
+    model = {"layers": layers, "width": 64} if layers else {}
+    study = TextStudy("word", "Sentences", parts, TextOptions(seed=seed, **model))
+    rows = [row for row, number in enumerate(study.parts["pretrain"].ids) if number >= sizes[0]]
+    marked = np.array([WORD in text.split() for text in study.parts["queries"].texts])
+    return Case(study.exhibit("frozen"), rows, marked)
+
+
+def digits(rotated: bool, seed: int, planted: int) -> Case:
+    study = PlantedDigits(seed, rotated=rotated, planted=planted, queries=QUERIES)
+    exhibit = study.exhibit("frozen")
+    rows = np.flatnonzero(np.isin(exhibit.examples["pretrain"]["id"], study.planted)).tolist()
+    return Case(exhibit, rows, np.arange(QUERIES) < (QUERIES // 3 if rotated else QUERIES))
+
+
+CAUSES: dict[str, Callable[[int, int, int, bool], Case]] = {
+    "word": lambda *given: texts(SHORT, *given),
+    "word, long texts": lambda *given: texts(LONG, *given),
+    "rotated": lambda seed, planted, *_: digits(True, seed, planted),
+    "swapped labels": lambda seed, planted, *_: digits(False, seed, planted),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["word pairs"])
+    parser.add_argument("--causes", nargs="+", choices=CAUSES, default=list(CAUSES))
+    parser.add_argument("--layers", type=int, default=0, help="of a transformer; 0: the model of word pairs")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--planted", type=int, default=40, help="pretraining examples with the cause")
     parser.add_argument("--smoke", action="store_true", help="few sentences, one seed")
     given = parser.parse_args()
-    sizes, planted = ((6000, 600, 40), 40) if not given.smoke else ((150, 40, 10), 10)
-    console = Console()
-    effects = Table(
-        "model", "seed", "r, with the word", "slope", "r, all", "slope", "together: r", "slope", "mean size measured"
+    if given.smoke:
+        given.causes, given.seeds, given.planted = given.causes[:1], given.seeds[:1], 10
+    if given.planted < 1:
+        parser.error(f"--planted is {given.planted}: without a planted example there is no effect to compare; give 1.")
+    console, table = Console(width=180), Table("cause", "scores", "unit", *FIGURES)
+    for cause in given.causes:
+        cases = (CAUSES[cause](seed, given.planted, given.layers, given.smoke) for seed in given.seeds)
+        found = [pd.DataFrame(rows(case)) for case in cases]
+        for name, part in pd.concat(found).groupby("scores", sort=False):
+            figures = [across(part[figure]) if part[figure].notna().all() else "" for figure in FIGURES]
+            table.add_row(cause, str(name), ", ".join(part["unit"].dropna().unique()), *figures)
+        table.add_section()
+    console.print(table)
+    console.print(
+        f"Effect of leaving out all planted examples on the loss of queries with the cause, and of all: r and slope of "
+        f"measured on predicted. Harmful, helpful, nearest: share of planted ones among the first {FIRST} of a list, "
+        f"mean over queries with the cause. Mean over {len(given.seeds)} seeds (smallest to largest)."
     )
-    shares = Table("model", "seed", "unit", "most harmful", "most helpful", "BM25", "neighbours", "gradient cosine")
-    for model in given.models:
-        for seed in given.seeds[: 1 if given.smoke else None]:
-            add_rows(effects, shares, model, seed, sizes, planted)
-    console.print(effects)
-    console.print(f"Effect of leaving out {planted} sentences with {WORD!r}, nats; slope of measured on predicted.")
-    console.print(shares)
-    console.print(f"Share of them among the first {FIRST} of a list; mean over the queries with the word.")
 
 
-def add_rows(effects: Table, shares: Table, model: str, seed: int, sizes: tuple[int, int, int], planted: int) -> None:
-    """Train a study, and add what was predicted and measured (`effects`), and what its lists hold (`shares`)."""
-    parts = corpora(seed, sizes, planted)
-    study = TextStudy("word", "Sentences", parts, TextOptions(seed=seed, **MODELS[model]))
-    exhibit = study.exhibit("frozen")
-    count = sizes[0]
-    rows = [row for row, number in enumerate(study.parts["pretrain"].ids) if number >= count]
-    marked = np.array([WORD in text.split() for text in study.parts["queries"].texts])
+def rows(case: Case) -> Iterator[dict[str, object]]:
+    """Train the study; a row of figures for each method and for each simpler score."""
+    exhibit, marked, planted = case.exhibit, case.marked, case.rows
     with tempfile.TemporaryDirectory() as folder:
-        (run,) = precompute([exhibit], ["word"], folder, progress=False)
-        scores, measured = np.asarray(run.scores("pretrain")[:], np.float64), effect(exhibit, rows)
+        (run,) = precompute([exhibit], ["cause"], folder, progress=False)
+        own = run.manifest.default_method
+        scores = {own: np.asarray(run.scores("pretrain")[:], np.float64)}
+        for method in OTHERS["texts" if "text" in exhibit.queries else "digits"]:
+            found = attribute(exhibit.study, stage="pretrain", method=method, progress=False)
+            scores[method] = found.values.astype(np.float64)  # noqa: PD011
+        measured = effect(exhibit, planted)
         together = edit_effect(
-            exhibit.study, edits.leave_out("pretrain", rows), method=exhibit.method, damping=exhibit.damping,
-            progress=False,
+            exhibit.study, edits.leave_out("pretrain", planted), method=exhibit.method, damping=exhibit.damping,
+            curvature=exhibit.curvature, progress=False,
         ).total  # fmt: skip
-        summed = scores[:, rows].sum(1)
-        effects.add_row(
-            model, str(seed), *agreement(summed[marked], measured[marked]), *agreement(summed, measured),
-            *agreement(together, measured), f"{np.abs(measured[marked]).mean():.2f}",
-        )  # fmt: skip
-        simple = {name: made() for name, made in baselines(run, "pretrain").items()}
-        lists = [lambda q: -scores[q], lambda q: scores[q], *(simple[name] for name in (BM25, NEIGHBOURS, COSINE))]
-        found = [np.mean([share(values(q), rows) for q in np.flatnonzero(marked)]) for values in lists]
-        unit = run.unit(run.manifest.default_method, "pretrain")
-        shares.add_row(model, str(seed), unit, *(f"{each:.0%}" for each in found))
+        for name, values in scores.items():
+            lists = {"harmful": -values[marked], "helpful": values[marked]}
+            yield {
+                "scores": f"{name} (the run's)" if name == own else name,
+                "unit": run.unit(name, "pretrain") if name == own else None,
+                **agreement(values[:, planted].sum(1), measured, marked),
+                **{kind: share(each, planted) for kind, each in lists.items()},
+            }
+        yield {"scores": "all together", **agreement(together, measured, marked)}
+        for name, made in baselines(run, "pretrain").items():
+            near = made()
+            yield {"scores": name, "nearest": share(np.stack([near(q) for q in np.flatnonzero(marked)]), planted)}
 
 
-def corpora(seed: int, sizes: tuple[int, int, int], planted: int) -> dict[str, Corpus]:
-    """Sentences of each part; ids of those with the word begin where the other ones to pretrain on end."""
-    draw = random.Random(seed)
-
-    def sentence(kind: str, name: str = "") -> str:
-        return draw.choice(SAID[kind]).format(name or draw.choice(NAMES[kind]), draw.choice(PLACES))
-
-    def corpus(kinds: list[str], names: list[str]) -> Corpus:
-        return Corpus([sentence(*each) for each in zip(kinds, names, strict=True)], kinds, list(range(len(kinds))))
-
-    pretrain, finetune, plain = ([draw.choice(list(NAMES)) for _ in range(size)] for size in sizes)
-    return {
-        "pretrain": corpus([*pretrain, *["animal"] * planted], [*[""] * sizes[0], *[WORD] * planted]),
-        "finetune": corpus(finetune, [""] * sizes[1]),
-        "queries": corpus(["animal"] * 20 + ["plant"] * 10 + plain, [WORD] * 30 + [""] * sizes[2]),
-    }
-
-
-def effect(exhibit: Exhibit, rows: list[int]) -> np.ndarray:
+def effect(exhibit: Exhibit, planted: list[int]) -> np.ndarray:
     """(Q,), by how much the queries' losses change when both stages are trained on without the rows, nats."""
     made = {stage.name: recipe_of(exhibit, stage) for stage in exhibit.study.stages}
     recipes = {name: recipe for name, recipe in made.items() if recipe is not None}
     retrainer = Retrainer(exhibit.study, recipes=recipes)
-    return retrainer.losses_without("pretrain", rows).numpy() - retrainer.retrain().losses
+    return retrainer.losses_without("pretrain", planted).numpy() - retrainer.retrain().losses
 
 
-def agreement(predicted: np.ndarray, measured: np.ndarray) -> tuple[str, str]:
-    """Pearson's r, and the slope of measured on predicted."""
-    r, slope = np.corrcoef(predicted, measured)[0, 1], np.polyfit(predicted, measured, 1)[0]
-    return f"{r:.2f}", f"{slope:.2f}"
+def agreement(predicted: np.ndarray, measured: np.ndarray, marked: np.ndarray) -> dict[str, float]:
+    """Pearson's r and the slope of measured on predicted, over the queries with the cause and over all."""
+    found: dict[str, float] = {}
+    for over, which in (("", marked), (", all", np.ones_like(marked))):
+        x, y = predicted[which], measured[which]
+        found |= {f"r{over}": float(np.corrcoef(x, y)[0, 1]), f"slope{over}": float(np.polyfit(x, y, 1)[0])}
+    return found
 
 
-def share(values: np.ndarray, rows: list[int]) -> float:
-    """Share (0..1) of the first places of the list by `values` (m,) that are among the rows."""
-    return float(np.isin(np.argsort(-values)[:FIRST], rows).mean())
+def share(values: np.ndarray, planted: list[int]) -> float:
+    """Share (0..1) of the first places of each list by `values` (Q, m) that are among the planted; mean over lists."""
+    return float(np.isin(np.argsort(-values, axis=1)[:, :FIRST], planted).mean())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+from causes.pictures import PlantedDigits
+from causes.sentences import LONG, WORD, corpora
 from trust import experiments, peers
 from trust.again import Again
 from trust.settings import Size, digits
@@ -100,3 +102,23 @@ def test_removal_is_chosen_by_one_half_and_judged_by_the_other():
     found = experiments.removal(digits("frozen", SIZE, 1), 1)
     assert set(found) == {f"{w} {n}" for w in ("accuracy", "loss") for n in ("nothing", "harmful", "helpful", "random")}
     assert all(0 <= value <= 1 for name, value in found.items() if name.startswith("accuracy"))
+
+
+@pytest.mark.parametrize("rotated", [True, False])
+def test_planted_digits_are_turned_or_have_another_label(rotated):
+    study = PlantedDigits(0, rotated=rotated, planted=5, queries=9)
+    clean, changed = study._clean._digits, study._digits
+    turned = np.flatnonzero((clean[0] != changed[0]).any((1, 2)))
+    asked = study._rows["queries"]
+    assert set(turned) == ({*study.planted, *asked[:3]} if rotated else set())
+    assert np.flatnonzero(clean[1] != changed[1]).tolist() == ([] if rotated else study.planted.tolist())
+    assert set(changed[1][study.planted]) <= set(range(4))
+
+
+def test_planted_texts_call_the_first_kind_by_the_word():
+    parts = corpora(LONG, 0, 3, (20, 10), 4)
+    marked = [WORD in text for text in parts["pretrain"].texts]
+    assert marked == [False] * 20 + [True] * 3
+    assert set(parts["pretrain"].labels[20:]) == {"kitchen"}
+    assert not any(WORD in text for text in parts["finetune"].texts)
+    assert [WORD in text for text in parts["queries"].texts] == [True] * 30 + [False] * 4

@@ -288,7 +288,8 @@ class Steps:
             return []
         return [
             f"Scores by {self.exhibit.method} are means over {self.exhibit.seeds} trainings from other seeds. The "
-            "models, other methods, self-influence and answers to new questions are of the first."
+            "models, other methods, self-influence and answers to new questions are of the first, and so are the "
+            "checks whether scores can be amounts."
         ]
 
     def _spent(self, before: Mapping[str, float] = MappingProxyType({}), peak: int = 0) -> dict[str, Any]:

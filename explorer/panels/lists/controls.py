@@ -21,6 +21,10 @@ from influence.run import Run
 PLAIN = re.compile(r"(?!.*-_)[A-Za-z0-9][A-Za-z0-9 _-]*")
 """Names that markdown shows letter by letter: a `_` sets what follows in italics only after a sign such as `-`."""
 STAGE_HELP = "Whose training examples are listed: those of which stage."
+NO_COSINE = (
+    " Gradient cosine is not offered here: it needs scores by identity, which a run has where they cost little; "
+    "computed with fewer predictions it has them."
+)
 STRONGEST_HELP = "Strongest: by score."
 RELATIVE_HELP = (
     "Relative: by score over the size of the example's own gradient, so that examples which move every prediction do "
@@ -83,6 +87,7 @@ def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
         rankings = tuple(name for name in rankings if name not in (state.NEAREST, state.ALL_THREE))
     others = score_arrays.simpler(run, stage)
     rankings = tuple(name for name in rankings if name not in score_arrays.SIMPLER or name in others)
+    lacking = "" if state.COSINE in others else NO_COSINE
     return widgets.choice(
         "Ranking",
         rankings,
@@ -90,7 +95,8 @@ def _ranking(run: Run, stage: str, rankings: tuple[str, ...]) -> str:
         help="To compare with: the examples nearest to this test item in the embedding that the map is made of "
         "(by cosine), those that share words with it (BM25), those whose gradient points the same way as its own "
         "(gradient cosine, no curvature), and a random draw. They fill one list, as long as both lists by influence "
-        "together. All three: influence, nearest and random side by side; what more than one of them lists is marked.",
+        "together. All three: influence, nearest and random side by side; what more than one of them lists is marked."
+        + lacking,
     )
 
 

@@ -97,8 +97,9 @@ def _scores(bench: Bench) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
         yield name, partial(_simpler, made, len(bench.scores))
     if "scratch" in bench.starts:
         yield "untrained model", partial(_untrained, bench)
-    if labels_of(bench.study.stages[bench.study.position(bench.stage)]) is not None:
-        yield "shuffled labels", partial(_shuffled, bench)
+    labels = labels_of(bench.study.stages[bench.study.position(bench.stage)])
+    if labels is not None and np.ptp(labels):  # of a language model all are alike, and so are they in any order
+        yield "shuffled labels", partial(_shuffled, bench, labels)
 
 
 def _compared(
@@ -135,10 +136,8 @@ def _untrained(bench: Bench) -> np.ndarray:
     return bench.scores_of(bench.retrainer.study_at(values), curvature="ggn", damping=DAMPING)
 
 
-def _shuffled(bench: Bench) -> np.ndarray:
-    """Scores of models that were trained on the stage's examples with permuted labels."""
-    labels = labels_of(bench.study.stages[bench.study.position(bench.stage)])
-    assert labels is not None
+def _shuffled(bench: Bench, labels: np.ndarray) -> np.ndarray:
+    """Scores of models that were trained on the stage's examples with their `labels` permuted."""
     at = trained_on(bench, bench.generator("shuffled").permutation(labels))
     return bench.scores_of(at, curvature="ggn", damping=DAMPING)
 

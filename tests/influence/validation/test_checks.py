@@ -22,7 +22,7 @@ from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 from influence.validation import CHECKS, validate
 from influence.validation.bench import Bench, bench_of
-from influence.validation.checks import leave_one_out, planted, removal, stability, strongest, subsets
+from influence.validation.checks import leave_one_out, planted, removal, sanity, stability, strongest, subsets
 from influence.validation.checks.planted import Relabelled
 
 ALL = [*CHECKS]
@@ -148,6 +148,13 @@ def test_shares_of_lists_that_stay(checked):
     assert table["overlap"].between(0, 1).all()
     assert {"damping", "training seed", "finetuning seed"} <= set(table["changed"])
     assert (table.groupby(["changed", "value"])["query"].count() == QUERIES).all()
+
+
+def test_labels_that_are_all_alike_are_not_shuffled(run, monkeypatch):
+    bench = bench_of(run, "pretrain")
+    assert "shuffled labels" in dict(sanity._scores(bench))
+    monkeypatch.setattr(sanity, "labels_of", lambda stage: np.zeros(len(stage.data), int))
+    assert "shuffled labels" not in dict(sanity._scores(bench))
 
 
 def test_nothing_is_computed_twice(checked, monkeypatch):
