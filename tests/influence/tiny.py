@@ -48,6 +48,12 @@ def tiny_data(count: int, classes: int, seed: int = 0) -> TensorDataset:
     return TensorDataset(x, (x @ rule + noise).argmax(1))
 
 
+def tiny_stage(**changes):
+    """A stage called pretrain of eight examples, with other arguments where they are given."""
+    arguments = {"name": "pretrain", "model": tiny_net(2), "loss": tiny_loss, "data": tiny_data(8, 2)}
+    return Stage(**arguments | changes)
+
+
 def tiny_stages(frozen: bool = True, dropout: float = 0.0, **changes) -> list[Stage]:
     """Two stages; `changes` are arguments of the second."""
     settings = {"l2": 0.02, "frozen": ["body.*"] if frozen else [], "proximity": 0.0 if frozen else 0.1, **changes}
