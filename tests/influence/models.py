@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from minima import data, loss
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from influence import Stage, Study
+from influence import Stage, Study, attribute
 from influence.derivatives import Objective
 from influence.derivatives.objective import objectives_of
 
@@ -110,3 +111,11 @@ def flat_gradient(stage: Stage, positions: list[int]) -> torch.Tensor:
             for p, d in zip(model.parameters(), gradients, strict=True)
         ]
     )
+
+
+def scores_of(model: nn.Module, **options) -> np.ndarray:
+    """The scores of a linear layer, or of what should be as good as one."""
+    examples = data(9, 3, 3, torch.Generator().manual_seed(0))
+    return attribute(
+        Study("one", [Stage("stage", model, loss, examples, l2=0.1)], examples), progress=False, **options
+    ).values

@@ -7,17 +7,17 @@ weights are seen wherever they are used, and a parameter with a use that no laye
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 from torch.nn.functional import embedding, multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from influence.derivatives.first.alignment import DERIVED, Alignment, arranged, examples_in, first_guess
+from influence.derivatives.first.alignment import DERIVED, Alignment, first_guess
+from influence.derivatives.first.call import Call, Key, tolerance
 from influence.derivatives.first.derived import Derived
 from influence.derivatives.first.factors import Factor
 from influence.derivatives.first.fixed import Fixed
@@ -25,76 +25,7 @@ from influence.derivatives.first.layers import RULES, Use, shared
 from influence.derivatives.first.layers.attention import attention, bound_arguments
 from influence.derivatives.first.layers.local import Local
 from influence.derivatives.kernels.max_pooling import FastPooling
-from influence.derivatives.objective import BUDGET, ran_out_of_memory
-
-Key = tuple[str | int, ...]
-"""Identity of a call within a pass: its parameters' names, and the number of earlier calls with the same names."""
-
-
-@dataclass
-class Call:
-    """One recorded call that uses watched parameters.
-
-    Attributes:
-        edge: the node of the autograd graph at which the output's gradient is taken.
-        shape, dtype: of the output.
-        layout: one of `alignment.LAYOUTS`.
-        versions: kept tensors with their version counters, to notice changes in place.
-        derivable: whether the output is made of parameters and fixed tensors alone: it may be a `Derived` instead.
-    """
-
-    key: Key
-    use: Use
-    edge: GradientEdge
-    shape: torch.Size
-    dtype: torch.dtype
-    layout: str
-    versions: list[tuple[Tensor, int]]
-    derivable: bool = False
-
-    def factors(self, gradient: Tensor, count: int) -> list[tuple[str, Factor]] | None:
-        """(parameter, factor of its per-example gradients); None if the output's shape does not divide into examples.
-
-        Raises:
-            ChangedInPlaceError: a kept input was overwritten after the call.
-        """
-        if any(tensor._version != version for tensor, version in self.versions):
-            raise ChangedInPlaceError
-        gradient = self.use.widen(gradient)
-        if not gradient.numel():  # an expert that no row went to
-            return []
-        if not self.divides(gradient, count):
-            return None
-        try:
-            if self.layout.startswith("second"):
-                return self.use.factors(gradient, lambda t: arranged(t, self.layout, count), count)
-            return self.use.factors(arranged(gradient, self.layout, count), lambda t: t, count)
-        except RuntimeError as error:  # the parameter's own shape does not fit the layout
-            if ran_out_of_memory(error):
-                raise
-            return None
-
-    def divides(self, gradient: Tensor, count: int) -> bool:
-        """Whether a tensor of the output's shape divides into examples."""
-        places = examples_in(gradient.shape, self.layout)
-        return places > 0 and places % count == 0
-
-    def deviation(self, gradient: Tensor, weighted: Tensor, weights: Tensor) -> Tensor:
-        """Norm of what rows of other examples have in the gradient of a sum of the losses with weights (n,)."""
-        if not gradient.numel() or not self.divides(gradient, len(weights)):
-            return weights.new_zeros(())
-        gradient, weighted = (arranged(t, self.layout, len(weights)) for t in (gradient, weighted))
-        rows = weights.repeat_interleave(len(gradient) // len(weights)).to(gradient)
-        return (weighted - gradient * rows.view(-1, *[1] * (gradient.dim() - 1))).float().norm()
-
-    def pattern(self, count: int) -> tuple[Any, ...]:
-        """Key of the call's kind: if a checked batch had only calls of the same patterns, this batch needs no check."""
-        places = examples_in(self.shape, self.layout)
-        return (*self.use.names, self.layout, len(self.shape), places == count, places % count == 0)
-
-
-class ChangedInPlaceError(Exception):
-    """A layer's input was overwritten later in the forward pass."""
+from influence.derivatives.objective import BUDGET
 
 
 class _Start(torch.autograd.Function):
@@ -345,17 +276,6 @@ class Tape(TorchFunctionMode):
             if not call.deviation(before, after, weights) <= tolerance(after, self.epsilon, whole):
                 found |= self.parameters_behind(call.use.names)
         return found
-
-
-def tolerance(gradient: Tensor, epsilon: float, whole: Tensor) -> Tensor:
-    """Norm by which two computations of one gradient may differ, of layers that round to `epsilon`.
-
-    Args:
-        gradient: of any shape.
-        epsilon: machine epsilon. Models in double precision may round to single in places, as Llama's norms do.
-        whole: norm of all gradients of the pass.
-    """
-    return 30 * max(epsilon, 1e-7) ** 0.75 * gradient.float().norm() + 30 * epsilon * whole
 
 
 _DETACH = (torch.detach, Tensor.detach, Tensor.data.__get__)  # type: ignore[attr-defined]

@@ -15,8 +15,9 @@ from torch.utils.checkpoint import CheckpointError
 
 from influence.derivatives.autograd_limits import refuse_reentrant
 from influence.derivatives.first.alignment import DERIVED, LAYOUTS
+from influence.derivatives.first.call import Call, ChangedInPlaceError, Key, tolerance
 from influence.derivatives.first.factors import Dense, Factor, Factors
-from influence.derivatives.first.tape import Call, ChangedInPlaceError, Key, Tape, tolerance
+from influence.derivatives.first.tape import Tape
 from influence.derivatives.objective import (
     BUDGET,
     Objective,

@@ -248,28 +248,38 @@ def test_a_number_of_threads_that_cannot_be_is_refused(upstream, threads):
 
 
 def test_threads_are_chosen_by_the_size_of_the_models_or_given(upstream, tmp_path):
-    before = torch.get_num_threads()
+    before, few = torch.get_num_threads(), ["--finetuning", "frozen", "--method", "identity"]
     try:
         for number, options in enumerate(([], ["--threads", "2"])):
             runs = tmp_path / str(number)
-            assert upstream("precompute", "tiny", "--runs", runs, "--quiet", *options)[0] == 0
+            assert upstream("precompute", "tiny", "--runs", runs, "--quiet", *few, *options)[0] == 0
             assert Run.open(runs / "tiny-frozen").manifest.versions["threads"] == number + 1
     finally:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("precompute", "digits"), ("validate", "nowhere"), ("leave-out", "nowhere", "1"), ("what-if", "nowhere")],
-)
-def test_what_is_done_is_said_before_pytorch_is_loaded(command):
-    started = subprocess.Popen(
-        [sys.executable, "-m", "influence", *command, "--device", "nowhere"], stderr=subprocess.PIPE, text=True
-    )
-    lines = started.communicate()[1].splitlines()
-    assert started.returncode == 2
-    assert lines[0] == "Loading PyTorch and the study."
-    assert lines[1].startswith("Error: ")
+COMPUTING = [("precompute", "digits"), ("validate", "nowhere"), ("leave-out", "nowhere", "1"), ("what-if", "nowhere")]
+
+
+@pytest.mark.parametrize("command", COMPUTING)
+def test_what_is_done_is_said_before_pytorch_is_loaded(command, tmp_path):
+    """A torch that says so when it is imported stands in the place of the real one."""
+    (tmp_path / "torch.py").write_text("import sys\nprint('torch', file=sys.stderr)\nsys.exit(7)\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "influence", *command, "--device", "nowhere"], env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 7
+    assert done.stderr.splitlines() == ["Loading PyTorch and the study.", "torch"]
+
+
+@pytest.mark.parametrize("command", COMPUTING)
+def test_a_device_that_is_not_there_is_refused_first(upstream, command):
+    code, _, errors = upstream(*command, "--device", "nowhere")
+    assert (code, errors.startswith("Error: ")) == (2, True)
+    assert "nowhere" in errors
+    assert "no run" not in errors
 
 
 def test_several_seeds_are_kept_with_the_run_and_asked_for_again(upstream, tmp_path):
