@@ -110,7 +110,7 @@ def plan_of(bench: Bench, checks: Sequence[Check], seconds: float) -> Plan:
             if len(trial.held) < check.fewest:
                 continue
         least = MARGIN * trial.seconds
-        if least + sum(plan.least.values()) <= seconds:
+        if not trial.counts.total() or least + sum(plan.least.values()) <= seconds:  # what is there needs no time
             plan.least[check.name], plan.pieces[check.name], done = least, trial.counts.total(), trial.done
         else:
             plan.missing[check.name] = least

@@ -71,6 +71,13 @@ def test_a_budget_that_holds_no_check_names_the_smallest_that_does_before_anythi
         validate(run, checks=["leave-one-out", "subsets"], budget=60, progress=False)
 
 
+def test_what_is_there_already_fits_any_budget(run, monkeypatch):
+    validate(run, checks=["noise"], budget=600, progress=False)
+    monkeypatch.setattr(Retrainer, "retrain", None)
+    again = validate(run, checks=["noise"], budget=1e-9, progress=False)
+    assert len(again.validation("noise"))
+
+
 def test_a_training_that_ends_at_no_minimum_is_judged_from_scratch(bench):
     assert bench.starts == ["solution", "scratch"]
     first = bench.run.manifest.stages[0]
