@@ -53,7 +53,7 @@ class Bench:
         warnings: what other scores than the run's own were warned of, each once.
         engine: whose workers train again ahead of a check, see `influence.validation.ahead`; None: this process does.
         job: what the workers need to make the study, given with an engine.
-        failed: hash of a piece -> why a worker could not compute it.
+        failed: hash of a piece -> why it could not be computed, here or by a worker.
     """
 
     def __init__(self, run: Run, exhibit: Exhibit, retrainer: Retrainer, stage: str, seed: int = 0):
@@ -168,7 +168,11 @@ class Bench:
         if self.costs.get(cost, expected) > self.left or self.computed >= self._more:
             return None
         began = time.monotonic()
-        table = compute()
+        try:
+            table = compute()
+        except UpstreamError as error:  # it would fail again, and take as long
+            self.failed[hashed(key)] = error
+            raise
         self.keep(key, table, cost, time.monotonic() - began)
         return table
 

@@ -103,9 +103,8 @@ def validate(
                 allowance = plan.allowance(CHECKS, check.name, bench.left)
                 try:
                     with bars.step(check.asks), _warned(bench, check, bars):
-                        _fewest(
-                            bench, check, plan_of(bench, [check], bench.left), bars
-                        )  # those of sanity are known by now
+                        # Those of sanity are known by now.
+                        _fewest(bench, check, plan_of(bench, [check], bench.left), bars)
                         bench.reserved = plan.least.get(check.name, 0.0)
                         with bench.within(allowance):
                             table = measured(bench, check, bars)

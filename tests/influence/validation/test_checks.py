@@ -187,6 +187,20 @@ def test_a_killed_check_goes_on_where_it_was(run, monkeypatch):
     assert len(done) + len(counted) == pairs + 2  # and the base of either way
 
 
+def test_a_retraining_that_fails_is_not_tried_again(run, monkeypatch):
+    retrain, tried = Retrainer.retrain, []
+
+    def failing(self, weights=None, **options):
+        if weights:
+            tried.append((weights["pretrain"].numpy().tobytes(), options["start"]))
+            raise TrainingError("stopped short")
+        return retrain(self, weights, **options)
+
+    monkeypatch.setattr(Retrainer, "retrain", failing)
+    validate(run, checks=["leave-one-out", "noise"], budget=60, progress=False)
+    assert len(tried) == len(set(tried)) > 1
+
+
 def test_a_budget_bounds_what_is_begun(run):
     with pytest.raises(RunError, match="ends before the first retraining"):
         validate(run, budget=1e-9, progress=False)
