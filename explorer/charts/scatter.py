@@ -12,7 +12,7 @@ from explorer.charts import template
 from explorer.charts.chart import Chart
 from explorer.ui import escape, theme
 
-MOST = 900
+MOST_PAIRS = 900
 """Points that are drawn: half of them the largest predictions, the others at random."""
 HEIGHT = 440
 KINDS = {
@@ -23,7 +23,7 @@ KINDS = {
 """Why an example was left out: in words, and how its points look."""
 
 
-def sampled(pairs: pd.DataFrame, most: int = MOST) -> pd.DataFrame:
+def sampled(pairs: pd.DataFrame, most: int = MOST_PAIRS) -> pd.DataFrame:
     """At most so many rows: the largest predictions, and others at random, the same each time."""
     if len(pairs) <= most:
         return pairs

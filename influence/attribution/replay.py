@@ -35,7 +35,7 @@ from influence.training.reverse import Reverse
 
 
 @dataclasses.dataclass
-class Replayed:
+class ReplayedScores:
     """The result of a replay.
 
     Attributes:
@@ -61,7 +61,7 @@ def replay(
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     progress: bool = False,
-) -> Replayed:
+) -> ReplayedScores:
     """Score the training examples of `stage` and of all later stages, in one pass backwards through the trainings.
 
     Memory: each query takes a few vectors of all parameters, and (Q, m) scores a stage.
@@ -90,7 +90,7 @@ def replay(
         i: None if i > first and study.stages[i].name in minima else _recording_of(study, i, recordings or ())
         for i in range(first, len(objectives))
     }
-    found = Replayed({}, [], [])
+    found = ReplayedScores({}, [], [])
     with Progress(visible=progress) as bars:
         with bars.step("Gradients of the queries"):
             adjoints = _query_gradients(study, objectives[-1], queries)

@@ -15,7 +15,7 @@ from explorer.view.view import View
 
 FIRST = 10
 """Rows that are shown at first, if there are more; the others open in place."""
-MOST = 200
+MOST_CLASSES = 200
 """Rows that are sent at all: the strongest."""
 
 
@@ -85,7 +85,7 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Totals in the order of the rows: a few classes by name, of many the strongest first."""
     if len(table) <= FIRST + 2:
         return table.loc[queries.class_order(table.index)]
-    return lists.shortened(table, MOST)[0]
+    return lists.shortened(table, MOST_CLASSES)[0]
 
 
 def rows(view: View) -> list[dict[str, object]]:

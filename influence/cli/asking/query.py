@@ -9,7 +9,7 @@ import typer
 
 import influence.live
 import influence.run
-from influence.cli.asking.answer import Answer, Form, plain, print_answer
+from influence.cli.asking.explanation import Explanation, Form, plain, print_explanation
 from influence.cli.options import (
     DEFAULT_RUNS,
     Function,
@@ -70,18 +70,18 @@ def query(
     opened = influence.run.Run.open(run_path(run, runs))
     stages = [opened.stage(stage).name] if stage else opened.stages
     if identity is not None and of_class is None:
-        answer = _stored(opened, identity, stages, top)
+        explanation = _stored(opened, identity, stages, top)
     else:
         influence.run.asked_of(opened, study)  # refused before PyTorch is loaded
         say_loading(quiet)
         set_threads(largest_model(opened), threads)
         live = influence.live.Live(opened, study)
         new = (prompt, completion) if prompt is not None else text if image is None else image
-        answer = _computed(live, identity, new, of_class, stages, top)
-    print_answer(answer, form)
+        explanation = _computed(live, identity, new, of_class, stages, top)
+    print_explanation(explanation, form)
 
 
-def _stored(run: Run, identity: int, stages: Sequence[str], top: int) -> Answer:
+def _stored(run: Run, identity: int, stages: Sequence[str], top: int) -> Explanation:
     position = influence.run.position_of(run, identity)
     scores = influence.run.stored_scores(run, position, stages)
     row = run.queries().iloc[position]
@@ -90,12 +90,12 @@ def _stored(run: Run, identity: int, stages: Sequence[str], top: int) -> Answer:
     units = {each: run.unit(run.methods(each)[0], each) for each in scores}
     why = [reason for each in scores for reason in run.order_only(run.methods(each)[0], each)]
     why += _slopes(run, scores)
-    return Answer(says, influence.run.strongest(run, scores, top), units, _once([*why, *run.manifest.warnings]))
+    return Explanation(says, influence.run.strongest(run, scores, top), units, _once([*why, *run.manifest.warnings]))
 
 
 def _computed(
     live: Live, identity: int | None, new: Any, of_class: str | None, stages: Sequence[str], top: int
-) -> Answer:
+) -> Explanation:
     says: dict[str, Any] = {}
     if identity is None:
         read = live.read(_question(live, new))
@@ -119,7 +119,7 @@ def _computed(
     units = {each: influence.run.ORDER_ONLY if lost else live.run.unit(_method(live.run), each) for each in scores}
     told = live.run.manifest.warnings
     warnings = _once([*notes, *lost, *_slopes(live.run, scores), *unsaid(live.warnings, told), *told])
-    return Answer(says, influence.run.strongest(live.run, scores, top), units, warnings)
+    return Explanation(says, influence.run.strongest(live.run, scores, top), units, warnings)
 
 
 def _slopes(run: Run, stages: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How `upstream query` prints an answer: as a table, as text, as CSV or as JSON."""
+"""How `upstream query` prints an explanation: as a table, as text, as CSV or as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 100
 
 
 class Form(StrEnum):
-    """How an answer is printed."""
+    """How an explanation is printed."""
 
     table = "table"
     text = "text"
@@ -28,7 +28,7 @@ class Form(StrEnum):
     json = "json"
 
 
-class Answer(NamedTuple):
+class Explanation(NamedTuple):
     """What is printed: what was asked, in words and by name; its strongest examples; what there is to know of them."""
 
     says: dict[str, Any]
@@ -37,23 +37,28 @@ class Answer(NamedTuple):
     warnings: list[str]
 
 
-def print_answer(answer: Answer, form: Form) -> None:
+def print_explanation(explanation: Explanation, form: Form) -> None:
     if form is Form.json:
-        rows = answer.rows.astype(object).where(answer.rows.notna(), None).to_dict("records")
-        told = {"query": answer.says, "units": answer.units, "warnings": answer.warnings, "examples": rows}
+        rows = explanation.rows.astype(object).where(explanation.rows.notna(), None).to_dict("records")
+        told = {
+            "query": explanation.says,
+            "units": explanation.units,
+            "warnings": explanation.warnings,
+            "examples": rows,
+        }
         typer.echo(json.dumps(told, indent=1, default=plain))
         return
-    for warning in answer.warnings:
+    for warning in explanation.warnings:
         say(f"Warning: {warning}", err=True, colour="yellow")
-    for stage, unit in answer.units.items():
+    for stage, unit in explanation.units.items():
         size = "nats, positive = helpful" if unit == influence.run.NAT else "order only: their size means nothing"
         say(f"Scores of {stage}: {size}.", err=True)
     if form is Form.csv:
-        typer.echo(influence.run.as_csv(answer.rows), nl=False)
+        typer.echo(influence.run.as_csv(explanation.rows), nl=False)
         return
-    say(" · ".join(f"{name} {_short(value)}" for name, value in answer.says.items()))
-    columns = [str(name) for name in answer.rows if name not in ("stage", "kind")]
-    for name, part in answer.rows.groupby(["stage", "kind"], sort=False):
+    say(" · ".join(f"{name} {_short(value)}" for name, value in explanation.says.items()))
+    columns = [str(name) for name in explanation.rows if name not in ("stage", "kind")]
+    for name, part in explanation.rows.groupby(["stage", "kind"], sort=False):
         say(f"{', '.join(map(str, name))}:")
         cells = [[_short(value) for value in row] for row in part[columns].itertuples(index=False)]
         if form is Form.table:
