@@ -18,6 +18,7 @@ from influence.cli.start import SIGNALS
 from influence.precompute.runs import precompute
 from influence.studies import STUDIES
 from influence.studies.cards import CARDS
+from influence.studies.request import exhibits_for
 
 
 def pytest_runtest_setup():
@@ -41,6 +42,17 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
         return compute(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory):
+    """Both variants, as of the built-in study `TinyBuilt`: validated and asked anew. Nobody writes to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STUDIES, "tiny", TinyBuilt)
+        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
+        exhibits = exhibits_for("tiny", None, None, None, {}, {})
+        runs = precompute(exhibits, ["frozen", "updated"], tmp_path_factory.mktemp("runs"), progress=False)
+    return [run.path for run in runs]
 
 
 @pytest.fixture

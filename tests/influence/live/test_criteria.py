@@ -30,9 +30,8 @@ from influence.live import (
 )
 from influence.live.way_back import WayBack
 from influence.live.what_if import WhatIf
-from influence.precompute.runs import precompute
+from influence.run.reading import Run
 from influence.studies.built_in import STUDIES
-from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 
 ROWS, OTHERS = (0, 2, 3), (1, 4)
@@ -58,13 +57,10 @@ CRITERIA = {
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def both(tiny_folders):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(STUDIES, "tiny", TinyBuilt)
-        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
-        exhibits = exhibits_for("tiny", None, None, None, {}, {})
-        names = [exhibit.variant for exhibit in exhibits]
-        return [Live(run) for run in precompute(exhibits, names, tmp_path_factory.mktemp("runs"), progress=False)]
+        return [Live(Run.open(folder)) for folder in tiny_folders]
 
 
 @pytest.fixture(params=[0, 1], ids=["frozen", "updated"])

@@ -15,10 +15,8 @@ from tiny_runs import TinyBuilt
 
 from influence.curvature.exact import Exact
 from influence.errors import CurvatureError, RunError, StudyError, TrainingError
-from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.built_in import STUDIES
-from influence.studies.request import exhibits_for
 from influence.training.retraining import Retrainer
 from influence.validation import CHECKS, validate
 from influence.validation.bench import Bench, bench_of
@@ -29,12 +27,8 @@ ALL = [*CHECKS]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("influence.precompute.steps.map_of", lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates"))
-        patch.setitem(STUDIES, "tiny", TinyBuilt)
-        exhibits = exhibits_for("tiny", None, None, None, {}, {})
-        return precompute(exhibits, ["frozen", "updated"], tmp_path_factory.mktemp("runs"), progress=False)[1].path
+def finished(tiny_folders):
+    return tiny_folders[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
