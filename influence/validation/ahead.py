@@ -1,4 +1,4 @@
-"""Retrainings that a check will ask for, computed before it runs by the workers of an engine.
+"""Retrainings on the workers of an engine: those that are asked for, and those that a check is going to ask for.
 
 Checks ask for one retraining after the other. None depends on what another one gave, so that all of them are known
 from a rehearsal on a `PlannedBench`.
@@ -7,7 +7,7 @@ from a rehearsal on a `PlannedBench`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from torch import Tensor
@@ -44,9 +44,62 @@ class UpcomingBench(PlannedBench):
         return found
 
 
-def job_of(bench: Bench, function: str | None, device: str, threads: int) -> RetrainingJob:
-    """What workers need to train the bench's study again; see `RetrainingJob`."""
-    return RetrainingJob(str(bench.run.path.absolute()), function, device, threads, fingerprint_of(bench.retrainer))
+@contextlib.contextmanager
+def workers_of(
+    bench: Bench, engine: Engine | None, function: str | None, device: str, bars: Progress
+) -> Iterator[None]:
+    """Workers for a bench within this context, which begin to read the study; none if there is no engine.
+
+    Raises:
+        EngineError: they cannot be had.
+    """
+    if engine is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with bars.step("Reaching the cluster"):
+            bench.engine = stack.enter_context(engine)
+        where, device = str(bench.run.path.absolute()), engine.device or device
+        bench.job = RetrainingJob(where, function, device, engine.threads, fingerprint_of(bench.retrainer))
+        bench.engine.begin(bench.job)  # while this process has other things to do
+        bars.say(f"Workers: {engine.workers}, threads of each: {engine.threads}.")
+        yield
+
+
+def retrained(bench: Bench, asked: Sequence[Retraining], bars: Progress) -> list[pd.DataFrame]:
+    """The tables of retrainings, whatever they take; those without edits are kept by the bench.
+
+    Raises:
+        EngineError: see `Engine.each`.
+        TrainingError: of a retraining.
+    """
+    found = [None if each.edits else bench.pieces.get(bench.key_of(each.start, each.key)) for each in asked]
+    with bars.step(
+        "Training again, as it was and with the edits", total=sum(table is None for table in found)
+    ) as bench.bar:
+        if bench.engine and bench.job:
+            pieces = [each.piece(str(i)) for i, each in enumerate(asked) if found[i] is None]
+            for done in bench.engine.each(bench.job, pieces, bars.say):
+                if done.error:
+                    raise done.error
+                i = int(done.piece.key)
+                found[i] = done.result
+                if not asked[i].edits:
+                    bench.keep(bench.key_of(asked[i].start, asked[i].key), done.result, asked[i].cost, done.seconds)
+                bench.bar.advance()
+        return [_here(bench, each) if table is None else table for each, table in zip(asked, found, strict=True)]
+
+
+def _here(bench: Bench, asked: Retraining) -> pd.DataFrame:
+    """The table of a retraining by this process."""
+    if not asked.edits:
+        found = bench.outcome(asked.weights, asked.start, asked.seed)
+        assert found is not None  # there is no limit of time
+        return found
+    table = asked.by(bench.retrainer)
+    if bench.bar:
+        bench.bar.advance()
+    return table
 
 
 def measured(bench: Bench, check: Check, bars: Progress) -> pd.DataFrame:
@@ -57,12 +110,12 @@ def measured(bench: Bench, check: Check, bars: Progress) -> pd.DataFrame:
         TrainingError: of the check.
     """
     while bench.engine and (upcoming := _upcoming(bench, check)):
-        if not _retrained(bench, bench.engine, upcoming, bars):
+        if not _shared_out(bench, bench.engine, upcoming, bars):
             break
     return check.measure(bench)
 
 
-def _retrained(bench: Bench, engine: Engine, upcoming: dict[str, Retraining], bars: Progress) -> int:
+def _shared_out(bench: Bench, engine: Engine, upcoming: dict[str, Retraining], bars: Progress) -> int:
     """How many of the retrainings were computed, and are in the bench's cache or failed; not all if time ended."""
     assert bench.job is not None
     count = 0

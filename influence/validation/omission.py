@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from influence.engine import Engine
+from influence.engine.choice import HERE
 from influence.errors import RunError
 from influence.live.alterations import LEAVE_OUT, Alteration
 from influence.run.reading import Run
@@ -21,6 +24,7 @@ def leave_out(
     start: Start = "solution",
     function: str | None = None,
     device: str = "cpu",
+    engine: str | Engine = HERE,
     progress: bool = True,
 ) -> Run:
     """Train again without `examples`, and add a row to the run's table `what-if`.
@@ -34,6 +38,7 @@ def leave_out(
         start: as of `Retrainer.retrain`.
         function: FILE.py:FUNCTION, of a run that was computed from one.
         device: where to train.
+        engine: who trains again, as of `validate`.
         progress: show bars with time left.
 
     Returns:
@@ -41,10 +46,12 @@ def leave_out(
 
     Raises:
         RunError: no examples, all of them, or unknown ones; or the run's study cannot be made again.
+        EngineError: as `validate`.
         StudyError, TrainingError: with what was given and what to do.
     """
     out = omissions(run, examples, stage)
-    return what_if(run, out, really=True, start=start, function=function, device=device, progress=progress)[0]
+    options: dict[str, Any] = {"start": start, "function": function, "device": device, "progress": progress}
+    return what_if(run, out, really=True, engine=engine, **options)[0]
 
 
 def omissions(run: Run, examples: Sequence[int], stage: str | None = None) -> list[Alteration]:

@@ -12,6 +12,8 @@ import torch
 
 from influence.attribution.edits.effect import edit_effect
 from influence.curvature.cards import IDENTITY
+from influence.engine import Engine, engine_of
+from influence.engine.choice import HERE
 from influence.errors import TrainingError
 from influence.live.alterations import ADD, STEPS, Alteration, as_json
 from influence.live.edits import edits_of
@@ -22,8 +24,9 @@ from influence.run.reading import Run
 from influence.study.edits import Edit
 from influence.study.revision import weight_changes
 from influence.training.retraining import Start
+from influence.validation.ahead import retrained, workers_of
 from influence.validation.bench import Bench, bench_of
-from influence.validation.retraining import table_of
+from influence.validation.retraining import Retraining
 from influence.validation.slices import Slice
 
 NAME = "what-if"
@@ -40,6 +43,7 @@ def what_if(
     start: Start = "solution",
     function: str | None = None,
     device: str = "cpu",
+    engine: str | Engine = HERE,
     progress: bool = True,
 ) -> tuple[Run, list[str]]:
     """Predict what alterations do if all are made, and add a row to the run's table `what-if`.
@@ -53,6 +57,7 @@ def what_if(
         start: as of `Retrainer.retrain`.
         function: FILE.py:FUNCTION, of a run that was computed from one.
         device: where to compute and train.
+        engine: who trains again, as of `validate`; this process predicts.
         progress: show bars with time left.
 
     Returns:
@@ -61,8 +66,10 @@ def what_if(
     Raises:
         RunError: no alteration, unknown ids, one altered twice; or the run's study cannot be made again.
         TrainingError: a stage was trained in mini-batches, and really training it again with more examples is asked.
+        EngineError: as `validate`.
         StudyError, LossError, CurvatureError, TrainingError: with what was given and what to do.
     """
+    asked = engine_of(engine) if isinstance(engine, str) else engine
     known = row_of(run.validation(NAME), alterations, start)
     if known is not None and not (really and np.isnan(known["measured"]).all()):
         return run, _lines(known.get("remarks"))
@@ -92,8 +99,8 @@ def what_if(
         found["measured"] = np.full(len(effect.first), np.nan, np.float32)
         found |= dict.fromkeys(("class_before", "class_after"), np.full(len(effect.first), -1, np.int32))
         if really:
-            with bars.step("Training again, as it was and with the edits", total=2) as bench.bar:
-                found |= _measured(bench, made, start)
+            with workers_of(bench, asked, function, device, bars):
+                found |= _measured(bench, made, start, bars)
         new = pd.DataFrame([found])
         old = Run.open(run.path).validation(NAME)
         if old is not None:
@@ -117,11 +124,8 @@ def _refuse_added(bench: Bench, alterations: Sequence[Alteration]) -> None:
             )
 
 
-def _measured(bench: Bench, made: Sequence[Edit], start: Start) -> dict[str, np.ndarray]:
-    before = bench.outcome(None, start)
-    assert before is not None  # there is no limit of time
-    after = _outcome(bench, made, start)
-    assert after is not None
+def _measured(bench: Bench, made: Sequence[Edit], start: Start, bars: Progress) -> dict[str, np.ndarray]:
+    before, after = retrained(bench, [Retraining(bench.stage, None, start), _with(bench, made, start)], bars)
     return {
         "measured": (after["loss"] - before["loss"]).to_numpy(np.float32),
         "class_before": before["predicted"].to_numpy(np.int32),
@@ -129,17 +133,14 @@ def _measured(bench: Bench, made: Sequence[Edit], start: Start) -> dict[str, np.
     }
 
 
-def _outcome(bench: Bench, made: Sequence[Edit], start: Start) -> pd.DataFrame | None:
-    """Of training again with the edits; weights of one stage's examples may have been trained with before."""
-    if all(edit.stage == bench.stage and edit.rows and not (edit.labels or len(edit.examples)) for edit in made):
-        weights = torch.ones(bench.count, dtype=torch.float64)
-        for row, by in weight_changes(made).items():
-            weights[row] += by
-        return bench.outcome(weights, start)
-    found = table_of(bench.retrainer.retrain(edits=list(made), start=start))
-    if bench.bar:
-        bench.bar.advance()
-    return found
+def _with(bench: Bench, made: Sequence[Edit], start: Start) -> Retraining:
+    """Training again with the edits; with weights of one stage's examples, if they are no more: a check may have."""
+    if any(edit.stage != bench.stage or not edit.rows or edit.labels or len(edit.examples) for edit in made):
+        return Retraining(bench.stage, None, start, edits=tuple(made))
+    weights = torch.ones(bench.count, dtype=torch.float64)
+    for row, by in weight_changes(made).items():
+        weights[row] += by
+    return Retraining(bench.stage, weights, start)
 
 
 def row_of(table: pd.DataFrame | None, alterations: Sequence[Alteration], start: str) -> dict[str, Any] | None:

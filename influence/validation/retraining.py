@@ -18,6 +18,7 @@ from influence.engine.pieces import Fingerprint, Piece
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.studies.from_run import exhibit_and_starts_of
+from influence.study.edits import Edit
 from influence.training.retraining import Outcome, Retrainer, Start
 
 
@@ -30,12 +31,14 @@ class Retraining:
         weights: (m,) of its examples; None: all 1.
         start: as of `Retrainer.retrain`.
         seed: as of `Retrainer.retrain`.
+        edits: of any stages' training data, in place of weights.
     """
 
     stage: str
     weights: Tensor | None
     start: Start
     seed: int | None = None
+    edits: tuple[Edit, ...] = ()
 
     @property
     def left_out(self) -> float:
@@ -56,13 +59,14 @@ class Retraining:
     def by(self, retrainer: Retrainer) -> pd.DataFrame:
         """Columns `loss` (nats) and `predicted` (class number or -1), a row for each query."""
         given = {} if self.weights is None else {self.stage: self.weights}
-        return table_of(retrainer.retrain(given, start=self.start, seed=self.seed))
+        return table_of(retrainer.retrain(given, edits=self.edits or None, start=self.start, seed=self.seed))
 
     def piece(self, key: str) -> Piece:
         """For an engine; `key` is the hash that its table is kept under."""
-        without = f"without {self.left_out:.1%} of {self.stage}" if self.weights is not None else "as it was"
-        weights = None if self.weights is None else self.weights.numpy()
-        return Piece(key, f"training from the {self.start} {without}", (self.stage, weights, self.start, self.seed))
+        without = "with edits" if self.edits else "as it was"
+        if self.weights is not None:
+            without = f"without {self.left_out:.1%} of {self.stage}"
+        return Piece(key, f"training from the {self.start} {without}", self)
 
 
 def table_of(outcome: Outcome) -> pd.DataFrame:
@@ -101,12 +105,9 @@ class RetrainingWorker:
     def __init__(self, retrainer: Retrainer):
         self.retrainer, self.fingerprint = retrainer, fingerprint_of(retrainer)
 
-    def compute(self, of: tuple[str, np.ndarray | None, Start, int | None]) -> pd.DataFrame:
-        """The table of the retraining whose piece this is."""
-        stage, weights, start, seed = of
-        # What came through shared memory cannot be written to.
-        own = None if weights is None else torch.from_numpy(weights.copy())
-        return Retraining(stage, own, start, seed).by(self.retrainer)
+    def compute(self, of: Retraining) -> pd.DataFrame:
+        """The table of a retraining."""
+        return of.by(self.retrainer)
 
 
 def retrainer_of(

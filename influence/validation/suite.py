@@ -17,7 +17,7 @@ from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
 from influence.run.reading import Run
-from influence.validation.ahead import job_of, measured
+from influence.validation.ahead import measured, workers_of
 from influence.validation.bench import Bench, bench_of
 from influence.validation.check import Check, Finding
 from influence.validation.checks import leave_one_out, noise, planted, removal, sanity, stability, strongest, subsets
@@ -80,16 +80,9 @@ def validate(
     name = run.stage(stage or run.stages[0]).name
     chosen = [check for check in CHECKS.values() if not checks or check.name in checks]
     asked = engine_of(engine) if isinstance(engine, str) else engine
-    with retrainings_locked(run.path), Progress(visible=progress) as bars, contextlib.ExitStack() as stack:
+    with retrainings_locked(run.path), Progress(visible=progress) as bars:
         bench = bench_of(run, name, seed=seed, function=function, device=device)
-        if asked is not None:
-            with bars.step("Reaching the cluster"):
-                stack.enter_context(asked)
-            bench.engine = asked
-            bench.job = job_of(bench, function, asked.device or device, asked.threads)
-            asked.begin(bench.job)  # while this process finds out what one retraining costs
-            bars.say(f"Workers: {asked.workers}, threads of each: {asked.threads}.")
-        with bench.within(budget):
+        with workers_of(bench, asked, function, device, bars), bench.within(budget):
             plan = _plan(bench, chosen, budget, bars)
             for said in (_cost(bench), *sentences(bench, CHECKS, plan, bench.left)):
                 bars.say(said)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import influence.engine
 import influence.live
 import influence.run
 import influence.validation
@@ -18,13 +19,16 @@ from influence.cli.edits.several import FORMS
 from influence.cli.options import (
     DEFAULT_RUNS,
     DEFAULT_START,
+    EngineName,
     Function,
+    GpusPerWorker,
     NameOfRun,
     Quiet,
     Runs,
     Start,
     Threads,
     TrainingDevice,
+    Workers,
     run_to_train,
 )
 from influence.errors import StudyError, listed
@@ -75,6 +79,9 @@ def what_if(
     device: TrainingDevice = "cpu",
     runs: Runs = DEFAULT_RUNS,
     threads: Threads = None,
+    engine: EngineName = "here",
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = 0,
     quiet: Quiet = False,
 ) -> None:
     """Predict what edits of the training data would do, all made together.
@@ -82,7 +89,8 @@ def what_if(
     Beside the prediction stands the sum of what each does alone and, with --really, what training again gives. It is
     kept in the run.
     """
-    opened = run_to_train(run, runs, device, threads, quiet)
+    crew = influence.engine.engine_of(engine, workers=workers, threads=threads, gpus_per_worker=gpus_per_worker)
+    opened = run_to_train(run, runs, device, crew.threads if crew else threads, quiet)
     live, preview, slices = influence.live, influence.validation.preview, influence.validation.slices
     name = opened.stage(stage or opened.stages[0]).name
     summed = slices.Slice(opened, target)
@@ -95,7 +103,7 @@ def what_if(
         *(_addition(*_staged(opened, name, each)) for each in add or ()),
     ]
     options: dict[str, Any] = {"really": really, "start": start, "function": study, "device": device}
-    found, remarks = preview.what_if(opened, asked, progress=not quiet, **options)
+    found, remarks = preview.what_if(opened, asked, engine=crew or engine, progress=not quiet, **options)
     for line in [*preview.sentences(found, asked, start, summed), *remarks]:
         say(line)
     if export is not None:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -17,10 +18,11 @@ from ray.cluster_utils import Cluster
 from influence.engine import Fingerprint, OnRay, Piece, on_ray
 from influence.engine.cluster import ADDRESS
 from influence.errors import EngineError, TrainingError
+from influence.live.alterations import LEAVE_OUT, RELABEL, Alteration
 from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.request import exhibits_for
-from influence.validation import validate
+from influence.validation import validate, what_if
 from influence.validation.bench import Bench
 from influence.validation.checks import leave_one_out, strongest
 
@@ -158,3 +160,14 @@ def test_validation_on_workers_gives_the_same_bytes(cluster, computed, tmp_path,
         table = alone.validation(name)
         assert len(table)
         pd.testing.assert_frame_equal(shared.validation(name), table, check_exact=True)
+    ids = {stage: int(run.examples(stage)["id"].iloc[5]) for stage in run.stages}
+    edits = [
+        Alteration(LEAVE_OUT, "pretrain", ids["pretrain"]),
+        Alteration(RELABEL, "finetune", ids["finetune"], "eel"),
+    ]
+    (one, _), (other, _) = (
+        what_if(each, edits, really=True, function=function, engine=who, progress=False)
+        for each, who in ((run, "here"), (there, OnRay(workers=1)))
+    )
+    assert np.isfinite(one.validation("what-if")["measured"][0]).all()
+    pd.testing.assert_frame_equal(other.validation("what-if"), one.validation("what-if"), check_exact=True)
