@@ -16,7 +16,7 @@ from causes.pictures import PlantedDigits
 from causes.sentences import LONG, WORD, corpora
 from trust import experiments, peers
 from trust.again import Again
-from trust.settings import Size, digits
+from trust.settings import Size, digits, texts
 from trust.tables import across, gap, reached
 
 from influence.training.recording import retrain
@@ -102,6 +102,15 @@ def test_removal_is_chosen_by_one_half_and_judged_by_the_other():
     found = experiments.removal(digits("frozen", SIZE, 1), 1)
     assert set(found) == {f"{w} {n}" for w in ("accuracy", "loss") for n in ("nothing", "harmful", "helpful", "random")}
     assert all(0 <= value <= 1 for name, value in found.items() if name.startswith("accuracy"))
+
+
+def test_texts_are_trained_to_the_one_minimum_and_again_from_there():
+    again = Again(texts("frozen", SIZE, 0))
+    assert not again.recordings
+    weights = again.without([[3]])
+    changes = again.retrainer.losses_with("pretrain", weights[0]).numpy() - again.losses
+    np.testing.assert_allclose(again.from_scratch(weights)[0], changes, atol=1e-6)
+    assert np.abs(changes).max() > 1e-3
 
 
 @pytest.mark.parametrize("rotated", [True, False])

@@ -1,4 +1,7 @@
-"""A setting that was trained, and trained again: from the solution to the minimum, from scratch step by step."""
+"""A setting that was trained, and trained again: from the solution to the minimum, from scratch step by step.
+
+A setting without recipes has one minimum, to which it is trained by either way.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Again:
     """A setting's training, and what training it again does to the losses of its queries.
 
     Attributes:
-        recordings: of the steps from scratch.
+        recordings: of the steps from scratch; none without recipes.
         study: where these end.
     """
 
@@ -35,7 +38,9 @@ class Again:
         self.setting = setting
         self.study = _copied(setting.study)
         self.recordings: list[Recording] = []
-        for stage in self.study.stages:
+        if not setting.recipes:
+            self.study = self.solved
+        for stage in self.study.stages if setting.recipes else ():
             before = self.recordings[-1] if self.recordings else None
             self.recordings.append(record(stage, before, setting.recipes[stage.name]))
         for recording in self.recordings:
@@ -72,6 +77,8 @@ class Again:
 
     def from_scratch(self, weights: Tensor) -> np.ndarray:
         """Measured change of every query's loss, (R, Q), nats."""
+        if not self.recordings:
+            return self.from_solution(weights)
         # What is compared is trained side by side, so that it rounds alike.
         losses, _ = self._outcomes(torch.cat([torch.ones_like(weights[:1]), weights]))
         return losses[1:] - losses[:1]

@@ -34,8 +34,6 @@ FEW_CHANNELS = 2
 """Where single pictures of CIFAR-10 are left out: with more, the smallest curvature at the minimum is a few per cent of
 the l2 term, or less, and leaving out one picture may move the model to another minimum."""
 RATE, MOMENTUM = 0.2, 0.95
-TEXT_RATE, TEXT_MOMENTUM = 0.2, 0.9
-"""Not Adam: it divides by what rare words' gradients were, and one text less then does what no derivative tells."""
 MEAN, SPREAD = 0.13, 0.31
 """Of a digit's pixels, which are 0 to 1."""
 
@@ -62,7 +60,7 @@ class Size:
 
 @dataclasses.dataclass
 class Setting:
-    """A study at its random start, how it is trained, and the number of each query's true class."""
+    """A study at its random start, how it is trained (without recipes: to its one minimum), and each query's class."""
 
     study: Study
     recipes: Mapping[str, Recipe]
@@ -139,33 +137,22 @@ def cifar(
 
 
 def texts(variant: str, size: Size, seed: int) -> Setting:
-    """Dictionary definitions: a tiny causal language model, and a classifier of eight topics on it, in float64."""
+    """Dictionary definitions: the text studies' model of word pairs, small, and a classifier of eight topics on it.
+
+    In float64, and trained to the minimum: `size` says how many texts, its steps and l2 terms are not read.
+    """
     rng = np.random.default_rng(seed)
     sizes = {"pretrain": size.pretrain, "finetune": size.finetune, "queries": size.queries}
     parts: dict[str, Corpus] = {
         part: corpus.chosen(np.sort(rng.permutation(len(corpus))[: sizes[part]]).tolist())
         for part, corpus in corpora(seed).items()
     }
-    options = TextOptions(vocabulary=120, context=12, width=8, layers=1, l2=size.l2, seed=seed)
-    study = TextStudy("texts", "Definitions", parts, options).exhibit(variant).study
-    for stage in study.stages:
+    study = TextStudy("texts", "Definitions", parts, TextOptions(vocabulary=300, context=24, width=30, seed=seed))
+    made = study.exhibit(variant).study
+    for stage in made.stages:
         stage.model.double()
-        stage.l2 = size.l2
-        stage.proximity = 0.0 if variant == "frozen" or stage is study.stages[0] else size.proximity
-    recipes = {
-        stage.name: Recipe(
-            size.steps,
-            min(size.batch, len(stage.data)),
-            TEXT_RATE,
-            momentum=TEXT_MOMENTUM,
-            warmup=size.steps // 10,
-            decay=True,
-            seed=seed,
-        )
-        for stage in study.stages
-    }
-    truth = np.array([int(study.queries[i][1]) for i in range(len(study.queries))])
-    return Setting(study, recipes, truth)
+    truth = np.array([int(made.queries[i][1]) for i in range(len(made.queries))])
+    return Setting(made, {}, truth)
 
 
 def _setting(
