@@ -180,6 +180,8 @@ def upstream(*arguments: str) -> str:
 def test_the_tutorials_options_exist():
     commands = set(re.findall(r"\bupstream ([a-z][a-z-]+) [\w-]", TUTORIAL + TEXTS)) | {"precompute"}
     known = "".join(upstream(command, "--help") for command in sorted(commands))
+    benchmarks = set(re.findall(r"\bbenchmarks/\w+\.py", TUTORIAL + TEXTS))
+    known += "".join((ROOT / name).read_text(encoding="utf-8") for name in sorted(benchmarks))
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", TUTORIAL + TEXTS)) - {"--constraint"}:
         assert option in known, option
 
