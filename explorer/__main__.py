@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             runs, first = folder_and_run(Path(options.runs), options.run)
         with tempfile.TemporaryDirectory(prefix="upstream-") as launch:
+            os.environ["UPSTREAM_STUDY"] = options.study or ""
             return serve(Path(launch), runs, first, options.port, not options.no_browser, bool(options.compute))
     except (LaunchError, RunError) as error:
         sys.stderr.write(f"Error: {printable(str(error))}\n")
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compute", metavar="STUDY", help="compute this embedded study, and serve --run as soon as it can be opened"
     )
+    parser.add_argument("--study", metavar="FILE.py:FUNCTION", help="a function that runs were computed from")
     parser.add_argument("--port", type=_port, default=8501, help="port on localhost (default: 8501)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     return parser

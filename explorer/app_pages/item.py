@@ -21,6 +21,8 @@ from influence.run import MAP, NAT, Run, slope_of, top
 
 PREDICTIONS = "item_predictions"
 NEIGHBOURS = "item_neighbours"
+VOTES = 8
+"""Votes of rules on it that are told."""
 NEAREST_EXAMPLES = 6
 """Neighbours that are listed."""
 DUPLICATE_COSINE = 0.98
@@ -79,6 +81,9 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
     if "prediction" in table:
         mark = theme.RIGHT if example["prediction"] == example["label"] else theme.WRONG
         known.append(("Its own model said", f"{example['prediction']} {mark}"))
+    if votes := queries.votes_on(run, stage, position):
+        told = [f"{escape.beginning(rule, 40)}: {theme.group_name(vote)}" for rule, vote in list(votes.items())[:VOTES]]
+        known.append(("Votes", "; ".join(told) + (f" and {len(votes) - VOTES} more" if len(votes) > VOTES else "")))
     if source := pictures.words(example, "source"):
         known.append(("Source", source))
     for name, title, unit in (

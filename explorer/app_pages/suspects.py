@@ -6,7 +6,7 @@ import streamlit as st
 
 from explorer.panels.basket import basket, proof
 from explorer.panels.lists import controls
-from explorer.panels.repair import add, judge, relabel, remove
+from explorer.panels.repair import add, judge, relabel, remove, votes
 from explorer.panels.repair.subject import Subject
 from explorer.runs import score_arrays
 from explorer.ui import escape, state, theme, widgets
@@ -16,8 +16,8 @@ from influence.errors import UpstreamError
 from influence.run import Run
 
 REPAIR_HELP = (
-    "Remove: examples to leave out. Relabel: examples to give another label. Add: examples to train on besides. What "
-    "you tick goes into one basket."
+    "Remove: examples to leave out. Relabel: examples to give another label. Add: examples to train on besides. Votes: "
+    "of rules that made the labels, to be taken back. What you tick goes into one basket."
 )
 
 
@@ -35,7 +35,7 @@ def draw(run: Run) -> None:
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="judged"):
         judged = judge.choose(run)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        repair = widgets.choice("Repair", state.REPAIRS, state.REPAIR, help=REPAIR_HELP)
+        repair = widgets.choice("Repair", repairs(run), state.REPAIR, help=REPAIR_HELP)
         stage = controls.choose_stage(stages)
     subject = Subject(run, stage, judged, edits.basket(run))
     if judged.kind == ERROR or repair != state.REMOVE:
@@ -53,7 +53,15 @@ def draw(run: Run) -> None:
 
 
 def _list(subject: Subject, repair: str) -> None:
-    {state.REMOVE: remove, state.RELABEL: relabel, state.ADD: add}[repair].draw(subject, subject.scores())
+    {state.REMOVE: remove, state.RELABEL: relabel, state.ADD: add, state.VOTES: votes}[repair].draw(
+        subject, subject.scores()
+    )
+
+
+def repairs(run: Run) -> tuple[str, ...]:
+    """The kinds of repair that the run knows of: votes only where rules made the labels of a stage."""
+    voted = any(run.has_votes(stage) for stage in run.stages)
+    return tuple(kind for kind in state.REPAIRS if voted or kind != state.VOTES)
 
 
 def allowed(run: Run) -> dict[str, tuple[str, ...]]:
@@ -62,7 +70,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
         state.SIDE: state.SIDES,
         state.STAGE: controls.stage_values(run),
         state.CRITERION: judge.offered(run),
-        state.REPAIR: state.REPAIRS,
+        state.REPAIR: repairs(run),
         state.TOGETHER: ("true",),
         state.AGAIN: ("true",),
     }

@@ -18,7 +18,7 @@ import streamlit as st
 
 import influence.live
 from explorer.jobs.line import Line
-from explorer.runs import cache
+from explorer.runs import cache, folder
 from explorer.ui import escape
 from influence.errors import unsaid
 from influence.live import STEPS, Alteration, Criterion, Target
@@ -59,7 +59,7 @@ def indexed(run: Run) -> Live:
 @st.cache_resource(max_entries=2, show_spinner="Opening the run's models …")
 def _opened(_run: Run, computed: int) -> Live:
     with _line.turn("the models of another run", _silently):
-        return influence.live.Live(_run)
+        return influence.live.Live(_run, folder.function_of(_run))
 
 
 def _warm_up(opened: Live) -> None:
@@ -110,6 +110,12 @@ def labels(opened: Live, criterion: Criterion, stage: str, rows: Sequence[int] |
     """`WhatIf.labels`: what every label would do, (n, C)."""
     with _answer(opened, "Trying every label"):
         return opened.what_if.labels(criterion, stage, rows)
+
+
+def votes(opened: Live, criterion: Criterion, stage: str) -> np.ndarray:
+    """`WhatIf.votes`: what taking each vote back would do, (V,), in the order of `Run.votes`."""
+    with _answer(opened, "Taking each vote back"):
+        return opened.what_if.votes(criterion, stage)
 
 
 def alone(opened: Live, criterion: Criterion, alterations: Sequence[Alteration]) -> np.ndarray:

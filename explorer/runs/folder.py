@@ -50,6 +50,21 @@ def fingerprint(folder: Path) -> int:
     return hash(tuple(sorted(seen)))
 
 
+def function_of(run: Run) -> str | None:
+    """FILE.py:FUNCTION that the explorer was started with, if the run was computed from a function of that name.
+
+    Code that a run names is not executed by itself: whoever starts the explorer trusts one function (`--study`).
+    """
+    given, asked = os.environ.get("UPSTREAM_STUDY"), run.manifest.asked.get("study")
+    return given if given and isinstance(asked, str) and Path(asked).name == Path(given).name else None
+
+
+def study_option(run: Run) -> list[str]:
+    """The option of `upstream` commands that gives `function_of` the run."""
+    found = function_of(run)
+    return ["--study", found] if found else []
+
+
 @st.cache_resource(max_entries=8, show_spinner="Checking the run …")
 def _opened(folder: str, fingerprint: int) -> Run:  # the fingerprint is part of the cache's key
     run = Run.open(folder)

@@ -177,3 +177,12 @@ def beside(positions: list[int], current: int, step: int) -> int | None:
         return positions[0]
     place = positions.index(current) + step
     return positions[place] if 0 <= place < len(positions) else None
+
+
+def votes_on(run: Run, stage: str, row: int) -> dict[str, str]:
+    """Rule -> the class that it votes for, of the example at `row`; empty where no rules made the labels."""
+    votes = run.votes(stage)
+    if votes is None:
+        return {}
+    own = votes[votes["example"] == row]
+    return dict(zip(own["rule"], own["vote"], strict=True))

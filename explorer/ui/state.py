@@ -87,7 +87,7 @@ TOKENS, PLAIN, PATCHES = "Tokens", "Plain", "Patches"
 SHADINGS, PICTURE_SHADINGS = (TOKENS, PLAIN), (PLAIN, PATCHES)
 HARM, HELP = "Harm", "Help"
 SIDES = (HARM, HELP)
-REMOVE, RELABEL, ADD = REPAIRS = ("Remove", "Relabel", "Add")
+REMOVE, RELABEL, ADD, VOTES = REPAIRS = ("Remove", "Relabel", "Add", "Votes")
 SOURCE = "Source"
 SUMS = (LABEL, SOURCE)
 FROM_SOLUTION, FROM_SCRATCH = "From the solution", "From scratch"

@@ -2,8 +2,9 @@
 
 `3,7,23-as-2,in-finetune,501-by-1` leaves examples 3 and 7 of the first stage out, gives its example 23 the label 2, and
 counts example 501 of the finetuning stage twice. There are also `40-mask-8.8.7.7` (left, top, width, height),
-`12-strike-word`, `add-7`, which adds the run's prediction 7, and `add-file-DIGEST`, which adds an uploaded file. In
-names and words a comma is `%2C`, a percent sign `%25`.
+`12-strike-word`, `12-back-rule`, by which a rule takes its vote on example 12 back, `off-rule`, by which it takes back
+all its votes, `add-7`, which adds the run's prediction 7, and `add-file-DIGEST`, which adds an uploaded file. In names
+and words a comma is `%2C`, a percent sign `%25`.
 """
 
 from __future__ import annotations
@@ -20,16 +21,28 @@ import pandas as pd
 from explorer.runs import queries
 from explorer.ui import escape, state, theme
 from explorer.view import pools
-from influence.live import ADD, LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
+from influence.live import (
+    ADD,
+    LEAVE_OUT,
+    MASK,
+    NONE,
+    RELABEL,
+    SEVERAL,
+    STRIKE,
+    SWITCH_OFF,
+    TAKE_BACK,
+    UPWEIGHT,
+    Alteration,
+)
 from influence.run import Run
 
 LARGEST_BASKET = 200
 """Edits that a basket holds at most: more would not fit in a link."""
 LONGEST_BASKET = 4000
 """Characters that they take in a link, together."""
-KINDS = {"as": RELABEL, "by": UPWEIGHT, "mask": MASK, "strike": STRIKE}
+KINDS = {"as": RELABEL, "by": UPWEIGHT, "mask": MASK, "strike": STRIKE, "back": TAKE_BACK}
 """Kinds as the URL writes them."""
-_STAGE, _ADD, _FILE = "in-", "add-", "add-file-"
+_STAGE, _ADD, _FILE, _OFF = "in-", "add-", "add-file-", "off-"
 _EDIT = re.compile(rf"(-?\d+)(?:-({'|'.join(KINDS)})-(.+))?", re.DOTALL)
 _TOLD = 5
 """Words of a bad link that are told."""
@@ -87,7 +100,7 @@ def text_of(alterations: Iterable[Alteration], run: Run) -> str | None:
 def merged(alterations: Sequence[Alteration], more: Iterable[Alteration]) -> tuple[list[Alteration], list[Alteration]]:
     """A basket with more edits, and those that are no longer in it: of one example the later edit replaces the earlier.
 
-    Of one text several words may be struck.
+    Of one text several words may be struck, of one example several votes taken back.
     """
     kept, replaced = list(dict.fromkeys(alterations)), list[Alteration]()
     for edit in more:
@@ -111,6 +124,8 @@ def words(edit: Alteration, run: Run) -> str:
     of = "" if edit.stage == run.stages[0] else f" ({escape.visible(theme.stage_word(edit.stage))})"
     if edit.kind == ADD and edit.value:
         return f"{escape.visible(Path(edit.value[0]).name)} added{of}"
+    if edit.kind == SWITCH_OFF:
+        return f"{change(edit)}{of}"
     table = run.queries() if edit.kind == ADD else run.examples(edit.stage)
     row = queries.position_by_id(table, str(edit.id))
     label = "" if row is None else f" {theme.group_name(table['label'].iloc[row])}"
@@ -127,6 +142,10 @@ def change(edit: Alteration) -> str:
         return "blank at {}, {} ({} by {})".format(*edit.value)
     if edit.kind == STRIKE:
         return f"without “{escape.beginning(edit.value, 40)}”"
+    if edit.kind == TAKE_BACK:
+        return f"without the vote of “{escape.beginning(edit.value, 40)}”"
+    if edit.kind == SWITCH_OFF:
+        return f"rule “{escape.beginning(edit.value, 40)}” switched off"
     return "added" if edit.kind == ADD else "left out"
 
 
@@ -172,13 +191,17 @@ def _twice(replaced: Sequence[Alteration]) -> str:
 
 
 def _rivals(one: Alteration, other: Alteration) -> bool:
-    same = one.stage == other.stage and one.id == other.id and one != other and ADD not in (one.kind, other.kind)
-    return same and not one.kind == other.kind == STRIKE
+    same = one.stage == other.stage and one.id == other.id and one != other
+    both = one.kind, other.kind
+    return same and ADD not in both and SWITCH_OFF not in both and not (one.kind == other.kind and one.kind in SEVERAL)
 
 
 def _parsed(word: str, run: Run, stage: str) -> Alteration | None:
     if word.startswith(_FILE):
         return pools.added(stage, word.removeprefix(_FILE))
+    if word.startswith(_OFF):
+        rule = unquote(word.removeprefix(_OFF))
+        return Alteration(SWITCH_OFF, stage, NONE, rule) if rule in _rules(run, stage) else None
     if word.startswith(_ADD):
         row = queries.position_by_id(run.queries(), word.removeprefix(_ADD))
         return (
@@ -198,7 +221,8 @@ def _parsed(word: str, run: Run, stage: str) -> Alteration | None:
 
 
 def _class(value: str, run: Run, stage: str, example: pd.Series) -> str | None:
-    return value if value in map(str, run.stage(stage).classes) and value != str(example["label"]) else None
+    own = str(example["label"]) if run.votes(stage) is None else None  # of an average of votes any class is another
+    return value if value in map(str, run.stage(stage).classes) and value != own else None
 
 
 def _change(value: str, *_: object) -> float | None:
@@ -219,17 +243,34 @@ def _word(value: str, run: Run, stage: str, example: pd.Series) -> str | None:
     return value if isinstance(text, str) and value.strip() and value.split()[0].lower() in text.lower() else None
 
 
+def _rule(value: str, run: Run, stage: str, example: pd.Series) -> str | None:
+    return value if value in _rules(run, stage, int(example["id"])) else None
+
+
+def _rules(run: Run, stage: str, example: int | None = None) -> set[str]:
+    """Rules that vote on an example by its id, or on any of the stage."""
+    votes = run.votes(stage)
+    if votes is None:
+        return set()
+    if example is not None:
+        votes = votes[votes["example"] == queries.position_by_id(run.examples(stage), str(example))]
+    return set(votes["rule"])
+
+
 _READERS: dict[str, Callable[[str, Run, str, pd.Series], Any]] = {
     RELABEL: _class,
     UPWEIGHT: _change,
     MASK: _box,
     STRIKE: _word,
+    TAKE_BACK: _rule,
 }
 
 
 def _written(edit: Alteration) -> str:
     if edit.kind == ADD and edit.value:
         return f"{_FILE}{edit.value[1]}"
+    if edit.kind == SWITCH_OFF:
+        return f"{_OFF}{_quoted(edit.value)}"
     if edit.kind in (LEAVE_OUT, ADD):
         return f"{_ADD * (edit.kind == ADD)}{edit.id}"
     short = next(short for short, kind in KINDS.items() if kind == edit.kind)

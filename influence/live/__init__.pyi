@@ -3,8 +3,11 @@ from .alterations import LEAVE_OUT as LEAVE_OUT
 from .alterations import MASK as MASK
 from .alterations import NONE as NONE
 from .alterations import RELABEL as RELABEL
+from .alterations import SEVERAL as SEVERAL
 from .alterations import STEPS as STEPS
 from .alterations import STRIKE as STRIKE
+from .alterations import SWITCH_OFF as SWITCH_OFF
+from .alterations import TAKE_BACK as TAKE_BACK
 from .alterations import UPWEIGHT as UPWEIGHT
 from .alterations import Alteration as Alteration
 from .alterations import addition as addition

@@ -12,7 +12,10 @@ from typing import Any
 from influence.errors import StudyError, printable
 
 LEAVE_OUT, RELABEL, UPWEIGHT, MASK, STRIKE, ADD = "leave out", "relabel", "upweight", "mask", "strike", "add"
-KINDS = (LEAVE_OUT, RELABEL, UPWEIGHT, MASK, STRIKE, ADD)
+TAKE_BACK, SWITCH_OFF = "take back", "switch off"
+KINDS = (LEAVE_OUT, RELABEL, UPWEIGHT, MASK, STRIKE, ADD, TAKE_BACK, SWITCH_OFF)
+SEVERAL = (STRIKE, TAKE_BACK)
+"""Kinds of which there may be several of one example."""
 NONE = -1
 """In place of an id: the alteration is of no example that there is."""
 STEPS = 3
@@ -24,13 +27,14 @@ class Alteration:
     """What is changed of one example, or which are added.
 
     Attributes:
-        kind: `LEAVE_OUT`, `RELABEL`, `UPWEIGHT`, `MASK`, `STRIKE` or `ADD`.
+        kind: `LEAVE_OUT`, `RELABEL`, `UPWEIGHT`, `MASK`, `STRIKE`, `ADD`, `TAKE_BACK` or `SWITCH_OFF`.
         stage: whose example.
         id: of the example, as the run's table has it. Of "add": of the query that is added; with a path the place among
-            the examples there, `NONE` for all of them.
+            the examples there, `NONE` for all of them. Of "switch off" `NONE`.
         value: of "relabel" the class's name, of "upweight" what is added to the weight 1, of "mask" (left, top, width,
             height) in pixels, of "strike" a word or phrase, of "add" (path, digest of what is there), or None where a
-            query is added.
+            query is added; of "take back" the rule that takes its vote on the example back, of "switch off" the one
+            that takes back all its votes.
     """
 
     kind: str
@@ -44,6 +48,8 @@ class Alteration:
             UPWEIGHT: f" to 1{self.value:+g}" if self.kind == UPWEIGHT else "",
             MASK: f" {','.join(map(str, self.value))}" if self.kind == MASK else "",
             STRIKE: f" {self.value!r}",
+            TAKE_BACK: f" the vote of {self.value!r}",
+            SWITCH_OFF: f" {self.value!r}",
         }
         return f"{self.kind}{told.get(self.kind, '')}"
 

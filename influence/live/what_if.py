@@ -23,6 +23,8 @@ from influence.attribution.edits.effect import changed, first_order
 from influence.attribution.edits.minima import minima_near
 from influence.attribution.edits.relabel import label_effects
 from influence.attribution.edits.scores import changes_alone, numbered, scores_alone
+from influence.attribution.edits.vote_scores import of_votes, refuse_not_linear, refuse_other_labels
+from influence.attribution.edits.votes import ABSTAINS
 from influence.attribution.explained import Explained
 from influence.attribution.guards import derivatives_named
 from influence.attribution.products.dots import dots
@@ -107,6 +109,32 @@ class WhatIf:
             solved = self._solved(criterion)[objective]
             some = None if rows is None else _some(objective, rows)
             return torch.cat([found[0] for _, found in label_effects(objective, solved, classes, some)]).cpu().numpy()
+
+    def votes(self, criterion: Criterion, stage: str) -> np.ndarray:
+        """(V,), float32: the criterion's predicted change for each vote of `Run.votes`, if it were taken back.
+
+        Summed over a rule's votes it is what switching it off does, to first order (see `vote_scores`).
+
+        Raises:
+            StudyError: the stage's labels do not come from votes, or the run's are not those of its study.
+            LossError: its loss is not linear in the probabilities of its labels.
+        """
+        votes = self._exhibit.votes.get(stage)
+        if votes is None:
+            raise StudyError(f"The labels of stage {stage!r} come from no votes.")
+        named, kept = votes.named(self._exhibit.classes[stage]), self._run.votes(stage)
+        if kept is None or kept[list(named)].to_numpy(object).tolist() != named.to_numpy(object).tolist():
+            raise StudyError(f"The run's votes on stage {stage!r} are not those of its study. Compute the run again.")
+        with self._turn():
+            objective = self._back.objective(stage)
+            refuse_other_labels(objective, votes)
+            solved = self._solved(criterion)[objective]
+            scores, found = self._back.products(objective, solved)[None].double(), []
+            for rows, effects in label_effects(objective, solved, votes.classes):
+                refuse_not_linear(objective, effects, votes.labels[rows])
+                back, _ = of_votes(effects.double(), scores[:, rows], votes.table[rows], votes.counts[rows])
+                found.append(back[0])
+            return torch.cat(found).float().cpu().numpy()[votes.table != ABSTAINS]
 
     def alone(self, criterion: Criterion, alterations: Sequence[Alteration]) -> np.ndarray:
         """(E,), float32: the criterion's predicted change by each alteration alone, to first order."""

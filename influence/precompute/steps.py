@@ -238,6 +238,8 @@ class Steps:
         for name, tokens in self.exhibit.tokens.items():
             known = self.query_tokens if name == QUERIES else None
             self.draft.write_table(f"tokens/{name}", tokens if known is None else known)
+        for name, votes in self.exhibit.votes.items():
+            self.draft.write_table(f"votes/{name}", votes.named(self.exhibit.classes[name]))
         if self.exhibit.tokenizer:
             self.draft.write_text("tokenizer.json", self.exhibit.tokenizer)
         smallest = {

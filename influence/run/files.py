@@ -29,7 +29,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}"
 COMPUTED_FILE = re.compile(
     rf"queries\.parquet|tokenizer\.json|(stages|curvature)/{_PART}\.safetensors"
-    rf"|(examples|map|tokens|shares)/{_PART}\.parquet"
+    rf"|(examples|map|tokens|votes|shares)/{_PART}\.parquet"
     rf"|(scores|embedding)/{_PART}\.zarr/(zarr\.json|c(/[0-9]+)*)"
 )
 """Relative path of a file that a run is computed with, in the forms that CONTRACT.md gives."""
@@ -128,6 +128,11 @@ def embedding_file(table: str) -> str:
 def tokens_file(table: str) -> str:
     """Where each token lies in the texts of a stage, or of "queries"."""
     return f"tokens/{table}.parquet"
+
+
+def votes_file(stage: str) -> str:
+    """The votes of the rules that made a stage's labels."""
+    return f"votes/{stage}.parquet"
 
 
 def shares_file(stage: str, method: str) -> str:

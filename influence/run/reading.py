@@ -25,9 +25,11 @@ from influence.run.files import (
     shares_file,
     spread_method,
     tokens_file,
+    votes_file,
 )
 from influence.run.manifest import read_manifest
 from influence.run.parquet.forms import EXAMPLES, FORMS, QUERIES
+from influence.run.parquet.votes import votes_problem
 from influence.run.parts import Parts
 from influence.run.plain import ODD, odd_entries
 from influence.run.records import NAT, ORDER_ONLY, Manifest, StageRecord
@@ -208,6 +210,28 @@ class Run:
         """`starts` and `ends` of the tokens of a stage's examples, or of "queries" (with `losses`); None: not known."""
         name = tokens_file(table)
         return self._parts.table(name, FORMS["tokens"]) if name in self._parts else None
+
+    def has_votes(self, stage: str) -> bool:
+        """Whether a stage's labels come from votes of rules."""
+        return votes_file(stage) in self._parts
+
+    def votes(self, stage: str) -> pd.DataFrame | None:
+        """The votes of the rules that made a stage's labels, one a row: `example` (its row), `rule`, `vote` (a class).
+
+        None: its labels come from no rules.
+
+        Raises:
+            RunError: a vote is for no class of the stage, a rule votes twice on an example or has no name, or an
+                example has no vote.
+        """
+        name, record = votes_file(stage), self.stage(stage)
+        if not self.has_votes(stage):
+            return None
+        count = self._parts.rows(examples_file(stage))
+        table = self._parts.table(name, FORMS["votes"], rows={EXAMPLES: count})
+        if problem := votes_problem(table, record.classes, count):
+            raise self._parts.unreadable(name, problem)
+        return table
 
     def shares(self, stage: str, method: str, query: int) -> dict[int, np.ndarray]:
         """Scores of the query at row `query` split over tokens, nats: row of the example -> float32 (tokens,).

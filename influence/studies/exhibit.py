@@ -12,6 +12,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from influence.attribution.edits.votes import Votes
+from influence.errors import StudyError
 from influence.studies.defaults import class_names, penultimate, table_of
 from influence.studies.question import Input
 from influence.study.parameters import size_of
@@ -45,6 +47,7 @@ class Exhibit:
         token_losses: stage -> (outputs, batch) -> (B, L), each token's share of its text's loss; with it the
             strongest scores are split over tokens.
         tokens: stage, or "queries" -> table of `starts` and `ends` of each text's tokens, in characters.
+        votes: stage -> the votes of the rules that made its labels (`influence.Votes`), with the rules' names.
         tokenizer: the model's, as JSON of the `tokenizers` library.
         form, encode: of new questions: "drawing" or "picture" (a PIL image) or "text" (a string), and what the model
             makes of one.
@@ -61,7 +64,8 @@ class Exhibit:
         asked: what `studies.request.exhibits_for` was given, as JSON, so that a run's study can be made again.
 
     Raises:
-        StudyError: something that is not given cannot be found in the data.
+        StudyError: something that is not given cannot be found in the data; or votes are of another stage, or of other
+            numbers of examples or classes.
     """
 
     study: Study
@@ -75,6 +79,7 @@ class Exhibit:
     vectors: Callable[[Sequence[str]], np.ndarray] | None = None
     token_losses: Mapping[str, TokenLosses] = field(default_factory=dict)
     tokens: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    votes: Mapping[str, Votes] = field(default_factory=dict)
     tokenizer: str = ""
     form: str = ""
     encode: Callable[[Any], Input] | None = None
@@ -106,11 +111,22 @@ class Exhibit:
         self.examples = {**shown, **self.examples}
         if not len(self.queries):
             self.queries = table_of(self.study.queries, self.classes[last.name], "The queries")
+        self._refuse_other_votes()
         self.title = self.title or self.study.name
         self.summary = self.summary or _description(self.study)
         self.method = self.method or default_method(self.study)
         assert stages[0].forward is not None
         self.embedding = self.embedding or penultimate(stages[0].forward)
+
+    def _refuse_other_votes(self) -> None:
+        for name, votes in self.votes.items():
+            stage = self.study.stages[self.study.position(name)]
+            expected = len(stage.data), len(self.classes[name])
+            if (len(votes.table), votes.classes) != expected:
+                raise StudyError(
+                    f"There are votes on {len(votes.table)} examples of stage {name!r} for {votes.classes} classes; it "
+                    f"has {expected[0]} examples and {expected[1]} classes."
+                )
 
     @property
     def all_settings(self) -> dict[str, Any]:
@@ -145,6 +161,11 @@ class Exhibit:
             "error": self.error,
             "recipes": {stage: asdict(recipe) for stage, recipe in self.recipes.items()},
             **({"seeds": self.seeds} if self.seeds > 1 else {}),
+            **(
+                {"votes": {stage: _digest(pd.DataFrame(v.table, columns=v.rules)) for stage, v in self.votes.items()}}
+                if self.votes
+                else {}
+            ),
             **self.settings,
         }
 

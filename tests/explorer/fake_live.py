@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from influence.errors import StudyError
-from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT
+from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, SWITCH_OFF, TAKE_BACK, UPWEIGHT
 
 
 @dataclasses.dataclass
@@ -32,6 +32,11 @@ class FakeWhatIf:
         self.asked.append(("alone", criterion, tuple(alterations)))
         return np.array([self._change(each) for each in alterations], np.float32)
 
+    def votes(self, criterion, stage):
+        """Of later votes more falls."""
+        self.asked.append(("votes", criterion, stage))
+        return -np.arange(len(self.run.votes(stage)), dtype=np.float32) * 1e-3
+
     def together(self, criterion, alterations, steps=3):
         total = float(sum(self._change(each) for each in alterations))
         return Together(total, total)
@@ -48,7 +53,15 @@ class FakeWhatIf:
     def _change(self, edit):
         if edit.kind == MASK and edit.value[0] + edit.value[2] > 28:
             raise StudyError("The mask is no part of a picture of 28 x 28 pixels.")
-        return {LEAVE_OUT: -5e-3, UPWEIGHT: 5e-3, RELABEL: 1e-3, MASK: 3e-3, STRIKE: 7e-3}[edit.kind]
+        return {
+            LEAVE_OUT: -5e-3,
+            UPWEIGHT: 5e-3,
+            RELABEL: 1e-3,
+            MASK: 3e-3,
+            STRIKE: 7e-3,
+            TAKE_BACK: -2e-3,
+            SWITCH_OFF: -9e-3,
+        }[edit.kind]
 
 
 class FakeLive:

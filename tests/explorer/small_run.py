@@ -46,6 +46,7 @@ def write_run(
     name: str = "small",
     *,
     text: bool = False,
+    voted: bool = False,
     mapped: bool = True,
     embedded: bool = True,
     hostile: str = "",
@@ -61,7 +62,8 @@ def write_run(
     Runs of one `seed` have the same examples and queries; with another number in `scored` their scores differ.
 
     A run of texts looks like that of a language model: its first stage has no classes, texts have tokens, titles and
-    sources, and the strongest scores are split over the tokens.
+    sources, and the strongest scores are split over the tokens. Of one that is `voted` on, two rules made the labels of
+    the first stage, or of a class that is `hostile` rules of such names.
     """
     rng = np.random.default_rng(seed)
     old, new = ["0", "1", hostile or "2"], ["7", "8", hostile or "9"]
@@ -95,9 +97,19 @@ def write_run(
         draft.write_table("tokens/pretrain", tokens)
         draft.write_table("tokens/queries", _tokens(queries["text"]))
         draft.write_shares("pretrain", "exact", _shares(rng, scores[:], tokens))
+    if voted:
+        draft.write_table("votes/pretrain", votes(pretrain, hostile))
     draft.mark("everything")
     shares = {"pretrain-exact": SPLIT} if text else {}
     return draft.finish(_manifest([] if text else old, new, records, mapped, shares), pending)
+
+
+def votes(table: pd.DataFrame, hostile: str = "") -> pd.DataFrame:
+    """One rule votes for the label of every example, another for "0" on every third."""
+    thirds = table["label"].index[::3]
+    rules = [f"{hostile}always"] * len(table) + [f"{hostile}thirds, -as-"] * len(thirds)
+    found = {"example": [*range(len(table)), *thirds], "rule": rules, "vote": [*table["label"], *["0"] * len(thirds)]}
+    return pd.DataFrame(found).sort_values("example", kind="stable", ignore_index=True)
 
 
 def add_map(root: Path, name: str = "small", seed: int = 0) -> Run:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from explorer.panels.prediction import completion
-from explorer.runs import completions, queries, splits, texts
+from explorer.runs import completions, folder, queries, splits, texts
 from explorer.runs.completions import Completion
 from explorer.ui import pictures, state, theme
 from explorer.ui.escape import for_html
@@ -35,7 +35,7 @@ def draw(view: View) -> None:
 def can_be_asked(run: Run) -> bool:
     """Whether a span can be explained: the run says how its study is made again, and not by code of a stranger."""
     try:
-        asked_of(run)
+        asked_of(run, folder.function_of(run))
     except RunError:
         return False
     return True

@@ -67,7 +67,11 @@ def download(table: pd.DataFrame, name: str) -> None:
 
 
 def put(
-    subject: Subject, picked: Sequence[int], count: int, edits_of: Callable[[Sequence[int]], list[Alteration]]
+    subject: Subject,
+    picked: Sequence[int],
+    count: int,
+    edits_of: Callable[[Sequence[int]], list[Alteration]],
+    key: str = "put",
 ) -> None:
     """Draw the button that puts the edits of the ticked rows into the basket, else those of the first.
 
@@ -78,7 +82,7 @@ def put(
     first = f"Put the first {len(places)} into the basket" if len(places) > 1 else "Put the first into the basket"
     st.button(
         f"Put {len(picked)} ticked into the basket" if picked else first,
-        key="put",
+        key=key,
         icon=":material/add:",
         on_click=edits.put,
         args=(subject.run, ready),

@@ -13,7 +13,7 @@ from explorer.panels.repair import answers
 from explorer.ui import amounts, theme
 from explorer.view import criterion
 from explorer.view.criterion import Judgement
-from influence.live import ADD, LEAVE_OUT, Alteration
+from influence.live import ADD, LEAVE_OUT, SWITCH_OFF, Alteration
 from influence.run import NAT, Run
 
 
@@ -53,7 +53,11 @@ class Subject:
     def changes(self, row: int) -> list[Alteration]:
         """The basket's edits of the example at `row`."""
         number = int(self.examples["id"].iloc[row])
-        return [each for each in self.basket if (each.stage, each.id) == (self.stage, number) and each.kind != ADD]
+        return [
+            each
+            for each in self.basket
+            if (each.stage, each.id) == (self.stage, number) and each.kind not in (ADD, SWITCH_OFF)
+        ]
 
     def scores(self) -> np.ndarray:
         """What leaving each example out does to what is judged by, float64 (m,), read-only; positive = helpful.

@@ -10,10 +10,22 @@ import streamlit as st
 
 from explorer.jobs import process
 from explorer.panels.retraining import job, validate
+from explorer.runs import folder
 from explorer.trust import edited, evidence
 from explorer.trust.left_out import Effect
 from explorer.ui import escape, theme
-from influence.live import ADD, LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration, as_json
+from influence.live import (
+    ADD,
+    LEAVE_OUT,
+    MASK,
+    RELABEL,
+    STRIKE,
+    SWITCH_OFF,
+    TAKE_BACK,
+    UPWEIGHT,
+    Alteration,
+    as_json,
+)
 from influence.run import NAT, Run
 
 HELP = (
@@ -28,6 +40,7 @@ OPTIONS = {
     STRIKE: "--strike",
     LEAVE_OUT: "--leave-out",
     ADD: "--add",
+    TAKE_BACK: "--take-back",
 }
 """Options of `upstream what-if`."""
 
@@ -81,7 +94,7 @@ def arguments(run: Run, alterations: Sequence[Alteration], start: str) -> list[s
     """Arguments of `upstream` that really train with these edits."""
     if len(stages := {each.stage for each in alterations}) == 1 and all(e.kind == LEAVE_OUT for e in alterations):
         ids = [str(each.id) for each in alterations]
-        return ["leave-out", "--stage", *stages, "--start", start, "--", str(run.path), *ids]
+        return ["leave-out", "--stage", *stages, "--start", start, *folder.study_option(run), "--", str(run.path), *ids]
     told = []
     for each in alterations:
         value = ",".join(map(str, each.value)) if each.kind == MASK else each.value
@@ -89,8 +102,11 @@ def arguments(run: Run, alterations: Sequence[Alteration], start: str) -> list[s
         if each.kind == ADD and each.value:
             told += ["--add", f"{each.stage}:{each.value[0]}"]
             continue
+        if each.kind == SWITCH_OFF:
+            told += ["--switch-off", f"{each.stage}:{each.value}"]
+            continue
         told += [OPTIONS[each.kind], f"{each.stage}:{each.id}" + ("" if whole else f"={value}")]
-    return ["what-if", "--start", start, "--really", *told, "--", str(run.path)]
+    return ["what-if", "--start", start, "--really", *folder.study_option(run), *told, "--", str(run.path)]
 
 
 def expected(run: Run, start: str) -> float:

@@ -7,6 +7,7 @@ import shlex
 import streamlit as st
 
 from explorer.jobs import process
+from explorer.runs import folder
 from explorer.ui import escape
 from influence.errors import UpstreamError
 from influence.run import Run, asked_of
@@ -63,7 +64,7 @@ def checked(run: Run) -> bool:
 
 def begin(run: Run) -> None:
     """Begin a short check, or join the one that is under way. What tells most in so little comes first."""
-    arguments = ["validate", "--budget", f"{budget(run)}s", "--", str(run.path)]
+    arguments = ["validate", "--budget", f"{budget(run)}s", *folder.study_option(run), "--", str(run.path)]
     process.begin(run.path, JOB, arguments, seconds=expected(run))
 
 
@@ -88,7 +89,7 @@ def why_not(run: Run) -> str:
     if run.pending:
         return "This run can be trained again when it is complete: some of it is still to be computed."
     try:
-        asked_of(run)
+        asked_of(run, folder.function_of(run))
     except UpstreamError as error:
         return f"This run cannot be trained again from here. {escape.message(error)}"
     return ""

@@ -8,6 +8,7 @@ import streamlit as st
 from explorer.jobs import process
 from explorer.panels.comparison import agreement, joined_lists
 from explorer.panels.retraining import job, retrain, validate
+from explorer.runs import folder
 from explorer.ui import escape, theme
 from explorer.view import comparison, lists
 from explorer.view.view import View
@@ -92,7 +93,7 @@ def really(view: View, found: Replayed) -> str:
 
 
 def _begin(run: Run, what: str, stage: str, number: int) -> None:
-    arguments = ["verify", "--stage", stage, "--", str(run.path), str(number)]
+    arguments = ["verify", "--stage", stage, *folder.study_option(run), "--", str(run.path), str(number)]
     process.begin(run.path, what, arguments, seconds=seconds(run))
 
 

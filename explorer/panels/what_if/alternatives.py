@@ -1,9 +1,10 @@
-"""What each edit alone would do: every label that the example could have, counting it twice, leaving it out."""
+"""What each edit alone would do: every label that the example could have, its votes back, twice, left out."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 from explorer import components
 from explorer.panels.what_if import choice
 from explorer.ui import escape, theme
-from influence.live import LEAVE_OUT, RELABEL, UPWEIGHT, Alteration
+from influence.live import LEAVE_OUT, RELABEL, TAKE_BACK, UPWEIGHT, Alteration
 from influence.run import Run
 
 COMPONENT = "alternatives"
@@ -30,6 +31,11 @@ def whole(stage: str, example: pd.Series) -> list[Alteration]:
     """The edits of a whole example that are no labels."""
     number = int(example["id"])
     return [Alteration(UPWEIGHT, stage, number, 1.0), Alteration(LEAVE_OUT, stage, number)]
+
+
+def votes_back(stage: str, example: pd.Series, votes: Mapping[str, str]) -> list[Alteration]:
+    """The edits that take each of the example's votes back."""
+    return [Alteration(TAKE_BACK, stage, int(example["id"]), rule) for rule in votes]
 
 
 def relabels(stage: str, example: pd.Series, classes: Sequence[str]) -> list[Alteration]:
@@ -55,6 +61,7 @@ class Alternatives:
         chosen: what the visitor chose.
         unit: of the changes.
         words: what is judged by, unescaped.
+        votes: rule -> the class that it votes for, where the example's label is the average of votes.
     """
 
     example: pd.Series
@@ -65,6 +72,7 @@ class Alternatives:
     chosen: Sequence[Alteration]
     unit: theme.Unit
     words: str
+    votes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def largest(self) -> float:
@@ -74,8 +82,12 @@ class Alternatives:
     def json(self) -> dict[str, Any]:
         """The bars as the component draws them."""
         listed = [self._row(self.labels[place], float(self.label_changes[place])) for place in self._order]
-        rest = [self._row(*pair) for pair in zip(self.others, self.other_changes.tolist(), strict=True)]
-        groups = [{"name": "if its label were", "rows": listed}, {"name": "if it were", "rows": rest}]
+        rest = list(zip(self.others, self.other_changes.tolist(), strict=True))
+        groups = [
+            {"name": "if its label were", "rows": listed},
+            {"name": "without the vote of", "rows": [self._row(*pair) for pair in rest if pair[0].kind == TAKE_BACK]},
+            {"name": "if it were", "rows": [self._row(*pair) for pair in rest if pair[0].kind != TAKE_BACK]},
+        ]
         return {
             "about": escape.visible(f"What each edit would do to {self.words}; press one to choose it"),
             "falls": f"{theme.FALLS} loss falls",
@@ -94,10 +106,15 @@ class Alternatives:
         return order[:MOST_LABELS] + [place for place in always if place not in order[:MOST_LABELS]]
 
     def _own(self, edit: Alteration) -> bool:
-        return edit.kind == RELABEL and edit.value == str(self.example["label"])
+        return edit.kind == RELABEL and not self.votes and edit.value == str(self.example["label"])
+
+    def _name(self, edit: Alteration) -> str:
+        if edit.kind == TAKE_BACK:
+            return f"{escape.beginning(edit.value, 40)}: {theme.group_name(self.votes[edit.value])}"
+        return theme.group_name(edit.value) if edit.kind == RELABEL else NAMES[edit.kind]
 
     def _row(self, edit: Alteration, change: float) -> dict[str, Any]:
-        name = theme.group_name(edit.value) if edit.kind == RELABEL else NAMES[edit.kind]
+        name = self._name(edit)
         if self._own(edit):
             said = f"{name}: its label now, so nothing changes"
             return {"key": OWN, "name": name, "value": "its label", "sign": "", "title": said, "own": True}

@@ -13,7 +13,7 @@ from explorer.trust import edited
 from explorer.ui import escape, state, theme
 from explorer.view import edits
 from explorer.view.criterion import Judgement
-from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, UPWEIGHT, Alteration
+from influence.live import LEAVE_OUT, MASK, RELABEL, STRIKE, TAKE_BACK, UPWEIGHT, Alteration
 from influence.run import Run
 
 
@@ -56,6 +56,9 @@ def made(chosen: Sequence[Alteration]) -> str:
     first = chosen[0]
     if first.kind == STRIKE:
         return f"without the word{'s' * (len(chosen) > 1)} " + " and ".join(f"“{each.value}”" for each in chosen)
+    if first.kind == TAKE_BACK:
+        rules = " and ".join(f"“{escape.beginning(each.value, 40)}”" for each in chosen)
+        return f"without the vote{'s' * (len(chosen) > 1)} of {rules}"
     if first.kind == MASK:
         return "with a part blank ({2} by {3} pixels at {0}, {1})".format(*first.value)
     if first.kind == RELABEL:

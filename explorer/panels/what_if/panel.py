@@ -14,6 +14,7 @@ from explorer.panels.lists import order_only
 from explorer.panels.prediction import explain
 from explorer.panels.what_if import alternatives, choice, judge, outcome, picture, text
 from explorer.panels.what_if.alternatives import Alternatives
+from explorer.runs import queries
 from explorer.ui import escape, state, theme
 from explorer.view.criterion import Judgement
 from influence.errors import UpstreamError
@@ -109,12 +110,13 @@ def _alternatives(
     example = run.examples(stage).iloc[row]
     classes = [str(name) for name in run.stage(stage).classes]
     labels = live.labels(opened, by.criterion, stage, [row])[0] if classes else np.empty(0)
-    others = alternatives.whole(stage, example)
+    votes = queries.votes_on(run, stage, row)
+    others = [*alternatives.votes_back(stage, example, votes), *alternatives.whole(stage, example)]
     changes = live.alone(opened, by.criterion, others)
     stored = ORDER_ONLY if opened.order_only else run.unit(run.methods(stage)[0], stage)
     unit = theme.unit_of(np.concatenate([labels, changes]), stored)
     made = alternatives.relabels(stage, example, classes)
-    return Alternatives(example, made, labels, others, changes, chosen, unit, by.words)
+    return Alternatives(example, made, labels, others, changes, chosen, unit, by.words, votes)
 
 
 def _change(opened: Live, by: Judgement, chosen: Sequence[Alteration], shown: Alternatives) -> float:

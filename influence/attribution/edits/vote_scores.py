@@ -93,7 +93,7 @@ def vote_scores(
     started = time.perf_counter()
     first = study.position(stage)
     solver = checked_first(
-        lambda objective: _refuse_other_labels(objective, votes),
+        lambda objective: refuse_other_labels(objective, votes),
         study.stages[first],
         solver_of(method, damping, curvature, options),
     )
@@ -114,18 +114,25 @@ def vote_scores(
                 scores[:, rows] = block.T.double() / objective.count
             values, shares = np.empty(shape, np.float32), np.empty(shape, np.float32)
             for rows, effects in label_effects(objective, solved, votes.classes):
-                _refuse_not_linear(objective, effects, votes.labels[rows])
-                back, parts = _of_batch(effects.double(), scores[:, rows], votes.table[rows], votes.counts[rows])
+                refuse_not_linear(objective, effects, votes.labels[rows])
+                back, parts = of_votes(effects.double(), scores[:, rows], votes.table[rows], votes.counts[rows])
                 values[:, rows], shares[:, rows] = back.float().cpu().numpy(), parts.float().cpu().numpy()
                 bar.advance(rows.stop - rows.start)
     report = explained.told(report_of(chain, method)) | {"seconds": time.perf_counter() - started}
     return VoteScores(values, shares, objective.stage.name, report)
 
 
-def _of_batch(
+def of_votes(
     effects: torch.Tensor, scores: torch.Tensor, table: np.ndarray, counts: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(values, shares), (Q, B, rules) each, by phi(z) - phi(z, c) (Q, B, C) and phi(z) (Q, B)."""
+    """(values, shares) of `VoteScores`, (Q, B, rules) each, of a batch of examples.
+
+    Args:
+        effects: phi(z) - phi(z, c) (Q, B, C).
+        scores: phi(z) (Q, B).
+        table: the votes on these (B, rules).
+        counts: how many vote on each (B,).
+    """
     votes = torch.from_numpy(table).to(effects.device)
     of = effects.gather(2, votes.clamp(min=0).expand(len(effects), -1, -1))
     number = torch.from_numpy(counts).to(effects)[:, None]
@@ -134,7 +141,8 @@ def _of_batch(
     return torch.where(votes >= 0, back, 0), torch.where(votes >= 0, (own - of) / number, 0)
 
 
-def _refuse_other_labels(objective: Objective, votes: Votes) -> None:
+def refuse_other_labels(objective: Objective, votes: Votes) -> None:
+    """Raise StudyError unless a stage's labels are the averages of the votes."""
     stage, classes = objective.stage.name, require_classes(objective)
     if len(votes.table) != objective.count or classes != votes.classes:
         raise StudyError(
@@ -151,7 +159,8 @@ def _refuse_other_labels(objective: Objective, votes: Votes) -> None:
             )
 
 
-def _refuse_not_linear(objective: Objective, effects: torch.Tensor, labels: np.ndarray) -> None:
+def refuse_not_linear(objective: Objective, effects: torch.Tensor, labels: np.ndarray) -> None:
+    """Raise LossError where phi is not linear in the label: `effects` (Q, B, C), `labels` (B, C)."""
     mixed = effects * torch.from_numpy(labels).to(effects)
     if bool((mixed.sum(2).norm() > LINEAR * mixed.norm()) & (mixed.norm() > 0)):
         raise LossError(

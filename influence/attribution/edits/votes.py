@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from influence.errors import StudyError, listed
 from influence.study.edits import Edit, leave_out, relabel
@@ -24,17 +25,20 @@ class Votes:
     Args:
         table: (m, rules), the class that each rule votes for, -1 where it abstains.
         classes: how many the stage has.
+        rules: their names, for people; default their numbers.
 
     Attributes:
         table: (m, rules), int64.
         classes: how many the stage has.
+        rules: names of the rules.
 
     Raises:
         StudyError: the table is of another form, names a class that the stage does not have, or has an example on which
-            all rules abstain: such an example has no label, so it cannot be in the stage's data.
+            all rules abstain: such an example has no label, so it cannot be in the stage's data. Or the names are not
+            one a rule, each another.
     """
 
-    def __init__(self, table: Any, classes: int):
+    def __init__(self, table: Any, classes: int, rules: Sequence[str] | None = None):
         given = np.asarray(plain(table))
         if given.ndim != 2 or not given.size or not np.issubdtype(given.dtype, np.number):
             raise StudyError(f"The votes have shape {given.shape}, expected numbers of shape (examples, rules).")
@@ -46,6 +50,11 @@ class Votes:
                 f"or {ABSTAINS} where it abstains."
             )
         self.table, self.classes = given.astype(np.int64), int(classes)
+        self.rules = [str(name) for name in (range(given.shape[1]) if rules is None else rules)]
+        if len(self.rules) != given.shape[1] or len(set(self.rules)) < len(self.rules) or not all(self.rules):
+            raise StudyError(
+                f"The rules are called {listed(map(repr, self.rules))}, expected {given.shape[1]} names, each another."
+            )
         silent = np.flatnonzero(self.counts == 0)
         if len(silent):
             raise StudyError(
@@ -67,6 +76,13 @@ class Votes:
     def _tallies(self) -> np.ndarray:
         """(m, classes), how many votes each class has."""
         return (self.table[:, :, None] == np.arange(self.classes)).sum(1)
+
+    def named(self, classes: Sequence[str]) -> pd.DataFrame:
+        """A vote a row, by examples: `example` (its row), `rule` and `vote`, by the names of rules and `classes`."""
+        examples, rules = np.nonzero(self.table != ABSTAINS)
+        given = self.table[examples, rules]
+        names = {"rule": np.array(self.rules, object)[rules], "vote": np.array(list(classes), object)[given]}
+        return pd.DataFrame({"example": examples.astype(np.int32)} | names)
 
     def take_back(self, stage: str | None, rule: int, rows: Iterable[int] | None = None) -> list[Edit]:
         """Edits by which a rule takes its votes back: labels become the average of the votes that remain.
@@ -91,12 +107,40 @@ class Votes:
             raise StudyError(
                 f"Rule {rule} takes back no vote on {listed(map(str, wrong)) or 'any example'}: it abstains."
             )
-        alone = self.counts[chosen] == 1
-        left, out = chosen[~alone], chosen[alone]
-        tallies = self._tallies[left] - (self.table[left, rule, None] == np.arange(self.classes))
+        taken = np.zeros_like(self.table, dtype=bool)
+        taken[chosen, rule] = True
+        return self.without(stage, taken)
+
+    def without(self, stage: str | None, taken: np.ndarray) -> list[Edit]:
+        """The edits by which any votes are taken back together: at most one relabelling and one leaving out.
+
+        Examples whose other votes have the same average stay as they are, unless there are no others to edit.
+
+        Args:
+            stage: whose examples these are; None is the first.
+            taken: (m, rules) bool, which votes; where a rule abstains there is none to take.
+
+        Raises:
+            StudyError: no vote is taken, or `taken` is of another shape.
+        """
+        if taken.shape != self.table.shape:
+            raise StudyError(f"The votes that are taken back have shape {taken.shape}, expected {self.table.shape}.")
+        taken = taken & (self.table != ABSTAINS)
+        touched = np.flatnonzero(taken.any(1))
+        if not len(touched):
+            raise StudyError("No vote is taken back, expected at least one.")
+        left = self.counts[touched] - taken[touched].sum(1)
+        rows, out = touched[left > 0], touched[left == 0]
         found = []
-        if len(left):
-            found.append(relabel(stage, left, tallies / (self.counts[left, None] - 1)))
+        if len(rows):
+            kept = np.where(taken[rows], ABSTAINS, self.table[rows])
+            tallies = (kept[:, :, None] == np.arange(self.classes)).sum(1)
+            labels = tallies / tallies.sum(1, keepdims=True)
+            moved = np.abs(labels - self.labels[rows]).max(1) > 0
+            if len(out) or moved.any():
+                rows, labels = rows[moved], labels[moved]
+            if len(rows):
+                found.append(relabel(stage, rows, labels))
         if len(out):
             found.append(leave_out(stage, out))
         return found

@@ -16,6 +16,7 @@ FORMS = {
     "--upweight": "ID=BY",
     "--mask": "ID=LEFT,TOP,WIDTH,HEIGHT",
     "--strike": "ID=WORD",
+    "--take-back": "ID=RULE",
     "--add": "FILE or ID",
 }
 """Option -> the form of its values. An id may stand behind its stage: STAGE:ID."""

@@ -54,6 +54,14 @@ def what_if(
         list[str] | None,
         typer.Option("--strike", metavar="ID=WORD ...", help="With a word out of its text; quote a phrase."),
     ] = None,
+    take_back: Annotated[
+        list[str] | None,
+        typer.Option("--take-back", metavar="ID=RULE ...", help="Without this rule's vote on its label."),
+    ] = None,
+    switch_off: Annotated[
+        list[str] | None,
+        typer.Option("--switch-off", metavar="RULE", help="Without any vote of this rule; may be repeated."),
+    ] = None,
     add: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,6 +108,8 @@ def what_if(
         *_each(opened, name, "upweight", upweight, float),
         *_each(opened, name, "mask", mask, _box),
         *_each(opened, name, "strike", strike, str),
+        *_each(opened, name, "take-back", take_back, str),
+        *(_rule(*_staged(opened, name, each)) for each in switch_off or ()),
         *(_addition(*_staged(opened, name, each)) for each in add or ()),
     ]
     options: dict[str, Any] = {"really": really, "start": start, "function": study, "device": device}
@@ -132,6 +142,10 @@ def _each(
                 f"of {listed(map(repr, run.stages))}."
             ) from error
     return found
+
+
+def _rule(stage: str, rule: str) -> Any:
+    return influence.live.Alteration(influence.live.SWITCH_OFF, stage, influence.live.NONE, rule)
 
 
 def _addition(stage: str, stated: str) -> Any:

@@ -89,6 +89,7 @@ FORMS = {
         ("starts", "ends"),
         aligned=("starts", "ends", "losses"),
     ),
+    "votes": Form({"example": INTEGER, "rule": TEXT, "vote": TEXT}, ("example", "rule", "vote")),
     "shares": Form({"query": INTEGER, "example": INTEGER, "shares": NUMBERS}, ("query", "example", "shares")),
     "leave-one-out": _check(
         "stage start kind", _all(INTEGER, "example chosen_for query"), _all(NUMBER, "predicted measured")
