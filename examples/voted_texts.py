@@ -60,7 +60,7 @@ def study():
 
     stages = [
         Stage(
-            "votes",
+            "keywords",
             nn.Linear(WORDS, len(TOPICS)).double(),
             loss,
             TensorDataset(bags(rest["text"]), torch.tensor(votes.labels)),
@@ -78,12 +78,12 @@ def study():
         Study("voted-texts", stages, TensorDataset(bags(queries["text"]), numbers(queries))),
         title="Definitions, labelled by rules",
         summary="Keywords vote for a topic. A linear model learns from their votes, then from 60 known topics.",
-        classes=dict.fromkeys(("votes", "finetune"), TOPICS),
+        classes=dict.fromkeys(("keywords", "finetune"), TOPICS),
         examples={
-            "votes": shown(rest, [TOPICS[number] for number in votes.labels.argmax(1)]),
+            "keywords": shown(rest, [TOPICS[number] for number in votes.labels.argmax(1)]),
             "finetune": shown(known, known["label"]),
         },
         queries=shown(queries, queries["label"]),
-        votes={"votes": votes},
+        votes={"keywords": votes},
         train=True,
     )

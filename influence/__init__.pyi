@@ -1,6 +1,7 @@
 from .attribution.edits.after import scores_after as scores_after
 from .attribution.edits.effect import edit_effect as edit_effect
 from .attribution.edits.effect import group_effect as group_effect
+from .attribution.edits.own_relabel import own_relabel_scores as own_relabel_scores
 from .attribution.edits.relabel import relabel_scores as relabel_scores
 from .attribution.edits.scores import edit_scores as edit_scores
 from .attribution.edits.together import best_together as best_together

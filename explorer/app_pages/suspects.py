@@ -71,6 +71,7 @@ def allowed(run: Run) -> dict[str, tuple[str, ...]]:
         state.STAGE: controls.stage_values(run),
         state.CRITERION: judge.offered(run),
         state.REPAIR: repairs(run),
+        state.SPEAKS: state.SPEAKERS if state.clicked(state.REPAIR) == state.RELABEL else (),
         state.TOGETHER: ("true",),
         state.AGAIN: ("true",),
     }

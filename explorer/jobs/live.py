@@ -112,6 +112,12 @@ def labels(opened: Live, criterion: Criterion, stage: str, rows: Sequence[int] |
         return opened.what_if.labels(criterion, stage, rows)
 
 
+def own_labels(opened: Live, stage: str, rows: Sequence[int] | None = None) -> np.ndarray:
+    """`WhatIf.own_labels`: what the other examples say of every label, (n, C)."""
+    with _answer(opened, "Asking the other examples for every label"):
+        return opened.what_if.own_labels(stage, rows)
+
+
 def votes(opened: Live, criterion: Criterion, stage: str) -> np.ndarray:
     """`WhatIf.votes`: what taking each vote back would do, (V,), in the order of `Run.votes`."""
     with _answer(opened, "Taking each vote back"):

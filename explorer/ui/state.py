@@ -35,6 +35,8 @@ SLICE, SIDE, BASKET = "slice", "side", "basket"
 # predicted together, and examples ranked again with them; and the example that is reviewed.
 CRITERION, GAP, ERROR_OF, REPAIR = "criterion", "gap", "class", "repair"
 TOGETHER, AGAIN, REVIEW = "together", "again", "review"
+# The same: who speaks for another label.
+SPEAKS = "speaks"
 # The same: the uploaded file from which examples are added.
 POOL = "pool"
 # Of the review, never in the URL: how many keys were pressed.
@@ -88,6 +90,7 @@ SHADINGS, PICTURE_SHADINGS = (TOKENS, PLAIN), (PLAIN, PATCHES)
 HARM, HELP = "Harm", "Help"
 SIDES = (HARM, HELP)
 REMOVE, RELABEL, ADD, VOTES = REPAIRS = ("Remove", "Relabel", "Add", "Votes")
+JUDGED, OWN = SPEAKERS = ("What is judged by", "The other examples")
 SOURCE = "Source"
 SUMS = (LABEL, SOURCE)
 FROM_SOLUTION, FROM_SCRATCH = "From the solution", "From scratch"

@@ -2,6 +2,7 @@ from .edits.after import scores_after as scores_after
 from .edits.effect import EditEffect as EditEffect
 from .edits.effect import edit_effect as edit_effect
 from .edits.effect import group_effect as group_effect
+from .edits.own_relabel import own_relabel_scores as own_relabel_scores
 from .edits.relabel import RelabelScores as RelabelScores
 from .edits.relabel import relabel_scores as relabel_scores
 from .edits.scores import EditScores as EditScores

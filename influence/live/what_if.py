@@ -21,6 +21,7 @@ from influence.attribution.edits.change import Change, same_labels
 from influence.attribution.edits.classes import require_classes
 from influence.attribution.edits.effect import changed, first_order
 from influence.attribution.edits.minima import minima_near
+from influence.attribution.edits.own_relabel import own_label_changes
 from influence.attribution.edits.relabel import label_effects
 from influence.attribution.edits.scores import changes_alone, numbered, scores_alone
 from influence.attribution.edits.vote_scores import of_votes, refuse_not_linear, refuse_other_labels
@@ -109,6 +110,21 @@ class WhatIf:
             solved = self._solved(criterion)[objective]
             some = None if rows is None else _some(objective, rows)
             return torch.cat([found[0] for _, found in label_effects(objective, solved, classes, some)]).cpu().numpy()
+
+    def own_labels(self, stage: str, rows: Sequence[int] | None = None) -> np.ndarray:
+        """(n, C), float32: by the stage trained without an example, the loss of class c less that of its label.
+
+        Negative = the other examples rather speak for c; see `own_relabel_scores`. `rows` as of `labels`.
+
+        Raises:
+            StudyError: the stage has no classes.
+            MethodError: an iterative method and many examples.
+        """
+        with self._turn():
+            chain, objective = self._back.chain, self._back.objective(stage)
+            solver = chain.solvers[chain.objectives.index(objective)]
+            chosen = range(objective.count) if rows is None else _some(objective, rows).indices
+            return torch.cat(list(own_label_changes(objective, solver, chosen))).float().cpu().numpy()
 
     def votes(self, criterion: Criterion, stage: str) -> np.ndarray:
         """(V,), float32: the criterion's predicted change for each vote of `Run.votes`, if it were taken back.

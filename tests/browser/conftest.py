@@ -49,11 +49,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(root: Path, port: int) -> Iterator[str]:
-    """An explorer of its own on a folder of runs, stopped at the end."""
+def serving(root: Path, port: int, *options: str) -> Iterator[str]:
+    """An explorer of its own on a folder of runs, with further options, stopped at the end."""
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     server = subprocess.Popen(
-        [sys.executable, "-m", "explorer", "--runs", str(root), "--port", str(port), "--no-browser"],
+        [sys.executable, "-m", "explorer", "--runs", str(root), "--port", str(port), "--no-browser", *options],
         env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -222,9 +222,9 @@ def server() -> tuple[Callable[[], int], Callable[[Path, int], Any]]:
 
 
 @pytest.fixture(scope="session")
-def serve() -> Callable[[Path], Any]:
-    """For tests with runs of their own: serve a folder of them, at a port of its own."""
-    return lambda root: serving(root, free_port())
+def serve() -> Callable[..., Any]:
+    """For tests with runs of their own: serve a folder of them, at a port of its own, with further options."""
+    return lambda root, *options: serving(root, free_port(), *options)
 
 
 @pytest.fixture

@@ -13,10 +13,16 @@ from explorer.panels.lists import order_only
 from explorer.panels.repair import answers, listing, review
 from explorer.panels.repair.subject import Subject
 from explorer.runs import slices
-from explorer.ui import amounts, escape, theme
+from explorer.ui import amounts, escape, state, theme, widgets
 from influence.live import RELABEL, Alteration
 from influence.run import top
 
+SPEAKS_HELP = (
+    "What is judged by: the label that lowers it most. The other examples: the label that the stage's own model would "
+    "give if it were trained without the example; that finds wrong labels."
+)
+MOST_SOLVED = 5_000
+"""Examples that are looked at by the model without each of them."""
 LARGEST_ANSWER = 2_000_000
 """Pairs of an example and a label that are predicted: 8 MB."""
 
@@ -32,20 +38,29 @@ def draw(subject: Subject, scores: np.ndarray) -> None:
     if not classes:
         st.info(f"The examples of {stage} have no classes, so there is no label to correct.", icon=":material/info:")
         return
-    tried, found = changes(subject, scores)
+    own = widgets.choice("Rank by", state.SPEAKERS, state.SPEAKS, help=SPEAKS_HELP) == state.OWN
+    tried, found = own_changes(subject) if own else changes(subject, scores)
     best = found.argmin(axis=1)
     gains = found[np.arange(len(found)), best]
     listed = top(gains, listing.LISTED_EXAMPLES, helpful=False)
-    unit = subject.unit(gains)
+    unit = theme.unit_of(gains, subject.run.unit(subject.method, subject.stage)) if own else subject.unit(gains)
     order_only.draw(amounts.lost(subject.run, subject.method, subject.stage))
-    st.markdown(
-        f"The examples of {stage} whose label is worth a look: with the best other label, "
-        f"{escape.for_markdown(subject.judged.words)} is predicted to fall most.",
-        help="To first order: each label changed alone.",
-    )
-    st.caption("A label that lowers the loss need not be the true one: look before you correct.")
+    if own:
+        st.markdown(
+            f"The examples of {stage} whose label the others speak against: by the model trained without an example, "
+            "its own loss with the best other label is lower by most.",
+            help="To first order, as self-influence. It looks for wrong labels, whatever is judged by above.",
+        )
+    else:
+        st.markdown(
+            f"The examples of {stage} whose label is worth a look: with the best other label, "
+            f"{escape.for_markdown(subject.judged.words)} is predicted to fall most.",
+            help="To first order: each label changed alone.",
+        )
+        st.caption("A label that lowers the loss need not be the true one: look before you correct.")
     if len(tried) < len(subject.examples):
-        st.caption(f"Tried with the {len(tried):,} most harmful examples: all {len(subject.examples):,} would be slow.")
+        kind = "examples of largest loss" if own else "most harmful examples"
+        st.caption(f"Tried with the {len(tried):,} {kind}: all {len(subject.examples):,} would be slow.")
     rows = [tried[place] for place in listed.tolist()]
     if review.asked(subject, np.array(rows, dtype=np.int64)):
         review.draw(subject, np.array(rows, dtype=np.int64), scores)
@@ -81,6 +96,23 @@ def changes(subject: Subject, scores: np.ndarray) -> tuple[list[int], np.ndarray
         lambda: live.labels(live.opened(run), judged.criterion, subject.stage, rows) * np.float32(judged.times),
     )
     return (list(range(len(scores))) if rows is None else rows), found
+
+
+def own_changes(subject: Subject) -> tuple[list[int], np.ndarray]:
+    """Rows of examples, and what each class as their label would do to their own loss without them, (n, C).
+
+    Raises:
+        UpstreamError: the run's models cannot be asked.
+    """
+    run, table = subject.run, subject.examples
+    rows = None
+    if len(table) > MOST_SOLVED and "loss" in table:
+        rows = np.sort(np.argsort(-table["loss"].to_numpy(), kind="stable")[:MOST_SOLVED]).tolist()
+    found = answers.once(
+        (run.manifest.checksum, "own labels", subject.stage),
+        lambda: live.own_labels(live.opened(run), subject.stage, rows),
+    )
+    return (list(range(len(table))) if rows is None else rows), found
 
 
 def relabelled(subject: Subject, pairs: Sequence[tuple[int, str]]) -> list[Alteration]:

@@ -58,15 +58,15 @@ def _rules(subject: Subject, votes: pd.DataFrame, found: np.ndarray) -> None:
     title = f"change if switched off, {unit.words}"
     widgets.heading("Rules", "each switched off everywhere")
     alt = "Rules ranked by what switching each off would do"
-    picked = listing.ticked(shown.rename(columns={"change": title}), alt, "rules", (title,))
+    picked = listing.ticked(shown.rename(columns={"change": title, "only": "the only vote"}), alt, "rules", (title,))
     listing.put(subject, picked, 1, lambda places: [off[place] for place in places], key="put_rules")
 
 
 def rules(votes: pd.DataFrame, found: np.ndarray) -> pd.DataFrame:
-    """`rule`, `votes`, `alone` (examples on which no other votes) and `change` of each rule, what helps most first."""
+    """`rule`, `votes`, `only` (examples on which no other votes) and `change` of each rule, what helps most first."""
     single = votes["example"].map(votes["example"].value_counts()) == 1
-    grouped = votes.assign(change=found, alone=single).groupby("rule", sort=False)
-    table = grouped.agg(votes=("change", "size"), alone=("alone", "sum"), change=("change", "sum"))
+    grouped = votes.assign(change=found, only=single).groupby("rule", sort=False)
+    table = grouped.agg(votes=("change", "size"), only=("only", "sum"), change=("change", "sum"))
     return table.sort_values("change", kind="stable").reset_index()
 
 

@@ -104,6 +104,14 @@ class WhatIf:
         found[np.arange(len(table)), [classes.index(label) for label in table["label"]]] = 0
         return found if rows is None else found[list(rows)]
 
+    def own_labels(self, stage, rows=None):
+        """The others speak for class 1 of the example at row 7."""
+        self.asked.append(("own labels", stage, rows))
+        table, classes = self.run.examples(stage), list(self.run.stage(stage).classes)
+        found = np.ones((len(table), len(classes)), np.float32)
+        found[7, next(c for c in range(len(classes)) if classes[c] != table["label"][7])] = -1
+        return found
+
     def alone(self, criterion, alterations):
         self.asked.append(("alone", criterion, tuple(alterations)))
         return np.full(len(alterations), -1.0, np.float32)
@@ -221,6 +229,17 @@ def test_labels_are_ranked_by_what_they_lower(open_app, small_root, asked):
     assert app.dataframe[0].value["in basket"].iloc[0] == "→ 2"
     asked_for = [name for name, *_ in asked["small"].what_if.asked]
     assert asked_for == ["labels", "alone"]  # once each, however often the page is drawn
+
+
+def test_labels_are_ranked_by_what_the_other_examples_say(open_app, small_root, asked):
+    app = open_app(small_root, page=PAGE, repair="Relabel", speaks="The other examples")
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert table["id"].tolist() == [7]
+    assert table["best label"].iloc[0] != table["label"].iloc[0]
+    assert "whose label the others speak against" in says(app)
+    app.button(key="put").click().run()
+    assert param(app, "basket") == f"7-as-{table['best label'].iloc[0]}"
 
 
 def test_held_out_examples_are_added_but_not_those_that_are_judged(open_app, small_root, asked):

@@ -47,7 +47,7 @@ def test_rules_and_votes_are_listed_by_what_taking_them_back_does(open_app, root
     rules, single = (table.value for table in app.dataframe[:2])
     assert rules["rule"].tolist() == [RULE, THIRDS]  # it has more votes, and more falls
     assert rules["votes"].tolist() == [60, 20]
-    assert rules["alone"].tolist() == [40, 0]
+    assert rules["the only vote"].tolist() == [40, 0]
     assert single["id"].iloc[0] == 59  # the last vote
     assert {"rule", "votes for", "other votes"} <= set(single)
     app.button(key="put_rules").click().run()
