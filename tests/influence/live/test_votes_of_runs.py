@@ -112,8 +112,12 @@ def test_votes_taken_back_together_are_one_relabelling_and_one_leaving_out(live)
     found = live.what_if.together(ALL, some)
     expected = edit_effect(study, made, steps=3, targets=[targets.mean(range(QUERIES))], **OPTIONS).total[0]
     np.testing.assert_allclose(found.total, expected, rtol=1e-4)
-    again = Retrainer(study)
-    really = again.retrain(edits=made).losses - again.retrain().losses
+
+
+def test_training_again_gives_what_is_predicted(live):
+    some = [*taken(0, 0), *taken(1, 5)]
+    again, found = Retrainer(live.exhibit.study), live.what_if.together(ALL, some)
+    really = again.retrain(edits=edits_of(live.run, live.exhibit, some)).losses - again.retrain().losses
     np.testing.assert_allclose(found.total, really.mean(), rtol=0.02)
 
 
