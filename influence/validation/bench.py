@@ -167,13 +167,13 @@ class Bench:
         cost = cost or kind
         if self.costs.get(cost, expected) > self.left or self.computed >= self._more:
             return None
-        began = time.monotonic()
+        began = self.now()
         try:
             table = compute()
         except UpstreamError as error:  # it would fail again, and take as long
             self.failed[hashed(key)] = error
             raise
-        self.keep(key, table, cost, time.monotonic() - began)
+        self.keep(key, table, cost, self.now() - began)
         return table
 
     def keep(self, key: list[Any], table: pd.DataFrame, cost: str, seconds: float) -> None:

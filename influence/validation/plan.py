@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,12 @@ class PlannedBench(Bench):
         seconds: expected of the pieces that are not cached, so far.
         counts: kind of piece -> number of those that are not cached.
         held: keys of all pieces that were asked for, and fit.
+        guessed: whether a piece is among them whose kind was never computed, so that what it takes is a guess.
     """
 
     def __init__(self, bench: Bench, done: set[str], fewest: int | None = None):
         self.__dict__.update(bench.__dict__)
-        self.seconds, self.counts, self.held = 0.0, Counter[str](), set[str]()
+        self.seconds, self.counts, self.held, self.guessed = 0.0, Counter[str](), set[str](), False
         self.done, self._fewest, self.bar = done, fewest, None
         self._until = float("inf")
 
@@ -63,6 +64,7 @@ class PlannedBench(Bench):
             # Retrainings are shared out to all workers, other pieces are this process's.
             self.seconds += 0.0 if known else seconds / (self.workers if kind in WAYS else 1)
             self.counts[kind] += not known
+            self.guessed |= not known and (cost or kind) not in self.costs
             self.done.add(key)
         self.held.add(key)
         queries = len(self.scores)
@@ -82,19 +84,21 @@ class Plan:
         least: check that fits -> seconds of the fewest pieces that it needs, in the order in which checks run.
         missing: check that does not fit -> the same.
         pieces: check that fits -> number of those of them that are not cached.
+        guessed: checks that fit by what other pieces took: none of their own kind was computed before.
     """
 
     least: dict[str, float]
     missing: dict[str, float]
     pieces: dict[str, int]
+    guessed: set[str] = field(default_factory=set)
 
-    def allowance(self, checks: Mapping[str, Check], name: str, left: float) -> float:
-        """Seconds of those `left` for a check: its fewest pieces', and its share of what all spare; 0: does not fit."""
+    def spare(self, checks: Mapping[str, Check], name: str, left: float) -> float:
+        """Seconds of those `left` for a check beyond its fewest pieces: its share of what all spare; 0: it has none."""
         if name not in self.least:
             return 0.0
         later = list(self.least)[list(self.least).index(name) :]
         over = max(0.0, left - sum(self.least[each] for each in later))
-        return self.least[name] + over * checks[name].share / sum(checks[each].share for each in later)
+        return over * checks[name].share / sum(checks[each].share for each in later)
 
 
 def plan_of(bench: Bench, checks: Sequence[Check], seconds: float) -> Plan:
@@ -112,6 +116,7 @@ def plan_of(bench: Bench, checks: Sequence[Check], seconds: float) -> Plan:
         least = MARGIN * trial.seconds
         if not trial.counts.total() or least + sum(plan.least.values()) <= seconds:  # what is there needs no time
             plan.least[check.name], plan.pieces[check.name], done = least, trial.counts.total(), trial.done
+            plan.guessed.update([check.name] if trial.guessed else [])
         else:
             plan.missing[check.name] = least
     return plan
@@ -121,12 +126,12 @@ def sentences(bench: Bench, checks: Mapping[str, Check], plan: Plan, seconds: fl
     """What the plan holds, a sentence a check: how many retrainings of each kind."""
     done, left = set[str](), seconds
     counts, taken = {name: Counter[str]() for name in plan.least}, dict.fromkeys(plan.least, 0.0)
-    spare = Plan(dict.fromkeys(plan.least, 0.0), {}, {})
+    then = Plan(dict.fromkeys(plan.least, 0.0), {}, {})
     for fewest in (True, False):
         for name in plan.least:
             part = PlannedBench(bench, done, checks[name].fewest if fewest else None)
             part.reserved = plan.least[name]
-            limit = left if fewest else spare.allowance(checks, name, left)
+            limit = left if fewest else then.spare(checks, name, left)
             with contextlib.suppress(TrainingError), part.within(limit):
                 checks[name].measure(part)
             left -= part.seconds

@@ -93,13 +93,13 @@ def validate(
                         _fewest(bench, check, plan, bars)
             plan = plan_of(bench, chosen, bench.left)  # by what they really took
             for check in (each for each in chosen if each in planned or each.name in plan.least):
-                allowance = plan.allowance(CHECKS, check.name, bench.left)
+                spare = plan.spare(CHECKS, check.name, bench.left)
                 try:
                     with bars.step(check.asks), _warned(bench, check, bars):
                         # Those of sanity are known by now.
-                        _fewest(bench, check, plan_of(bench, [check], bench.left), bars)
-                        bench.reserved = plan.least.get(check.name, 0.0)
-                        with bench.within(allowance):
+                        fits = _fewest(bench, check, plan_of(bench, [check], bench.left), bars)
+                        bench.reserved = 0.0
+                        with bench.within(spare if fits else 0.0):
                             table = measured(bench, check, bars)
                 except TrainingError as error:  # the other checks may still succeed
                     bars.say(f"{check.name}: {error}")
@@ -120,12 +120,24 @@ def _warned(bench: Bench, check: Check, bars: Progress) -> Iterator[None]:
         bars.say(f"{check.name}, of the scores that it compares with: {warning}")
 
 
-def _fewest(bench: Bench, check: Check, plan: Plan, bars: Progress) -> None:
-    """Do the fewest pieces by which the check says something, whatever they take, within the budget."""
-    if plan.pieces.get(check.name):
-        bench.reserved = bench.left  # for the way of training by which scores are judged
-        with contextlib.suppress(TrainingError), bench.only(plan.pieces[check.name]):  # told when it runs
-            measured(bench, check, bars)
+def _fewest(bench: Bench, check: Check, plan: Plan, bars: Progress) -> bool:
+    """Do the fewest pieces by which the check says something, whatever they take, within the budget.
+
+    Where what they take is a guess, one is done first: the others only if they then still fit.
+
+    Returns:
+        Whether they fit.
+    """
+    bench.reserved = bench.left  # for the way of training by which scores are judged
+    with contextlib.suppress(TrainingError):  # it is told when the check runs
+        if check.name in plan.guessed:
+            with bench.only(1):
+                check.measure(bench)
+            plan = plan_of(bench, [check], bench.left)
+        if plan.pieces.get(check.name):
+            with bench.only(plan.pieces[check.name]):
+                measured(bench, check, bars)
+    return check.name in plan.least
 
 
 def _plan(bench: Bench, chosen: Sequence[Check], budget: float, bars: Progress) -> Plan:

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from influence.errors import RunError
+from influence.progress import Progress
 from influence.training.retraining import Retrainer
 from influence.validation import CHECKS, suite, validate
 from influence.validation.bench import Bench, bench_of
@@ -106,11 +107,11 @@ def test_halves_come_first_then_tenths_until_both_give_a_rank_correlation():
 def slower(monkeypatch):
     """So many seconds that every retraining takes longer after the plan is told, of which it knows nothing."""
     real, retrain, told = Bench.now, Retrainer.retrain, []
-    taken = {"each": 0.0, "all": 0.0}
+    taken = {"each": 0.0, "all": 0.0, "now": False}
     monkeypatch.setattr(Bench, "now", lambda self: real(self) + taken["all"])
 
     def later(self, *args, **kwargs):
-        taken["all"] += taken["each"] if told else 0.0
+        taken["all"] += taken["each"] if told or taken["now"] else 0.0
         return retrain(self, *args, **kwargs)
 
     monkeypatch.setattr(suite, "sentences", lambda *_: told.append(1) or [])
@@ -129,6 +130,26 @@ def test_the_fewest_are_measured_even_where_each_takes_longer_than_it_was_expect
     table = checked.validation("leave-one-out")
     leading = table[(table["kind"] != "random") & (table["start"] == "solution")]
     assert leading["example"].nunique() >= 5
+
+
+def test_of_pieces_whose_cost_is_a_guess_one_is_done_before_the_others(bench, slower):
+    bench.outcome(None, "solution")
+    bench.change_without([3], "solution")
+    few, bars = [CHECKS["subsets"]], Progress(visible=False)
+    # Of a half; nobody knew that a single example is so much cheaper.
+    slower["each"], slower["now"] = 40.0, True
+    with bench.within(100):
+        plan = plan_of(bench, few, bench.left)
+        assert plan.guessed == {"subsets"}
+        before = bench.computed
+        assert not suite._fewest(bench, few[0], plan, bars)
+        assert bench.computed == before + 1
+    with bench.within(400):
+        plan = plan_of(bench, few, bench.left)
+        assert plan.guessed == set()
+        assert suite._fewest(bench, few[0], plan, bars)
+    with bench.within(0):  # what is there
+        assert subsets.measure(bench)["subset"].nunique() == subsets.MIN_SUBSETS
 
 
 def test_every_check_has_its_fewest_before_any_has_more(run, slower):
