@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,28 +25,25 @@ STORE = 200 * 2**20
 
 
 @contextlib.contextmanager
-def connected(address: str | None, processes: int | None) -> Iterator[Any]:
+def connected(address: str | None) -> Iterator[Any]:
     """The module `ray`, connected to a cluster.
 
     Args:
         address: of a Ray Client server; None: the environment's `RAY_ADDRESS`, and if that is not set, a cluster on
             this machine that ends with the block. Nothing is reported to anybody, and no dashboard is started.
-        processes: of a cluster on this machine, how many processors it has at least; None: those of this machine.
 
     Raises:
         EngineError: Ray is not installed, no cluster answers, or it has other versions.
     """
-    ray = _module()
     address = address or os.environ.get(ADDRESS)
+    if address and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # clusters that ask for none do not mind it
+    ray = _module()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address:
         _refuse_silent(address)
     else:
-        options |= {
-            "num_cpus": max(processes or 0, processors()),
-            "include_dashboard": False,
-            "object_store_memory": STORE,
-        }
+        options |= {"num_cpus": processors(), "include_dashboard": False, "object_store_memory": STORE}
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address or "local", **options)
@@ -69,6 +67,12 @@ def _module() -> Any:
     if ray.is_initialized():
         raise EngineError("This process is connected to a Ray cluster already; call ray.shutdown() first.")
     return ray
+
+
+def _has_token() -> bool:
+    """Whether Ray's token, which clusters ask for, is known to this process."""
+    known = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return bool(known) or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _refuse_silent(address: str) -> None:

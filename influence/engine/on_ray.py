@@ -50,8 +50,7 @@ class OnRay:
         self._pending: dict[Any, tuple[Any, Piece | None]] = {}
 
     def __enter__(self) -> OnRay:
-        needed = None if self._asked is None else self._asked * self.threads
-        self._ray = self._stack.enter_context(connected(self.address, needed if self.address is None else None))
+        self._ray = self._stack.enter_context(connected(self.address))
         try:
             self.workers = self._fitting(self._ray.cluster_resources())
         except BaseException:
