@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from edited.flips import print_flips
+from edited.flips import print_flips, small_digits
 from edited.tables import print_gaps
 from edited.texts import print_texts
 from edited.votes import print_votes
@@ -165,7 +165,10 @@ def main() -> None:
         f"{len(study.queries)} queries, {time.perf_counter() - started:.0f} s"
     )
     print_gaps(options.seed, (2, 3) if options.smoke else (20, 40), console)
-    print_flips(type(digits), range(options.seed, options.seed + (1 if options.smoke else 3)), console)
+    kind = type(digits)
+    flipped: dict[str, Callable[[int], Study]] = {"digits": lambda seed: kind(seed).exhibit("frozen").study}
+    flipped |= {} if options.smoke else {"8 x 8 digits": small_digits}
+    print_flips(flipped, range(options.seed, options.seed + (1 if options.smoke else 3)), console)
     print_votes(options.seed, 3 if options.smoke else 60, console)
     print_texts(options.seed, *((1, 8) if options.smoke else (10, 1)), console)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from influence.curvature import method_named
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
 from influence.precompute.self_influence import self_influence
-from influence.studies.images import Digits
 from influence.study.study import Study
 from influence.training import Retrainer, fit_stage
 
@@ -32,12 +31,8 @@ SHARES = (("pretrain", 0.05), ("finetune", 0.05), ("pretrain", 0.2))
 RANKINGS = ("own label", "gain", "harm", "loss", "self-influence")
 
 
-def print_flips(kind: type[Digits], seeds: range, console: Console) -> None:
+def print_flips(studies: Mapping[str, Callable[[int], Study]], seeds: range, console: Console) -> None:
     """A row for each seed: what the flips cost on test queries, what each repair restores, area of each ranking."""
-    studies: dict[str, Callable[[int], Study]] = {
-        "digits": lambda seed: kind(seed).exhibit("frozen").study,
-        "8 x 8 digits": small_digits,
-    }
     table = Table("data", "flipped", "seed", "lost", "restored: relabelled", "left out", "right label", *RANKINGS)
     for data, study_of in studies.items():
         for stage, share in SHARES:
@@ -103,6 +98,7 @@ def repaired(study: Study, where: str, share: float, seed: int) -> tuple[float, 
     objective = objectives_of(study)[study.position(where)]
     own = self_influence(objective, method_named("exact")(objective, curvature="ggn", damping=None), lambda _: None)
     labels = own_relabel_scores(study, where, **OPTIONS).values
+    labels[np.arange(len(labels)), objective.stage.data.tensors[1]] = np.inf  # the best of the others, be it worse
     doubt, best = -labels.min(1), labels.argmin(1)
     rankings = (
         doubt,
@@ -112,7 +108,7 @@ def repaired(study: Study, where: str, share: float, seed: int) -> tuple[float, 
         own["self_influence"].to_numpy(),
     )
     top = np.argsort(-doubt)[: flipped.sum()]
-    top = top[doubt[top] > 0].tolist()
+    top = top[: max(1, (doubt[top] > 0).sum())].tolist()
     retrainer = Retrainer(study)
     before = retrainer.retrain().losses[test].mean()
     after = [
