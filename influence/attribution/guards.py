@@ -54,6 +54,8 @@ def derivatives_named(study: Study) -> Iterator[None]:
 
 def _advice(reason: str) -> str:
     """What to do where torch cannot differentiate, for this reason."""
+    if re.search("nested", reason, re.IGNORECASE):
+        return "Nested tensors lack derivatives that are needed here: pad them in `collate`, and mask what is padded."
     once = re.search(r"derivative for aten::_?(\w+?)_backward is not implemented", reason)
     if not once:
         return (

@@ -17,6 +17,8 @@ from influence.run.records import NAT, ORDER_ONLY
 
 MAX_ERROR = 0.02
 """Estimated relative error of a query's scores that needs no warning."""
+MEANINGLESS = 0.5
+"""Estimated relative error from which on their size means nothing."""
 
 
 def report_of(chain: Chain, method: str) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def solve_warnings(stage: str, report: Mapping[str, Any]) -> tuple[list[str], bo
     remedy = report.get("remedy", "raise `iterations` or `damping`")
     worst = max(loose)
     size = f"about {worst:.2g} times their size" if worst < UNKNOWN_ERROR else "more than can be estimated"
-    lost = worst > 1
+    lost = worst > MEANINGLESS
     meaning = ", so that their size means nothing" if lost else ""
     left = f"by an estimate the solves leave an error of {size} in the scores of the worst{meaning}"
     return [f"{of}: {left}; {remedy}."], lost

@@ -36,6 +36,8 @@ from influence.study.study import Study
 from influence.study.targets import TargetLike
 from influence.training.recording import Recording
 
+MOVED = "begun again with one example at a time, since the model moves examples to other places within a batch unseen"
+
 
 class Scores:
     """The result of `attribute`.
@@ -172,11 +174,18 @@ def attribute(
     held = bytes_held(study, first, method, at_once)
     refuse_what_is_too_much(held, place)
 
-    def scored(halvings: int) -> tuple[np.ndarray, Chain, Explained]:
+    def scored(halvings: int, examples: int | None = batch_size) -> tuple[np.ndarray, Chain, Explained]:
         with bars.step(f"Curvature ({method})"):
-            chain = Chain(study, first, solver, device=place, batch_size=batch_size, halvings=halvings)
+            chain = Chain(study, first, solver, device=place, batch_size=examples, halvings=halvings)
         explained = Explained(chain, targets)
-        return _values(chain, explained, error, at_once, bars), chain, explained
+        values = _values(chain, explained, error, at_once, bars)
+        moved = [objective for objective in chain.objectives if objective.remarks.moved]
+        if not moved or examples == 1:
+            return values, chain, explained
+        again = scored(halvings, 1)
+        for objective in again[1].objectives:
+            objective.remarks.notes.add(f"{objective.stage.name}: {MOVED}")
+        return again
 
     with derivatives_named(study), Progress(visible=progress) as bars:
         bars.say(f"Holds {size(sum(held.values()))} of memory: {described(held)}")

@@ -12,6 +12,7 @@ from influence.curvature import cards
 from influence.curvature.exact import Exact
 from influence.curvature.linear_algebra.ekfac_blocks import FORMS, Block, Diagonal, Full, Kronecker
 from influence.curvature.method import Method
+from influence.curvature.size import warn_of_size
 from influence.derivatives import Objective
 from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, TableRows
 from influence.derivatives.first.gradients import formed
@@ -68,6 +69,7 @@ class EKFAC(Method):
     def fit(self) -> None:
         layout, stage = self.objective.trained, self.objective.stage
         self._exact: Exact | None = None
+        self._sized = False
         if layout.size <= self.small:
             self._exact = Exact(self.objective, damping=self.damping, curvature=self.curvature)
             self.report |= self._exact.report | {"blocks": {"exact": list(layout.shapes)}}
@@ -175,6 +177,9 @@ class EKFAC(Method):
         if self._exact is not None:
             self._exact.measure_error(queries, solved)
             self.report |= self._exact.report
+        elif not self._sized:
+            self._sized = True
+            warn_of_size(self)
 
     def norms(self, queries: Tensor) -> Tensor:
         if self._exact is not None:

@@ -117,13 +117,20 @@ class Method(ABC):
         rounding = torch.finfo(torch.float64).eps * self.objective.trained.size * largest
         if smallest + self.damping > rounding:
             return
+        stage = self.objective.stage.name
+        if smallest + self.damping > 0:
+            raise CurvatureError(
+                f"Stage {stage!r}: the {self.curvature} has eigenvalues from {smallest:.2g} to {largest:.2g}, further "
+                "apart than double precision tells, as features on raw scales make them. Scale the model's inputs to a "
+                f"spread of about 1 before training, use method='cg', or damping={2 * rounding:.2g} or more."
+            )
         need = max(-1.1 * smallest, 1e-6 * largest, 1e-6)
         if self.curvature == "hessian":
             advice = ", or curvature='ggn'"
         else:
             advice = "" if smallest >= 0 else " (the loss is not convex in the model's outputs)"
         raise CurvatureError(
-            f"Stage {self.objective.stage.name!r}: the {self.curvature} has the eigenvalue {smallest:.3g}, so with "
+            f"Stage {stage!r}: the {self.curvature} has the eigenvalue {smallest:.3g}, so with "
             f"damping {self.damping:.3g} its inverse is not defined. Use damping={need:.2g} or more{advice}."
         )
 

@@ -18,6 +18,8 @@ class Remarks:
     """Those of the warnings that take the unit: the size of the scores means nothing."""
     without_rule: set[str] = field(default_factory=set)
     """Parameters without a layer rule, differentiated by `torch.func`."""
+    moved: bool = False
+    """Whether the model moved examples to other places within a batch unseen: only batches of one are sure."""
     compression: dict[str, Any] = field(default_factory=dict)
     """How the query vectors were stored for the products: forms, and the error measured; empty where as they are."""
 

@@ -243,7 +243,7 @@ class Watch:
 
     def _warn_late(self) -> None:
         """Warn that a pattern passed its check, but a later batch of the same pattern did not."""
-        self.loose = True
+        self.loose = self.objective.remarks.moved = True
         self.objective.remarks.warn(
             f"{self.objective.stage.name}: the model moves examples to other places within a batch in ways that could "
             f"not be seen in its calls; scores of examples in the first {self.batches - 1} batches may be those of "

@@ -86,14 +86,11 @@ def scaled(factor):
 
 
 def saturated():
-    """Predictions of probability one: curvature and gradients vanish in single precision.
-
-    Without `ekfac`, whose blocks are far from such a curvature: docs/compared.md has the figure.
-    """
+    """Predictions of probability one: curvature and gradients vanish in single precision."""
     model = network()
     with torch.no_grad():
         model[2].weight.mul_(40)
-    return setup(model, torch.randn(M + Q, WIDTH), methods=("identity", "exact", "cg", "index"))
+    return setup(model, torch.randn(M + Q, WIDTH), methods=("identity", "exact", "cg", "ekfac", "index"))
 
 
 def cast_loss():

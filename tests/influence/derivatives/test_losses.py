@@ -10,6 +10,7 @@ import torch
 from minima import data, loss
 from models import g, objective_of
 from torch import nn
+from torch.nn import functional as fn
 from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
@@ -148,6 +149,33 @@ class OverTheBatch(nn.Module):
 def test_a_loss_that_depends_on_the_rest_of_the_batch_is_told(count):
     stage = Stage("stage", OverTheBatch().double(), loss, data(count, 3, 3, g), l2=0.1)
     with pytest.raises(LossError, match=r"example \d+ has the loss .* among some examples and .* among others"):
+        scored(stage)
+
+
+def over_the_labelled(outputs, batch):
+    """The sum over a batch's labels is divided by their number, and multiplied by that of all examples."""
+    labelled = batch[1] >= 0
+    return fn.cross_entropy(outputs, batch[1], reduction="none", ignore_index=-1) * len(labelled) / labelled.sum()
+
+
+@pytest.mark.parametrize(("count", "places"), [(9, (2, 5)), (600, (300,)), (600, (100, 300, 500))])
+def test_labels_left_out_of_a_mean_over_the_batch_are_told(count, places):
+    """Batches whose shares of labels left out happen to be the same, and labels left out far from the ends."""
+    x, y = data(count, 3, 3, g).tensors
+    y[list(places)] = -1
+    stage = Stage("stage", nn.Linear(3, 3).double(), over_the_labelled, TensorDataset(x, y), l2=0.1)
+    with pytest.raises(LossError, match="among some examples"):
+        attribute(Study("one", [stage], TensorDataset(x[:1], y[:1])), method="identity", batch_size=4 * count // 9)
+
+
+def test_a_branch_on_the_mean_of_the_batch_is_told():
+    def forward(model, batch):
+        return model(batch[0]) if batch[0].mean() > 0 else -model(batch[0])
+
+    x, y = torch.ones(9, 3, dtype=torch.float64), torch.arange(9) % 3
+    x[5:] = -1.1  # the mean of all is positive, that of most pairs is not
+    stage = Stage("stage", nn.Linear(3, 3).double(), loss, TensorDataset(x, y), forward=forward, l2=0.1)
+    with pytest.raises(LossError, match="among some examples"):
         scored(stage)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from alone import CLASSES, N, Wrapped, check, covered, loss, noise, objective_of, one_by_one, stage_of, words
 from torch import nn
 from torch.nn import functional
 
-from influence import Stage
+from influence import Stage, Study, attribute
 from influence.derivatives.first.gradients import example_gradients
 from influence.derivatives.first.tape import Tape
 from influence.derivatives.first.watch import Watch
@@ -183,8 +184,8 @@ def put_back(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
     return x[by.argsort().argsort()]
 
 
-def test_rows_moved_unseen_are_found_late_and_warned_about():
-    """What a scripted function does is not seen."""
+def moving_study():
+    """A scripted function, into which nothing sees, moves rows in the eighth batch of four for the first time."""
 
     def run(m, x):
         return m.b(put_back(torch.tanh(m.a(in_order(x, x[:, 0]))), x[:, 0]))
@@ -194,10 +195,24 @@ def test_rows_moved_unseen_are_found_late_and_warned_about():
     x[:28, 0] = torch.arange(28)
     x[28:, 0] = -torch.arange(8)
     stage = stage_of(Wrapped(run, a=nn.Linear(4, 4), b=nn.Linear(4, 3)), x)
+    return Study("moved", [stage], stage.data)
+
+
+def test_rows_moved_unseen_are_found_late_and_warned_about():
+    (stage,) = moving_study().stages
     objective = objective_of(stage, 4)
     found = torch.cat([rows for _, rows in example_gradients(objective, stage.data, objective.all)])
     torch.testing.assert_close(found, one_by_one(stage))
     assert any("may be those of their neighbours" in warning for warning in objective.remarks.warnings)
+
+
+def test_scores_of_rows_moved_unseen_are_begun_again_one_by_one():
+    study = moving_study()
+    found = attribute(study, method="identity", batch_size=4, progress=False)
+    assert found.report["warnings"] == []
+    assert any("one example at a time" in note for note in found.report["notes"])
+    rows = one_by_one(study.stages[0])
+    np.testing.assert_allclose(found.values, rows @ rows.T / len(rows), rtol=1e-4, atol=1e-6)
 
 
 # Several places an example
