@@ -5,8 +5,8 @@ For a gradient g, v = A^-1 g by the approximation, and the curvature A with ridg
     v'A v / g'v            is 1 where v is right. Above, v is too long: no multiple of it beyond g'v / v'A v is better.
     (g'x)^2 / (x'A x)      is at most g' A^-1 g, whatever x is, and equal where x = A^-1 g.
 
-The first finds scores that are too large, the second those that are too small. Its x is the exact solve for some
-examples. The products with A come from random gradients s of other examples, since E[s s'] is the curvature.
+Where both say so, scores are too large; the second alone finds those that are too small. Its x is the exact solve for
+some examples. The products with A come from random gradients s of other examples, since E[s s'] is the curvature.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Size(NamedTuple):
     """Means over the gradients g, weighted by their scores."""
 
     too_large: float
-    """v'A v / g'v."""
+    """v'A v / g'v, and at most what the bound leaves: g'v over it."""
     too_small: float
     """Lower bound of g'A^-1 g / g'v."""
 
@@ -78,7 +78,8 @@ def size_of(method: Method) -> Size:
     forms = [each + (shift * x * x).sum(1) for each, x in zip(curved, trials, strict=True)]
     claimed = (sides * solved).sum(1).double().sum()
     bounds = [(sides * x).sum(1).double().square() / form for x, form in zip(trials, forms, strict=True)]
-    return Size(float(forms[0].sum() / claimed), float(torch.stack(bounds).amax(0).nan_to_num(0.0).sum() / claimed))
+    bound = float(torch.stack(bounds).amax(0).nan_to_num(0.0).sum() / claimed)
+    return Size(min(float(forms[0].sum() / claimed), 1 / bound if bound > 0 else torch.inf), bound)
 
 
 def _samples(objective: Objective) -> tuple[list[int], list[int], int]:

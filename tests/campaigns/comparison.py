@@ -28,6 +28,8 @@ ESTIMATES = 0.1
 """Relative error of scores that `arnoldi` and `lissa` may have without a warning; they say that they are estimates."""
 RATIO = 3.0
 """How many times larger or smaller than those of the layers' exact blocks the scores of `ekfac` may be unwarned."""
+CERTAIN = 2.0
+"""How many times larger or smaller than the solved ones they must be for `ekfac` to warn of their size."""
 DIRECT = ("identity", "exact", "cg", "ekfac", "index")
 ESTIMATED = ("arnoldi", "lissa")
 METHODS = (*DIRECT, *ESTIMATED)
@@ -194,6 +196,8 @@ class Measured:
     notes: set[str] = field(default_factory=set)
     warnings: set[str] = field(default_factory=set)
     refusals: set[str] = field(default_factory=set)
+    sizes: set[str] = field(default_factory=set)
+    """What `ekfac` says of the size of its scores, which need not be wrong by its own standard, the layers' blocks."""
     faults: list[str] = field(default_factory=list)
     """Wrong without a warning, a warning though right, or an error that nobody foresaw."""
 
@@ -227,7 +231,9 @@ def _add(found: Measured, made: Setup | Retraining, method: str, values: np.ndar
     # That no minimum was reached is true of many rows, and explains no difference from the formula.
     warnings = {warning for warning in report["warnings"] if "minimum" not in warning}
     found.notes |= set(report["notes"])
-    found.warnings |= warnings
+    sizes = {warning for warning in warnings if "times too" in warning}
+    found.sizes |= sizes
+    found.warnings |= warnings - sizes
     found.slow = sorted({*found.slow, *(name for names in report["without_rule"].values() for name in names)})
     if method == "ekfac":
         found.ratio = float(np.linalg.norm(values) / np.linalg.norm(made.layerwise()))
@@ -240,6 +246,8 @@ def _add(found: Measured, made: Setup | Retraining, method: str, values: np.ndar
         wrong, figure = not error <= allowed, f"off by {error:.2g}"
     if wrong and not warnings:
         found.faults.append(f"{method}: {figure} without a warning")
+    elif sizes and 1 / CERTAIN < np.linalg.norm(values) / np.linalg.norm(wanted) < CERTAIN:
+        found.faults.append(f"{method}: of the solved scores' size, and yet a warning: {sorted(sizes)[0]}")
     elif warnings and error <= made.tolerance and not found.row.told:
         found.faults.append(f"{method}: {figure}, and yet a warning: {sorted(warnings)[0]}")
 

@@ -26,7 +26,7 @@ def line(found: Measured) -> str:
     """A row of the table in Markdown."""
     solved = [found.errors[method] for method in found.errors if method not in ESTIMATED]
     estimates = [found.errors[method] for method in found.errors if method in ESTIMATED]
-    said = [*(f"**fault** {fault}" for fault in found.faults), *sorted(found.told), *sorted(found.notes)]
+    said = [*(f"**fault** {fault}" for fault in found.faults), *sorted(found.told | found.sizes), *sorted(found.notes)]
     cells = [
         found.row.name,
         f"{max(solved):.0e}" if solved else "",
