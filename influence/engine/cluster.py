@@ -18,6 +18,8 @@ from influence.threads import processors
 CLIENT = "ray://"
 ADDRESS = "RAY_ADDRESS"
 """Ray's own environment variable for the address of a cluster."""
+AUTHENTICATION = "RAY_AUTH_MODE"
+"""Ray's own: `token` if clusters ask for a token, `disabled` if they do not."""
 ANSWER = 5.0
 """Seconds in which a cluster must answer. Ray itself waits for two minutes, and then ends the process."""
 STORE = 200 * 2**20
@@ -36,8 +38,8 @@ def connected(address: str | None) -> Iterator[Any]:
         EngineError: Ray is not installed, no cluster answers, or it has other versions.
     """
     address = address or os.environ.get(ADDRESS)
-    if address and _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # clusters that ask for none do not mind it
+    if address and _has_token():  # as `ray start` does: where there is a token, its cluster asks for it
+        os.environ.setdefault(AUTHENTICATION, "token")
     ray = _module()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address:
@@ -48,7 +50,10 @@ def connected(address: str | None) -> Iterator[Any]:
     try:
         ray.init(address=address or "local", **options)
     except (ConnectionError, OSError, RuntimeError, ValueError, SystemExit) as error:
-        raise EngineError(f"The Ray cluster {_at(address)} cannot be used: {_first_lines(error)}") from error
+        mode = os.environ.get(AUTHENTICATION, "not set")
+        raise EngineError(
+            f"The Ray cluster {_at(address)} cannot be used ({AUTHENTICATION} is {mode}): {_first_lines(error)}"
+        ) from error
     finally:  # Ray puts its own in the place of what the process had
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)

@@ -16,7 +16,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from influence.engine import Fingerprint, OnRay, Piece, on_ray
-from influence.engine.cluster import ADDRESS
+from influence.engine.cluster import ADDRESS, AUTHENTICATION
 from influence.errors import EngineError, TrainingError
 from influence.live.alterations import LEAVE_OUT, RELABEL, Alteration
 from influence.precompute.runs import precompute
@@ -64,12 +64,13 @@ class Squarer:
 def cluster():
     """Two nodes of one processor each, at `RAY_ADDRESS`."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    started.add_node(num_cpus=1)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(AUTHENTICATION, "disabled")
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        started.add_node(num_cpus=1)
         patch.setenv(ADDRESS, started.address)
         yield started
-    started.shutdown()
+        started.shutdown()
 
 
 def pieces(*what):
