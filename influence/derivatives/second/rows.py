@@ -77,15 +77,16 @@ class BatchRows:
     def _along_pairs(self, vectors: Tensor) -> Tensor:
         along = vectors.new_zeros(self.count, len(self.formed) // self.count, len(vectors))
         for (start, stop), (a, d) in self.pairs.items():
-            matrices = vectors[:, start:stop].reshape(-1, a.shape[1])
-            along += torch.bmm(d, (a @ matrices.T).view(len(a), len(vectors), -1).transpose(1, 2))
+            # A layer may have no inputs left, once those that no example uses are dropped: no size can be left open.
+            matrices = vectors[:, start:stop].reshape(len(vectors) * d.shape[2], a.shape[1])
+            along += torch.bmm(d, (a @ matrices.T).view(len(a), len(vectors), d.shape[2]).transpose(1, 2))
         return along
 
     def _add_back_pairs(self, total: Tensor, along: Tensor) -> None:
         each = along.view(self.count, -1, len(total))
         for (start, stop), (a, d) in self.pairs.items():
             inner = torch.bmm(each.transpose(1, 2), d).flatten(1)
-            total[:, start:stop] += (inner.T @ a).view(len(total), -1)
+            total[:, start:stop] += (inner.T @ a).view(len(total), stop - start)
 
     def _small(self, vectors: Tensor) -> Tensor:
         return torch.cat([vectors[:, s] for s in self.slices], dim=1)
