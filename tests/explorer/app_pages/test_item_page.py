@@ -8,6 +8,7 @@ from explorer.export.spreadsheet import csv
 from explorer.panels.lists import single_cards
 from explorer.runs import leads, neighbours
 from influence import Run
+from influence.run.nearness.embedding import unit_vectors
 
 ITEM = "item"
 
@@ -92,7 +93,7 @@ def test_percentile_counts_ties_half():
 
 
 def test_neighbours_leave_the_example_itself_out():
-    vectors = neighbours.unit(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1.0, 0.0]]))
+    vectors = unit_vectors(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1.0, 0.0]]))
     nearest, cosines = neighbours.around(vectors, 0, 2)
     assert nearest.tolist() == [3, 1]
     assert cosines[0] == 1.0

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from explorer.runs import neighbours
 from explorer.view import diverse
+from influence.run.nearness.embedding import unit_vectors
 
 # Three directions, each with a close second: 0 and 1, 2 and 3, 4 and 5.
-VECTORS = neighbours.unit(
+VECTORS = unit_vectors(
     np.array([[1, 0, 0], [1, 0.1, 0], [0, 1, 0], [0, 1, 0.1], [0, 0, 1], [0.1, 0, 1]], dtype="float32")
 )
 
@@ -27,7 +27,7 @@ def test_what_was_passed_over_passes_over_nothing():
 
 
 def test_the_radius_is_nearer_than_the_stated_share_of_pairs():
-    vectors = neighbours.unit(np.random.default_rng(0).normal(size=(300, 4)))
+    vectors = unit_vectors(np.random.default_rng(0).normal(size=(300, 4)))
     pairs = (vectors @ vectors.T)[np.triu_indices(300, 1)]
     assert np.mean(pairs >= diverse.radius(vectors)) == pytest.approx(1 - diverse.NEARER_THAN_SHARE, abs=1e-3)
     assert diverse.radius(vectors[:1]) == 1.0
@@ -38,7 +38,7 @@ def test_lists_have_no_two_neighbours_and_start_with_the_strongest(open_app, sma
     app = open_app(tmp_path, query="1003", order="Diverse", k="10")
     assert not app.exception
     assert "nearer to it in the embedding than 95%" in app.segmented_control(key="order").help
-    vectors = neighbours.unit(run.embedding()[0][:])
+    vectors = unit_vectors(run.embedding()[0][:])
     near, row = diverse.radius(vectors), run.scores("pretrain")[3]
     for column, signed in zip(component(app, "cards")["columns"], (row, -row), strict=True):
         places = [int(card["id"]) for card in column["cards"]]

@@ -224,6 +224,7 @@ def test_pictures_come_in_from_class_folders(tmp_path):
     picture.save(folder / "3" / "a.png")
     shown = types.SimpleNamespace(
         examples=lambda stage: exhibit.examples[stage],
+        votes=lambda stage: None,
         stage=lambda stage: types.SimpleNamespace(name=stage, classes=tuple(exhibit.classes[stage])),
     )
     (made,) = edits_of(shown, exhibit, [addition("pretrain", folder)])
