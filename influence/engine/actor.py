@@ -1,4 +1,4 @@
-"""`Actor`: the process on a cluster that computes pieces, and what it says of itself first."""
+"""`Actor`: the process on a cluster that computes pieces, and `Process`, what it says of itself first."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from influence.version import VERSION
 
 
 @dataclass(frozen=True)
-class Self:
-    """A process: its versions, where it runs, and the fingerprint of its models."""
+class Process:
+    """A process, as another one must know it before it trusts it.
+
+    Attributes:
+        python, torch, upstream: versions.
+        host: name of the machine.
+        fingerprint: of the models and data that it made; None: none were made.
+    """
 
     python: str
     torch: str
@@ -24,7 +30,7 @@ class Self:
     host: str
     fingerprint: Fingerprint | None = None
 
-    def differs(self, other: Self) -> str:
+    def differs(self, other: Process) -> str:
         """In which versions another process differs, in words; empty if in none."""
         names = {"python": "Python", "torch": "torch", "upstream": "upstream-explorer"}
         pairs = {name: (getattr(other, of), getattr(self, of)) for of, name in names.items()}
@@ -33,9 +39,9 @@ class Self:
         )
 
 
-def itself() -> Self:
-    """What there is to say of this process."""
-    return Self(platform.python_version(), version("torch"), VERSION, socket.gethostname())
+def this_process() -> Process:
+    """The process that asks, without a fingerprint."""
+    return Process(platform.python_version(), version("torch"), VERSION, socket.gethostname())
 
 
 class Actor:
@@ -44,9 +50,9 @@ class Actor:
     Errors that other workers would meet too are given back, not raised.
     """
 
-    def begin(self, job: Job, driver: Self) -> Self | EngineError:
+    def begin(self, job: Job, driver: Process) -> Process | EngineError:
         """Make the models, once; says what was made, or why it cannot be."""
-        here = itself()
+        here = this_process()
         unlike = driver.differs(here)
         if unlike:
             return EngineError(

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from influence.engine.actor import Actor, Self, itself
+from influence.engine.actor import Actor, Process, this_process
 from influence.engine.cluster import connected
 from influence.engine.pieces import Done, Job, Piece
 from influence.errors import EngineError
@@ -71,14 +71,13 @@ class OnRay:
         most = int(has.get("CPU", 0) // self.threads)
         if self.gpus:
             most = min(most, int(has.get("GPU", 0) / self.gpus))
-        if most < (self._asked or 1):
-            each = f"{self.threads} thread{'s'[: self.threads > 1]}" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+        each = f"{self.threads} threads" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+        there = f"the cluster has {has.get('CPU', 0):g} processors and {has.get('GPU', 0):g} GPUs"
+        if not most:
+            raise EngineError(f"A worker has {each}; {there}, too few for one.")
+        if self._asked and self._asked > most:
             raise EngineError(
-                f"{self._asked or 1} workers of {each} each were asked for; the cluster has {has.get('CPU', 0):g} "
-                f"processors and {has.get('GPU', 0):g} GPUs, room for {most}. Give --workers {most}."
-                if most
-                else f"The cluster has {has.get('CPU', 0):g} processors and {has.get('GPU', 0):g} GPUs, too few for "
-                f"one worker of {each}."
+                f"{self._asked} workers of {each} each were asked for; {there}, room for {most}. Give --workers {most}."
             )
         return self._asked or most
 
@@ -122,10 +121,10 @@ class OnRay:
         """Start a worker."""
         options = {"num_cpus": self.threads, "num_gpus": self.gpus, "scheduling_strategy": "SPREAD"}
         worker = self._ray.remote(Actor).options(**options).remote()
-        self._pending[worker.begin.remote(job, itself())] = worker, None
+        self._pending[worker.begin.remote(job, this_process())] = worker, None
 
     def _next(self, deaths: Counter[str], say: Callable[[str], None]) -> tuple[Any, Any, Piece | None]:
-        """What the next call that ends gives, its worker (None: it died), and its piece.
+        """What the next call that ends gives, its worker (None: it died), and its piece (None: it made its models).
 
         Raises:
             EngineError: no call ends, as the cluster has no room; or the piece has ended `ATTEMPTS` workers.
@@ -156,7 +155,7 @@ class OnRay:
         return isinstance(error, self._ray.exceptions.RayTaskError) or "ModuleNotFoundError" in str(error)
 
 
-def _refuse_unlike(job: Job, other: Self | EngineError) -> None:
+def _refuse_unlike(job: Job, other: Process | EngineError) -> None:
     """Raise EngineError if a worker cannot make the driver's models and data, or has others."""
     if isinstance(other, EngineError):
         raise other

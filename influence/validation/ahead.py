@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from torch import Tensor
 
-from influence.engine.pieces import Engine, Piece
+from influence.engine.pieces import Done, Engine, Piece
 from influence.errors import TrainingError
 from influence.progress import Progress
 from influence.training.retraining import Start
@@ -85,7 +85,7 @@ def retrained(bench: Bench, asked: Sequence[Retraining], bars: Progress) -> list
                 i = int(done.piece.key)
                 found[i] = done.result
                 if not asked[i].edits:
-                    bench.keep(bench.key_of(asked[i].start, asked[i].key), done.result, asked[i].cost, done.seconds)
+                    _keep(bench, asked[i], done)
                 bench.bar.advance()
         return [_here(bench, each) if table is None else table for each, table in zip(asked, found, strict=True)]
 
@@ -126,9 +126,13 @@ def _shared_out(bench: Bench, engine: Engine, upcoming: dict[str, Retraining], b
             if done.error:
                 bench.failed[done.piece.key] = done.error
             else:
-                bench.keep(bench.key_of(asked.start, asked.key), done.result, asked.cost, done.seconds)
+                _keep(bench, asked, done)
             bar.advance()
     return count
+
+
+def _keep(bench: Bench, asked: Retraining, done: Done) -> None:
+    bench.keep(bench.key_of(asked.start, asked.key), done.result, asked.cost, done.seconds)
 
 
 def _upcoming(bench: Bench, check: Check) -> dict[str, Retraining]:

@@ -102,9 +102,9 @@ def test_pieces_are_shared_out_and_a_worker_that_dies_is_replaced(cluster, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 3}, r"3 workers of 1 thread each were asked for; .* 2 processors .* Give --workers 2\."),
-        ({"threads": 5}, r"has 2 processors and 0 GPUs, too few for one worker of 5 threads\."),
-        ({"gpus_per_worker": 1}, "too few for one worker of 1 thread and 1 GPUs"),
+        ({"workers": 3}, r"3 workers of 1 threads each were asked for; .* 2 processors .* Give --workers 2\."),
+        ({"threads": 5}, r"A worker has 5 threads; the cluster has 2 processors and 0 GPUs, too few for one\."),
+        ({"gpus_per_worker": 1}, "A worker has 1 threads and 1 GPUs; the cluster has 2 processors and 0 GPUs, too few"),
     ],
 )
 def test_more_than_the_cluster_has_is_refused(cluster, options, message):
