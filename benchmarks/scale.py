@@ -152,7 +152,7 @@ class Simulated(OnRay):
         self._results: dict[int, object] = {}
         self._random = np.random.default_rng(0)
         self._ray = SimpleNamespace(
-            remote=lambda _: self, wait=self._wait, get=self._get, kill=lambda _: None,
+            put=lambda job: job, remote=lambda _: self, wait=self._wait, get=self._get, kill=lambda _: None,
             exceptions=SimpleNamespace(RayError=DeathError, RayTaskError=()),
         )  # fmt: skip
 

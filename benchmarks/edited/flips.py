@@ -20,7 +20,7 @@ from influence import Stage, attribute, edits, own_relabel_scores, relabel_score
 from influence.curvature import method_named
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
-from influence.precompute.self_influence import self_influence
+from influence.precompute.pieces.self_influence import self_influence
 from influence.study.study import Study
 from influence.training import Retrainer, fit_stage
 
@@ -96,7 +96,7 @@ def repaired(study: Study, where: str, share: float, seed: int) -> tuple[float, 
     fitted(study)
     judged = {"targets": [targets.mean(held_out)], **OPTIONS}
     objective = objectives_of(study)[study.position(where)]
-    own = self_influence(objective, method_named("exact")(objective, curvature="ggn", damping=None), lambda _: None)
+    own = self_influence(objective, method_named("exact")(objective), lambda _: None)
     labels = own_relabel_scores(study, where, **OPTIONS).values
     labels[np.arange(len(labels)), objective.stage.data.tensors[1]] = np.inf  # the best of the others, be it worse
     doubt, best = -labels.min(1), labels.argmin(1)

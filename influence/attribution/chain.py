@@ -35,58 +35,29 @@ from influence.derivatives.objective import objectives_of
 from influence.study.study import Study
 
 
-class Chain:
-    """The stages of a study from `first` to the last, each with its objective and its solver.
+class WayBack:
+    """Pulls queries back through the stages of a study, each with its objective and its solver.
 
     Args:
         study: what was trained on what.
-        first: index of the earliest stage.
-        solver: objective -> the method that inverts its curvature.
-        device, batch_size, halvings: as of `Objective`.
-        mixed: the mixed derivative of every stage, of an earlier chain of the same study, for what it has computed.
-
-    Raises:
-        LossError, StudyError: a stage's losses are not finite, not deterministic, or depend on the batch; or parameters
-            that were begun anew count as inherited.
+        objectives: of stages that follow each other, up to the last.
+        solvers: of each, the method that inverts its curvature.
+        mixed: the mixed derivative of each, of earlier queries, for what it has computed.
     """
 
     def __init__(
         self,
         study: Study,
-        first: int,
-        solver: Callable[[Objective], Method],
-        *,
-        device: torch.device | str = "cpu",
-        batch_size: int | None = None,
-        halvings: int = 0,
+        objectives: Sequence[Objective],
+        solvers: Sequence[Method],
         mixed: Sequence[MixedDerivative] | None = None,
     ):
-        self.study = study
-        self.objectives = objectives_of(study, device=device, batch_size=batch_size, halvings=halvings)[first:]
-        widen(self.objectives)
-        for objective in self.objectives if halvings else ():
-            objective.remarks.notes.add(
-                f"{objective.stage.name}: memory ran out; {objective.batch_size} examples at a time"
-            )
-        checked_losses(self.last, study.queries, study.measure)
-        self.stationarities = []
-        for objective in self.objectives:
-            refuse_changing(objective, checked_losses(objective, objective.stage.data))
-            position = study.stages.index(objective.stage)
-            before = dict(study.stages[position - 1].model.named_parameters()) if position else {}
-            self.stationarities.append(Stationarity(objective, before))
-            objective.warn_if_constant(not self.stationarities[-1].constant)
-            warn_of_missing(objective)
-        self.solvers = [solver(objective) for objective in self.objectives]
+        self.study, self.objectives, self.solvers = study, list(objectives), list(solvers)
         self.mixed = mixed or [MixedDerivative() for _ in self.objectives]
 
     @property
     def last(self) -> Objective:
         return self.objectives[-1]
-
-    def gradient_norms(self) -> list[float]:
-        """Norm of the gradient of each stage's objective over its trained parameters; 0 at a minimum."""
-        return [each.norm for each in self.stationarities]
 
     def query_gradients(self, queries: Any = None) -> Tensor:
         """Gradients of the queries' measure (default: the study's) over all parameters of the last stage: (Q, P)."""
@@ -118,7 +89,7 @@ class Chain:
             del solved
 
     def pull_to_first(self, queries: Tensor) -> tuple[Objective, Tensor]:
-        """`pull_back` whose last pair alone is kept: (objective of the chain's first stage, v (Q, T) there)."""
+        """`pull_back` whose last pair alone is kept: (objective of the first of these stages, v (Q, T) there)."""
         stages = self.pull_back(queries)
         del queries
         for _ in self.objectives[1:]:
@@ -126,10 +97,61 @@ class Chain:
         return next(stages)
 
     def _solved(self, number: int, queries: Tensor) -> Tensor:
-        """The queries (Q, T) solved at a stage; the first ones measure how far it stands from a minimum."""
-        solver, stationarity = self.solvers[number], self.stationarities[number]
-        solved = solver.solve(queries)
-        if stationarity.open and len(queries) and not isinstance(solver, Identity):
+        """The queries (Q, T) solved at a stage."""
+        return self.solvers[number].solve(queries)
+
+
+class Chain(WayBack):
+    """The stages of a study from `first` to the last, checked: their losses, their data, how far from a minimum.
+
+    Args:
+        study: what was trained on what.
+        first: index of the earliest stage.
+        solver: objective -> the method that inverts its curvature.
+        device, batch_size, halvings: as of `Objective`.
+        mixed: as of `WayBack`, of an earlier chain of the same study.
+
+    Raises:
+        LossError, StudyError: a stage's losses are not finite, not deterministic, or depend on the batch; or parameters
+            that were begun anew count as inherited.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        first: int,
+        solver: Callable[[Objective], Method],
+        *,
+        device: torch.device | str = "cpu",
+        batch_size: int | None = None,
+        halvings: int = 0,
+        mixed: Sequence[MixedDerivative] | None = None,
+    ):
+        objectives = objectives_of(study, device=device, batch_size=batch_size, halvings=halvings)[first:]
+        widen(objectives)
+        for objective in objectives if halvings else ():
+            objective.remarks.notes.add(
+                f"{objective.stage.name}: memory ran out; {objective.batch_size} examples at a time"
+            )
+        checked_losses(objectives[-1], study.queries, study.measure)
+        self.stationarities = []
+        for objective in objectives:
+            refuse_changing(objective, checked_losses(objective, objective.stage.data))
+            position = study.stages.index(objective.stage)
+            before = dict(study.stages[position - 1].model.named_parameters()) if position else {}
+            self.stationarities.append(Stationarity(objective, before))
+            objective.warn_if_constant(not self.stationarities[-1].constant)
+            warn_of_missing(objective)
+        super().__init__(study, objectives, [solver(objective) for objective in objectives], mixed)
+
+    def gradient_norms(self) -> list[float]:
+        """Norm of the gradient of each stage's objective over its trained parameters; 0 at a minimum."""
+        return [each.norm for each in self.stationarities]
+
+    def _solved(self, number: int, queries: Tensor) -> Tensor:
+        """As of `WayBack`; the first ones measure how far the stage stands from a minimum."""
+        solved, stationarity = super()._solved(number, queries), self.stationarities[number]
+        if stationarity.open and len(queries) and not isinstance(self.solvers[number], Identity):
             stationarity.measure(solved)
         return solved
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -20,12 +22,21 @@ class MixedDerivative:
     few numbers has fewer directions than there are queries, whichever method solved them. Basis and products are kept
     while they fit `BUDGET`, for further vectors.
 
+    Args:
+        state: `state()` of an earlier one of the same stage.
+
     Attributes:
         directions: the basis that is kept, (r, T).
     """
 
-    def __init__(self) -> None:
-        self.directions = self._products = torch.empty(0, 0)
+    def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
+        state = state or {}
+        self.directions = state.get("directions", torch.empty(0, 0))
+        self._products = state.get("products", torch.empty(0, 0))
+
+    def state(self) -> dict[str, Tensor]:
+        """What it has computed; empty if nothing."""
+        return {"directions": self.directions, "products": self._products} if len(self.directions) else {}
 
     def __call__(self, objective: Objective, vectors: Tensor) -> Tensor:
         """(Q, T) -> (Q, F). `objective` is always that of the same stage, at the same parameters."""

@@ -64,7 +64,7 @@ EngineName = Annotated[
     typer.Option(
         "--engine",
         metavar="here|ray|ray://HOST:PORT",
-        help="Who trains again: this process; or workers of the cluster at RAY_ADDRESS, else of one on this machine; "
+        help="Who computes: this process; or workers of the cluster at RAY_ADDRESS, else of one on this machine; "
         "or of the cluster at an address.",
     ),
 ]

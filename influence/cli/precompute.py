@@ -8,16 +8,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import influence.attribution
+import influence.engine
 import influence.precompute
 import influence.studies
 from influence.cli.console import say
-from influence.cli.options import DEFAULT_RUNS, Quiet, Runs, Seed, Threads, say_loading, told
+from influence.cli.options import (
+    DEFAULT_RUNS,
+    EngineName,
+    GpusPerWorker,
+    Quiet,
+    Runs,
+    Seed,
+    Threads,
+    Workers,
+    say_loading,
+    told,
+)
 from influence.errors import StudyError, UpstreamError
 from influence.studies.texts.options import TextOptions
 from influence.threads import set_threads
 
 if TYPE_CHECKING:
     from influence import Exhibit, Run
+    from influence.engine import Engine
     from influence.precompute import Need
 
 Name = Annotated[str | None, typer.Option("--name", help="Beginning of the runs' names; default the study's name.")]
@@ -157,6 +170,9 @@ def precompute(
     name: Name = None,
     seed: Seed = None,
     threads: Threads = None,
+    engine: EngineName = "here",
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = 0,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would need.")] = False,
 ) -> None:
@@ -184,8 +200,9 @@ def precompute(
     influence.precompute.check_solver(**solving)
     solving["seeds"] = seeds
     influence.attribution.usable(device)
+    crew = influence.engine.engine_of(engine, workers=workers, threads=threads, gpus_per_worker=gpus_per_worker)
     exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving, models, say)
-    for run in compute(exhibits, runs, name, device, threads, quiet, dry_run):
+    for run in compute(exhibits, runs, name, device, threads, quiet, dry_run, crew):
         say(f"Finished: {run.path}")
         for line in told(run):
             say(line, err=True)
@@ -214,8 +231,10 @@ def compute(
     threads: int | None,
     quiet: bool,
     dry_run: bool = False,
+    engine: Engine | None = None,
 ) -> list[Run]:
     """Say what the runs of the exhibits will need, and compute them unless it is only said."""
+    threads = engine.threads if engine else threads  # with others, this process would round otherwise
     models = [stage.model for exhibit in exhibits for stage in exhibit.study.stages]
     set_threads(max(sum(p.numel() for p in model.parameters()) for model in models), threads)
     names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
@@ -223,8 +242,9 @@ def compute(
         _say_needs(exhibits, names, runs, device)
         return []
     return influence.precompute.precompute(
-        exhibits, names, runs, device=device, progress=not quiet, announce=None if quiet else _announce
-    )
+        exhibits, names, runs, device=device, progress=not quiet, announce=None if quiet else _announce,
+        engine=engine or "here",
+    )  # fmt: skip
 
 
 def _say_needs(exhibits: list[Exhibit], names: list[str], runs: Path, device: str) -> None:

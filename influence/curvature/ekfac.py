@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import torch
@@ -10,21 +9,17 @@ from torch import Tensor
 
 from influence.curvature import cards
 from influence.curvature.exact import Exact
-from influence.curvature.linear_algebra.ekfac_blocks import FORMS, Block, Diagonal, Full, Kronecker
+from influence.curvature.gathering import gathered
+from influence.curvature.linear_algebra.ekfac_blocks import Block, blocks_of, state_of
 from influence.curvature.method import Method
 from influence.curvature.size import warn_of_size
 from influence.derivatives import Objective
-from influence.derivatives.first.factors import Dense, Factor, Factors, Outer, TableRows
+from influence.derivatives.first.factors import Factors
 from influence.derivatives.first.gradients import formed
-from influence.derivatives.second.fisher import Fisher
 from influence.errors import CurvatureError, MethodError
 
 MAX_EXACT_STAGE = 2048
 """A stage with at most this many trained parameters (a new head, say) is solved exactly instead."""
-EIGENBASIS_EXAMPLES = 4096
-"""Examples that the eigenvectors of the Kronecker factors come from. The eigenvalues use all examples."""
-MAX_FULL_BLOCK = 512
-"""Largest parameter without Kronecker form that gets a full block; larger ones get a diagonal."""
 
 
 class EKFAC(Method):
@@ -63,7 +58,7 @@ class EKFAC(Method):
         if not isinstance(draws, int) or draws < 1:
             raise MethodError(f"draws is {draws!r}, expected at least 1.")
         self.draws, self.seed, self.small = draws, seed, MAX_EXACT_STAGE if small is None else small
-        self._kept = state or {}
+        self._kept = state
         super().__init__(objective, damping=damping, curvature=curvature)
 
     def fit(self) -> None:
@@ -79,85 +74,18 @@ class EKFAC(Method):
                 f"Stage {stage.name!r}: without l2 and damping its curvature has no inverse. Set `damping`."
             )
         self.count = self.objective.count * self.draws
-        self.blocks = self._restored()
-        if not self.blocks:
-            self._gather()
+        self.blocks = (
+            blocks_of(self._kept, self.objective) if self._kept else gathered(self.objective, self.draws, self.seed)
+        )
         forms = {name: block.form for names, block in self.blocks.items() for name in names}
         named = {form: [n for n in layout.shapes if forms.get(n) == form] for form in sorted(set(forms.values()))}
         self.idle = [name for name in layout.shapes if name not in forms]
         self.report["blocks"] = named | {"no gradient": self.idle}
         self.report["draws"] = self.draws
 
-    def _gather(self) -> None:
-        """Find the blocks, in passes over the data."""
-        fisher = Fisher(self.objective, self.seed)
-        for second in (False, True):
-            for _ in range(self.draws):
-                for _, factors in fisher.factors(None if second else self._some()):
-                    self._pass(factors, second)
-            if not second:
-                for block in self.blocks.values():
-                    block.turn()
-        fisher.tell()
-
     def state(self) -> dict[str, Tensor]:
-        """JSON of [form, names, what] -> what the blocks found; empty of a stage that is solved exactly."""
-        if self._exact is not None:
-            return {}
-        return {
-            json.dumps([block.form, names, what]): tensor.contiguous()
-            for names, block in self.blocks.items()
-            for what, tensor in block.state().items()
-        }
-
-    def _restored(self) -> dict[tuple[str, ...], Block]:
-        """The blocks that were kept, if any."""
-        found: dict[tuple[str, tuple[str, ...]], dict[str, Tensor]] = {}
-        for key, tensor in self._kept.items():
-            form, names, what = json.loads(key)
-            found.setdefault((form, tuple(names)), {})[what] = tensor.to(self.objective.device)
-        places = self.objective.trained.slices
-        return {names: FORMS[form].of([places[n] for n in names], state) for (form, names), state in found.items()}
-
-    def _some(self) -> torch.utils.data.Dataset[object] | None:
-        """The examples that the axes are found from; None for all."""
-        if self.objective.count <= EIGENBASIS_EXAMPLES:
-            return None
-        drawn = torch.randperm(self.objective.count, generator=torch.Generator().manual_seed(self.seed))
-        # In the data's own order, which may be by length.
-        return torch.utils.data.Subset(self.objective.stage.data, drawn[:EIGENBASIS_EXAMPLES].sort().values.tolist())
-
-    def _pass(self, factors: Factors, second: bool) -> None:
-        for names in self._grouped(factors):
-            several = [factors[name] for name in names]
-            if names not in self.blocks and not second:
-                self.blocks[names] = self._block(names, several)
-            if names in self.blocks:
-                block = self.blocks[names]
-                block.measure(several) if second else block.see(several)
-
-    def _grouped(self, factors: Factors) -> list[tuple[str, ...]]:
-        """Parameters of one block: a weight with its layer's bias, all others alone."""
-        known = [names for names in self.blocks if all(name in factors for name in names)]
-        settled = {name for names in self.blocks for name in names}
-        single = {n: several[0] for n, several in factors.items() if len(several) == 1 and n not in settled}
-        biases = {
-            factor.left_of: name
-            for name, factor in single.items()
-            if isinstance(factor, Dense) and isinstance(single.get(factor.left_of or ""), Outer)
-        }
-        taken = settled | set(biases.values())
-        return known + [(n, biases[n]) if n in biases else (n,) for n in factors if n not in taken]
-
-    def _block(self, names: tuple[str, ...], factors: list[list[Factor]]) -> Block:
-        places = [self.objective.trained.slices[name] for name in names]
-        forms = {_sides(factor) for factor in factors[0]}
-        form = forms.pop()
-        if form is not None and not forms:
-            groups, left, right = form
-            return Kronecker(places, groups, (left, right + len(names) - 1))
-        size = self.objective.trained.shapes[names[0]].numel()
-        return Full(places) if size <= MAX_FULL_BLOCK else Diagonal(places)
+        """What the blocks found, see `state_of`; empty of a stage that is solved exactly."""
+        return {} if self._exact is not None else state_of(self.blocks)
 
     def solve(self, queries: Tensor) -> Tensor:
         if self._exact is not None:
@@ -211,12 +139,3 @@ class EKFAC(Method):
 
 def _taken(rows: Tensor, block: Block) -> Tensor:
     return torch.cat([rows[:, place] for place in block.places], dim=1)
-
-
-def _sides(factor: Factor) -> tuple[int, int, int] | None:
-    """(g, L, R) of a factor that has the Kronecker form."""
-    if isinstance(factor, Outer):
-        return (factor.groups, *factor.sides)
-    if isinstance(factor, TableRows):
-        return (1, factor.count, factor.values.shape[2])
-    return None

@@ -1,4 +1,4 @@
-"""Batches, of whatever `collate` makes, on the device."""
+"""Parts of a stage's data: spans, samples, and batches of whatever `collate` makes, on the device."""
 
 from __future__ import annotations
 
@@ -12,6 +12,35 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+SPAN = 4096
+"""Examples of a span, at least; a multiple of the columns of a chunk of scores."""
+LARGE_SPAN = 1024
+"""Of a network of `LARGE` parameters, whose examples take long."""
+LARGE = 10_000_000
+
+
+def spans(count: int, parameters: int, *, width: int = 1, most: int | None = None) -> list[slice]:
+    """The parts that a pass over `count` examples is computed in, in order, by one process or by many.
+
+    They depend on sizes alone, so that every process finds the same.
+
+    Args:
+        count: of the examples.
+        parameters: of the network.
+        width: every span but the last is a multiple of so many examples, which is a power of 2 or less than a span.
+        most: of them, at most.
+    """
+    step = max(width, LARGE_SPAN if parameters >= LARGE else SPAN)
+    while most is not None and step * most < count:
+        step *= 2
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def spread(data: Any, count: int, first: int = 0) -> torch.utils.data.Subset[Any]:
+    """`count` examples, evenly spaced over the data from example `first` on; all if there are no more."""
+    places = range(first, len(data), max(1, len(data) // count))[:count]
+    return torch.utils.data.Subset(data, places)
 
 
 def on_device(batch: Any, device: torch.device) -> Any:

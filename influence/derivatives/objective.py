@@ -130,8 +130,8 @@ class Objective:
 
     # Data
 
-    def batches(self, data: Any, start: int = 0) -> Iterator[tuple[slice, Any]]:
-        """(positions, batch on the device), in the order of `data`, from example `start` on.
+    def batches(self, data: Any, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, Any]]:
+        """(positions, batch on the device), in the order of `data`, of the examples from `start` on, up to `stop`.
 
         Raises:
             StudyError: the stage's data have another length than at first.
@@ -141,24 +141,26 @@ class Objective:
                 f"Stage {self.stage.name!r}: its data had {self._length} examples and have {len(data)} now; they must "
                 "stay as they are while influence is computed."
             )
-        stops = [*range(start + self.batch_size, len(data), self.batch_size), len(data)]
-        for stop, batch in zip(stops, self._read(data, start), strict=True):
-            yield slice(start, stop), on_device(batch, self.device)
-            start = stop
+        end = len(data) if stop is None else stop
+        stops = [*range(start + self.batch_size, end, self.batch_size), end]
+        for after, batch in zip(stops, self._read(data, start, end), strict=True):
+            yield slice(start, after), on_device(batch, self.device)
+            start = after
 
-    def _read(self, data: Any, start: int) -> Iterator[Any]:
+    def _read(self, data: Any, start: int, stop: int) -> Iterator[Any]:
         try:
-            yield from self._collated(data, start)
+            yield from self._collated(data, start, stop)
         except Exception as error:
             note_origin(error, self.stage.name, "data or `collate`")
             raise
 
-    def _collated(self, data: Any, start: int) -> Iterator[Any]:
+    def _collated(self, data: Any, start: int, stop: int) -> Iterator[Any]:
         if type(data) is torch.utils.data.TensorDataset and self.stage.collate is None:
             # The default collate would index and stack every example: slices are much faster.
-            parts = [tensor[start:].split(self.batch_size) for tensor in data.tensors]
+            parts = [tensor[start:stop].split(self.batch_size) for tensor in data.tensors]
             return (list(batch) for batch in zip(*parts, strict=True))
-        rest = torch.utils.data.Subset(data, range(start, len(data))) if start else data
+        part = stop - start < len(data)
+        rest = torch.utils.data.Subset(data, range(start, stop)) if part else data
         own = torch.Generator()  # the loader draws a seed, and must not take it from the user's random state
         return iter(
             torch.utils.data.DataLoader(rest, batch_size=self.batch_size, collate_fn=self.stage.collate, generator=own)

@@ -23,6 +23,18 @@ class Remarks:
     compression: dict[str, Any] = field(default_factory=dict)
     """How the query vectors were stored for the products: forms, and the error measured; empty where as they are."""
 
+    def add(self, others: Remarks) -> None:
+        """Add what another process remarked on at the same stage."""
+        for mine, theirs in (
+            (self.notes, others.notes),
+            (self.warnings, others.warnings),
+            (self.order_only, others.order_only),
+            (self.without_rule, others.without_rule),
+        ):
+            mine |= theirs
+        self.moved = self.moved or others.moved
+        self.compression = self.compression or others.compression
+
     def warn(self, sentence: str, *, order_only: bool = False) -> None:
         """Add a warning; with `order_only` the scores lose their unit."""
         self.warnings.add(sentence)

@@ -65,10 +65,18 @@ class Actor:
             return EngineError(f"The worker on {here.host} cannot read the study: {error}")
         return replace(here, fingerprint=self.worker.fingerprint)
 
-    def compute(self, of: Any) -> tuple[Any, UpstreamError | None, float]:
+    def compute(self, of: Any) -> tuple[Any, Exception | None, float]:
         """The piece's result or its error, and the seconds that it took."""
         began = time.perf_counter()
         try:
             return self.worker.compute(of), None, time.perf_counter() - began
-        except UpstreamError as error:
-            return None, error, time.perf_counter() - began
+        except Exception as error:
+            if not isinstance(error, UpstreamError | MemoryError) and not ran_out_of_memory(error):
+                raise
+            told = error if isinstance(error, UpstreamError) else MemoryError(str(error))  # of types that all know
+            return None, told, time.perf_counter() - began
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether torch raised it for the lack of memory; known without torch, which a worker's first message needs not."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -45,6 +45,7 @@ class OnRay:
         self.device = "cuda" if gpus_per_worker else None
         self._stack = contextlib.ExitStack()
         self._job: Job | None = None
+        self._sent: Any = None
         self._idle: list[Any] = []
         # What each call under way is: of which worker, and the piece, or None while the worker makes its models.
         self._pending: dict[Any, tuple[Any, Piece | None]] = {}
@@ -59,7 +60,7 @@ class OnRay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._idle, self._pending, self._job = [], {}, None
+        self._idle, self._pending, self._job, self._sent = [], {}, None, None
         self._stack.close()
 
     def _fitting(self, has: dict[str, float]) -> int:
@@ -85,8 +86,9 @@ class OnRay:
         """As `Engine.begin`."""
         if job != self._job:
             self._job, self._idle, self._pending = job, [], {}
+            self._sent = self._ray.put(job)  # once, however many workers there are
         for _ in range(self.workers - len(self._idle) - len(self._pending)):
-            self._start(job)
+            self._start()
 
     def each(self, job: Job, pieces: Iterable[Piece], say: Callable[[str], None]) -> Iterator[Done]:
         """As `Engine.each`. Workers stay for the next pieces of the same job."""
@@ -96,7 +98,7 @@ class OnRay:
             while self._given(source, again):
                 done, worker, piece = self._next(deaths, say)
                 if worker is None:
-                    self._start(job)
+                    self._start()
                     again.extend([piece] if piece else [])
                     continue
                 self._idle.append(worker)
@@ -117,11 +119,11 @@ class OnRay:
             self._pending[worker.compute.remote(piece.of)] = worker, piece
         return True
 
-    def _start(self, job: Job) -> None:
+    def _start(self) -> None:
         """Start a worker."""
         options = {"num_cpus": self.threads, "num_gpus": self.gpus, "scheduling_strategy": "SPREAD"}
         worker = self._ray.remote(Actor).options(**options).remote()
-        self._pending[worker.begin.remote(job, this_process())] = worker, None
+        self._pending[worker.begin.remote(self._sent, this_process())] = worker, None
 
     def _next(self, deaths: Counter[str], say: Callable[[str], None]) -> tuple[Any, Any, Piece | None]:
         """What the next call that ends gives, its worker (None: it died), and its piece (None: it made its models).
@@ -146,7 +148,9 @@ class OnRay:
                 self._ray.kill(worker)
             if deaths[key] >= ATTEMPTS or self._is_certain(error):
                 tried = "once" if deaths[key] == 1 else f"{deaths[key]} times"
-                raise EngineError(f"A worker ended while {what}, tried {tried}. {_said(error)}") from error
+                raise EngineError(
+                    f"A worker ended while {what}, tried {tried}. {_said(error)}{_advice(error)}"
+                ) from error
             say(f"A worker died ({_said(error)}); another one does it again: {what}.")
             return None, None, piece
 
@@ -170,3 +174,13 @@ def _refuse_unlike(job: Job, other: Process | EngineError) -> None:
 def _said(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {(lines or ['no reason given'])[-1][:300]}"
+
+
+def _advice(error: Exception) -> str:
+    """What to do where code is missing."""
+    if "ModuleNotFoundError" not in str(error):
+        return ""
+    return (
+        ". A study made in Python needs its modules on every machine: install them there, or give the study as "
+        "FILE.py:FUNCTION, which workers read."
+    )

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from influence.errors import UpstreamError
-
 NEAR = 1e-3
 """Share by which losses of one model may differ between kinds of processors."""
 
@@ -35,13 +33,13 @@ class Done:
     Attributes:
         piece: which.
         result: of it; None with an `error`.
-        error: why it has no result; another worker would meet the same.
+        error: why it has no result; another worker would meet the same. MemoryError: its memory was too small.
         seconds: that computing it took.
     """
 
     piece: Piece
     result: Any
-    error: UpstreamError | None
+    error: Exception | None
     seconds: float
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from influence.attribution.guards import usable
 from influence.attribution.memory import with_smaller_batches
 from influence.derivatives.modes import callers_modes_off
+from influence.engine import Engine, engine_of
+from influence.engine.choice import HERE
 from influence.errors import RunError, StudyError
 from influence.precompute.needs import (
     Need,
@@ -38,6 +41,7 @@ def precompute(
     device: torch.device | str = "cpu",
     progress: bool = True,
     announce: Callable[[str, Need], None] | None = None,
+    engine: str | Engine = HERE,
 ) -> list[Run]:
     """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
 
@@ -52,12 +56,17 @@ def precompute(
         device: where to compute.
         progress: show bars with time left.
         announce: called with the name of each run that is not there yet and what it needs, before any is computed.
+        engine: who computes: "here", this process; "ray" or "ray://HOST:PORT", the workers of a Ray cluster (see
+            `influence.engine.engine_of`); or an engine such as `OnRay(workers=8)`. With as many threads a worker as
+            this process has, the runs are the same to the last byte.
 
     Raises:
+        EngineError: the engine cannot be had, a worker is unlike this process, or a piece ended several.
         RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
         MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
         StudyError: an exhibit of several seeds is one whose models came trained.
     """
+    crew = engine_of(engine) if isinstance(engine, str) else engine
     refuse_seeds_of_trained_models(exhibits)
     for name, need in examine(exhibits, names, root, device).items():
         if announce:
@@ -69,11 +78,15 @@ def precompute(
         if exhibit.seeds > 1:
             shared.starts |= starts_of(exhibit.study)  # before any of them is trained, in place
     runs = []
-    with Progress(visible=progress) as bars:
+    with Progress(visible=progress) as bars, contextlib.ExitStack() as stack:
         for name, there in zip(names, found, strict=True):
             bars.run(name, readable=there is not None)
+        if crew and not all(found):
+            with bars.step("Reaching the cluster"):
+                stack.enter_context(crew)
+            bars.say(f"Workers: {crew.workers}, threads of each: {crew.threads}.")
         for exhibit, name, there in zip(exhibits, names, found, strict=True):
-            run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared)
+            run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared, crew)
             shared.runs.append((exhibit.study.stages[0], run))
             runs.append(run)
     return runs
@@ -132,13 +145,21 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
     return run
 
 
-def _computed(exhibit: Exhibit, name: str, root: Path, device: torch.device, bars: Progress, shared: Shared) -> Run:
+def _computed(
+    exhibit: Exhibit,
+    name: str,
+    root: Path,
+    device: torch.device,
+    bars: Progress,
+    shared: Shared,
+    engine: Engine | None,
+) -> Run:
     """The run of one exhibit; where memory runs out it goes on from its last finished step, with smaller batches."""
 
     def compute(halvings: int) -> Run:
         if halvings:
             shared.solvers.clear()  # they have batches of the size that was too large
-        return Steps(exhibit, name, root, device, bars, shared, halvings).run()
+        return Steps(exhibit, name, root, device, bars, shared, halvings, engine).run()
 
     return with_smaller_batches(compute)
 

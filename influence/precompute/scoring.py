@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import pandas as pd
-import torch
 import zarr
 
 from influence.attribution.chain import Chain
 from influence.attribution.edits.amounts import doubts
-from influence.attribution.memory import VECTOR_COPIES
 from influence.attribution.report import report_of
 from influence.attribution.span import MixedDerivative
-from influence.curvature import Method, method_named
+from influence.curvature import Method
 from influence.curvature.cards import IDENTITY
 from influence.curvature.method import PER_QUERY
 from influence.derivatives import Objective
 from influence.derivatives.remarks import Remarks
-from influence.precompute.needs import VECTOR_BYTES
-from influence.precompute.query_vectors import QueryVectors
-from influence.precompute.score_arrays import compressed, fill, filled
-from influence.precompute.self_influence import self_influence
+from influence.precompute.pieces.job import solver_of_run
+from influence.precompute.pieces.pulled import pulled_of, reports_of
+from influence.precompute.pieces.query_vectors import QueryVectors
+from influence.precompute.pieces.scores import SpanScores, begin, scores_of
+from influence.precompute.pieces.self_influence import SpanSelfInfluence, folder_of, self_influence_of, together
+from influence.precompute.pieces.shared import Pieces, Step
+from influence.precompute.pieces.sums import discard, gathered
+from influence.precompute.pieces.work import Work
 from influence.precompute.shares import shares_of_strongest
 from influence.progress import Bar
 from influence.run.draft import Draft
@@ -32,8 +33,6 @@ from influence.run.files import scores_file
 from influence.run.records import ScoreRecord
 from influence.studies.exhibit import Exhibit
 from influence.study.stage import Stage
-
-Step = Callable[..., AbstractContextManager[Bar]]
 
 
 class Scorer:
@@ -45,6 +44,7 @@ class Scorer:
         solvers: fitted ones, which runs that share a stage share, with what fitting them remarked on.
         halvings: of the batches, where memory ran out.
         step: shows a bar.
+        pieces: what computes pieces, of what this process computes them from.
     """
 
     def __init__(
@@ -55,14 +55,15 @@ class Scorer:
         solvers: dict[tuple[Any, ...], tuple[Method, Remarks]],
         halvings: int,
         step: Step,
+        pieces: Callable[[Work], Pieces],
     ):
         self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
         self.solvers, self.halvings = solvers, halvings
+        self.pieces = pieces(Work(exhibit.study, objectives, self._solver, draft.folder, exhibit.error))
         self._used: set[tuple[Any, ...]] = set()
         self._chains: dict[str, Chain] = {}
-        self._mixed = [
-            MixedDerivative() for _ in objectives
-        ]  # of all methods: what their queries span is often the same
+        # Of all methods: what their queries span is often the same.
+        self._mixed = [self._kept_mixed(objective) for objective in objectives]
         for objective in objectives:
             draft.hear(vars(objective.remarks))
 
@@ -72,7 +73,7 @@ class Scorer:
         for objective in self.objectives:
             name = objective.stage.name
             self._fill(objective, method)
-            reports[name]["compression"] = self.draft.steps.get(compressed(name, method), {})
+            reports[name]["compression"] = self.draft.steps[self._parts(objective, method)[0].step]
         for name, reasons in self._doubts(method, reports).items():
             reports[name]["order_only"] = reasons
         if method != self.exhibit.method or not self.exhibit.token_losses:
@@ -87,7 +88,7 @@ class Scorer:
 
     def _forget(self, method: str) -> None:
         """Delete the queries' vectors."""
-        self.draft.discard(f"pull {method}", f"work/queries-{method}")
+        self.draft.discard([f"pull {method}"], f"work/queries-{method}")
 
     def self_influence(self, stage: Stage, known: dict[Any, Any]) -> pd.DataFrame:
         """Columns for the table of a stage's examples.
@@ -97,15 +98,17 @@ class Scorer:
         step, file = f"self-influence {stage.name}", f"work/self-{stage.name}"
         if step not in self.draft.steps:
             objective = next(o for o in self.objectives if o.stage is stage)
-            key = self._key(objective, self.exhibit.method)
+            key, parts = self._key(objective, self.exhibit.method), list[SpanSelfInfluence]()
             if key not in known:
-                with self.step(f"self-influence of {stage.name}", total=len(stage.data)) as bar:
-                    solver = self._solver(objective, self.exhibit.method)
-                    known[key] = self_influence(objective, solver, bar.advance), objective.remarks
+                with self.step(f"self-influence of {stage.name}", total=objective.count) as bar:
+                    parts = self_influence_of(objective, self._solver(objective, self.exhibit.method))
+                    self.pieces.compute(parts, bar)
+                known[key] = together(parts, self.draft.folder), objective.remarks
             table, remarks = known[key]
             self.draft.hear(vars(remarks))
             self.draft.write_table(file, table)
             self.draft.mark(step)
+            self.draft.discard([part.step for part in parts], folder_of(stage.name))
         return pd.read_parquet(self.draft.path(f"{file}.parquet"))
 
     def _pull(self, method: str, vectors: bool) -> dict[str, Any]:
@@ -129,6 +132,7 @@ class Scorer:
             for told in report["stages"]:
                 reports[told["stage"]] = told | reports[told["stage"]]
             self.draft.wrote(f"work/queries-{method}")
+            self._keep_mixed()
             self.draft.mark(step, reports)
         return self.draft.steps[step]
 
@@ -179,42 +183,53 @@ class Scorer:
         for objective, state in zip(chain.objectives, states, strict=True):
             self.draft.write_curvature(objective.stage.name, method, state)
         self.draft.mark(step)
+        for objective in chain.objectives:
+            discard(self.pieces, objective.stage.name, method)
+
+    def _kept_mixed(self, objective: Objective) -> MixedDerivative:
+        """A stage's mixed derivative, with what an interrupted process has computed of it."""
+        file = mixed_file(objective.stage.name)
+        kept = self.draft.tensors(file) if self.draft.path(file).is_file() else {}
+        return MixedDerivative({name: tensor.to(objective.device) for name, tensor in kept.items()})
+
+    def _keep_mixed(self) -> None:
+        """Keep what the first pull computed of the mixed derivatives: a run that is taken up again goes on with it."""
+        for objective, mixed in zip(self.objectives, self._mixed, strict=True):
+            file = mixed_file(objective.stage.name)
+            if (state := mixed.state()) and not self.draft.path(file).is_file():
+                self.draft.write_tensors(file, state)
 
     def _pull_in_parts(self, chain: Chain, method: str, bar: Bar) -> dict[str, Any]:
-        """So many queries at a time as memory allows; the reports of all."""
-        queries = self.exhibit.study.queries
-        files = {o.stage.name: self._vectors(o, method) for o in chain.objectives}
-        for file in files.values():
-            file.create()
-        reports: dict[str, Any] = {}
-        widest = max(o.all.size * o.sum_dtype.itemsize for o in chain.objectives)
-        rows = max(1, VECTOR_BYTES // (VECTOR_COPIES * widest))
-        for start in range(0, len(queries), rows):
-            part = slice(start, min(start + rows, len(queries)))
-            some = torch.utils.data.Subset(queries, range(part.start, part.stop))
-            for objective, solved in chain.pull_back(chain.query_gradients(some)):
-                files[objective.stage.name].write(part, solved)
-            for objective, solver in zip(chain.objectives, chain.solvers, strict=True):
-                # Copied: solving for self-influence puts its own residuals into the solvers' reports.
-                name, found = objective.stage.name, copy.deepcopy(solver.report)
-                before = reports.get(name, {})
-                reports[name] = found | {key: before[key] + found[key] for key in PER_QUERY if key in before}
-            bar.advance(part.stop - part.start)
+        """A block of queries at a time; what solvers report of all. The first block's queries check the chain."""
+        self.pieces.work.advance = bar.advance
+        first, *others = pulled_of(chain.objectives, method, len(self.exhibit.study.queries))
+        there = [block for block in others if block.is_there(self.draft, self.pieces.work)]
+        self.draft.forget([block.step for block in others if block not in there])
+        for objective in chain.objectives if not there else ():
+            self._vectors(objective, method).create()
+        record = first.pulled(chain, self.pieces.work)
+        self.pieces.compute(others, bar)
+        reports = reports_of([record, *(self.draft.steps[block.step] for block in others)])
+        self.draft.forget([block.step for block in others])
         return reports
 
     def _vectors(self, objective: Objective, method: str) -> QueryVectors:
-        folder = self.draft.path(f"work/queries-{method}/{objective.stage.name}")
-        return QueryVectors(folder, objective, len(self.exhibit.study.queries))
+        self.pieces.work.folder = self.draft.folder
+        return self.pieces.work.vectors(objective.stage.name, method)
+
+    def _parts(self, objective: Objective, method: str) -> list[SpanScores]:
+        return scores_of(objective, method, len(self.exhibit.study.queries))
 
     def _is_filled(self, objective: Objective, method: str) -> bool:
-        return bool(self.draft.steps.get(filled(objective.stage.name, method)) == objective.count)
+        return all(part.step in self.draft.steps for part in self._parts(objective, method))
 
     def _fill(self, objective: Objective, method: str) -> None:
-        name = objective.stage.name
+        parts = self._parts(objective, method)
         if self._is_filled(objective, method):
             return
-        with self.step(f"scoring {name} ({method})", total=objective.count) as bar:
-            fill(self.draft, method, objective, self._vectors(objective, method), self.exhibit.error, bar)
+        with self.step(f"scoring {objective.stage.name} ({method})", total=objective.count) as bar:
+            begin(self.draft, objective, method, len(self.exhibit.study.queries))
+            self.pieces.compute(parts, bar)
 
     def _split(self, objective: Objective, method: str) -> None:
         name, step = objective.stage.name, f"split {objective.stage.name}"
@@ -240,11 +255,13 @@ class Scorer:
         key = self._key(objective, method)
         if key not in self.solvers:
             _, _, curvature, damping = key
-            kept = {}
-            if f"curvature {method}" in self.draft.steps:
+            known = f"curvature {method}" in self.draft.steps
+            if known:
                 state = self.draft.curvature(objective.stage.name, method)
-                kept = {"state": state} if state else {}
-            solver = method_named(method)(objective, curvature=curvature, damping=damping, **kept)
+            else:
+                # Without an inverse, fitting says so before any pass over the data.
+                state = {} if damping == 0 else gathered(self.pieces, objective, method, self.step)
+            solver = solver_of_run(objective, method, curvature, damping, state)
             self.solvers[key] = solver, copy.deepcopy(objective.remarks)
         solver, fitted = self.solvers[key]
         if key not in self._used:
@@ -254,3 +271,8 @@ class Scorer:
             self.draft.hear(vars(solver.objective.remarks))
             self._used.add(key)
         return solver
+
+
+def mixed_file(stage: str) -> str:
+    """The file of what was computed of a stage's mixed derivatives."""
+    return f"work/mixed-{stage}.safetensors"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from influence.attribution.tokens import refuse_other_sums, token_shares
 from influence.derivatives import Objective
-from influence.precompute.query_vectors import QueryVectors
+from influence.precompute.pieces.query_vectors import QueryVectors
 from influence.study.stage import TokenLosses
 
 SCORES_SPLIT = 20

@@ -22,11 +22,13 @@ from influence.derivatives import Objective
 from influence.derivatives.batch_size import widen
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.remarks import Remarks
+from influence.engine.pieces import Engine
 from influence.precompute.embedding import embedded, map_of
 from influence.precompute.manifest import stage_record, versions
-from influence.precompute.needs import (
-    methods_of,
-)
+from influence.precompute.needs import methods_of
+from influence.precompute.pieces.job import RunJob
+from influence.precompute.pieces.shared import Pieces
+from influence.precompute.pieces.work import Work
 from influence.precompute.predictions import predictions, query_tokens
 from influence.precompute.scoring import Scorer
 from influence.precompute.seeds.trainings import Trainings
@@ -66,9 +68,10 @@ class Steps:
         bars: Progress,
         shared: Shared,
         halvings: int,
+        engine: Engine | None = None,
     ):
         self.exhibit, self.name, self.device, self.bars, self.shared = exhibit, name, device, bars, shared
-        self.study, self.halvings = exhibit.study, halvings
+        self.study, self.halvings, self.engine = exhibit.study, halvings, engine
         self.draft = Draft(root, name, exhibit.all_settings)
         if self.draft.lost:
             bars.say(self.draft.lost)
@@ -83,7 +86,9 @@ class Steps:
                     self.exhibit.vectors(self.exhibit.queries["text"].tolist()[:1])
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
             self.objectives = self._objectives()
-            scorer = Scorer(self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step)
+            scorer = Scorer(
+                self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step, self._pieces
+            )
             with derivatives_named(self.study):
                 run = Run.open(self.draft.final) if self.draft.finished else self._first(trained, scorer)
                 self.bars.run(self.name, readable=True)
@@ -121,6 +126,15 @@ class Steps:
             shares = {f"{stage}-{self.exhibit.method}": SCORES_SPLIT for stage in self.exhibit.token_losses}
             return {"shares": shares} | self._remarked(told.scores, told.warnings, told.notes)
         return self._remarked((*told.scores, *scorer.score(part)), told.warnings, told.notes)
+
+    def _pieces(self, work: Work) -> Pieces:
+        """What computes pieces; workers begin to make their models while this process has other things to do."""
+        if self.engine is None:
+            return Pieces(self.draft, work, self.bars.say)
+        device = self.engine.device or str(self.device)
+        job = RunJob.of(self.exhibit, self.draft.folder, self.objectives, device, self.engine.threads, self.halvings)
+        self.engine.begin(job)
+        return Pieces(self.draft, work, self.bars.say, self.engine, job)
 
     def _step(self, description: str, total: float | None = None) -> Any:
         return self.bars.step(f"{self.name}: {description}", total)

@@ -148,11 +148,16 @@ class Draft(Writer):
         self._write_json(JOURNAL_FILE, self.journal.told())
         self._written.clear()
 
-    def discard(self, step: str, folder: str) -> None:
-        """Delete a folder of files that `step` wrote, and which no later one needs."""
-        if self.journal.release(step):
+    def discard(self, steps: Sequence[str], folder: str) -> None:
+        """Delete a folder of files that `steps` wrote, and which no later one needs."""
+        had = [step for step in steps if self.journal.release(step)]
+        if had:
             self._write_json(JOURNAL_FILE, self.journal.told())
         shutil.rmtree(self.folder / folder, ignore_errors=True)
+
+    def forget(self, steps: Sequence[str]) -> None:
+        """Take steps out of the journal, as if they were not finished."""
+        self.journal.forget(steps)
 
     def hear(self, remarks: Mapping[str, Any]) -> None:
         """Keep with each `mark` what `remarks` hold by then: a run that is taken up again tells it too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,11 @@ class Writer:
     def __init__(self, folder: Path):
         self.folder = folder
         self._written: set[str] = set()
+
+    @property
+    def written(self) -> Set[str]:
+        """Names of the new files, and of folders of new files."""
+        return self._written
 
     def wrote(self, name: str) -> None:
         """Count a file, or all files of a folder, among the new ones, which are of the step that is marked next."""
@@ -98,14 +103,18 @@ class Writer:
     def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
         # Cloned, since the format has no tied weights: each name gets its own copy.
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        with self._new(model_file(stage)) as path:
-            _save(copies, path)
+        self.write_tensors(model_file(stage), copies)
 
     def write_curvature(self, stage: str, method: str, state: Mapping[str, torch.Tensor]) -> None:
         """What a solver found, if it is one whose state is kept."""
         if state:
-            with self._new(curvature_file(stage, method)) as path:
-                _save({name: tensor.cpu() for name, tensor in state.items()}, path)
+            self.write_tensors(curvature_file(stage, method), state)
+
+    def write_tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        from safetensors.torch import save_file  # only here and below: a run is begun and resumed without torch
+
+        with self._new(name) as path:
+            save_file({key: tensor.cpu() for key, tensor in tensors.items()}, path)
 
     def curvature(self, stage: str, method: str) -> dict[str, torch.Tensor]:
         """What `write_curvature` was given, as the solver takes it up again; empty if nothing was kept.
@@ -113,11 +122,20 @@ class Writer:
         Raises:
             RunError: the file is damaged.
         """
-        from safetensors.torch import load_file  # only here: a run is begun and resumed without torch
+        name = curvature_file(stage, method)
+        return self.tensors(name) if (self.folder / name).is_file() else {}
 
-        file = self.folder / curvature_file(stage, method)
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """What `write_tensors` was given.
+
+        Raises:
+            RunError: the file is not there, or damaged.
+        """
+        from safetensors.torch import load_file
+
+        file = self.folder / name
         try:
-            return load_file(file) if file.is_file() else {}
+            return load_file(file)
         except (OSError, safetensors.SafetensorError) as error:
             raise RunError(f"{file} cannot be read: {error}. Delete the run and compute it again.") from error
 
@@ -147,9 +165,3 @@ class Writer:
         for row in range(math.ceil(array.shape[0] / high)):
             for column in range(start // wide, math.ceil(stop / wide)):
                 self.wrote(f"{name}/{array.metadata.encode_chunk_key((row, column))}")
-
-
-def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    from safetensors.torch import save_file  # only here, as for reading
-
-    save_file(tensors, file)

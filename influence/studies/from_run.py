@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def exhibit_of(run: Run, function: str | None = None) -> Exhibit:
 
 def exhibit_and_starts_of(run: Run, function: str | None = None) -> tuple[Exhibit, dict[str, dict[str, Tensor]]]:
     """The exhibit as `exhibit_of` gives it, and stage -> its parameters before training, by name; built once."""
-    exhibit = _of_variant(run, asked_of(run, function))
+    exhibit = exhibit_asked(asked_of(run, function), run.manifest.variant)
     _refuse_other_settings(run, exhibit)
     stages, models = exhibit.study.stages, run.models()
     starts = {s.name: {n: p.detach().clone() for n, p in s.model.named_parameters()} for s in stages}
@@ -47,7 +47,12 @@ def exhibit_and_starts_of(run: Run, function: str | None = None) -> tuple[Exhibi
     return exhibit, starts
 
 
-def _of_variant(run: Run, asked: Mapping[str, Any]) -> Exhibit:
+def exhibit_asked(asked: Mapping[str, Any], variant: str) -> Exhibit:
+    """The exhibit of a variant of what was asked for, see `Exhibit.asked`.
+
+    Raises:
+        StudyError: the study cannot be made, or has no such variant.
+    """
     made = exhibits_for(
         asked.get("study"),
         _paths(asked.get("images")),
@@ -59,12 +64,10 @@ def _of_variant(run: Run, asked: Mapping[str, Any]) -> Exhibit:
         terms=asked.get("terms"),
     )
     for exhibit in made:
-        if exhibit.variant == run.manifest.variant:
+        if exhibit.variant == variant:
             return exhibit
-    raise StudyError(
-        f"The study has no variant {run.manifest.variant!r}, which run {run.name} is of; it has "
-        f"{', '.join(repr(exhibit.variant) for exhibit in made)}."
-    )
+    there = ", ".join(repr(exhibit.variant) for exhibit in made)
+    raise StudyError(f"The study has no variant {variant!r}, which the run is of; it has {there}.")
 
 
 def _refuse_other_settings(run: Run, exhibit: Exhibit) -> None:
@@ -77,5 +80,5 @@ def _refuse_other_settings(run: Run, exhibit: Exhibit) -> None:
             )
 
 
-def _paths(texts: list[str] | None) -> list[Path] | None:
+def _paths(texts: Sequence[str] | None) -> list[Path] | None:
     return None if texts is None else [Path(text) for text in texts]

@@ -13,14 +13,15 @@ import pandas as pd
 from torch import Tensor
 
 from influence.engine.pieces import Done, Engine, Piece
-from influence.errors import TrainingError
+from influence.errors import TrainingError, UpstreamError
 from influence.progress import Progress
+from influence.training.fingerprint import fingerprint_of
 from influence.training.retraining import Start
 from influence.validation.bench import Bench
 from influence.validation.check import Check
 from influence.validation.pieces import hashed
 from influence.validation.plan import PlannedBench
-from influence.validation.retraining import Retraining, RetrainingJob, fingerprint_of
+from influence.validation.retraining import Retraining, RetrainingJob
 
 
 class UpcomingBench(PlannedBench):
@@ -60,7 +61,9 @@ def workers_of(
         with bars.step("Reaching the cluster"):
             bench.engine = stack.enter_context(engine)
         where, device = str(bench.run.path.absolute()), engine.device or device
-        bench.job = RetrainingJob(where, function, device, engine.threads, fingerprint_of(bench.retrainer))
+        retrainer = bench.retrainer
+        fingerprint = fingerprint_of(retrainer.objectives, retrainer.study.queries, retrainer.starts)
+        bench.job = RetrainingJob(where, function, device, engine.threads, fingerprint)
         bench.engine.begin(bench.job)  # while this process has other things to do
         bars.say(f"Workers: {engine.workers}, threads of each: {engine.threads}.")
         yield
@@ -81,7 +84,7 @@ def retrained(bench: Bench, asked: Sequence[Retraining], bars: Progress) -> list
             pieces = [each.piece(str(i)) for i, each in enumerate(asked) if found[i] is None]
             for done in bench.engine.each(bench.job, pieces, bars.say):
                 if done.error:
-                    raise done.error
+                    raise _told(done.error)
                 i = int(done.piece.key)
                 found[i] = done.result
                 if not asked[i].edits:
@@ -124,11 +127,18 @@ def _shared_out(bench: Bench, engine: Engine, upcoming: dict[str, Retraining], b
         for done in engine.each(bench.job, _in_time(bench, upcoming), bars.say):
             asked, count = upcoming[done.piece.key], count + 1
             if done.error:
-                bench.failed[done.piece.key] = done.error
+                bench.failed[done.piece.key] = _told(done.error)
             else:
                 _keep(bench, asked, done)
             bar.advance()
     return count
+
+
+def _told(error: Exception) -> UpstreamError:
+    """The error of a retraining, which takes its batches as they are: memory that is too small for one ends it."""
+    if isinstance(error, UpstreamError):
+        return error
+    return TrainingError(f"A worker's memory is too small ({error}). Let fewer workers share a machine.")
 
 
 def _keep(bench: Bench, asked: Retraining, done: Done) -> None:

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
-from influence.derivatives.losses import checked_losses
 from influence.engine.pieces import Fingerprint, Piece
 from influence.run.reading import Run
 from influence.studies.exhibit import Exhibit, recipe_of
 from influence.studies.from_run import exhibit_and_starts_of
 from influence.study.edits import Edit
+from influence.training.fingerprint import fingerprint_of
 from influence.training.retraining import Outcome, Retrainer, Start
 
 
@@ -103,7 +102,8 @@ class RetrainingWorker:
     """Trains a study of its own again."""
 
     def __init__(self, retrainer: Retrainer):
-        self.retrainer, self.fingerprint = retrainer, fingerprint_of(retrainer)
+        self.retrainer = retrainer
+        self.fingerprint = fingerprint_of(retrainer.objectives, retrainer.study.queries, retrainer.starts)
 
     def compute(self, of: Retraining) -> pd.DataFrame:
         """The table of a retraining."""
@@ -132,18 +132,3 @@ def retrainer_of(
         starts=starts if exhibit.train else {},
     )
     return exhibit, retrainer
-
-
-def fingerprint_of(retrainer: Retrainer) -> Fingerprint:
-    """Of all stages: models, where their training began, and losses of the first, middle and last example."""
-    digest, losses = hashlib.sha256(), list[float]()
-    for objective in retrainer.objectives:
-        stage, parameters = objective.stage, objective.parameters
-        digest.update(f"{stage.name} {objective.count} {len(retrainer.study.queries)} {sorted(parameters)}".encode())
-        begun = retrainer.starts.get(stage.name, {})
-        for values in (parameters, begun):
-            for name in sorted(values):
-                digest.update(values[name].detach().contiguous().view(-1).cpu().double().numpy().tobytes())
-        ends = Subset(stage.data, sorted({0, objective.count // 2, objective.count - 1}))
-        losses += checked_losses(objective, ends).double().tolist()
-    return Fingerprint(digest.hexdigest(), tuple(losses))

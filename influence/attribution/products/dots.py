@@ -13,6 +13,7 @@ from influence.attribution.products.active import MIN_VECTORS
 from influence.attribution.products.compression import compressed
 from influence.attribution.products.forms import QueryFamily, products, uncompressed
 from influence.attribution.products.narrowing import BASIS_EXAMPLES, MIN_EXAMPLES, main_directions
+from influence.derivatives.batches import spread
 from influence.derivatives.first.factors import CORE_CACHE_BYTES, Factors
 from influence.derivatives.first.gradients import without_specks
 from influence.derivatives.first.watch import Watch
@@ -31,32 +32,60 @@ def dots(
 ) -> Iterator[tuple[slice, Tensor]]:
     """(positions, dot products (B, Q) of every example's gradient with every vector), batch by batch.
 
-    One pass over the data from example `start` on, for any Q. Gradients stay factors wherever that is cheaper.
+    One pass over the data from example `start` on, for any Q; the arguments are those of `Dots`.
+    """
+    every = Dots(objective, data, layout, vectors, error)
+    del vectors  # the whole ones are let go of
+    yield from every.batches(start)
+
+
+class Dots:
+    """Dot products of every example's gradient with given vectors. Gradients stay factors wherever that is cheaper.
+
+    Passes over spans of the data give the same numbers in any order and in any process.
 
     Args:
         objective: the stage's.
         data: the examples.
         layout: of the parameters.
         vectors: (Q, P), or by parameter (Q, size) each, which may be mapped from files.
-        start: the first example.
         error: allowed relative error of a query's products. If it is above 0, query vectors may be compressed: low
             rank, projected, half precision. `objective.remarks.compression` then has the forms, and the largest
             error measured on a batch of examples from all over the data.
     """
-    if isinstance(vectors, Tensor):
-        if len(vectors) == 1:
-            yield from _tangents(objective, data, layout, vectors[0], start)
+
+    def __init__(
+        self,
+        objective: Objective,
+        data: Any,
+        layout: Layout,
+        vectors: Tensor | Mapping[str, Tensor],
+        error: float = 0.0,
+    ):
+        self.objective, self.data, self.layout = objective, data, layout
+        self._single = vectors[0] if isinstance(vectors, Tensor) and len(vectors) == 1 else None
+        if self._single is not None:
             return
-        vectors = by_parameter(objective, layout, vectors)  # the whole ones are let go of
-    watch = Watch(objective, layout)
-    if error:
-        families, objective.remarks.compression = _compressed(watch, data, vectors, error)
-    else:
-        worth = len(next(iter(vectors.values()))) >= MIN_VECTORS and len(data) >= MIN_EXAMPLES
-        families = [uncompressed(vectors, next(_some(watch, data, 0, objective.batch_size))[0] if worth else None)]
-    for positions, batch in objective.batches(data, start):
-        count = positions.stop - positions.start
-        yield positions, products(families, watch.factors(batch, count), count)
+        if isinstance(vectors, Tensor):
+            vectors = by_parameter(objective, layout, vectors)
+        self._watch = Watch(objective, layout)
+        if error:
+            self._families, objective.remarks.compression = _compressed(self._watch, data, vectors, error)
+        else:
+            # Of a long pass the watch learns the calls before, so that no span has to.
+            some = next(_some(self._watch, data, 0, objective.batch_size))[0] if len(data) >= MIN_EXAMPLES else None
+            worth = len(next(iter(vectors.values()))) >= MIN_VECTORS
+            self._families = [uncompressed(vectors, some if worth else None)]
+
+    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """(positions, products (B, Q)) batch by batch, of the examples from `start` on, up to `stop`."""
+        if self._single is not None:
+            yield from _tangents(self.objective, self.data, self.layout, self._single, start, stop)
+            return
+        watch = self._watch.from_batch(start // self.objective.batch_size + self._watch.batches)
+        for positions, batch in self.objective.batches(self.data, start, stop):
+            count = positions.stop - positions.start
+            yield positions, products(self._families, watch.factors(batch, count), count)
 
 
 def _compressed(
@@ -75,8 +104,7 @@ def _compressed(
 
 def _some(watch: Watch, data: Any, first: int, count: int) -> Iterator[tuple[Factors, int]]:
     """(factors, number of examples), batch by batch, of `count` examples that are evenly spaced over the data."""
-    places = range(first, len(data), max(1, len(data) // count))[:count]
-    for positions, batch in watch.objective.batches(torch.utils.data.Subset(data, places)):
+    for positions, batch in watch.objective.batches(spread(data, count, first)):
         yield watch.factors(batch, positions.stop - positions.start), positions.stop - positions.start
 
 
@@ -94,12 +122,12 @@ def by_parameter(objective: Objective, layout: Layout, vectors: Tensor) -> dict[
 
 
 def _tangents(
-    objective: Objective, data: Any, layout: Layout, vector: Tensor, start: int
+    objective: Objective, data: Any, layout: Layout, vector: Tensor, start: int, stop: int | None
 ) -> Iterator[tuple[slice, Tensor]]:
     """`dots` with one vector: the directional derivative of the losses, by forward-mode differentiation."""
     here = {n: objective.parameters[n] for n in layout.shapes}
     tangent = layout.unflatten(vector)
-    for positions, batch in objective.batches(data, start):
+    for positions, batch in objective.batches(data, start, stop):
         count = positions.stop - positions.start
         try:
             with plain_kernels(), FastPooling(), torch.no_grad():
@@ -107,7 +135,7 @@ def _tangents(
         except (RuntimeError, NotImplementedError) as error:  # no forward-mode rule: `dots` of the same vector twice
             if ran_out_of_memory(error):
                 raise
-            twice = dots(objective, data, layout, torch.stack([vector, vector]), positions.start)
-            yield from ((where, block[:, :1]) for where, block in twice)
+            twice = Dots(objective, data, layout, torch.stack([vector, vector]))
+            yield from ((where, block[:, :1]) for where, block in twice.batches(positions.start, stop))
             return
         yield positions, found[:, None].to(objective.sum_dtype)

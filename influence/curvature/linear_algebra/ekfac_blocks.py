@@ -6,6 +6,7 @@ There are two passes over the data. The first accumulates the Kronecker factors,
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from influence.curvature.linear_algebra.axes import Axes, Moment
+from influence.derivatives import Objective
 from influence.derivatives.first.factors import CHUNK_BYTES, Factor, Outer, TableRows, summed_gradients
 
 SIDES = ("left", "right")
@@ -24,7 +26,7 @@ class Block(ABC):
     """The block of the parameters at `places`, one after another, of the stage's vector of trained parameters."""
 
     form: ClassVar[str]
-    curvature: Tensor | float
+    curvature: Tensor
     """Sum over all examples: of the eigenvalues along the axes, or (full) of the matrix."""
 
     def __init__(self, places: list[slice]):
@@ -39,12 +41,16 @@ class Block(ABC):
         """Between the passes: compute the eigenvectors of the Kronecker factors."""
 
     @abstractmethod
-    def measure(self, factors: list[list[Factor]]) -> None:
-        """Second pass: add a batch to the eigenvalues."""
+    def empty(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """`curvature` of no example."""
+
+    @abstractmethod
+    def measured(self, factors: list[list[Factor]]) -> Tensor:
+        """Second pass: what a batch adds to `curvature`."""
 
     def state(self) -> dict[str, Tensor]:
-        """The result of both passes."""
-        return {"curvature": torch.as_tensor(self.curvature)}
+        """What the passes found."""
+        return {"curvature": self.curvature}
 
     @classmethod
     def of(cls, places: list[slice], state: Mapping[str, Tensor]) -> Self:
@@ -76,13 +82,17 @@ class Diagonal(Block):
         """Nothing to do: the axes are the coordinate axes."""
 
     def turn(self) -> None:
-        self.curvature = 0.0
+        """Nothing to do."""
 
-    def measure(self, factors: list[list[Factor]]) -> None:
-        self.curvature = self.curvature + summed_gradients(factors[0]).square().sum(0)
+    def empty(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        (place,) = self.places
+        return torch.zeros(place.stop - place.start, dtype=dtype, device=device)
+
+    def measured(self, factors: list[list[Factor]]) -> Tensor:
+        return summed_gradients(factors[0]).square().sum(0)
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
-        return queries / (torch.as_tensor(self.curvature).to(queries) / count + shift)
+        return queries / (self.curvature.to(queries) / count + shift)
 
 
 class Full(Block):
@@ -94,15 +104,20 @@ class Full(Block):
         """Nothing to do: the second pass accumulates the whole matrix."""
 
     def turn(self) -> None:
-        self.curvature = 0.0
+        """Nothing to do."""
 
-    def measure(self, factors: list[list[Factor]]) -> None:
+    def empty(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        (place,) = self.places
+        size = place.stop - place.start
+        return torch.zeros(size, size, dtype=torch.float64, device=device)
+
+    def measured(self, factors: list[list[Factor]]) -> Tensor:
         rows = summed_gradients(factors[0]).double()
-        self.curvature = self.curvature + rows.T @ rows
+        return rows.T @ rows
 
     def solve(self, queries: Tensor, count: int, shift: Tensor) -> Tensor:
         # A full block has a single parameter, so the shift is one number.
-        matrix = torch.as_tensor(self.curvature).to(queries.device) / count
+        matrix = self.curvature.to(queries.device) / count
         matrix = matrix + shift[0].double() * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
         return torch.linalg.solve(matrix, queries.double().T).T.to(queries)
 
@@ -135,20 +150,23 @@ class Kronecker(Block):
 
     def turn(self) -> None:
         self.axes = [moment.axes() for moment in self.moments]
-        self.curvature = 0.0
+        self.moments = []  # they may be long
 
-    def measure(self, factors: list[list[Factor]]) -> None:
+    def empty(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        left, right = (axes.count for axes in self.axes)
+        return torch.zeros(self.groups, left, right, dtype=dtype, device=device)
+
+    def measured(self, factors: list[list[Factor]]) -> Tensor:
         left, right = self.axes
         first = factors[0][0]
         if len(factors[0]) == 1 and isinstance(first, Outer) and first.positions == 1:
             # The squares of an outer product are the outer product of the squares.
             sides = zip(self._rows(first), self.axes, strict=True)
             a, b = (axes.a_dimension(axes.gathered(axes.turned(rows)[:, :, 0].square())) for rows, axes in sides)
-            self.curvature = self.curvature + torch.einsum("ngl,ngr->glr", a, b)
-            return
-        for squares in self._squares_along(factors):
-            each = left.a_dimension(right.a_dimension(squares.sum(0)).mT).mT
-            self.curvature = self.curvature + each
+            return torch.einsum("ngl,ngr->glr", a, b)
+        found = sum(squares.sum(0) for squares in self._squares_along(factors))
+        assert isinstance(found, Tensor)
+        return left.a_dimension(right.a_dimension(found).mT).mT
 
     def _squares_along(self, factors: list[list[Factor]]) -> Iterator[Tensor]:
         """Squares of one batch's gradients along the axes, (n, g, l, r), some examples at a time."""
@@ -230,7 +248,7 @@ class Kronecker(Block):
 
     def _shifted(self, count: int, shift: Tensor) -> Tensor:
         """The eigenvalues plus the diagonal of `shift` along the axes, (g, l, r)."""
-        curvature, axes = torch.as_tensor(self.curvature) / count + shift[0], self.axes[1]
+        curvature, axes = self.curvature / count + shift[0], self.axes[1]
         if not self.bias:
             return curvature
         bias = shift[-1] - shift[0]  # l2 often is of weights only; the bias is the last column
@@ -253,3 +271,22 @@ class Kronecker(Block):
 
 
 FORMS: dict[str, type[Block]] = {block.form: block for block in (Diagonal, Full, Kronecker)}
+
+
+def state_of(blocks: Mapping[tuple[str, ...], Block]) -> dict[str, Tensor]:
+    """JSON of [form, names, what] -> what the blocks found."""
+    return {
+        json.dumps([block.form, names, what]): tensor.contiguous()
+        for names, block in blocks.items()
+        for what, tensor in block.state().items()
+    }
+
+
+def blocks_of(state: Mapping[str, Tensor], objective: Objective) -> dict[tuple[str, ...], Block]:
+    """The blocks of a stage with the state that `state_of` gave of earlier ones."""
+    found: dict[tuple[str, tuple[str, ...]], dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        form, names, what = json.loads(key)
+        found.setdefault((form, tuple(names)), {})[what] = tensor.to(objective.device)
+    places = objective.trained.slices
+    return {names: FORMS[form].of([places[n] for n in names], each) for (form, names), each in found.items()}

@@ -5,6 +5,7 @@ A parameter whose recorded gradients differ from autograd's is differentiated wi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,13 @@ class Watch:
         self.checked: set[Any] = set()
         self.loose = False
         self.batches = 0
+
+    def from_batch(self, number: int) -> Watch:
+        """A watch that knows what this one knows, to go on before batch `number`, from 0; what it learns is its own."""
+        other = copy.copy(self)
+        other.layouts, other.foreign, other.checked = dict(self.layouts), set(self.foreign), set(self.checked)
+        other.batches = number
+        return other
 
     def factors(self, batch: Any, count: int) -> Factors:
         """Per-example gradients: parameter -> factors. A parameter that is absent has zero gradients."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -34,15 +36,37 @@ class Fisher:
     """
 
     def __init__(self, objective: Objective, seed: int = 0):
-        self.objective = objective
+        self.objective, self.seed = objective, seed
         self.generator = torch.Generator().manual_seed(seed)
         self.watch = Watch(objective, objective.trained)
         self.positive = self.negative = self.error = 0.0
         self._seen = False
 
-    def factors(self, data: Any = None) -> Iterator[tuple[int, Factors]]:
-        """(number of examples, factors of the trained parameters' random gradients) batch by batch."""
-        for positions, batch in self.objective.batches(self.objective.stage.data if data is None else data):
+    def of_span(self, draw: int, start: int) -> Fisher:
+        """For one pass over a span of the data: its random numbers are those of the span, whatever was drawn before.
+
+        Args:
+            draw: number of the pass.
+            start: the span's first example.
+        """
+        other = copy.copy(self)
+        other.__dict__.pop("_apart", None)
+        seed = hashlib.sha256(f"{self.seed} {draw} {start}".encode()).digest()
+        other.generator = torch.Generator().manual_seed(int.from_bytes(seed[:7]))
+        other.watch = self.watch.from_batch(start // self.objective.batch_size + self.watch.batches)
+        other.positive = other.negative = other.error = 0.0
+        return other
+
+    def factors(self, data: Any = None, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Factors]]:
+        """(number of examples, factors of the trained parameters' random gradients) batch by batch.
+
+        Args:
+            data: the examples; default all of the stage.
+            start: the first that is asked for.
+            stop: the first after them; default all.
+        """
+        data = self.objective.stage.data if data is None else data
+        for positions, batch in self.objective.batches(data, start, stop):
             count = positions.stop - positions.start
             with plain_kernels():
                 outputs, tape = self.watch.recorded(batch, count)

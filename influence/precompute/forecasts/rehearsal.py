@@ -34,7 +34,7 @@ from influence.precompute.embedding import embedded, map_of
 from influence.precompute.forecasts.forecast import Forecast, growth
 from influence.precompute.forecasts.sample import sampled
 from influence.precompute.needs import VECTOR_BYTES, methods_of, need_of
-from influence.precompute.self_influence import MAX_SOLVES
+from influence.precompute.pieces.self_influence import MAX_SOLVES
 from influence.precompute.shares import SCORES_SPLIT
 from influence.precompute.steps import Shared, Steps
 from influence.progress import Progress

@@ -96,6 +96,10 @@ class Journal:
 
     def cut(self, step: str) -> None:
         """Forget `step` and all later ones, which may stand on it."""
-        kept = list(self.steps)[: list(self.steps).index(step)]
-        self.steps = {name: self.steps[name] for name in kept}
-        self._files = {name: files for name, files in self._files.items() if name in self.steps}
+        self.forget(list(self.steps)[list(self.steps).index(step) :])
+
+    def forget(self, steps: Collection[str]) -> None:
+        """Forget these alone."""
+        for step in steps:
+            self.steps.pop(step, None)
+            self._files.pop(step, None)

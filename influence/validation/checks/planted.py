@@ -16,7 +16,7 @@ from influence.derivatives import Objective
 from influence.derivatives.losses import checked_losses
 from influence.derivatives.objective import objectives_of
 from influence.precompute.embedding import embed
-from influence.precompute.self_influence import MAX_SOLVES, self_influence
+from influence.precompute.pieces.self_influence import MAX_SOLVES, self_influence
 from influence.study.stage import Stage
 from influence.study.study import Study
 from influence.training.retraining import Retrainer

@@ -141,7 +141,7 @@ def vectors(folder: Path) -> None:
     from tiny import tiny_study
 
     from influence.attribution.chain import objectives_of
-    from influence.precompute.query_vectors import QueryVectors
+    from influence.precompute.pieces.query_vectors import QueryVectors
 
     objective, root = objectives_of(tiny_study())[0], folder / "runs"
     many = 4 * SMALL // (4 * objective.trained.size)

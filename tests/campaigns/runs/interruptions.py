@@ -187,8 +187,9 @@ FILES = {
         "fit pretrain": ["stages/pretrain.safetensors"],
         "fit finetune": ["stages/pretrain.safetensors", "stages/finetune.safetensors"],
         "pull exact": ["work/queries-exact/pretrain/0.float64", "work/queries-exact/finetune/1.float64"],
-        "scored pretrain exact": ["scores/pretrain-exact.zarr/zarr.json", "scores/pretrain-exact.zarr/c/0/0"],
-        "scored finetune exact": ["scores/pretrain-exact.zarr/c/1/2", "scores/finetune-exact.zarr/c/0/0"],
+        "array pretrain exact": ["scores/pretrain-exact.zarr/zarr.json"],
+        "scores pretrain exact 0": ["scores/pretrain-exact.zarr/zarr.json", "scores/pretrain-exact.zarr/c/0/0"],
+        "scores finetune exact 0": ["scores/pretrain-exact.zarr/c/1/2", "scores/finetune-exact.zarr/c/0/0"],
         "self-influence pretrain": ["work/self-pretrain.parquet"],
         "self-influence finetune": [
             "stages/finetune.safetensors",
@@ -198,8 +199,8 @@ FILES = {
         ],
         "map": ["map/pretrain.parquet", "map/queries.parquet", "embedding/examples.zarr/c/0/0"],
         "pull identity": ["work/queries-identity/finetune/0.float64"],
-        "scored pretrain identity": ["scores/pretrain-identity.zarr/c/1/0"],
-        "scored finetune identity": ["scores/finetune-identity.zarr/zarr.json"],
+        "scores pretrain identity 0": ["scores/pretrain-identity.zarr/c/1/0"],
+        "scores finetune identity 0": ["scores/finetune-identity.zarr/zarr.json"],
     },
     "texts": {
         "curvature ekfac": ["curvature/pretrain-ekfac.safetensors"],

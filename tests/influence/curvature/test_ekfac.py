@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 import influence.curvature.ekfac as ekfac
 import influence.curvature.linear_algebra.axes as axes
 from influence import Stage, Study, attribute
+from influence.curvature import gathering
 from influence.curvature.ekfac import EKFAC
 from influence.derivatives.first.gradients import example_gradients, formed
 from influence.derivatives.first.watch import Watch
@@ -172,7 +173,7 @@ def test_what_it_cannot_do_is_refused():
 
 
 def test_axes_from_some_examples_keep_the_curvature_of_all(monkeypatch):
-    monkeypatch.setattr(ekfac, "EIGENBASIS_EXAMPLES", 12)
+    monkeypatch.setattr(gathering, "EIGENBASIS_EXAMPLES", 12)
     torch.manual_seed(0)
     objective = objective_of(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3)), data(60, 3, 3, g))
     solver = EKFAC(objective, damping=0.1, draws=30)
@@ -217,14 +218,14 @@ def test_stages_that_count_as_small_are_solved_exactly():
     assert "exact" not in EKFAC(objective, small=15).report["blocks"]
 
 
-@pytest.mark.parametrize(("largest", "form"), [(0, "diagonal"), (ekfac.MAX_FULL_BLOCK, "full")])
+@pytest.mark.parametrize(("largest", "form"), [(0, "diagonal"), (gathering.MAX_FULL_BLOCK, "full")])
 def test_what_one_found_serves_another_without_the_data(largest, form, monkeypatch, tmp_path):
-    monkeypatch.setattr(ekfac, "MAX_FULL_BLOCK", largest)
+    monkeypatch.setattr(gathering, "MAX_FULL_BLOCK", largest)
     objective = objectives_of(text_study(seed=5))[0]
     solver = EKFAC(objective, damping=0.01)
     assert {form, "kronecker"} <= set(solver.report["blocks"])
     safetensors.torch.save_file(solver.state(), tmp_path / "state.safetensors")
-    monkeypatch.setattr(ekfac, "Fisher", None)
+    monkeypatch.setattr(gathering, "Fisher", None)
     again = EKFAC(objective, damping=0.01, state=safetensors.torch.load_file(tmp_path / "state.safetensors"))
     rows = torch.randn(4, objective.trained.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(again.solve(rows), solver.solve(rows))

@@ -14,11 +14,13 @@ import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from several_pieces import computed_files, large_exhibit
 
 from influence.engine import Fingerprint, OnRay, Piece, on_ray
 from influence.engine.cluster import ADDRESS, AUTHENTICATION
 from influence.errors import EngineError, TrainingError
 from influence.live.alterations import LEAVE_OUT, RELABEL, Alteration
+from influence.precompute.pieces.shared import Pieces
 from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.request import exhibits_for
@@ -63,7 +65,8 @@ class Squarer:
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one processor each, at `RAY_ADDRESS`."""
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    for module in (__name__, "several_pieces"):
+        ray.cloudpickle.register_pickle_by_value(sys.modules[module])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(AUTHENTICATION, "disabled")
         started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -136,6 +139,10 @@ class Told(OnRay):
         return super().each(job, pieces, self.said.append)
 
 
+def kill_a_worker():
+    next(each for each in psutil.process_iter(["name"]) if each.info["name"].startswith("ray::Actor")).kill()
+
+
 def test_validation_on_workers_gives_the_same_bytes(cluster, computed, tmp_path, monkeypatch):
     """One of them is killed in the midst."""
     run, function = computed
@@ -150,7 +157,7 @@ def test_validation_on_workers_gives_the_same_bytes(cluster, computed, tmp_path,
         keep(self, *arguments)
         kept.append(1)
         if len(kept) == 8:
-            next(each for each in psutil.process_iter(["name"]) if each.info["name"].startswith("ray::Actor")).kill()
+            kill_a_worker()
 
     monkeypatch.setattr(Bench, "keep", keep_and_kill)
     engine = Told(workers=2)
@@ -172,3 +179,28 @@ def test_validation_on_workers_gives_the_same_bytes(cluster, computed, tmp_path,
     )
     assert np.isfinite(one.validation("what-if")["measured"][0]).all()
     pd.testing.assert_frame_equal(other.validation("what-if"), one.validation("what-if"), check_exact=True)
+
+
+def test_runs_on_workers_are_the_same_to_the_last_byte(cluster, tmp_path, monkeypatch, quick_map):
+    """Of a study made in Python, which is sent, while a worker is killed; and of one in a file, which they make."""
+    (alone,) = precompute([large_exhibit()], ["one"], tmp_path / "alone", progress=False)
+    mark, shared_out = Pieces._mark, []
+
+    def mark_and_kill(self, part, told):
+        mark(self, part, told)
+        shared_out.append(part.step)
+        if part.step.startswith("scores pretrain ekfac") and sum("scores" in step for step in shared_out) == 1:
+            kill_a_worker()
+
+    engine = Told(workers=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pieces, "_mark", mark_and_kill)
+        (sent,) = precompute([large_exhibit()], ["one"], tmp_path / "sent", progress=False, engine=engine)
+    assert ["A worker died" in line for line in engine.said] == [True]
+    assert computed_files(sent) == computed_files(alone)
+    shutil.copy(HERE.parent / "several_pieces.py", tmp_path)
+    study = tmp_path / "mine.py"
+    study.write_text("from several_pieces import large_exhibit as study\n", encoding="utf-8")
+    exhibits = exhibits_for(f"{study}:study", None, None, None, {}, {})
+    (made,) = precompute(exhibits, ["one"], tmp_path / "made", progress=False, engine="ray")
+    assert computed_files(made) == computed_files(alone)

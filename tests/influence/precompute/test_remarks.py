@@ -9,7 +9,8 @@ from tiny_runs import compute
 
 from influence import Run
 from influence.curvature.exact import Exact
-from influence.precompute import scoring
+from influence.precompute.pieces.scores import SpanScores
+from influence.precompute.pieces.self_influence import SpanSelfInfluence
 from influence.run import ORDER_ONLY
 from influence.run.draft import Draft
 
@@ -31,19 +32,19 @@ def telling(monkeypatch):
 
     tells(Exact, "fit", lambda solver: solver.objective.remarks.notes.add(f"{solver.objective.stage.name}: fitted"))
     tells(Exact, "solve", lambda solver: solver.objective.remarks.warn(f"{solver.objective.stage.name}: solved"))
-    fill, own = scoring.fill, scoring.self_influence
+    fill, own = SpanScores.by, SpanSelfInfluence.by
 
-    def filling(draft, method, objective, *rest):
-        if method == "exact" and objective.stage.name == "finetune":
-            objective.remarks.warn("finetune: far off", order_only=True)
-        fill(draft, method, objective, *rest)
+    def filling(piece, work):
+        if (piece.method, piece.stage) == ("exact", "finetune"):
+            work.objective(piece.stage).remarks.warn("finetune: far off", order_only=True)
+        return fill(piece, work)
 
-    def alone(objective, *rest):
-        objective.remarks.notes.add(f"{objective.stage.name}: alone")
-        return own(objective, *rest)
+    def alone(piece, work):
+        work.objective(piece.stage).remarks.notes.add(f"{piece.stage}: alone")
+        return own(piece, work)
 
-    monkeypatch.setattr(scoring, "fill", filling)
-    monkeypatch.setattr(scoring, "self_influence", alone)
+    monkeypatch.setattr(SpanScores, "by", filling)
+    monkeypatch.setattr(SpanSelfInfluence, "by", alone)
 
 
 def told(run):
@@ -63,7 +64,7 @@ def check(run):
     assert {method for _, method in units} == {"exact", "identity"}
 
 
-@pytest.mark.parametrize("finished", [None, 4, 6, len(STEPS) - 2, len(STEPS) + 3])
+@pytest.mark.parametrize("finished", [None, 4, 8, len(STEPS) // 2 - 2, len(STEPS) // 2 + 3])
 def test_every_run_tells_what_arose_in_its_steps(telling, tmp_path, monkeypatch, finished):
     """Uninterrupted, or interrupted after so many steps; the second run shares the first one's stage and solver."""
     if finished is not None:

@@ -20,6 +20,7 @@ from influence import Run
 from influence.errors import RunError
 from influence.precompute import embedding, scoring, steps
 from influence.precompute import runs as package
+from influence.precompute.pieces.shared import Pieces
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
 from influence.run.manifest import read_json
@@ -28,11 +29,17 @@ from influence.training.minimum import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick_map")
 
-STEPS = [
-    "fit pretrain", "fit finetune", "pull exact", "scored pretrain exact", "scored finetune exact", "amounts exact",
-    "self-influence pretrain", "self-influence finetune",
-    "map", "pull identity", "scored pretrain identity", "scored finetune identity",
+FIRST = [
+    "fit pretrain", "fit finetune", "pull exact", "array pretrain exact", "scores pretrain exact 0",
+    "array finetune exact", "scores finetune exact 0", "amounts exact",
 ]  # fmt: skip
+LATER = [
+    "map", "pull identity", "array pretrain identity", "scores pretrain identity 0", "array finetune identity",
+    "scores finetune identity 0",
+]  # fmt: skip
+OWN = [f"self-influence {stage}{piece}" for stage in ("pretrain", "finetune") for piece in (" 0", "")]
+STEPS = 2 * [*FIRST, *OWN, *LATER]
+"""Of two runs."""
 
 
 def after(marks):
@@ -53,20 +60,20 @@ def test_interrupted_after_every_step_it_goes_on_with_the_next(runs, tmp_path, m
     """A computation for each step: it has taken no other, and is interrupted when the next one is to be marked."""
     marked, mark = [], Draft.mark
     monkeypatch.setattr(Draft, "mark", lambda self, step, record=None: (marked.append(step), mark(self, step, record)))
-    for marks in (0, *[1] * (2 * len(STEPS) - 1)):
+    for marks in (0, *[1] * (len(STEPS) - 1)):
         with monkeypatch.context() as patch:
             patch.setattr(Draft, "mark", after(marks))
             with pytest.raises(KeyboardInterrupt):
                 compute(tmp_path)
     again = compute(tmp_path)
-    assert marked == 2 * STEPS  # nothing finished is done again
+    assert marked == STEPS  # nothing finished is done again
     for one, other in zip(runs, again, strict=True):
         assert_equal_runs(one, Run.open(other.path))
     assert sorted(p.name for p in tmp_path.iterdir()) == NAMES
 
 
 STEPS_INSIDE = [
-    "Trainer.fit", "predictions", "projection.embed", "Chain", "fill", "self_influence", "versions",
+    "Trainer.fit", "predictions", "projection.embed", "Chain", "begin", "Pieces.compute", "together", "versions",
     "Draft.write_table", "Draft.write_model", "Draft.create_scores", "Draft.finish", "Draft._write_json", "Path.rename",
 ]  # fmt: skip
 
@@ -77,7 +84,9 @@ def test_interrupted_inside_a_step(runs, tmp_path, monkeypatch, inside, call):
     """The call is made, and then interrupted: half of a step is done."""
     owner, _, name = inside.rpartition(".")
     usual = steps if hasattr(steps, name) else scoring
-    place = {"": usual, "projection": embedding, "Trainer": Trainer, "Draft": Draft, "Path": Path}[owner]
+    place = {"": usual, "projection": embedding, "Trainer": Trainer, "Pieces": Pieces, "Draft": Draft, "Path": Path}[
+        owner
+    ]
     original, calls = getattr(place, name), 0
 
     def interrupted(*arguments, **options):
@@ -120,7 +129,7 @@ def test_killed_while_a_json_file_is_written(runs, tmp_path, monkeypatch):
                 found = compute(tmp_path / str(killed))
             left = 1
     # run.json: the first lists, the map, the scores without curvature; the journal: two methods' vectors are released.
-    assert killed == 2 * (len(STEPS) + 3 + 2)
+    assert killed == len(STEPS) + 2 * (3 + 2)
     for one, other in zip(runs, found, strict=True):
         assert_equal_runs(one, Run.open(other.path))
 
@@ -130,7 +139,7 @@ import sys, time
 from influence.precompute import runs, scoring, steps
 from tiny import two_exhibits
 steps.map_of = lambda v, o, seed: (v[:, :2], o[:, :2], "two coordinates")
-module, name = {"fill": (scoring, "fill"), "map_of": (steps, "map_of")}[sys.argv[2]]
+module, name = {"fill": (scoring.Scorer, "_fill"), "map_of": (steps, "map_of")}[sys.argv[2]]
 original = getattr(module, name)
 def slow(*arguments):
     result = original(*arguments)
@@ -173,7 +182,7 @@ def test_zeros_that_a_power_cut_left_are_computed_again_with_a_line_that_says_so
     runs, tmp_path, monkeypatch, capsys, file
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(Draft, "mark", after(5))
+        patch.setattr(Draft, "mark", after(7))
         with pytest.raises(KeyboardInterrupt):
             compute(tmp_path)
     lost = tmp_path / ".tiny-frozen.unfinished" / file
@@ -181,7 +190,7 @@ def test_zeros_that_a_power_cut_left_are_computed_again_with_a_line_that_says_so
     found = package.precompute([tiny_exhibit()], NAMES[:1], tmp_path)[0]
     assert_equal_runs(runs[0], Run.open(found.path))
     said = capsys.readouterr().err
-    step, later = {"stages": ("fit finetune", 3), "scores": ("scored pretrain exact", 1)}[file.split("/")[0]]
+    step, later = {"stages": ("fit finetune", 5), "scores": ("scores pretrain exact 0", 2)}[file.split("/")[0]]
     assert (
         f"Run tiny-frozen: {file} is not what was written (a power cut, or a fault of the disk). Step {step!r}" in said
     )

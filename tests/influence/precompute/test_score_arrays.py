@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
 import zarr
+from several_pieces import computed_files, large_exhibit
 from tiny import tiny_exhibit
 from torch.utils.data import Subset
 
+from influence.derivatives import batches
 from influence.derivatives.objective import objectives_of
 from influence.errors import RunError
 from influence.precompute.needs import need_of, refuse_what_cannot_fit
-from influence.precompute.query_vectors import QueryVectors
+from influence.precompute.pieces.query_vectors import QueryVectors
+from influence.precompute.pieces.scores import begin, scores_of
+from influence.precompute.pieces.shared import Pieces
+from influence.precompute.pieces.work import Work
 from influence.precompute.runs import precompute
-from influence.precompute.score_arrays import fill
 from influence.progress import Progress
 from influence.run import writer
 from influence.run.draft import Draft
@@ -28,15 +33,19 @@ pytestmark = pytest.mark.usefixtures("quick_map")
 @pytest.fixture
 def small_chunks(monkeypatch):
     monkeypatch.setattr(writer, "CHUNK_SHAPE", (4, 16))
+    monkeypatch.setattr(batches, "SPAN", 32)
 
 
-def filling(draft, objective, vectors):
-    solved = QueryVectors(draft.path("work/queries"), objective, len(vectors))
+def filling(draft, study, objective, vectors):
+    """Score the objective's stage for these solved queries, in pieces."""
+    solved = QueryVectors(draft.path("work/queries-exact/pretrain"), objective, len(vectors))
     solved.create()
     solved.write(slice(0, 2), vectors[:2])
     solved.write(slice(2, len(vectors)), vectors[2:])
+    pieces = Pieces(draft, Work(study, [objective], None, draft.folder, 0.0), print)
     with Progress(visible=False) as bars, bars.step("x", total=objective.count) as bar:
-        fill(draft, "exact", objective, solved, 0.0, bar)
+        begin(draft, objective, "exact", len(vectors))
+        pieces.compute(scores_of(objective, "exact", len(vectors)), bar)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 40, 64])
@@ -47,36 +56,37 @@ def test_whole_chunks_however_the_batches_fall(tmp_path, small_chunks, monkeypat
     writes, real = [], zarr.Array.__setitem__
     monkeypatch.setattr(zarr.Array, "__setitem__", lambda a, k, v: (writes.append(k[1]), real(a, k, v))[1])
     draft = Draft(tmp_path, "x", {})
-    filling(draft, objective, solved)
+    filling(draft, exhibit.study, objective, solved)
     assert all(w.start % 16 == 0 for w in writes)
     assert all(w.stop % 16 == 0 or w.stop == 40 for w in writes)
-    assert draft.steps["scored pretrain exact"] == 40
+    assert list(draft.steps) == ["array pretrain exact", *(f"scores pretrain exact {start}" for start in (0, 32))]
     assert not np.isnan(zarr.open_array(draft.path("scores/pretrain-exact.zarr"), mode="r")[:]).any()
 
 
-def test_goes_on_at_the_first_missing_chunk_with_equal_bits(tmp_path, small_chunks, monkeypatch):
-    objective = objectives_of(tiny_exhibit().study, batch_size=8)[0]
+def test_goes_on_at_the_first_missing_piece_with_equal_bits(tmp_path, small_chunks, monkeypatch):
+    study = tiny_exhibit().study
+    objective = objectives_of(study, batch_size=8)[0]
     solved = torch.randn(6, objective.trained.size, dtype=torch.float64)
     whole = Draft(tmp_path, "whole", {})
-    filling(whole, objective, solved)
+    filling(whole, study, objective, solved)
     mark, marks = Draft.mark, []
 
     def killed(self, step, record=None):
         mark(self, step, record)
-        marks.append(record)
-        if len(marks) == 1:
+        marks.append(step)
+        if len(marks) == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(Draft, "mark", killed)
         with pytest.raises(KeyboardInterrupt):
-            filling(Draft(tmp_path, "cut", {}), objective, solved)
+            filling(Draft(tmp_path, "cut", {}), study, objective, solved)
     seen = []
     objective.stage.data = Seen(objective.stage.data, seen)
     again = Draft(tmp_path, "cut", {})
-    filling(again, objective, solved)
-    assert marks == [16]
-    assert min(seen) == 16  # nothing that was scored is scored again
+    filling(again, study, objective, solved)
+    assert marks == ["array pretrain exact", "scores pretrain exact 0"]
+    assert min(seen) == 32  # nothing that was scored is scored again
     arrays = [zarr.open_array(d.path("scores/pretrain-exact.zarr"), mode="r")[:] for d in (whole, again)]
     np.testing.assert_array_equal(*arrays)
 
@@ -97,24 +107,30 @@ class Seen(Subset):
         return super().__getitems__(positions)
 
 
-def test_a_run_of_several_chunks_killed_between_two_is_the_same_run(tmp_path, small_chunks, monkeypatch):
-    monkeypatch.setattr("influence.derivatives.objective.BUDGET", 8 * 23 * 8)  # batches of 8
-    monkeypatch.setattr("influence.derivatives.batch_size.LARGE_BATCH", 8)
-    whole = precompute([tiny_exhibit()], ["one"], tmp_path / "whole", progress=False)[0]
-    mark = Draft.mark
+PIECES = [
+    "axes pretrain ekfac", "sums pretrain ekfac 4096", "pull ekfac 256", "scores pretrain ekfac 4096",
+    "self-influence pretrain 4096", "scores pretrain identity 0",
+]  # fmt: skip
+
+
+def test_a_run_in_several_pieces_killed_after_one_of_each_kind_is_the_same_run(tmp_path, monkeypatch):
+    """To the last byte, whatever was computed by which process."""
+    (whole,) = precompute([large_exhibit()], ["one"], tmp_path / "whole", progress=False)
+    mark, kills = Draft.mark, []
 
     def killed(self, step, record=None):
         mark(self, step, record)
-        if step == "scored pretrain exact" and record < 40:
+        if step in PIECES and step not in kills:
+            kills.append(step)
             raise KeyboardInterrupt
 
-    for _ in range(2):  # 16 and 32 of 40
-        with monkeypatch.context() as patch:
+    cut = None
+    while cut is None:
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
             patch.setattr(Draft, "mark", killed)
-            with pytest.raises(KeyboardInterrupt):
-                precompute([tiny_exhibit()], ["one"], tmp_path / "cut", progress=False)
-    cut = precompute([tiny_exhibit()], ["one"], tmp_path / "cut", progress=False)[0]
-    np.testing.assert_array_equal(cut.scores()[:], whole.scores()[:])
+            (cut,) = precompute([large_exhibit()], ["one"], tmp_path / "cut", progress=False)
+    assert kills == PIECES
+    assert computed_files(cut) == computed_files(whole)
     assert not (cut.path / "work").exists()
 
 
@@ -122,7 +138,7 @@ def test_queries_in_parts_are_the_queries_at_once(tmp_path, monkeypatch):
     whole = precompute([tiny_exhibit()], ["one"], tmp_path / "whole", progress=False)[0]
     cg = precompute([tiny_exhibit(method="cg")], ["two"], tmp_path / "whole", progress=False)[0]
     monkeypatch.setattr(
-        "influence.precompute.scoring.VECTOR_BYTES", 4 * 3 * 27 * 8
+        "influence.precompute.pieces.pulled.VECTOR_BYTES", 4 * 3 * 27 * 8
     )  # four of the six queries at a time
     parts = precompute([tiny_exhibit()], ["one"], tmp_path / "parts", progress=False)[0]
     for stage in ("pretrain", "finetune"):

@@ -5,6 +5,8 @@ They are written as other files are: a full disk is an error then, where a map o
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -31,7 +33,7 @@ class QueryVectors:
         self.dtype, self.device = objective.sum_dtype, objective.device
 
     def create(self) -> None:
-        """Files to be filled by `write`, whatever there was before."""
+        """Files to be filled by `write`, in any order of the queries, whatever there was before."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with writing(self.folder):
             self.folder.mkdir(parents=True)
@@ -50,6 +52,18 @@ class QueryVectors:
             with writing(self._path(name)), self._path(name).open("r+b") as file:
                 file.seek(rows.start * part[:1].nbytes)
                 file.write(part.data)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def sha256(self, rows: slice) -> str:
+        """Of what `write` wrote for some of the queries; of something else if it is no longer there."""
+        found = hashlib.sha256()
+        for name, shape in self.layout.shapes.items():
+            width = shape.numel() * self._kind.itemsize
+            with self._path(name).open("rb") as file:
+                file.seek(rows.start * width)
+                found.update(file.read((rows.stop - rows.start) * width))
+        return found.hexdigest()
 
     def mapped(self) -> dict[str, Tensor]:
         """By parameter, (Q, size) each, on the CPU read from the files as they are used."""
