@@ -1,6 +1,6 @@
-"""Retrainings of `digits` shared out: one process, and workers of a Ray cluster on this machine; and many, simulated.
+"""Retrainings and runs shared out: one process, and workers of a Ray cluster on this machine; and many, simulated.
 
-    python benchmarks/scale.py                    # some five minutes of two quiet cores
+    python benchmarks/scale.py                    # some ten minutes of two quiet cores
     python benchmarks/scale.py --smoke            # a simulated cluster alone, to see that it runs
 
 The simulation runs the engine's own code on a clock that jumps: only Ray is replaced. What a piece, a worker's start
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from scaled.runs import shared_out
 
 from influence.engine import Fingerprint, OnRay, Piece
 from influence.precompute.runs import precompute
@@ -50,12 +51,15 @@ class Costs:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--retrainings", type=int, default=60, help="each without a random fifth of the digits")
+    parser.add_argument("--examples", type=int, default=30_000, help="of a run")
+    parser.add_argument("--queries", type=int, default=300, help="of a run")
     parser.add_argument("--pieces", type=int, default=PIECES, help="of the simulation")
     parser.add_argument("--smoke", action="store_true", help="the simulation of few pieces alone")
     asked = parser.parse_args()
     console, costs = Console(width=110), Costs()
     if not asked.smoke:
         torch.set_num_threads(1)
+        shared_out(asked.examples, asked.queries, console)
         costs = measured(asked.retrainings, console)
     for longer in (1, 100):  # of larger studies
         simulated(100 if asked.smoke else asked.pieces, replace(costs, piece=longer * costs.piece), console)

@@ -101,9 +101,9 @@ class _Lines:
         self._thread.join()
 
     def begins(self, task: TaskID) -> None:
-        first, self._task = self._task is None, task
-        if first:
+        if self._task is None:
             self._print(self._progress.tasks[task].description)
+        self._task = task
 
     def ended(self, description: str, seconds: float) -> None:
         self._print(f"{description}: {seconds:.1f} s")
@@ -127,12 +127,15 @@ class _Lines:
 class Progress:
     """Bars for a sequence of steps, lines where standard error is no terminal; `seconds` holds how long each took.
 
-    `clock` gives these seconds; what people see goes by the wall clock.
+    A step within another one has its own seconds, which the other one's are without. `clock` gives these seconds; what
+    people see goes by the wall clock.
     """
 
     def __init__(self, visible: bool = True, clock: Callable[[], float] = time.perf_counter):
         self.seconds: dict[str, float] = {}
         self._clock = clock
+        # Of each step under way: seconds of the steps within it.
+        self._within: list[float] = []
         console = Console(stderr=True)
         self._told = _ProgressFile(os.environ.get(PROGRESS))
         self._progress = RichProgress(
@@ -172,9 +175,16 @@ class Progress:
         self._told.begins(description)
         if self._lines:
             self._lines.begins(task)
-        started = self._clock()
-        yield Bar(self._progress, task, self._told)
-        self.seconds[description] = self._clock() - started
+        started, depth = self._clock(), len(self._within)
+        self._within.append(0.0)
+        try:
+            yield Bar(self._progress, task, self._told)
+            took = self._clock() - started
+            self.seconds[description] = took - self._within[depth]
+        finally:
+            del self._within[depth:]
+        if self._within:
+            self._within[-1] += took
         self._told.ended(description, self.seconds[description])
         self._progress.update(task, total=total or 1, completed=total or 1)
         if self._lines:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from influence.engine import Engine
     from influence.precompute import Need
 
+WORKERS = 2, 8, 32
+"""Of which a dry run says how long they take, if no number is asked for."""
 Name = Annotated[str | None, typer.Option("--name", help="Beginning of the runs' names; default the study's name.")]
 
 
@@ -239,7 +241,7 @@ def compute(
     set_threads(max(sum(p.numel() for p in model.parameters()) for model in models), threads)
     names = ["-".join(filter(None, (name or exhibit.study.name, exhibit.variant))) for exhibit in exhibits]
     if dry_run:
-        _say_needs(exhibits, names, runs, device)
+        _say_needs(exhibits, names, runs, device, engine)
         return []
     return influence.precompute.precompute(
         exhibits, names, runs, device=device, progress=not quiet, announce=None if quiet else _announce,
@@ -247,14 +249,17 @@ def compute(
     )  # fmt: skip
 
 
-def _say_needs(exhibits: list[Exhibit], names: list[str], runs: Path, device: str) -> None:
+def _say_needs(exhibits: list[Exhibit], names: list[str], runs: Path, device: str, engine: Engine | None) -> None:
     """Disk by the sizes, time and memory by a rehearsal, of the runs that are not there yet."""
+    counts = WORKERS if engine and engine.workers == 1 else (engine.workers if engine else 0,)
     needs = influence.precompute.examine(exhibits, names, runs, device)
     missing = [exhibit for exhibit, name in zip(exhibits, names, strict=True) if name in needs]
     say("A rehearsal on samples of the data tells time and memory.", err=True)
     try:
         forecasts = influence.precompute.rehearse(missing, list(needs), device) if missing else {}
         said = {name: forecast.lines() for name, forecast in forecasts.items()}
+        for name, forecast in forecasts.items() if engine else ():
+            said[name].append(forecast.line_of_workers(counts))
     except UpstreamError as error:
         said = {name: [f"  time and memory are not known, since the rehearsal failed: {error}"] for name in needs}
     for name, need in needs.items():

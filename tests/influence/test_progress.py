@@ -34,6 +34,16 @@ def test_step_fraction_and_finished_steps_are_told(told):
     assert [step for step, _ in told()["done"]] == ["training", "solving"]
 
 
+def test_a_step_within_another_has_its_own_seconds():
+    ticks = iter([0.0, 10.0, 13.0, 20.0, 30.0, 31.0])
+    with progress.Progress(visible=False, clock=lambda: next(ticks)) as bars:
+        with bars.step("outer"), bars.step("inner"):
+            pass
+        with bars.step("later"):
+            pass
+    assert bars.seconds == {"inner": 3.0, "outer": 17.0, "later": 1.0}
+
+
 def test_nothing_is_written_unless_asked_and_a_bad_place_stops_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with progress.Progress(visible=False) as bars, bars.step("a", total=1):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psutil
 
@@ -23,6 +24,7 @@ class Forecast:
         memory: peak resident bytes of the process, PyTorch and the data included.
         disk: bytes of the finished run.
         rehearsed: on how many examples and queries, in words.
+        pieces: step -> the pieces that workers share out; a step that is not named is the driver's.
     """
 
     seconds: Mapping[str, float]
@@ -30,11 +32,26 @@ class Forecast:
     memory: int
     disk: int
     rehearsed: str
+    pieces: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
         """Seconds of all steps."""
         return sum(self.seconds.values())
+
+    def shared_out(self, workers: int) -> float:
+        """Seconds with so many workers, each as fast as this process."""
+        rounds = {step: math.ceil(count / workers) / count for step, count in self.pieces.items()}
+        return sum(seconds * rounds.get(step, 1.0) for step, seconds in self.seconds.items())
+
+    def line_of_workers(self, counts: Sequence[int]) -> str:
+        """How long it takes with so many workers, for people."""
+        times = ", ".join(f"{duration(self.shared_out(count))} with {count:,}" for count in counts)
+        rest = sum(seconds for step, seconds in self.seconds.items() if step not in self.pieces)
+        return (
+            f"  workers: about {times}, each with about {size(self.memory)} of memory; what they cannot share takes "
+            f"{duration(rest)}"
+        )
 
     def lines(self) -> list[str]:
         """For people."""

@@ -13,7 +13,7 @@ import dataclasses
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from influence.curvature import method_named
 from influence.curvature.iterative import Iterative
 from influence.derivatives import Objective
 from influence.derivatives.batch_size import widen
+from influence.derivatives.batches import spans
 from influence.derivatives.first.gradients import objective_gradient
 from influence.derivatives.modes import callers_modes_off
 from influence.derivatives.objective import objectives_of
@@ -34,6 +35,8 @@ from influence.precompute.embedding import embedded, map_of
 from influence.precompute.forecasts.forecast import Forecast, growth
 from influence.precompute.forecasts.sample import sampled
 from influence.precompute.needs import VECTOR_BYTES, methods_of, need_of
+from influence.precompute.pieces.pulled import pulled_of
+from influence.precompute.pieces.scores import scores_of
 from influence.precompute.pieces.self_influence import MAX_SOLVES
 from influence.precompute.shares import SCORES_SPLIT
 from influence.precompute.steps import Shared, Steps
@@ -116,6 +119,7 @@ def rehearse(
             peak_memory() + _further(exhibit, len(taken[-1].sample.study.queries)),
             _stored(exhibit, *taken[1:]),
             _extent(taken[-1].sample, exhibit),
+            _pieces(exhibit, seconds, device),
         )
     return found
 
@@ -148,6 +152,20 @@ def _stored(exhibit: Exhibit, small: _Taken, large: _Taken, largest: _Taken) -> 
 def _extent(sample: Exhibit, exhibit: Exhibit) -> str:
     parts = ((f"{count(sample):,} of {count(exhibit):,}") for count in (_examples, _queries))
     return "{} examples and {} queries".format(*parts)
+
+
+def _pieces(exhibit: Exhibit, steps: Iterable[str], device: torch.device) -> dict[str, int]:
+    """Step -> the pieces that it is computed in, of steps with several."""
+    objectives = [Objective(stage, groups_of(stage, before), device=device) for before, stage in exhibit.study.pairs()]
+    queries, counts = len(exhibit.study.queries), dict[str, int]()
+    for method in methods_of(exhibit):
+        # The first block is the driver's.
+        counts[f"pulling queries back ({method})"] = len(pulled_of(objectives, method, queries)) - 1
+        for objective in objectives:
+            stage = objective.stage.name
+            counts[f"scoring {stage} ({method})"] = len(scores_of(objective, method, queries))
+            counts[f"self-influence of {stage}"] = len(spans(objective.count, objective.all.size))
+    return {step: count for step, count in counts.items() if count > 1 and step in steps}
 
 
 def _share(exhibits: Sequence[Exhibit], device: torch.device) -> float:

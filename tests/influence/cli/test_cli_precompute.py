@@ -50,6 +50,23 @@ def test_dry_run_says_what_it_would_need_and_writes_nothing(upstream, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(("workers", "counts"), [((), [2, 8, 32]), (("--workers", "5"), [5])])
+def test_dry_run_says_how_long_workers_take(upstream, workers, counts):
+    code, out, _ = upstream("precompute", "tiny", "--dry-run", "--engine", "ray", *workers)
+    assert code == 0
+    assert out.count("workers: about ") == 2
+    for count in counts:
+        assert f" with {count}," in out
+
+
+def test_workers_without_an_engine_are_refused(upstream):
+    code, _, errors = upstream("precompute", "tiny", "--workers", "2")
+    assert (code, errors.strip()) == (
+        2,
+        "Error: Workers are those of a cluster, and this process computes alone; add --engine ray.",
+    )
+
+
 def test_dry_run_says_why_time_and_memory_are_not_known(upstream, monkeypatch):
     def fail(*_):
         raise CurvatureError("the matrix is singular")

@@ -113,6 +113,18 @@ def test_the_lines_say_what_takes_longest_and_warn_of_memory(monkeypatch):
     assert "of memory free. Take fewer queries" in forecast.lines()[2]
 
 
+def test_workers_share_pieces_out_and_nothing_else():
+    seconds = {"training a": 10.0, "scoring a (ekfac)": 80.0, "pulling queries back (ekfac)": 6.0}
+    forecast = Forecast(seconds, 1.0, 10**9, 7, "", {"scoring a (ekfac)": 8, "pulling queries back (ekfac)": 3})
+    assert forecast.shared_out(1) == forecast.total == 96
+    assert forecast.shared_out(3) == 10 + 80 * 3 / 8 + 6 * 1 / 3
+    assert forecast.shared_out(1000) == 10 + 10 + 2
+    line = forecast.line_of_workers((1, 8)).strip()
+    assert line == (
+        "workers: about 96 s with 1, 22 s with 8, each with about 1.0 GB of memory; what they cannot share takes 10 s"
+    )
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.04, "0.0 s"), (9.6, "9.6 s"), (40, "40 s"), (300, "5 min"), (9000, "2.5 h")]
 )
