@@ -19,11 +19,11 @@ from influence.curvature.method import PER_QUERY
 from influence.derivatives import Objective
 from influence.derivatives.remarks import Remarks
 from influence.precompute.pieces.job import solver_of_run
-from influence.precompute.pieces.pulled import pulled_of, reports_of
+from influence.precompute.pieces.query_block import query_blocks, reports_of
 from influence.precompute.pieces.query_vectors import QueryVectors
 from influence.precompute.pieces.scores import SpanScores, begin, scores_of
 from influence.precompute.pieces.self_influence import SpanSelfInfluence, folder_of, self_influence_of, together
-from influence.precompute.pieces.shared import Pieces, Step
+from influence.precompute.pieces.sharing import Pieces, Step
 from influence.precompute.pieces.sums import discard, gathered
 from influence.precompute.pieces.work import Work
 from influence.precompute.shares import shares_of_strongest
@@ -202,12 +202,12 @@ class Scorer:
     def _pull_in_parts(self, chain: Chain, method: str, bar: Bar) -> dict[str, Any]:
         """A block of queries at a time; what solvers report of all. The first block's queries check the chain."""
         self.pieces.work.advance = bar.advance
-        first, *others = pulled_of(chain.objectives, method, len(self.exhibit.study.queries))
+        first, *others = query_blocks(chain.objectives, method, len(self.exhibit.study.queries))
         there = [block for block in others if block.is_there(self.draft, self.pieces.work)]
         self.draft.forget([block.step for block in others if block not in there])
         for objective in chain.objectives if not there else ():
             self._vectors(objective, method).create()
-        record = first.pulled(chain, self.pieces.work)
+        record = first.pull(chain, self.pieces.work)
         self.pieces.compute(others, bar)
         reports = reports_of([record, *(self.draft.steps[block.step] for block in others)])
         self.draft.forget([block.step for block in others])

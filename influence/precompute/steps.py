@@ -27,7 +27,7 @@ from influence.precompute.embedding import embedded, map_of
 from influence.precompute.manifest import stage_record, versions
 from influence.precompute.needs import methods_of
 from influence.precompute.pieces.job import RunJob
-from influence.precompute.pieces.shared import Pieces
+from influence.precompute.pieces.sharing import Pieces
 from influence.precompute.pieces.work import Work
 from influence.precompute.predictions import predictions, query_tokens
 from influence.precompute.scoring import Scorer

@@ -35,7 +35,7 @@ from influence.precompute.embedding import embedded, map_of
 from influence.precompute.forecasts.forecast import Forecast, growth
 from influence.precompute.forecasts.sample import sampled
 from influence.precompute.needs import VECTOR_BYTES, methods_of, need_of
-from influence.precompute.pieces.pulled import pulled_of
+from influence.precompute.pieces.query_block import query_blocks
 from influence.precompute.pieces.scores import scores_of
 from influence.precompute.pieces.self_influence import MAX_SOLVES
 from influence.precompute.shares import SCORES_SPLIT
@@ -160,7 +160,7 @@ def _pieces(exhibit: Exhibit, steps: Iterable[str], device: torch.device) -> dic
     queries, counts = len(exhibit.study.queries), dict[str, int]()
     for method in methods_of(exhibit):
         # The first block is the driver's.
-        counts[f"pulling queries back ({method})"] = len(pulled_of(objectives, method, queries)) - 1
+        counts[f"pulling queries back ({method})"] = len(query_blocks(objectives, method, queries)) - 1
         for objective in objectives:
             stage = objective.stage.name
             counts[f"scoring {stage} ({method})"] = len(scores_of(objective, method, queries))

@@ -15,7 +15,7 @@ from influence.derivatives.batch_size import widen
 from influence.derivatives.objective import objectives_of
 from influence.engine.pieces import Fingerprint
 from influence.errors import StudyError
-from influence.precompute.pieces.work import Part, Told, Work
+from influence.precompute.pieces.work import Part, Result, Work
 from influence.run.files import model_file
 from influence.run.writer import Writer
 from influence.studies.exhibit import Exhibit
@@ -97,7 +97,7 @@ class RunWorker:
         self.work = Work(study, objectives, self._solver, Path(job.draft), job.error)
         self._solvers: dict[tuple[str, str], Method] = {}
 
-    def compute(self, of: tuple[str, Part]) -> Told:
+    def compute(self, of: tuple[str, Part]) -> Result:
         """A piece, given with the folder that the run has by now."""
         folder, part = of
         self.work.folder = Path(folder)

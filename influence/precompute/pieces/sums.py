@@ -15,7 +15,7 @@ from influence.curvature.linear_algebra.ekfac_blocks import blocks_of, state_of
 from influence.derivatives import Objective
 from influence.derivatives.batches import spans
 from influence.derivatives.second.fisher import Fisher
-from influence.precompute.pieces.shared import Pieces, Step
+from influence.precompute.pieces.sharing import Pieces, Step
 from influence.precompute.pieces.work import Work
 from influence.run.writer import Writer
 

@@ -22,7 +22,7 @@ from influence.study.study import Study
 
 
 @dataclass(frozen=True)
-class Told:
+class Result:
     """What a process says of a piece that it computed. Its files are in the draft.
 
     Attributes:
@@ -80,10 +80,10 @@ class Work:
         self._held: tuple[Any, Any] = None, None
         self._watches: dict[str, Watch] = {}
 
-    def compute(self, part: Part) -> Told:
+    def compute(self, part: Part) -> Result:
         """A piece, and what was remarked on."""
         files, record = part.by(self)
-        return Told(tuple(sorted(files)), record, {o.stage.name: copy.deepcopy(o.remarks) for o in self.objectives})
+        return Result(tuple(sorted(files)), record, {o.stage.name: copy.deepcopy(o.remarks) for o in self.objectives})
 
     def objective(self, stage: str) -> Objective:
         """The one of a stage."""

@@ -20,7 +20,7 @@ from influence.engine import Fingerprint, OnRay, Piece, on_ray
 from influence.engine.cluster import ADDRESS, AUTHENTICATION
 from influence.errors import EngineError, TrainingError
 from influence.live.alterations import LEAVE_OUT, RELABEL, Alteration
-from influence.precompute.pieces.shared import Pieces
+from influence.precompute.pieces.sharing import Pieces
 from influence.precompute.runs import precompute
 from influence.run.reading import Run
 from influence.studies.request import exhibits_for
@@ -52,6 +52,8 @@ class Squarer:
         number, what = of
         if what == "refuse":
             raise TrainingError("it stopped short")
+        if what == "memory":
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
         if what == "bug":
             raise ZeroDivisionError("of the model's own")
         if what == "always":
@@ -91,6 +93,8 @@ def test_pieces_are_shared_out_and_a_worker_that_dies_is_replaced(cluster, tmp_p
         assert (type(refused), str(refused)) == (TrainingError, "it stopped short")
         (line,) = said
         assert "another one does it again: squaring 1" in line
+        (short,) = engine.each(Squares(str(tmp_path)), pieces("memory"), said.append)
+        assert isinstance(short.error, MemoryError)  # the driver takes smaller batches
         with pytest.raises(EngineError, match=r"squaring 0, tried once\. .*ZeroDivisionError: of the model's own"):
             list(engine.each(Squares(str(tmp_path)), pieces("bug"), said.append))
         monkeypatch.setattr(on_ray, "ATTEMPTS", 2)
@@ -186,8 +190,8 @@ def test_runs_on_workers_are_the_same_to_the_last_byte(cluster, tmp_path, monkey
     (alone,) = precompute([large_exhibit()], ["one"], tmp_path / "alone", progress=False)
     mark, shared_out = Pieces._mark, []
 
-    def mark_and_kill(self, part, told):
-        mark(self, part, told)
+    def mark_and_kill(self, part, result):
+        mark(self, part, result)
         shared_out.append(part.step)
         if part.step.startswith("scores pretrain ekfac") and sum("scores" in step for step in shared_out) == 1:
             kill_a_worker()

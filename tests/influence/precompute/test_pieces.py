@@ -15,7 +15,7 @@ from influence.derivatives.batches import LARGE, LARGE_SPAN, SPAN, spans
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second.fisher import Fisher
 from influence.precompute.pieces.query_vectors import QueryVectors
-from influence.precompute.pieces.shared import Pieces
+from influence.precompute.pieces.sharing import Pieces
 from influence.precompute.runs import precompute
 from influence.run.draft import Draft
 

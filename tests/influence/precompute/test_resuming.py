@@ -20,7 +20,7 @@ from influence import Run
 from influence.errors import RunError
 from influence.precompute import embedding, scoring, steps
 from influence.precompute import runs as package
-from influence.precompute.pieces.shared import Pieces
+from influence.precompute.pieces.sharing import Pieces
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
 from influence.run.manifest import read_json

@@ -20,7 +20,7 @@ from influence.errors import RunError
 from influence.precompute.needs import need_of, refuse_what_cannot_fit
 from influence.precompute.pieces.query_vectors import QueryVectors
 from influence.precompute.pieces.scores import begin, scores_of
-from influence.precompute.pieces.shared import Pieces
+from influence.precompute.pieces.sharing import Pieces
 from influence.precompute.pieces.work import Work
 from influence.precompute.runs import precompute
 from influence.progress import Progress
@@ -138,7 +138,7 @@ def test_queries_in_parts_are_the_queries_at_once(tmp_path, monkeypatch):
     whole = precompute([tiny_exhibit()], ["one"], tmp_path / "whole", progress=False)[0]
     cg = precompute([tiny_exhibit(method="cg")], ["two"], tmp_path / "whole", progress=False)[0]
     monkeypatch.setattr(
-        "influence.precompute.pieces.pulled.VECTOR_BYTES", 4 * 3 * 27 * 8
+        "influence.precompute.pieces.query_block.VECTOR_BYTES", 4 * 3 * 27 * 8
     )  # four of the six queries at a time
     parts = precompute([tiny_exhibit()], ["one"], tmp_path / "parts", progress=False)[0]
     for stage in ("pretrain", "finetune"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from influence.engine.pieces import Engine, Job, Piece
-from influence.precompute.pieces.work import Part, Told, Work
+from influence.precompute.pieces.work import Part, Result, Work
 from influence.progress import Bar
 from influence.run.draft import Draft
 
@@ -43,6 +43,8 @@ class Pieces:
         self.work.folder = self.draft.folder
         left = {part.step: part for part in parts if part.step not in self.draft.steps}
         bar.advance(sum(part.size for part in parts) - sum(part.size for part in left.values()))
+        if not left:
+            return
         if self.engine is None or self.job is None or len(parts) == 1:
             self.work.advance = bar.advance
             for part in left.values():
@@ -55,9 +57,9 @@ class Pieces:
             self._mark(left[done.piece.key], done.result)
             bar.advance(left[done.piece.key].size)
 
-    def _mark(self, part: Part, told: Told) -> None:
+    def _mark(self, part: Part, result: Result) -> None:
         for objective in self.work.objectives:
-            objective.remarks.add(told.remarks[objective.stage.name])
-        for name in told.files:
+            objective.remarks.add(result.remarks[objective.stage.name])
+        for name in result.files:
             self.draft.wrote(name)
-        self.draft.mark(part.step, told.record)
+        self.draft.mark(part.step, result.record)

@@ -23,7 +23,7 @@ BLOCK_QUERIES = 256
 
 
 @dataclass(frozen=True)
-class PulledQueries:
+class QueryBlock:
     """Queries `start` to `stop`. The record has what solvers report of each, and hashes of what was written."""
 
     method: str
@@ -44,9 +44,9 @@ class PulledQueries:
 
     def by(self, work: Work) -> tuple[Sequence[str], Any]:
         solvers = [work.solver(objective, self.method) for objective in work.objectives]
-        return (), self.pulled(WayBack(work.study, work.objectives, solvers), work)
+        return (), self.pull(WayBack(work.study, work.objectives, solvers), work)
 
-    def pulled(self, way: WayBack, work: Work) -> dict[str, Any]:
+    def pull(self, way: WayBack, work: Work) -> dict[str, Any]:
         """Pull these queries back on a way, and write them; the record."""
         stages: Iterable[tuple[Objective, Tensor]] = way.pull_back(
             way.query_gradients(Subset(way.study.queries, range(self.start, self.stop)))
@@ -63,17 +63,19 @@ class PulledQueries:
 
     def is_there(self, draft: Draft, work: Work) -> bool:
         """Whether what an interrupted process wrote is still what it was."""
-        if self.step not in draft.steps:
+        hashes = draft.steps[self.step]["sha256"] if self.step in draft.steps else {}
+        try:
+            same = [work.vectors(stage, self.method).sha256(self.rows) == found for stage, found in hashes.items()]
+        except OSError:
             return False
-        hashes = draft.steps[self.step]["sha256"]
-        return all(work.vectors(stage, self.method).sha256(self.rows) == found for stage, found in hashes.items())
+        return bool(same) and all(same)
 
 
-def pulled_of(objectives: Sequence[Objective], method: str, queries: int) -> list[PulledQueries]:
+def query_blocks(objectives: Sequence[Objective], method: str, queries: int) -> list[QueryBlock]:
     """The blocks of the queries, in order, each of as many as memory allows."""
     widest = max(o.all.size * o.sum_dtype.itemsize for o in objectives)
     rows = max(1, min(VECTOR_BYTES // (VECTOR_COPIES * widest), BLOCK_QUERIES))
-    return [PulledQueries(method, start, min(start + rows, queries)) for start in range(0, queries, rows)]
+    return [QueryBlock(method, start, min(start + rows, queries)) for start in range(0, queries, rows)]
 
 
 def reports_of(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
