@@ -14,6 +14,7 @@ from influence.attribution.memory import VECTOR_COPIES, size
 from influence.curvature import method_named
 from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
 from influence.curvature.method import CURVATURES
+from influence.derivatives.objective import BUDGET
 from influence.errors import CurvatureError, MethodError, RunError
 from influence.run.files import draft_name
 from influence.run.plain import bytes_in
@@ -84,12 +85,14 @@ def need_of(exhibit: Exhibit) -> Need:
     """What a run of the exhibit needs, by its sizes; the curvature comes on top, as `upstream methods` says."""
     study, parameters = exhibit.study, {}
     passes: list[str] = []
-    models = vectors = solved = training = 0
+    models = vectors = solved = training = mixed = 0
     queries = len(study.queries)
     for previous, stage in study.pairs():
         of = size_of(stage, previous)
         parameters[stage.name] = of.trained, of.whole
-        passes += [stage.name] if groups_of(stage, previous).frozen else []
+        if groups_of(stage, previous).frozen:
+            passes.append(stage.name)
+            mixed += min(BUDGET, min(queries, of.trained) * of.whole * of.itemsize)
         models += sum(t.numel() * t.element_size() for t in stage.model.state_dict().values())
         by_batches = exhibit.epochs or stage.name in exhibit.recipes
         training = max(training, STORED_VECTORS * of.trained * of.itemsize if by_batches else 0)
@@ -107,7 +110,7 @@ def need_of(exhibit: Exhibit) -> Need:
         queries,
         passes,
         scores,
-        models + shown + max(solved, training),
+        models + shown + max(solved, training) + mixed,
         vectors,
     )
 
