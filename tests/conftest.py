@@ -62,6 +62,22 @@ def completions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Exhibit]
     return run, exhibit
 
 
+@pytest.fixture(scope="session")
+def strongest_roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of a run that keeps all scores, and of one of the same study that keeps the 10 strongest, called run."""
+    torch.set_num_threads(1)
+    found = []
+    for keep in ("all", "strongest:10"):
+        exhibit = _module("tiny", "influence").two_exhibits()[0]
+        root = tmp_path_factory.mktemp("strongest")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("influence.precompute.pieces.keeping.SAMPLE", 14)
+            patch.setattr("influence.precompute.steps.SAMPLE", 14)
+            precompute([exhibit], ["run"], root, progress=False, keep=keep)
+        found.append(root)
+    return found[0], found[1]
+
+
 def _module(name: str, folder: str = "explorer") -> ModuleType:
     path = Path(__file__).parent / folder / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)

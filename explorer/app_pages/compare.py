@@ -67,6 +67,9 @@ def _draw_pair(pair: comparison.Pair) -> None:
     rule = theme.sign_rule(escape.for_markdown(theme.stage_word(pair.a.stage)))
     st.markdown(rule, help=theme.sign_help(lost))
     order_only.draw(lost)
+    for lacking in dict.fromkeys(score_arrays.known(s.run, s.stage, s.method).lacks for s in (pair.a, pair.b)):
+        if lacking:
+            st.caption(escape.for_markdown(f"{lacking} What is compared are the scores that are known on both sides."))
     agreement.draw(pair)
     with st.container(key="compared"):
         left, right = st.columns([55, 45], gap="large")

@@ -21,6 +21,11 @@ from explorer.view.view import View, group_column, has_sources
 from influence.errors import RunError
 from influence.run import Embedding, Run
 
+KNOWN = (
+    "Lists by influence, histogram and totals are of all examples. The map, narrowed lists and other rankings know the "
+    "kept scores alone."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Areas:
@@ -88,6 +93,8 @@ def _draw_view(view: View, areas: Areas) -> None:
             help=theme.sign_help(view.order_only),
         )
         order_only.draw(view.order_only, view.slope)
+        if view.stored is not None:
+            st.caption(escape.for_markdown(f"{view.stored.lacks} {KNOWN}"))
         if view.target is None and view.ranking == state.INFLUENCE:
             badge.draw(view)
         controls.chips(view)

@@ -59,6 +59,8 @@ def draw(run: Run) -> None:
         lost = amounts.lost(run, method, stage)
         st.markdown(rule, help=theme.sign_help(lost))
         order_only.draw(lost, slope_of(run, method, stage))
+        if lacking := lacks(run, stage, method, scores):
+            st.caption(escape.for_markdown(lacking))
         shown = _predictions(run, stage, method, position, scores)
         spread, near = st.columns([45, 55], gap="medium")
         with spread:
@@ -100,6 +102,17 @@ def facts(run: Run, stage: str, method: str, position: int) -> list[tuple[str, s
     often = f"{lists} (more often than {_part(counted.counts, position)})"
     known.append(("Shows up everywhere" if leads.everywhere(counted)[position] else "Shows up in", often))
     return known
+
+
+def lacks(run: Run, stage: str, method: str, scores: np.ndarray) -> str:
+    """What is not known of an example's scores, in words; "": nothing."""
+    known, found = int(np.isfinite(scores).sum()), score_arrays.known(run, stage, method)
+    if not found.lacks or known == len(scores):
+        return ""
+    return (
+        f"{found.lacks} Of this example {known:,} of {len(scores):,} are known. “What if” computes what leaving it out "
+        "does to every prediction."
+    )
 
 
 def percentile(values: np.ndarray, position: int) -> float:
@@ -166,7 +179,7 @@ def _predictions(run: Run, stage: str, method: str, position: int, scores: np.nd
         )
     single_cards.draw(PREDICTIONS, lists)
     spreadsheet.button(
-        lambda: single_cards.rows(table, np.argsort(-scores, kind="stable"), scores, unit.column),
+        lambda: single_cards.rows(table, np.argsort(-scores)[: np.isfinite(scores).sum()], scores, unit.column),
         f"{run.name}-{stage}-{run.examples(stage)['id'].iloc[position]}-predictions",
         "item_csv",
     )

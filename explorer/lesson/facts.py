@@ -16,7 +16,7 @@ from explorer.runs import neighbours, queries, score_arrays, slices
 from explorer.ui import amounts, escape, theme
 from explorer.view import lists
 from influence.errors import RunError
-from influence.run import Run
+from influence.run import Run, StageScores
 
 MOST_NAMED_CLASSES = 8
 """At most so many classes are all named; of more, only the first three are."""
@@ -51,6 +51,17 @@ class Scene:
     def own(self) -> np.ndarray:
         """Scores of the prediction that is taught from."""
         return self.scores(self.position)
+
+    @cached_property
+    def known(self) -> StageScores:
+        """What the run keeps of the first stage's scores."""
+        return score_arrays.known(self.run, self.stages[0], self.run.methods(self.stages[0])[0])
+
+    @cached_property
+    def listed(self) -> np.ndarray:
+        """Mask of the examples that lists of the prediction are of."""
+        found = score_arrays.listed(self.run, self.stages[0], self.run.methods(self.stages[0])[0], self.position)
+        return np.ones(len(self.own), dtype=bool) if found is None else found
 
     @cached_property
     def unit(self) -> theme.Unit:
@@ -132,7 +143,7 @@ class Scene:
     @cached_property
     def worst(self) -> int:
         """Row of the example that harms the prediction most."""
-        return int(self.own.argmin())
+        return int(np.nanargmin(self.own))
 
     @property
     def worst_words(self) -> str:
@@ -147,10 +158,11 @@ class Scene:
 
     def share(self, count: int) -> str:
         """Part of all influence that the cards of a `count` a list carry."""
-        shown = lists.ranked(self.own, count, np.ones(len(self.own), dtype=bool)).positions
+        shown = lists.ranked(self.own, count, self.listed).positions
         if not self.unit.name:
             return f"The {len(shown)} shown are its ends"
-        return f"The {len(shown)} shown carry {theme.percent(lists.share(self.own, shown))} of all influence"
+        carried = theme.percent(lists.share(self.own, shown, self.known.absolute(self.position)))
+        return f"The {len(shown)} shown carry {carried} of all influence"
 
     @property
     def share_of_few(self) -> str:
@@ -185,13 +197,18 @@ class Scene:
     @property
     def overlap(self) -> str:
         assert self.nearest is not None
-        shown = lists.ranked(self.own, 5, np.ones(len(self.own), dtype=bool)).positions
+        shown = lists.ranked(self.own, 5, self.listed).positions
         return f"{len(np.intersect1d(shown, self.nearest))} of the {len(self.nearest)} nearest"
 
     @cached_property
     def totals(self) -> pd.DataFrame:
         """Helpful and harmful totals by class."""
-        return lists.totals(self.own, self.examples["label"].fillna(""))
+        kept = self.known.kept
+        found = kept.totals(self.position, "label") if kept else None
+        if found is not None:
+            return found
+        there = np.isfinite(self.own)
+        return lists.totals(self.own[there], self.examples["label"].fillna("")[there])
 
     @cached_property
     def heaviest(self) -> str:
@@ -218,7 +235,10 @@ class Scene:
         table = self.run.queries()
         name = slices.WRONG if self.slice_words == "mistakes" else slices.ALL
         method = self.run.methods(self.stages[0])[0]
-        return slices.totals(self.run, self.stages[0], method, name, slices.rows(table, name, self.position))
+        found = slices.totals(self.run, self.stages[0], method, name, slices.rows(table, name, self.position))
+        if found is None:
+            raise RunError(f"Run {self.run.name} keeps no sums over its {self.slice_words}.")
+        return found
 
     @property
     def measured(self) -> str:
@@ -254,7 +274,7 @@ class Scene:
 
     def strongest_harm(self, position: int) -> int:
         """Row of the example that harms the prediction at `position` most."""
-        return int(self.scores(position).argmin())
+        return int(np.nanargmin(self.scores(position)))
 
 
 def named(classes: Sequence[str]) -> str:

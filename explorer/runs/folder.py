@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from influence.errors import RunError, printable
-from influence.run import DEEPEST_FOLDER, QUERIES_FILE, Run, examples_file, runs_in
+from influence.run import DEEPEST_FOLDER, QUERIES_FILE, Run, StageScores, examples_file, runs_in
 
 
 def open_run(folder: Path) -> Run:
@@ -90,7 +90,7 @@ def check_tables(run: Run) -> None:
             raise RunError(f"{name} of run {run.name} {wrong}. Compute the run again with `upstream precompute`.")
     for stage in run.stages:
         for method in run.methods(stage):
-            expected, actual = (len(run.queries()), len(run.examples(stage))), run.scores(stage, method).shape
+            expected, actual = (len(run.queries()), len(run.examples(stage))), StageScores(run, stage, method).shape
             if actual != expected:
                 raise RunError(f"Scores {stage}-{method} of run {run.name} have shape {actual}, not {expected}.")
 

@@ -10,7 +10,7 @@ import zarr
 
 from explorer.runs import score_arrays
 from explorer.runs.cache import per_run
-from influence.run import Run
+from influence.run import Kept, Run
 
 LEADING_RANK = 10
 """An example leads a prediction if it is among this many of its most helpful or most harmful ones."""
@@ -45,6 +45,11 @@ def counted(run: Run, stage: str, method: str) -> Leads:
     Raises:
         RunError: the scores cannot be read, or hold values that are not finite.
     """
+    kept = score_arrays.known(run, stage, method).kept
+    if kept:
+        counts = leading(kept)
+        counts.flags.writeable = False
+        return Leads(counts, kept.queries, False)
     array = score_arrays.array(run, stage, method)
     counts, seen = np.zeros(array.shape[1], dtype=np.int64), 0
     with score_arrays.reading(run, stage, method):
@@ -55,6 +60,20 @@ def counted(run: Run, stage: str, method: str) -> Leads:
             seen += len(scores)
     counts.flags.writeable = False
     return Leads(counts, seen, seen < array.shape[0])
+
+
+def leading(kept: Kept) -> np.ndarray:
+    """For how many queries each example is among the first of their strongest of either sign, as far as they are kept.
+
+    The whole of what is kept is read, since its examples may be any.
+    """
+    counts = np.zeros(kept.count, dtype=np.int64)
+    queries, rows, scores = kept.every_strongest()
+    for signed in (scores, -scores):
+        table = pd.DataFrame({"query": queries, "row": rows, "score": signed})[signed > 0]
+        first = table.sort_values("score", ascending=False, kind="stable").groupby("query").head(LEADING_RANK)
+        counts += np.bincount(first["row"], minlength=kept.count)
+    return counts
 
 
 def blocks(array: zarr.Array, most: int) -> list[slice]:

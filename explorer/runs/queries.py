@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from influence.run import Run
+from influence.run import Run, classified
+from influence.run import class_order as class_order
+from influence.run import confusion as confusion
 
 QUERIES = "queries"
 """Name of the table of queries; tables of examples are named by their stage."""
@@ -24,11 +26,6 @@ UNSURE_PROBABILITY = 0.6
 def table_of(run: Run, name: str) -> pd.DataFrame:
     """The run's table of that name: a stage, or QUERIES."""
     return run.queries() if name == QUERIES else run.examples(name)
-
-
-def classified(table: pd.DataFrame) -> bool:
-    """Whether a model said a class of each row: of a stage without classes (a language model, say) none did."""
-    return {"prediction", "confidence"} <= set(table.columns)
 
 
 def losses(table: pd.DataFrame) -> np.ndarray:
@@ -80,23 +77,6 @@ def positions_in_list(
     if show != ALL and show in shows(queries):
         positions = positions[by[keep].sort_values(ascending=show in (BARELY, SMALLEST), kind="stable").index]
     return positions.tolist()
-
-
-def confusion(queries: pd.DataFrame) -> pd.DataFrame:
-    """Counts, a row a true class and a column a predicted class, over every class that occurs; none without classes."""
-    if not classified(queries):
-        return pd.DataFrame()
-    classes = class_order(pd.concat([queries["label"], queries["prediction"]]).unique())
-    table = pd.crosstab(queries["label"], queries["prediction"])
-    return table.reindex(index=classes, columns=classes, fill_value=0)
-
-
-def class_order(classes: object) -> list[str]:
-    """Classes by number where they are numbers, else by name."""
-    return sorted(
-        (str(c) for c in classes),  # type: ignore[attr-defined]
-        key=lambda name: (0, float(name), name) if name.isdecimal() else (1, 0.0, name),
-    )
 
 
 def short_names(classes: list[str]) -> list[str]:

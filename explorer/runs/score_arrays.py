@@ -11,7 +11,7 @@ import zarr
 from explorer.runs.cache import per_run
 from explorer.ui import state
 from influence.errors import RunError
-from influence.run import BM25, COSINE, Baseline, Run, baselines
+from influence.run import BM25, COSINE, Baseline, Run, StageScores, baselines
 
 SIMPLER = {state.BM25: BM25, state.COSINE: COSINE}
 """Ranking of the lists -> the simpler score that it goes by."""
@@ -28,16 +28,37 @@ def array(run: Run, stage: str, method: str) -> zarr.Array:
     return run.scores(stage, method)
 
 
+@per_run(max_entries=32)
+def known(run: Run, stage: str, method: str) -> StageScores:
+    """What the run keeps of the scores of a stage's examples: all, or the strongest."""
+    return StageScores(run, stage, method)
+
+
 def row(run: Run, stage: str, method: str, position: int) -> np.ndarray:
-    """One query's scores of a stage's examples, float32 (n_examples,), nats, positive = helpful.
+    """One query's scores of a stage's examples, float32 (n_examples,), nats, positive = helpful; NaN: not kept.
 
     Raises:
         RunError: the row cannot be read, or holds values that are not finite.
     """
+    found = known(run, stage, method)
     with reading(run, stage, method):
-        scores = np.asarray(array(run, stage, method)[position])
-    refuse_not_finite(run, stage, method, scores, f" (row {position})")
+        scores = found.row(position)
+    if not found.kept:
+        refuse_not_finite(run, stage, method, scores, f" (row {position})")
     return scores
+
+
+def listed(run: Run, stage: str, method: str, position: int) -> np.ndarray | None:
+    """Mask of the examples that one query's lists are of, bool (n_examples,); None: all scores are kept.
+
+    Scores of others may be known, but between them and these lie some that are not.
+    """
+    found = known(run, stage, method)
+    if not found.lacks:
+        return None
+    mask = np.zeros(found.shape[1], dtype=bool)
+    mask[np.concatenate(found.lists(position, found.most))] = True
+    return mask
 
 
 def spread_row(run: Run, stage: str, method: str, position: int) -> np.ndarray | None:
@@ -55,16 +76,18 @@ def spread_row(run: Run, stage: str, method: str, position: int) -> np.ndarray |
 
 
 def column(run: Run, stage: str, method: str, position: int) -> np.ndarray:
-    """One example's scores for every prediction, float32 (n_queries,), nats, positive = helpful.
+    """One example's scores for every prediction, float32 (n_queries,), nats, positive = helpful; NaN: not kept.
 
     Only the chunks that hold the column are read.
 
     Raises:
         RunError: the column cannot be read, or holds values that are not finite.
     """
+    found = known(run, stage, method)
     with reading(run, stage, method):
-        scores = np.asarray(array(run, stage, method)[:, position])
-    refuse_not_finite(run, stage, method, scores)
+        scores = found.column(position)
+    if not found.kept:
+        refuse_not_finite(run, stage, method, scores)
     return scores
 
 

@@ -1,4 +1,4 @@
-"""Slices of the test set, and scores summed over one: the numbers behind the Suspects page."""
+"""Scores summed over a slice of the test set: the numbers behind the Suspects page."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from explorer.runs import queries, score_arrays
+from explorer.runs import score_arrays
 from explorer.runs.cache import per_run
-from influence.run import Run
+from influence.run import Run, slice_rows
+from influence.run import slices as slices
 
+rows = slice_rows
 ALL, WRONG, CLASS, CELL, QUERY = "all", "wrong", "class", "cell", "query"
 
 BLOCK_SCORES = 4_000_000
@@ -20,45 +22,25 @@ LARGEST_SHARE = 0.01
 """A self-influence among this share of the largest is a reason to look at an example."""
 
 
-def slices(table: pd.DataFrame) -> list[str]:
-    """The slices of a test set, as the URL has them: all, all wrong, a true class, a cell of the confusion matrix.
-
-    Classes are named by their place in `queries.class_order`. Only slices that hold a query are listed.
-    """
-    if not queries.classified(table):
-        return [ALL]
-    counts = queries.confusion(table).to_numpy()
-    found = [ALL, WRONG] if (table["prediction"] != table["label"]).any() else [ALL]
-    found += [f"{CLASS}-{place}" for place in np.flatnonzero(counts.sum(axis=1))]
-    cells = [(int(true), int(said)) for true, said in np.argwhere(counts) if true != said]
-    return found + [f"{CELL}-{true}-{said}" for true, said in sorted(cells, key=lambda cell: -counts[cell])]
-
-
-def rows(table: pd.DataFrame, name: str, query: int) -> np.ndarray:
-    """Rows of the queries in slice `name`, ascending; `query` is the row of the chosen prediction."""
-    kind, *places = name.split("-")
-    if kind == QUERY:
-        return np.array([query])
-    if kind == ALL:
-        return np.arange(len(table))
-    if kind == WRONG:
-        return np.flatnonzero((table["prediction"] != table["label"]).to_numpy())
-    classes = queries.confusion(table).index.tolist()
-    keep = (table["label"] == classes[int(places[0])]).to_numpy()
-    if kind == CELL:
-        keep = keep & (table["prediction"] == classes[int(places[1])]).to_numpy()
-    return np.flatnonzero(keep)
-
-
 @per_run(max_entries=32, show_spinner="Adding up the scores …")
-def totals(run: Run, stage: str, method: str, name: str, positions: np.ndarray) -> np.ndarray:
-    """Scores of a stage's examples summed over the queries at `positions`, float64 (n_examples,), read-only.
+def totals(run: Run, stage: str, method: str, name: str, positions: np.ndarray) -> np.ndarray | None:
+    """Scores of a stage's examples summed over the queries at `positions`, (n_examples,), read-only.
 
-    In nats, positive = helpful. `name` is the slice's name, the cache's key beside `positions`.
+    In nats, positive = helpful. `name` is the slice's name, the cache's key beside `positions`. None: the run keeps the
+    strongest scores, and not these sums.
 
     Raises:
         RunError: scores cannot be read, or are not finite.
     """
+    kept = score_arrays.known(run, stage, method).kept
+    if kept:
+        table = run.queries()
+        found = next((each for each in kept.slices if np.array_equal(slice_rows(table, each, 0), positions)), None)
+        result = None if found is None else kept.slice_sums(found)
+        if result is not None:
+            score_arrays.refuse_not_finite(run, stage, method, result)
+            result.flags.writeable = False
+        return result
     with score_arrays.reading(run, stage, method):
         result = summed(score_arrays.array(run, stage, method), positions)
     score_arrays.refuse_not_finite(run, stage, method, result)

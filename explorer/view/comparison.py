@@ -37,6 +37,8 @@ class Side:
     method: str
     target: Target | None
     scores: np.ndarray
+    listed: np.ndarray | None = None
+    """Mask of the examples that lists are of, where the run keeps the strongest scores alone; None: all."""
     told: tuple[str, ...] = ()
     """For scores computed live: why their size means nothing, if it does not."""
 
@@ -64,7 +66,13 @@ class Side:
 
     def ordered(self, rows: np.ndarray) -> Side:
         """The side with its scores in another order of the examples."""
-        return dataclasses.replace(self, scores=self.scores[rows])
+        listed = None if self.listed is None else self.listed[rows]
+        return dataclasses.replace(self, scores=self.scores[rows], listed=listed)
+
+    def strongest(self, count: int) -> lists.Lists:
+        """Its lists by influence."""
+        every = np.ones(len(self.scores), dtype=bool) if self.listed is None else self.listed
+        return lists.ranked(self.scores, count, every)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +89,7 @@ class Pair:
 
     @cached_property
     def lists(self) -> tuple[lists.Lists, lists.Lists]:
-        every = np.ones(len(self.examples), dtype=bool)
-        return lists.ranked(self.a.scores, self.count, every), lists.ranked(self.b.scores, self.count, every)
+        return self.a.strongest(self.count), self.b.strongest(self.count)
 
     @cached_property
     def correlation(self) -> float:
@@ -104,6 +111,8 @@ class Pair:
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's: 1 the same order, 0 none in common, -1 the opposite; NaN where all scores of a side are equal."""
+    known = np.isfinite(a) & np.isfinite(b)
+    a, b = a[known], b[known]
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1])
@@ -118,11 +127,12 @@ def order_words(correlation: float) -> str:
 
 def overlaps(pair: Pair) -> pd.DataFrame:
     """For each length of the lists, how many both have, and how many they would by chance."""
-    every, rows = np.ones(len(pair.examples), dtype=bool), []
-    for depth in (depth for depth in DEPTHS if depth <= len(every)):
-        a, b = (lists.ranked(side.scores, depth, every) for side in (pair.a, pair.b))
+    count, rows = len(pair.examples), []
+    most = min([count, *(int(side.listed.sum()) for side in (pair.a, pair.b) if side.listed is not None)])
+    for depth in (depth for depth in DEPTHS if depth <= most):
+        a, b = (side.strongest(depth) for side in (pair.a, pair.b))
         helpful, harmful = (np.intersect1d(*two) for two in ((a.helpful, b.helpful), (a.harmful, b.harmful)))
-        rows.append((depth, len(helpful), len(harmful), depth * depth / len(every)))
+        rows.append((depth, len(helpful), len(harmful), depth * depth / count))
     return pd.DataFrame(rows, columns=["list of", "helpful in both", "harmful in both", "by chance"])
 
 
@@ -149,13 +159,14 @@ def score_table(pair: Pair) -> pd.DataFrame:
             f"score in B, {unit_b}": pair.b.scores,
         }
     )
-    sizes = [np.abs(side.scores) / (float(np.abs(side.scores).max(initial=0.0)) or 1.0) for side in (pair.a, pair.b)]
-    return table.iloc[np.argsort(-np.maximum(*sizes), kind="stable")]
+    sizes = [np.abs(side.scores) / (lists.largest(side.scores) or 1.0) for side in (pair.a, pair.b)]
+    order = np.argsort(-np.fmax(*sizes), kind="stable")
+    return table.iloc[order[: int(np.isfinite(np.fmax(*sizes)).sum())]]
 
 
 def place_words(scores: np.ndarray, position: int) -> str:
     """Rank of an example among those of its sign: "▲ 37"."""
     score = float(scores[position])
-    if score == 0:
-        return "0"
+    if score == 0 or np.isnan(score):
+        return "not kept" if np.isnan(score) else "0"
     return f"{theme.HELPFUL if score > 0 else theme.HARMFUL} {lists.rank(scores, position):,}"

@@ -123,9 +123,12 @@ def stored(run: Run, stage: str, method: str, judged: Judgement) -> np.ndarray |
         return None
     one, other = (np.array(rows, dtype=np.int64) for rows in (judged.criterion.rows, judged.criterion.against))
     sums = slices.totals(run, stage, method, judged.kind, one)
-    if judged.kind == LOSS:
+    if judged.kind == LOSS or sums is None:
         return sums
-    found = sums / len(one) - slices.totals(run, stage, method, judged.kind, other) / len(other)
+    others = slices.totals(run, stage, method, judged.kind, other)
+    if others is None:
+        return None
+    found = sums / len(one) - others / len(other)
     found.flags.writeable = False
     return found
 

@@ -39,7 +39,7 @@ def relative(scores: np.ndarray, norms: np.ndarray) -> np.ndarray:
     Examples with large gradients score high for every query. By relative scores, those that fit this one come first.
     """
     found = np.divide(scores, norms, out=np.zeros_like(scores), where=norms > 0)
-    return found / (float(np.abs(found).max(initial=0.0)) or 1.0)
+    return found / (largest(found) or 1.0)
 
 
 def one(scores: np.ndarray, count: int, keep: np.ndarray, order: np.ndarray) -> Lists:
@@ -54,9 +54,14 @@ def rank(scores: np.ndarray, position: int) -> int:
     return int((scores > own).sum() if own >= 0 else (scores < own).sum()) + 1
 
 
-def share(scores: np.ndarray, shown: np.ndarray) -> float:
-    """Part of the total absolute influence that the shown examples carry, 0..1."""
-    total = float(np.abs(scores).sum(dtype=np.float64))
+def largest(scores: np.ndarray) -> float:
+    """The size of the largest score that is known."""
+    return float(np.nanmax(np.abs(scores), initial=0.0))
+
+
+def share(scores: np.ndarray, shown: np.ndarray, total: float | None = None) -> float:
+    """Part of the total absolute influence that the shown examples carry, 0..1; `total`: where scores are not all."""
+    total = float(np.abs(scores).sum(dtype=np.float64)) if total is None else total
     return float(np.abs(scores[shown]).sum(dtype=np.float64)) / total if total else 0.0
 
 
@@ -98,10 +103,10 @@ def histogram(scores: np.ndarray, limit: float = 0.0) -> tuple[np.ndarray, np.nd
 
     The outermost edges are the largest score, or `limit` if that is larger.
     """
-    limit = max(limit, float(np.abs(scores).max(initial=0.0)))
+    limit = max(limit, largest(scores))
     if limit < np.finfo(np.float32).tiny:  # 41 bars could not be told apart
         limit = 1.0
-    return np.histogram(scores, bins=BAR_COUNT, range=(-limit, limit))
+    return np.histogram(scores[np.isfinite(scores)], bins=BAR_COUNT, range=(-limit, limit))
 
 
 def bars(scores: np.ndarray) -> np.ndarray:
@@ -113,4 +118,5 @@ def bars(scores: np.ndarray) -> np.ndarray:
 
 def clip_limit(scores: np.ndarray) -> float:
     """The |score| at which the map's colours saturate: the 99th percentile."""
-    return float(np.percentile(np.abs(scores), 99)) or float(np.abs(scores).max(initial=0.0)) or 1.0
+    known = scores[np.isfinite(scores)]
+    return (float(np.percentile(np.abs(known), 99)) if len(known) else 0.0) or largest(known) or 1.0

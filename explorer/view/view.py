@@ -15,7 +15,7 @@ from explorer.view import diverse, lists, regions
 from explorer.view.query import Query
 from influence.errors import RunError
 from influence.live import Target
-from influence.run import NAT, ORDER_ONLY, Run, Slope
+from influence.run import NAT, ORDER_ONLY, Run, Slope, StageScores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +89,42 @@ class View:
         return neighbours.mapped(self.run) is self.examples
 
     @cached_property
+    def stored(self) -> StageScores | None:
+        """What the run keeps of these scores, where it keeps the strongest and does not know all; else None."""
+        if self.target is not None or self.query.position is None:
+            return None
+        found = score_arrays.known(self.run, self.stage, self.method)
+        return found if found.lacks else None
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Mask of the examples whose scores are known."""
+        return np.isfinite(self.scores)
+
+    @cached_property
+    def listed(self) -> np.ndarray:
+        """Mask of the examples that lists by influence are of: none beside them is as strong."""
+        found = None
+        if self.stored is not None and self.query.position is not None:
+            found = score_arrays.listed(self.run, self.stage, self.method, self.query.position)
+        return np.ones(len(self.scores), dtype=bool) if found is None else found
+
+    @cached_property
+    def histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts and edges of the bars of all scores, also of those that are not kept one by one."""
+        if self.stored is None:
+            return lists.histogram(self.scores)
+        assert self.query.position is not None
+        return self.stored.histogram(self.query.position, lists.BAR_COUNT)
+
+    @cached_property
+    def share(self) -> float:
+        """Part of the total absolute influence of all examples that the shown ones carry, 0..1."""
+        stored, position = self.stored, self.query.position
+        total = stored.absolute(position) if stored is not None and position is not None else None
+        return lists.share(self.scores, self.lists.positions, total)
+
+    @cached_property
     def in_region(self) -> np.ndarray:
         """Mask of the examples inside the lassoed region; all of them without one."""
         if self.region is None or not self.on_map:
@@ -99,6 +135,7 @@ class View:
     def kept(self) -> np.ndarray:
         """Mask of the examples that the lists may show: in the region, of the chosen class and in the chosen bar."""
         kept = self.in_region if self.group is None else self.in_region & (self.groups == self.group).to_numpy()
+        kept = kept & self.known
         return kept if self.bar is None else kept & (lists.bars(self.scores) == self.bar)
 
     @property
@@ -116,7 +153,8 @@ class View:
         """The lists by influence."""
         if self.order == state.DIVERSE and self.embedding is not None:
             return self._diverse
-        return lists.ranked(self.scores if self.relative is None else self.relative, self.count, self.kept)
+        keys = self.scores if self.relative is None else self.relative
+        return lists.ranked(keys, self.count, self.kept & self.listed)
 
     @cached_property
     def relative(self) -> np.ndarray | None:
@@ -129,7 +167,7 @@ class View:
     def _diverse(self) -> lists.Lists:
         assert self.embedding is not None
         vectors, near = self.embedding.examples, diverse.run_radius(self.run)
-        every = lists.ranked(self.scores, len(self.scores), self.kept)
+        every = lists.ranked(self.scores, len(self.scores), self.kept & self.listed)
         return lists.Lists(
             *(diverse.one_a_neighbourhood(order, vectors, near, self.count) for order in (every.helpful, every.harmful))
         )
@@ -227,8 +265,16 @@ class View:
 
     @cached_property
     def totals(self) -> pd.DataFrame:
-        """Helpful and harmful totals by class (or source), of the region if there is one."""
-        return lists.totals(self.scores[self.in_region], self.groups[self.in_region])
+        """Helpful and harmful totals by class (or source), of the region if there is one.
+
+        Where not all scores are kept: of all examples; of a region, or of more groups than are kept, of those known.
+        """
+        if self.stored is not None and self.stored.kept is not None and self.region is None:
+            found = self.stored.kept.totals(self.query.position or 0, group_column(self.by))
+            if found is not None:
+                return found
+        in_region = self.in_region & self.known
+        return lists.totals(self.scores[in_region], self.groups[in_region])
 
     @property
     def classes(self) -> list[str]:

@@ -167,6 +167,15 @@ def precompute(
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, max=100, help="Trainings that scores are means over; default 1.")
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="all|strongest:K",
+            help="Which scores a run keeps: all, or of each query the K most helpful and K most harmful, with sums "
+            "over all and all of a random sample. Default: all up to 8 GB a method, else strongest:1000.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="Where to compute, e.g. cuda.")] = "cpu",
     runs: Runs = DEFAULT_RUNS,
     name: Name = None,
@@ -200,7 +209,7 @@ def precompute(
     solving: dict[str, Any] = {"method": method, "damping": damping, "curvature": curvature}
     say_loading(quiet or dry_run)
     influence.precompute.check_solver(**solving)
-    solving["seeds"] = seeds
+    solving |= {"seeds": seeds, "keep": keep}
     influence.attribution.usable(device)
     crew = influence.engine.engine_of(engine, workers=workers, threads=threads, gpus_per_worker=gpus_per_worker)
     exhibits = influence.studies.exhibits_for(study, images, texts, seed, options, solving, models, say)

@@ -48,17 +48,24 @@ def embed(
     return np.concatenate(rows)
 
 
-def embedded(exhibit: Exhibit, objectives: Sequence[Objective]) -> tuple[np.ndarray, np.ndarray]:
-    """The examples of an exhibit's first stage and its queries as vectors, (m, d) and (Q, d), float32."""
+def embedded(
+    exhibit: Exhibit, objectives: Sequence[Objective], rows: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first stage's examples (those at `rows`) and the queries as vectors, (m, d) and (Q, d), float32."""
     study = exhibit.study
+    chosen = np.arange(len(study.stages[0].data)) if rows is None else rows
     if exhibit.vectors is not None:
-        examples, queries = exhibit.examples[study.stages[0].name]["text"], exhibit.queries["text"]
+        examples, queries = exhibit.examples[study.stages[0].name]["text"].iloc[chosen], exhibit.queries["text"]
         return exhibit.vectors(examples.tolist()), exhibit.vectors(queries.tolist())
     assert exhibit.embedding is not None
     return (
-        embed(objectives[0], study.stages[0].data, exhibit.embedding),
+        embed(objectives[0], _part(study.stages[0].data, rows), exhibit.embedding),
         embed(objectives[0], study.queries, exhibit.embedding, objectives[-1]),
     )
+
+
+def _part(data: Any, rows: np.ndarray | None) -> Any:
+    return data if rows is None else torch.utils.data.Subset(data, rows.tolist())
 
 
 def map_of(vectors: np.ndarray, others: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, str]:

@@ -16,7 +16,9 @@ from influence.curvature.cards import EXACT, MAX_DENSE_SIZE
 from influence.curvature.method import CURVATURES
 from influence.derivatives.objective import BUDGET
 from influence.errors import CurvatureError, MethodError, RunError
+from influence.precompute.pieces.keeping import kept_bytes, working_bytes
 from influence.run.files import draft_name
+from influence.run.kept.choice import STRONGEST, USUAL
 from influence.run.plain import bytes_in
 from influence.run.writer import chunk_of
 from influence.studies.exhibit import Exhibit
@@ -40,7 +42,9 @@ class Need:
         examples: stage -> training examples.
         queries: test queries.
         passes: stages with inherited and frozen parameters, through which every query takes a pass over the data.
-        scores: bytes of the score arrays.
+        scores: bytes of what is kept of the scores.
+        strongest: so many of either sign and query are kept; 0: all.
+        others: bytes of the scores if the other of the two were kept: all, or the usual number of strongest ones.
         other: bytes of models, tables, and what is kept until the run is finished.
         vectors: bytes of memory of the query vectors.
     """
@@ -53,6 +57,8 @@ class Need:
     scores: int
     other: int
     vectors: int
+    strongest: int = 0
+    others: int = 0
 
     @property
     def disk(self) -> int:
@@ -73,8 +79,17 @@ class Need:
             ],
             f"  disk {size(self.disk)} while it is computed (scores {size(self.scores)}), "
             f"memory for the queries {size(self.vectors)}",
+            *([f"  {self._kept()}"] if self.others else []),
             *self._warnings(),
         ]
+
+    def _kept(self) -> str:
+        if self.strongest:
+            return (
+                f"of the scores the {self.strongest:,} strongest of either sign and query are kept, and sums over all; "
+                f"all scores would take {size(self.others)} (--keep all)"
+            )
+        return f"all scores are kept; the strongest alone would take {size(self.others)} (--keep {STRONGEST}:{USUAL})"
 
     def _warnings(self) -> list[str]:
         free = psutil.virtual_memory().available
@@ -101,8 +116,12 @@ def need_of(exhibit: Exhibit) -> Need:
         solved += queries * of.trained * of.itemsize
     tables = [*exhibit.examples.values(), exhibit.queries]
     shown = sum(int(t.memory_usage(index=False, deep=True).sum()) + 100 * len(t) for t in tables)
-    methods = len(methods_of(exhibit))
-    scores = methods * sum(_array(queries, len(stage.data)) for stage in study.stages)
+    methods, examples = len(methods_of(exhibit)), [len(stage.data) for stage in study.stages]
+    most = exhibit.strongest
+    whole = methods * sum(_array(queries, count) for count in examples)
+    kept = methods * sum(kept_bytes(queries, count, most or USUAL) for count in examples)
+    # Beside a small array the strongest of it save nothing.
+    scores, others = (kept, whole) if most else (whole, kept if kept < whole else 0)
     return Need(
         exhibit.method,
         parameters,
@@ -110,8 +129,10 @@ def need_of(exhibit: Exhibit) -> Need:
         queries,
         passes,
         scores,
-        models + shown + max(solved, training) + mixed,
+        models + shown + max(solved, training) + mixed + (queries * working_bytes(most) if most else 0),
         vectors,
+        most,
+        others,
     )
 
 
@@ -156,7 +177,7 @@ def refuse_what_cannot_fit(needs: Mapping[str, Need], root: Path) -> None:
         raise RunError(
             f"The runs need {size(total)} of disk, of which the scores are "
             f"{size(sum(n.scores for n in needs.values()))}; {root} has {size(free)} free. "
-            "Take fewer queries, or another folder with --runs."
+            "Take fewer queries, another folder with --runs, or keep fewer scores with --keep strongest:1000."
         )
     largest, memory = max((need.vectors for need in needs.values()), default=0), psutil.virtual_memory().total
     if largest > memory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ def precompute(
     progress: bool = True,
     announce: Callable[[str, Need], None] | None = None,
     engine: str | Engine = HERE,
+    keep: str = "",
 ) -> list[Run]:
     """Compute a run of each exhibit under `root`; exhibits that share a `Stage` object share its work.
 
@@ -60,12 +62,15 @@ def precompute(
             `influence.engine.engine_of`); or an engine such as `OnRay(workers=8)`. With as many threads a worker as
             this process has, the runs are the same to the last byte.
 
+        keep: which scores: "all", "strongest:1000" (see `Exhibit.keep`); "" leaves what each exhibit says.
+
     Raises:
         EngineError: the engine cannot be had, a worker is unlike this process, or a piece ended several.
         RunError: a run of that name exists with other settings, `root` cannot be written or lacks the space.
         MethodError, CurvatureError: an exhibit's method, curvature or damping cannot be, or the device.
-        StudyError: an exhibit of several seeds is one whose models came trained.
+        StudyError: an exhibit of several seeds is one whose models came trained; or `keep` cannot be.
     """
+    exhibits = [dataclasses.replace(exhibit, keep=keep) for exhibit in exhibits] if keep else exhibits
     crew = engine_of(engine) if isinstance(engine, str) else engine
     refuse_seeds_of_trained_models(exhibits)
     for name, need in examine(exhibits, names, root, device).items():

@@ -6,11 +6,12 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import zarr
 
 from influence.attribution.chain import Chain
-from influence.attribution.edits.amounts import doubts
+from influence.attribution.edits.amounts import Sizes, doubts, leading, sizes_of, sizes_of_strongest
 from influence.attribution.report import report_of
 from influence.attribution.span import MixedDerivative
 from influence.curvature import Method
@@ -19,6 +20,7 @@ from influence.curvature.method import PER_QUERY
 from influence.derivatives import Objective
 from influence.derivatives.remarks import Remarks
 from influence.precompute.pieces.job import solver_of_run
+from influence.precompute.pieces.keeping import Keeping
 from influence.precompute.pieces.query_block import query_blocks, reports_of
 from influence.precompute.pieces.query_vectors import QueryVectors
 from influence.precompute.pieces.scores import SpanScores, begin, scores_of
@@ -45,6 +47,7 @@ class Scorer:
         halvings: of the batches, where memory ran out.
         step: shows a bar.
         pieces: what computes pieces, of what this process computes them from.
+        queries: the run's table of queries, with predictions.
     """
 
     def __init__(
@@ -56,9 +59,10 @@ class Scorer:
         halvings: int,
         step: Step,
         pieces: Callable[[Work], Pieces],
+        queries: Callable[[], pd.DataFrame],
     ):
         self.exhibit, self.draft, self.objectives, self.step = exhibit, draft, objectives, step
-        self.solvers, self.halvings = solvers, halvings
+        self.solvers, self.halvings, self.queries = solvers, halvings, queries
         self.pieces = pieces(Work(exhibit.study, objectives, self._solver, draft.folder, exhibit.error))
         self._used: set[tuple[Any, ...]] = set()
         self._chains: dict[str, Chain] = {}
@@ -73,12 +77,17 @@ class Scorer:
         for objective in self.objectives:
             name = objective.stage.name
             self._fill(objective, method)
-            reports[name]["compression"] = self.draft.steps[self._parts(objective, method)[0].step]
+            reports[name]["compression"] = self._compression(objective, method)
         for name, reasons in self._doubts(method, reports).items():
             reports[name]["order_only"] = reasons
         if method != self.exhibit.method or not self.exhibit.token_losses:
             self._forget(method)
-        return [ScoreRecord(name, method, scores_file(name, method), report) for name, report in reports.items()]
+        return [self._record(objective, method, reports[objective.stage.name]) for objective in self.objectives]
+
+    def _record(self, objective: Objective, method: str, report: dict[str, Any]) -> ScoreRecord:
+        name, most = objective.stage.name, self.exhibit.strongest
+        slices = tuple(self._keeping(objective, method).slices) if most else ()
+        return ScoreRecord(name, method, scores_file(name, method), report, most, slices)
 
     def split(self) -> None:
         """The scores of the strongest pairs, split over tokens, of the stages whose loss is a sum over tokens."""
@@ -87,7 +96,9 @@ class Scorer:
         self._forget(self.exhibit.method)
 
     def _forget(self, method: str) -> None:
-        """Delete the queries' vectors."""
+        """Delete the queries' vectors, and what was kept of the scores for checks."""
+        for objective in self.objectives if self.exhibit.strongest else ():
+            self._keeping(objective, method).discard()
         self.draft.discard([f"pull {method}"], f"work/queries-{method}")
 
     def self_influence(self, stage: Stage, known: dict[Any, Any]) -> pd.DataFrame:
@@ -166,12 +177,20 @@ class Scorer:
             with self.step(f"whether scores are amounts ({method})", total=len(chain.objectives)) as bar:
                 for position, objective in enumerate(chain.objectives):
                     name = objective.stage.name
-                    scores = zarr.open_array(self.draft.path(scores_file(name, method)), mode="r")
-                    found[name] = doubts(chain, position, scores, newton_changes)
+                    found[name] = doubts(chain, position, self._sizes(objective, method), newton_changes)
                     bar.advance()
             self.draft.mark(step, found)
         self._chains.pop(method, None)  # its vectors are long
         return self.draft.steps[step]
+
+    def _sizes(self, objective: Objective, method: str) -> Sizes:
+        if not self.exhibit.strongest:
+            return sizes_of(zarr.open_array(self.draft.path(scores_file(objective.stage.name, method)), mode="r"))
+        rows, scores = self._keeping(objective, method).sizes()
+        leaders = leading(rows, scores, objective.count)
+        scoring = self.pieces.work.scoring(objective.stage.name, method)
+        columns = [block.cpu().numpy() for at in leaders for _, block in scoring.batches(at, at + 1)]
+        return sizes_of_strongest(scores, objective.count, leaders, np.concatenate(columns, axis=1))
 
     def _keep(self, chain: Chain, method: str) -> None:
         """What the solvers found, so that neither this run, taken up again, nor a new question has to find it anew."""
@@ -221,15 +240,30 @@ class Scorer:
         return scores_of(objective, method, len(self.exhibit.study.queries))
 
     def _is_filled(self, objective: Objective, method: str) -> bool:
+        if self.exhibit.strongest:
+            return self._keeping(objective, method).filled
         return all(part.step in self.draft.steps for part in self._parts(objective, method))
 
+    def _compression(self, objective: Objective, method: str) -> Any:
+        if self.exhibit.strongest:
+            return self._keeping(objective, method).compression
+        return self.draft.steps[self._parts(objective, method)[0].step]
+
+    def _keeping(self, objective: Objective, method: str) -> Keeping:
+        return Keeping(self.pieces, objective, method, self.exhibit.strongest)
+
     def _fill(self, objective: Objective, method: str) -> None:
-        parts = self._parts(objective, method)
         if self._is_filled(objective, method):
             return
-        with self.step(f"scoring {objective.stage.name} ({method})", total=objective.count) as bar:
+        name = objective.stage.name
+        with self.step(f"scoring {name} ({method})", total=objective.count) as bar:
+            if self.exhibit.strongest:
+                keeping = self._keeping(objective, method)
+                keeping.plan(self.exhibit.examples[name], self.queries, self.exhibit.seed)
+                keeping.fill(bar)
+                return
             begin(self.draft, objective, method, len(self.exhibit.study.queries))
-            self.pieces.compute(parts, bar)
+            self.pieces.compute(self._parts(objective, method), bar)
 
     def _split(self, objective: Objective, method: str) -> None:
         name, step = objective.stage.name, f"split {objective.stage.name}"
@@ -237,14 +271,21 @@ class Scorer:
             return
         self._pull(method, vectors=True)  # again, if they were lost
         vectors = self._vectors(objective, method)
-        scores = zarr.open_array(self.draft.path(scores_file(name, method)), mode="r")
         lengths = self.exhibit.tokens[name]["starts"].map(len).tolist()
         with self.step(f"splitting the strongest of {name} over tokens", total=vectors.count) as bar:
             table = shares_of_strongest(
-                objective, self.exhibit.token_losses[name], vectors, scores, lengths, bar.advance
+                objective, self.exhibit.token_losses[name], vectors, self._rows(objective, method), lengths, bar.advance
             )
             self.draft.write_shares(name, method, table)
         self.draft.mark(step)
+
+    def _rows(self, objective: Objective, method: str) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+        """Query -> rows of examples and their scores, among which its strongest are."""
+        if self.exhibit.strongest:
+            rows, scores = self._keeping(objective, method).sizes()
+            return lambda query: (rows[query], scores[query])
+        array = zarr.open_array(self.draft.path(scores_file(objective.stage.name, method)), mode="r")
+        return lambda query: (np.arange(objective.count), np.asarray(array[query]))
 
     def _key(self, objective: Objective, method: str) -> tuple[Any, ...]:
         """What a solver depends on."""

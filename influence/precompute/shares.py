@@ -21,7 +21,7 @@ def shares_of_strongest(
     objective: Objective,
     token_losses: TokenLosses,
     vectors: QueryVectors,
-    scores: Any,
+    scored: Callable[[int], tuple[np.ndarray, np.ndarray]],
     lengths: Sequence[int],
     advance: Callable[[float], None],
 ) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def shares_of_strongest(
         objective: the stage's.
         token_losses: its loss, not yet added up.
         vectors: the solved queries.
-        scores: (Q, n), an array whose rows can be read one by one.
+        scored: query -> rows of examples and their scores, among which its strongest of either sign are.
         lengths: tokens of every example.
         advance: called with 1 for every query.
 
@@ -41,7 +41,8 @@ def shares_of_strongest(
     refuse_other_sums(objective, token_losses)
     found: dict[str, list[Any]] = {"query": [], "example": [], "shares": []}
     for query in range(vectors.count):
-        chosen = _strongest(np.asarray(scores[query]), SCORES_SPLIT)
+        rows, scores = scored(query)
+        chosen = sorted({int(row) for row in rows[_strongest(scores, SCORES_SPLIT)]})
         for example, shares in token_shares(objective, token_losses, vectors.row(query), chosen) if chosen else ():
             found["query"].append(np.int32(query))
             found["example"].append(np.int32(example))

@@ -27,6 +27,7 @@ from influence.precompute.embedding import embedded, map_of
 from influence.precompute.manifest import stage_record, versions
 from influence.precompute.needs import methods_of
 from influence.precompute.pieces.job import RunJob
+from influence.precompute.pieces.keeping import SAMPLE
 from influence.precompute.pieces.sharing import Pieces
 from influence.precompute.pieces.work import Work
 from influence.precompute.predictions import predictions, query_tokens
@@ -35,7 +36,7 @@ from influence.precompute.seeds.trainings import Trainings
 from influence.precompute.shares import SCORES_SPLIT
 from influence.progress import Progress
 from influence.run.draft import REMARKS, Draft
-from influence.run.files import MAP, SHARES, model_file
+from influence.run.files import MAP, QUERIES_FILE, SHARES, model_file, sample_file
 from influence.run.parquet.forms import QUERIES
 from influence.run.reading import Run
 from influence.run.records import Manifest, MapRecord, ScoreRecord
@@ -87,8 +88,9 @@ class Steps:
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
             self.objectives = self._objectives()
             scorer = Scorer(
-                self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step, self._pieces
-            )
+                self.exhibit, self.draft, self.objectives, self.shared.solvers, self.halvings, self._step, self._pieces,
+                self._query_table,
+            )  # fmt: skip
             with derivatives_named(self.study):
                 run = Run.open(self.draft.final) if self.draft.finished else self._first(trained, scorer)
                 self.bars.run(self.name, readable=True)
@@ -109,6 +111,10 @@ class Steps:
             extra = scorer.self_influence(stage, self.shared.self_influence_tables)
             self.tables[stage.name][list(extra.columns)] = extra.to_numpy()
         return self._finish(trained, scores)
+
+    def _query_table(self) -> pd.DataFrame:
+        """The queries with their predictions; of a run that can be read, its own."""
+        return pd.read_parquet(self.draft.path(QUERIES_FILE)) if self.draft.finished else self.queries
 
     def _parts(self) -> list[str]:
         """What is added to the run afterwards, in the order in which visitors miss it."""
@@ -202,25 +208,40 @@ class Steps:
         first = self.study.stages[0].name
         if "map" not in self.draft.steps:
             sibling = self._sibling()
-            if sibling is not None and all(
-                sibling.manifest.settings.get(key) == self.draft.settings[key] for key in ("queries", "seed")
+            if (
+                sibling is not None
+                and sibling.embedding()
+                and all(sibling.manifest.settings.get(key) == self.draft.settings[key] for key in ("queries", "seed"))
             ):
                 places, projected = sibling.examples(first)[["x", "y"]], sibling.queries()[["x", "y"]]
                 vectors, others = (np.asarray(array[:]) for array in sibling.embedding() or ())
                 record = dataclasses.asdict(sibling.manifest.map)
             else:
+                rows = self._sample()
                 with self._step("map of the embedding"):
-                    vectors, others = embedded(self.exhibit, self.objectives)
+                    vectors, others = embedded(self.exhibit, self.objectives, rows)
                     found, near, algorithm = map_of(vectors, others, self.exhibit.seed)
+                if rows is not None:  # the others have no place
+                    whole = np.full((len(self.study.stages[0].data), 2), np.nan, found.dtype)
+                    whole[rows], vectors = found, None
+                    found, algorithm = whole, f"{algorithm}, of a random {len(rows):,}"
                 places, projected = pd.DataFrame(found, columns=["x", "y"]), pd.DataFrame(near, columns=["x", "y"])
                 whose = f"the {first} model's" if self.exhibit.vectors is None else "a sentence model's"
                 record = {"stage": first, "algorithm": algorithm, "of": f"{whose} embedding"}
             self.draft.write_table(f"map/{first}", places)
             self.draft.write_table("map/queries", projected)
-            self.draft.write_array("embedding/examples", vectors)
-            self.draft.write_array("embedding/queries", others)
+            if vectors is not None:
+                self.draft.write_array("embedding/examples", vectors)
+                self.draft.write_array("embedding/queries", others)
             self.draft.mark("map", record)
         return MapRecord(**self.draft.steps["map"])
+
+    def _sample(self) -> np.ndarray | None:
+        """Rows of the first stage's examples that the map is of, where a run keeps the strongest scores; None: all."""
+        stage = self.study.stages[0]
+        if not self.exhibit.strongest or len(stage.data) <= SAMPLE:
+            return None
+        return pd.read_parquet(self.draft.path(sample_file(stage.name)))["example"].to_numpy()
 
     # What is written
 

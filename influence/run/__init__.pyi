@@ -10,7 +10,14 @@ from .files import examples_file as examples_file
 from .files import is_held as is_held
 from .files import shares_file as shares_file
 from .files import tokens_file as tokens_file
+from .kept.kept import Kept as Kept
+from .kept.scores import StageScores as StageScores
 from .lists.ranking import top as top
+from .lists.slices import class_order as class_order
+from .lists.slices import classified as classified
+from .lists.slices import confusion as confusion
+from .lists.slices import slice_rows as slice_rows
+from .lists.slices import slices as slices
 from .lists.spreadsheet import as_csv as as_csv
 from .lists.strongest import position_of as position_of
 from .lists.strongest import stored_scores as stored_scores

@@ -89,6 +89,7 @@ SOLVING: dict[str, Fits] = {
     "curvature": _is_text,
     "damping": _is_number,
     "seeds": _is_count(1, 100),
+    "keep": _is_text,
 }
 FORM: dict[str, Fits | dict[str, Fits]] = {
     "study": _is_text,

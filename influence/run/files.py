@@ -29,7 +29,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}"
 COMPUTED_FILE = re.compile(
     rf"queries\.parquet|tokenizer\.json|(stages|curvature)/{_PART}\.safetensors"
-    rf"|(examples|map|tokens|votes|shares)/{_PART}\.parquet"
+    rf"|(examples|map|tokens|votes|shares|sample|groups|strongest|totals)/{_PART}\.parquet"
     rf"|(scores|embedding)/{_PART}\.zarr/(zarr\.json|c(/[0-9]+)*)"
 )
 """Relative path of a file that a run is computed with, in the forms that CONTRACT.md gives."""
@@ -140,6 +140,26 @@ def shares_file(stage: str, method: str) -> str:
     return f"shares/{stage}-{method}.parquet"
 
 
+def sample_file(stage: str) -> str:
+    """The examples of a stage all scores of which are kept, where others are not."""
+    return f"sample/{stage}.parquet"
+
+
+def groups_file(stage: str) -> str:
+    """The groups of a stage's examples whose scores are summed: by label, by source."""
+    return f"groups/{stage}.parquet"
+
+
+def strongest_file(stage: str, method: str) -> str:
+    """Each query's strongest examples of a stage, where not all scores are kept."""
+    return f"strongest/{stage}-{method}.parquet"
+
+
+def totals_file(stage: str, method: str) -> str:
+    """Each query's histogram and sums over all examples of a stage, where not all scores are kept."""
+    return f"totals/{stage}-{method}.parquet"
+
+
 def check_file(check: str, digest: str) -> str:
     """What a check found; `digest` is of its contents."""
     return f"validation/{check}-{digest}.parquet"
@@ -173,11 +193,13 @@ def curvature_file(stage: str, method: str) -> str:
 def belongs_to(file: str, parts: Iterable[str]) -> bool:
     """Whether a file of a run, by its relative path, is one of these parts."""
     patterns = {MAP: ("map/*", "embedding/*"), SHARES: ("shares/*",)}
-    return any(
-        fnmatch.fnmatchcase(file, pattern)
-        for part in parts
-        for pattern in patterns.get(part, (f"scores/*-{part}.zarr/*", f"curvature/*-{part}.safetensors"))
-    )
+    return any(fnmatch.fnmatchcase(file, pattern) for part in parts for pattern in patterns.get(part, _patterns(part)))
+
+
+def _patterns(method: str) -> tuple[str, ...]:
+    scores, slices = (f"scores/*-{name}.zarr/*" for name in (method, slices_method(method)))
+    tables = (f"{folder}/*-{method}.parquet" for folder in ("strongest", "totals"))
+    return scores, slices, *tables, f"curvature/*-{method}.safetensors"
 
 
 def is_of_computation(file: str, pending: Iterable[str]) -> bool:
@@ -214,6 +236,11 @@ def scores_file(stage: str, method: str) -> str:
 def mean_method(method: str) -> str:
     """In the name of the array of means over trainings."""
     return f"{method}-mean"
+
+
+def slices_method(method: str) -> str:
+    """In the name of the array of every example's sums over slices of the queries."""
+    return f"{method}-slices"
 
 
 def spread_method(method: str) -> str:

@@ -58,13 +58,14 @@ class Parts(Contents):
         except (OSError, ValueError) as error:
             raise self.unreadable(name, error) from error
 
-    def array(self, name: str, rows_of: str, columns_of: str = "") -> zarr.Array:
-        """An array with a row for each row of one table, and a column for each row of another; "": of any width."""
+    def array(self, name: str, rows_of: str | int, columns_of: str = "") -> zarr.Array:
+        """An array with a row for each row of one table (or so many), and a column for each of another; "": any."""
         try:
             array = open_array(self, name)
         except (OSError, ValueError, RecursionError) as error:
             raise self.unreadable(name, error) from error
-        rows, columns = self.rows(rows_of), self.rows(columns_of) if columns_of else min(array.shape[1], WIDEST)
+        rows = self.rows(rows_of) if isinstance(rows_of, str) else rows_of
+        columns = self.rows(columns_of) if columns_of else min(array.shape[1], WIDEST)
         if array.shape != (rows, columns):
             raise RunError(
                 f"{name} of run {self.folder.name} has the shape {array.shape}, expected {(rows, columns)} by its "

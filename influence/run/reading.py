@@ -27,6 +27,7 @@ from influence.run.files import (
     tokens_file,
     votes_file,
 )
+from influence.run.kept.kept import Kept
 from influence.run.manifest import read_manifest
 from influence.run.parquet.forms import EXAMPLES, FORMS, QUERIES
 from influence.run.parquet.votes import votes_problem
@@ -161,16 +162,29 @@ class Run:
             positive = helpful.
 
         Raises:
-            RunError: no scores are stored for that stage and method.
+            RunError: no scores are stored for that stage and method, or not all (`kept` has what is).
         """
         stage = stage or self.stages[0]
         methods = self.methods(stage)
         method = method or (methods[0] if methods else "")
         for record in self.manifest.scores:
             if (record.stage, record.method) == (stage, method):
+                if record.strongest:
+                    raise RunError(
+                        f"Run {self.name} keeps of stage {stage!r} by method {method!r} the {record.strongest:,} "
+                        "strongest scores of either sign and query, not all: `Run.kept` has them, and what is summed "
+                        "over all. For all, compute it again with --keep all under another --name."
+                    )
                 return self._parts.array(record.file, QUERIES_FILE, examples_file(stage))
         stored = ", ".join(methods) or "none"
         raise RunError(f"Run {self.name} has no scores of stage {stage!r} by method {method!r}; stored: {stored}.")
+
+    def kept(self, stage: str, method: str) -> Kept | None:
+        """What is kept of a stage's scores by a method where that is not all: the strongest; None: all are."""
+        for record in self.manifest.scores:
+            if (record.stage, record.method) == (stage, method) and record.strongest:
+                return Kept(self._parts, record)
+        return None
 
     def trainings(self, stage: str, method: str) -> int:
         """Over how many trainings from other seeds the scores of a stage by a method are means; 1: of one."""

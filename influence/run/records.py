@@ -23,9 +23,15 @@ from influence.run.files import (
     SCORES_FILE,
     STAGE_NAME,
     examples_file,
+    groups_file,
     is_check_file,
     manifest_checksum,
     model_file,
+    sample_file,
+    scores_file,
+    slices_method,
+    strongest_file,
+    totals_file,
 )
 
 FORMAT = 1
@@ -110,12 +116,18 @@ class StageRecord:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreRecord:
-    """One score array: the path of its file in the run, and what its method reports."""
+    """One score array: the path of its file in the run, and what its method reports.
+
+    `strongest`: so many scores of either sign are kept of every query, and all of a sample of the examples, which the
+    array is of; 0: all are kept. `slices`: of the queries, over which each example's scores are summed.
+    """
 
     stage: str
     method: str
     file: str
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    strongest: Count = 0
+    slices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Entries of another kind than `REPORT` says are left out, as fields are.
@@ -252,7 +264,14 @@ def _needed_files(manifest: Manifest) -> list[str]:
         *(examples_file(stage.name) for stage in manifest.stages),
         *(model_file(stage.name) for stage in manifest.stages if not manifest.imported),
         *(f"{record.file}/zarr.json" for record in manifest.scores),
+        *(file for record in manifest.scores if record.strongest for file in _kept_files(record)),
     ]
+
+
+def _kept_files(record: ScoreRecord) -> list[str]:
+    stage, method = record.stage, record.method
+    slices = f"{scores_file(stage, slices_method(method))}/zarr.json"
+    return [sample_file(stage), groups_file(stage), strongest_file(stage, method), totals_file(stage, method), slices]
 
 
 def _record(kind: type[Any], told: Any, where: str, lacking: list[str]) -> Any:

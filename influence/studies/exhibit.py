@@ -14,6 +14,7 @@ from torch import nn
 
 from influence.attribution.edits.votes import Votes
 from influence.errors import StudyError
+from influence.run.kept.choice import strongest_kept
 from influence.studies.defaults import class_names, penultimate, table_of
 from influence.studies.question import Input
 from influence.study.parameters import size_of
@@ -61,6 +62,8 @@ class Exhibit:
         error: relative error that a query's scores may have for speed; what it is, is measured and reported.
         settings: further JSON values that the run depends on.
         seeds: number of trainings from other seeds that the run's scores are means over.
+        keep: "all" scores; "strongest:1000", those alone of either sign and query; "": all up to 8 GB a method, else
+            "strongest:1000" (`influence.run.kept.choice`).
         asked: what `studies.request.exhibits_for` was given, as JSON, so that a run's study can be made again.
 
     Raises:
@@ -95,6 +98,7 @@ class Exhibit:
     error: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 1
+    keep: str = ""
     asked: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -117,6 +121,16 @@ class Exhibit:
         self.method = self.method or default_method(self.study)
         assert stages[0].forward is not None
         self.embedding = self.embedding or penultimate(stages[0].forward)
+
+    @property
+    def strongest(self) -> int:
+        """How many of the strongest scores of either sign and query the run keeps; 0: all scores.
+
+        Raises:
+            StudyError: `keep` is of another form, or cannot be.
+        """
+        examples = [len(stage.data) for stage in self.study.stages]
+        return strongest_kept(self.keep, examples, len(self.study.queries), self.seeds)
 
     def _refuse_other_votes(self) -> None:
         for name, votes in self.votes.items():
@@ -161,6 +175,7 @@ class Exhibit:
             "error": self.error,
             "recipes": {stage: asdict(recipe) for stage, recipe in self.recipes.items()},
             **({"seeds": self.seeds} if self.seeds > 1 else {}),
+            **({"strongest": self.strongest} if self.strongest else {}),
             **(
                 {"votes": {stage: _digest(pd.DataFrame(v.table, columns=v.rules)) for stage, v in self.votes.items()}}
                 if self.votes

@@ -29,6 +29,8 @@ from influence.training.retraining import Retrainer, Start
 from influence.validation.pieces import Pieces, hashed
 from influence.validation.retraining import Retraining, retrainer_of
 
+MOST_SCORES = 2**28
+"""Scores that are computed again for checks, of a run that keeps the strongest: 1 GB."""
 QUERIES_AT_ONCE = 64
 """Queries whose scores are read at a time."""
 
@@ -84,8 +86,25 @@ class Bench:
     @cached_property
     def scores(self) -> np.ndarray:
         """(Q, m), the run's scores of the stage by the default method, in nats."""
-        stored = self.run.scores(self.stage)
-        return np.concatenate([stored[i : i + QUERIES_AT_ONCE] for i in range(0, stored.shape[0], QUERIES_AT_ONCE)])
+        return self.scores_by(self.exhibit.method)
+
+    def scores_by(self, method: str) -> np.ndarray:
+        """(Q, m), the run's scores of the stage by one of its methods; computed again where it keeps the strongest.
+
+        Raises:
+            RunError: the run has none, or they would be computed again, and are more than `MOST_SCORES`.
+        """
+        if self.run.kept(self.stage, method) is None:
+            stored = self.run.scores(self.stage, method)
+            return np.concatenate([stored[i : i + QUERIES_AT_ONCE] for i in range(0, stored.shape[0], QUERIES_AT_ONCE)])
+        if len(self.study.queries) * self.count > MOST_SCORES:
+            raise RunError(
+                f"Run {self.run.name} keeps the strongest scores. Checks need all, and {self.count:,} examples for "
+                f"{len(self.study.queries):,} queries are more than the {MOST_SCORES:,} that are computed again for "
+                "them. Check a run of fewer queries, or of a sample of the examples."
+            )
+        own = method == self.exhibit.method
+        return self.scores_of(self.study, method=method, damping=self.exhibit.damping if own else None)
 
     @property
     def count(self) -> int:

@@ -20,6 +20,7 @@ from influence.errors import RunError, TrainingError
 from influence.progress import Progress
 from influence.run.additions import add_tables
 from influence.run.files import retrainings_locked
+from influence.run.kept.scores import StageScores
 from influence.run.lists.strongest import position_of
 from influence.run.measured.replayed import VERIFIED, Replayed, by_steps, replayed
 from influence.run.reading import Run
@@ -112,18 +113,21 @@ def _really(bench: Bench, position: int, lists: list[np.ndarray]) -> dict[str, n
 
 def sentence(run: Run, stage: str, position: int, found: Replayed) -> str:
     """How the run's list of a query agrees with the replayed one."""
-    own = np.asarray(run.scores(stage)[position])
-    k = min(LIST_LENGTH, len(own) // 2)
-    ranks, shared = spearman(own[None], found.scores[None])[0], overlap(own[None], found.scores[None], k)[0]
-    ids = run.examples(stage)["id"].to_numpy()
+    own = StageScores(run, stage, run.methods(stage)[0]).row(position)
+    there = np.isfinite(own)
+    k = min(LIST_LENGTH, int(there.sum()) // 2)
+    pair = own[there][None], found.scores[there][None]
+    ranks, shared = spearman(*pair)[0], overlap(*pair, k)[0]
+    ids, over = run.examples(stage)["id"].to_numpy(), "all" if there.all() else "the kept scores of"
     really = "; ".join(
         f"without #{ids[example]} the loss changed by {measured:+.3g} nats (replayed {found.scores[example]:+.3g}, in "
         f"the list {own[example]:+.3g})"
         for example, measured in found.measured.items()
     )
     return (
-        f"Replayed through the steps of the trainings: rank correlation with the run's list {ranks:.2f} over all "
-        f"{len(own):,} examples; of its {k} strongest of either sign {shared:.0%} are among the replayed ones'. "
+        f"Replayed through the steps of the trainings: rank correlation with the run's list {ranks:.2f} over "
+        f"{over} {int(there.sum()):,} examples; of its {k} strongest of either sign {shared:.0%} are among the "
+        f"replayed ones'. "
         f"Really trained again: {really}."
     )
 

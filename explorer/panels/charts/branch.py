@@ -19,7 +19,7 @@ def of(view: View, largest: float) -> dict[str, object] | None:
     """The parts of the row that is open, which sum to it; None where none is. Computed for this row alone."""
     if view.branch is None:
         return None
-    inside = np.flatnonzero(view.in_region & (view.groups == view.branch).to_numpy())
+    inside = np.flatnonzero(view.in_region & view.known & (view.groups == view.branch).to_numpy())
     return {
         "group": view.branch,
         "parts": (classes if view.by == state.SOURCE else examples)(view, inside, largest),

@@ -7,7 +7,6 @@ import streamlit as st
 from explorer import components
 from explorer.charts import histogram
 from explorer.ui import state, theme, widgets
-from explorer.view import lists
 from explorer.view.view import View
 
 
@@ -29,13 +28,13 @@ def share_text(view: View) -> str:
         return f"No example is shown of {len(scores):,}."
     if not view.unit.name:
         return f"{len(shown)} are shown of {len(scores):,}."
-    carried = theme.percent(lists.share(scores, shown))
+    carried = theme.percent(view.share)
     return f"The {len(shown)} shown carry {carried} of the total |influence| of all {len(scores):,}."
 
 
 def data(view: View) -> dict[str, object]:
     """What the component draws for a prediction: all examples' scores, and a tick for every card; places are 0..1."""
-    counts, edges = lists.histogram(view.scores)
+    counts, edges = view.histogram
     low, high = float(edges[0]), float(edges[-1])
     numbers, unit = view.examples["id"].to_numpy(), view.unit
     return {

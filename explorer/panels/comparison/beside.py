@@ -26,7 +26,7 @@ def draw(view: View) -> None:
     Raises:
         RunError: the scores of the test prediction cannot be read.
     """
-    own = Side(view.run, view.query, view.stage, view.method, view.target, view.scores, view.told)
+    own = Side(view.run, view.query, view.stage, view.method, view.target, view.scores, told=view.told)
     earlier = {f"asked {side.query.row['id']} {side.target}": side for side in _remembered(own)}
     table = view.run.queries()
     ids = table["id"].astype(str).tolist()
@@ -48,7 +48,8 @@ def draw(view: View) -> None:
     else:
         place = ids.index(wanted)
         scores = score_arrays.row(view.run, view.stage, view.method, place)
-        other = Side(view.run, stored(view.run, place), view.stage, view.method, None, scores)
+        listed = score_arrays.listed(view.run, view.stage, view.method, place)
+        other = Side(view.run, stored(view.run, place), view.stage, view.method, None, scores, listed)
     _answers(comparison.Pair(own, other, view.count), view.classes)
 
 

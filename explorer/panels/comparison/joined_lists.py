@@ -23,7 +23,7 @@ def draw(pair: comparison.Pair) -> None:
 
 def data(pair: comparison.Pair) -> dict[str, object]:
     """Data of the component: both sides' cards, and the pairs that are the same example."""
-    largest = [float(np.abs(side.scores).max(initial=0.0)) for side in (pair.a, pair.b)]
+    largest = [lists.largest(side.scores) for side in (pair.a, pair.b)]
     if pair.one_unit:
         # Bars of both sides compare with each other.
         largest = [max(largest)] * 2

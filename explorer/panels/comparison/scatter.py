@@ -13,7 +13,7 @@ from explorer import components
 from explorer.panels.comparison import joined_lists
 from explorer.runs import static_files
 from explorer.ui import theme, widgets
-from explorer.view import comparison
+from explorer.view import comparison, lists
 
 HEIGHT = 440
 
@@ -69,5 +69,5 @@ def data(pair: comparison.Pair, source: str) -> dict[str, Any]:
 
 def largest(pair: comparison.Pair) -> tuple[float, float]:
     """The largest absolute score of either side."""
-    a, b = (float(np.abs(side.scores).max(initial=0.0)) for side in (pair.a, pair.b))
+    a, b = (lists.largest(side.scores) for side in (pair.a, pair.b))
     return a, b

@@ -33,10 +33,12 @@ def answer(choice: sides.Choice, stage: str) -> comparison.Side:
     scores = explain.scores(choice.run, choice.position, stage, asked)
     # Live answers are by the run's usual method, whatever else it has stored.
     method, told = choice.run.methods(stage)[0], explain.order_only(choice.run) if scores is not None else ()
+    listed = None
     if scores is None:
         asked, method = None, choice.method
         scores = score_arrays.row(choice.run, stage, method, choice.position)
-    return comparison.Side(choice.run, stored(choice.run, choice.position), stage, method, asked, scores, told)
+        listed = score_arrays.listed(choice.run, stage, method, choice.position)
+    return comparison.Side(choice.run, stored(choice.run, choice.position), stage, method, asked, scores, listed, told)
 
 
 def controls(

@@ -184,6 +184,8 @@ def _ringed(view: View, largest: float) -> tuple[str, Card] | None:
     if view.example is None or view.example in view.on_cards:
         return None
     score = float(view.scores[view.example])
+    if np.isnan(score):
+        return None  # it is not kept
     keys = view.relative if view.relative is not None and _by_relative(view) else view.scores
     place = lists.rank(keys, view.example)
     title = f"Chosen: number {place:,} of all {HELPFUL if score >= 0 else HARMFUL} ones"

@@ -13,7 +13,7 @@ from explorer.panels.lists import heat
 from explorer.panels.prediction import explain
 from explorer.runs import neighbours, score_arrays, splits
 from explorer.ui import escape, state, theme, widgets
-from explorer.view import diverse, lists
+from explorer.view import diverse
 from explorer.view.view import View
 from influence.live import Target
 from influence.run import Run
@@ -175,7 +175,7 @@ def chips(view: View) -> None:
             items = f"{int(view.kept.sum()):,} items"
             widgets.chip(f"{what} {name}: {items}", state.GROUP, f"Show all {several} again")
         if view.bar is not None:
-            edges = lists.histogram(view.scores)[1][view.bar : view.bar + 2].tolist()
+            edges = view.histogram[1][view.bar : view.bar + 2].tolist()
             low, high = (view.unit.text(edge) for edge in edges)
             scores = f"Scores from {low} to {high} {view.unit.name}".strip()
             widgets.chip(f"{scores}: {int(view.kept.sum()):,} items", state.BAR, "Show all scores again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -60,7 +59,7 @@ def score_table(view: View) -> pd.DataFrame:
     known = [name for name in ("id", "label", "title", "source", "text") if name in view.examples]
     table = view.examples[known].copy()
     table[view.unit.column], table["explained"] = view.scores, _explained(view)
-    return table.iloc[np.argsort(-np.abs(view.scores), kind="stable")]
+    return table.iloc[tables.strongest_first(view)]
 
 
 def contents(view: View, question: str, prediction: str, link: str | None, written: notes.Notes) -> report.Contents:

@@ -10,7 +10,6 @@ import streamlit as st
 
 from explorer.export import spreadsheet
 from explorer.ui import escape, state, widgets
-from explorer.view import lists
 from explorer.view.view import View
 
 
@@ -37,7 +36,7 @@ def _draw(view: View) -> None:
         alt = f"Helpful and harmful totals by class or source, {view.unit.stored}"
         table(f"Totals by {by}", totals, alt, "totals")
     with right:
-        counts, edges = lists.histogram(view.scores)
+        counts, edges = view.histogram
         bins = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "examples": counts})
         table("The histogram", bins[counts > 0], "Counts of scores by bin", "histogram", height=250)
         if view.on_map:
@@ -83,4 +82,9 @@ def token_shares(view: View) -> pd.DataFrame:
 def places(view: View, unit: str) -> pd.DataFrame:
     """Every example of the map with its score, strongest first."""
     table = view.examples[["id", "label", "x", "y", "loss"]].assign(**{unit: view.scores})
-    return table.iloc[np.argsort(-np.abs(view.scores), kind="stable")]
+    return table.iloc[strongest_first(view)]
+
+
+def strongest_first(view: View) -> np.ndarray:
+    """Positions of the examples whose scores are known, strongest first."""
+    return np.argsort(-np.abs(view.scores), kind="stable")[: int(view.known.sum())]

@@ -39,7 +39,7 @@ def _replayed(view: View, position: int) -> None:
     run, found = view.run, replayed(view.run, view.stage, position)
     if found is not None:
         known = found.scores
-        own = comparison.Side(run, view.query, view.stage, view.method, None, view.scores, view.told)
+        own = comparison.Side(run, view.query, view.stage, view.method, None, view.scores, view.listed, view.told)
         pair = comparison.Pair(own, comparison.Side(run, view.query, view.stage, "replay", None, known), view.count)
         st.caption(
             "A is this run's list, B that of the exact derivative through the steps of all trainings, which assumes no "
@@ -99,7 +99,7 @@ def _begin(run: Run, what: str, stage: str, number: int) -> None:
 
 def _left_out(view: View, position: int) -> None:
     """The helpful list left out, and the stages really trained again: the truth where they stand at minima."""
-    rows = lists.ranked(view.scores, view.count, np.ones(len(view.scores), dtype=bool)).helpful.tolist()
+    rows = lists.ranked(view.scores, view.count, view.listed).helpful.tolist()
     if not rows or rows == [view.example]:  # the latter is offered beside the map
         return
     training = view.run.stage(view.stage).training

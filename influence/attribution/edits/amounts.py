@@ -52,7 +52,7 @@ class Step(NamedTuple):
     """Share of the curvature along the step that is damping."""
 
 
-def doubts(chain: Chain, position: int, scores: Any, newton_changes: Sequence[float]) -> list[str]:
+def doubts(chain: Chain, position: int, sizes: Sizes, newton_changes: Sequence[float]) -> list[str]:
     """Reasons why the size of a stage's scores means nothing, a sentence each; empty: they may be read as nats.
 
     1. A loss that is never negative is predicted to fall below 0 without the strongest list (`LIST_SHARE`,
@@ -68,12 +68,11 @@ def doubts(chain: Chain, position: int, scores: Any, newton_changes: Sequence[fl
     Args:
         chain: of the study's stages, solved by the method that the scores are by.
         position: of the stage in it.
-        scores: (Q, m), an array whose rows can be read some at a time.
+        sizes: what the scores promise, of `sizes_of`.
         newton_changes: of every stage of the chain, as `Stationarity` measures them; 0 at a minimum.
     """
     objective = chain.objectives[position]
-    length = min(LONGEST_LIST, math.ceil(objective.count * LIST_SHARE))
-    sizes = _sizes(scores, length)
+    length = _length(objective.count)
     explained = Explained(chain, None)
     losses = explained.values(chain.last.parameters).cpu().numpy()
     name = f"Stage {objective.stage.name!r}"
@@ -84,11 +83,10 @@ def doubts(chain: Chain, position: int, scores: Any, newton_changes: Sequence[fl
     return found
 
 
-def _sizes(scores: Any, length: int) -> Sizes:
-    """The sizes of strongest lists of so many examples."""
-    count = scores.shape[0]
-    chosen = np.unique(np.linspace(0, count - 1, length).astype(int))
-    leading = sorted({int(np.abs(np.asarray(scores[int(row)])).argmax()) for row in chosen})
+def sizes_of(scores: Any) -> Sizes:
+    """What scores (Q, m) promise; an array whose rows can be read some at a time."""
+    count, length = scores.shape[0], _length(scores.shape[1])
+    leading = sorted({int(np.abs(np.asarray(scores[int(row)])).argmax()) for row in _chosen(count, length)})
     falls, lists, together = [], [], []
     for start in range(0, count, ROWS):
         rows = np.asarray(scores[start : start + ROWS], dtype=np.float64)
@@ -96,6 +94,36 @@ def _sizes(scores: Any, length: int) -> Sizes:
         lists.append(-np.partition(-np.abs(rows), length - 1)[:, :length].sum(1))
         together.append(rows[:, leading].sum(1))
     return Sizes(np.concatenate(falls), np.concatenate(lists), np.concatenate(together), leading)
+
+
+def leading(rows: np.ndarray, scores: np.ndarray, examples: int) -> list[int]:
+    """As `Sizes.leading`, from the strongest scores (Q, k) alone, and their examples' rows, of so many examples.
+
+    Of scores of equal size the example of the lowest row leads.
+    """
+    found = set()
+    for query in _chosen(len(scores), _length(examples)):
+        sizes = np.abs(scores[query])
+        found.add(int(rows[query][sizes == sizes.max()].min()))
+    return sorted(found)
+
+
+def sizes_of_strongest(scores: np.ndarray, examples: int, leaders: list[int], columns: np.ndarray) -> Sizes:
+    """The same sizes from the strongest scores (Q, k) of both signs alone, and those of the `leading` (Q, leaders)."""
+    rows, length = scores.astype(np.float64), _length(examples)
+    falls = -np.minimum(np.sort(rows, axis=1)[:, :length], 0).sum(1)
+    lists = np.sort(np.abs(rows), axis=1)[:, -length:].sum(1)
+    return Sizes(falls, lists, columns.astype(np.float64).sum(1), leaders)
+
+
+def _length(examples: int) -> int:
+    """Examples of a strongest list, of so many."""
+    return min(LONGEST_LIST, math.ceil(examples * LIST_SHARE))
+
+
+def _chosen(queries: int, length: int) -> np.ndarray:
+    """The queries whose leading examples are left out together."""
+    return np.unique(np.linspace(0, queries - 1, length).astype(int))
 
 
 def _step(chain: Chain, position: int, leading: list[int], explained: Explained, losses: np.ndarray) -> Step:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Subset, TensorDataset
 
+from influence.run.kept.choice import ALL
 from influence.studies.exhibit import Exhibit
 from influence.study.copies import copied, put
 from influence.study.parameters import groups_of
@@ -42,6 +43,7 @@ def sampled(exhibits: Sequence[Exhibit], share: float, least: int, queries: int)
             dataclasses.replace(
                 exhibit,
                 seeds=1,
+                keep=ALL,
                 study=dataclasses.replace(
                     study, stages=[stages[id(stage)] for stage in study.stages], queries=_part(study.queries, asked)
                 ),

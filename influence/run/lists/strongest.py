@@ -32,15 +32,27 @@ def position_of(run: Run, identity: int) -> int:
 def stored_scores(run: Run, position: int, stages: Sequence[str]) -> dict[str, np.ndarray]:
     """Stage -> stored scores (m,) of the query at a row, by the run's default method; of stages that have any.
 
+    NaN where the run keeps the strongest, and not this one.
+
     Raises:
         RunError: none of the stages has scores, or some of the query's are missing.
     """
-    found = {stage: np.asarray(run.scores(stage)[position]) for stage in stages if run.methods(stage)}
+    found = {stage: _row(run, stage, position) for stage in stages if run.methods(stage)}
     if not found:
         raise RunError(f"Run {run.name} holds no scores of {listed(map(repr, stages), ' and ')}.")
     for stage, scores in found.items():
-        if not np.isfinite(scores).all():
+        if not np.isfinite(scores).all() and not run.kept(stage, run.methods(stage)[0]):
             raise RunError(f"Scores of stage {stage!r} of run {run.name} are not all there. Compute the run again.")
+    return found
+
+
+def _row(run: Run, stage: str, position: int) -> np.ndarray:
+    kept = run.kept(stage, run.methods(stage)[0])
+    if kept is None:
+        return np.asarray(run.scores(stage)[position])
+    found = np.full(kept.count, np.nan, np.float32)
+    rows, scores = kept.strongest(position)
+    found[rows] = scores
     return found
 
 

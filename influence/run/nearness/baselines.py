@@ -30,7 +30,7 @@ def baselines(run: Run, stage: str) -> dict[str, Callable[[], Baseline]]:
     examples = run.examples(stage)
     if "text" in examples and "text" in run.queries():
         found[BM25] = lambda: _by_words(run, stage)
-    if "gradient_norm" in examples and UNITLESS in run.methods(stage):
+    if "gradient_norm" in examples and UNITLESS in run.methods(stage) and run.kept(stage, UNITLESS) is None:
         found[COSINE] = lambda: _by_gradients(run, stage)
     if run.manifest.map.stage == stage and f"{embedding_file('examples')}/zarr.json" in run.manifest.files:
         found[NEIGHBOURS] = lambda: _by_embedding(run)

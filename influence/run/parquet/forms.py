@@ -91,6 +91,14 @@ FORMS = {
     ),
     "votes": Form({"example": INTEGER, "rule": TEXT, "vote": TEXT}, ("example", "rule", "vote")),
     "shares": Form({"query": INTEGER, "example": INTEGER, "shares": NUMBERS}, ("query", "example", "shares")),
+    "sample": Form({"example": INTEGER}, ("example",), unique=("example",)),
+    "groups": Form({"by": TEXT, "group": TEXT, "count": INTEGER}, ("by", "group", "count")),
+    "kept": Form({"query": INTEGER, "example": INTEGER, "score": NUMBER}, ("query", "example", "score")),
+    "totals": Form(
+        {"width": NUMBER, "counts": INTEGERS, "helpful": NUMBERS, "harmful": NUMBERS},
+        ("width", "counts", "helpful", "harmful"),
+        aligned=("helpful", "harmful"),
+    ),
     "leave-one-out": _check(
         "stage start kind", _all(INTEGER, "example chosen_for query"), _all(NUMBER, "predicted measured")
     ),

@@ -92,7 +92,7 @@ def _known(bench: Bench, sets: list[np.ndarray]) -> list[tuple[np.ndarray, np.nd
 def _scores(bench: Bench) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
     yield OWN, lambda: bench.scores
     if "identity" in bench.run.methods(bench.stage):
-        yield "identity curvature", lambda: np.asarray(bench.run.scores(bench.stage, "identity")[:])
+        yield "identity curvature", lambda: bench.scores_by("identity")
     for name, made in baselines(bench.run, bench.stage).items():
         yield name, partial(_simpler, made, len(bench.scores))
     if "scratch" in bench.starts:

@@ -105,7 +105,7 @@ def _variants(bench: Bench) -> Iterator[tuple[str, str, Callable[[], np.ndarray]
 
 
 def _stored(bench: Bench, method: str) -> np.ndarray:
-    return np.asarray(bench.run.scores(bench.stage, method)[:])
+    return bench.scores_by(method)
 
 
 def _trained(bench: Bench, seed: int) -> Study:
