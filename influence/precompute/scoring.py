@@ -11,7 +11,7 @@ import pandas as pd
 import zarr
 
 from influence.attribution.chain import Chain
-from influence.attribution.edits.amounts import Sizes, doubts, leading, sizes_of, sizes_of_strongest
+from influence.attribution.edits.amounts import Sizes, doubts, leading, sizes_of_strongest
 from influence.attribution.report import report_of
 from influence.attribution.span import MixedDerivative
 from influence.curvature import Method
@@ -177,15 +177,16 @@ class Scorer:
             with self.step(f"whether scores are amounts ({method})", total=len(chain.objectives)) as bar:
                 for position, objective in enumerate(chain.objectives):
                     name = objective.stage.name
-                    found[name] = doubts(chain, position, self._sizes(objective, method), newton_changes)
+                    found[name] = doubts(chain, position, self._promised(objective, method), newton_changes)
                     bar.advance()
             self.draft.mark(step, found)
         self._chains.pop(method, None)  # its vectors are long
         return self.draft.steps[step]
 
-    def _sizes(self, objective: Objective, method: str) -> Sizes:
+    def _promised(self, objective: Objective, method: str) -> Sizes | zarr.Array:
+        """A stage's scores; where they are not all kept, what they promise."""
         if not self.exhibit.strongest:
-            return sizes_of(zarr.open_array(self.draft.path(scores_file(objective.stage.name, method)), mode="r"))
+            return zarr.open_array(self.draft.path(scores_file(objective.stage.name, method)), mode="r")
         rows, scores = self._keeping(objective, method).sizes()
         leaders = leading(rows, scores, objective.count)
         scoring = self.pieces.work.scoring(objective.stage.name, method)

@@ -52,7 +52,7 @@ class Step(NamedTuple):
     """Share of the curvature along the step that is damping."""
 
 
-def doubts(chain: Chain, position: int, sizes: Sizes, newton_changes: Sequence[float]) -> list[str]:
+def doubts(chain: Chain, position: int, scores: Any, newton_changes: Sequence[float]) -> list[str]:
     """Reasons why the size of a stage's scores means nothing, a sentence each; empty: they may be read as nats.
 
     1. A loss that is never negative is predicted to fall below 0 without the strongest list (`LIST_SHARE`,
@@ -68,11 +68,12 @@ def doubts(chain: Chain, position: int, sizes: Sizes, newton_changes: Sequence[f
     Args:
         chain: of the study's stages, solved by the method that the scores are by.
         position: of the stage in it.
-        sizes: what the scores promise, of `sizes_of`.
+        scores: (Q, m), an array whose rows can be read some at a time; or what they promise.
         newton_changes: of every stage of the chain, as `Stationarity` measures them; 0 at a minimum.
     """
     objective = chain.objectives[position]
     length = _length(objective.count)
+    sizes = scores if isinstance(scores, Sizes) else sizes_of(scores)
     explained = Explained(chain, None)
     losses = explained.values(chain.last.parameters).cpu().numpy()
     name = f"Stage {objective.stage.name!r}"

@@ -8,6 +8,7 @@ from several_pieces import computed_files, drawn, loss, wide_net
 from tiny_runs import compute
 
 from influence import Run, Stage, Study
+from influence.attribution.edits.amounts import leading, sizes_of, sizes_of_strongest
 from influence.errors import RunError, StudyError
 from influence.precompute.pieces import keeping
 from influence.precompute.pieces.keys import keys_of, rows_of, scores_of_keys, strongest
@@ -118,6 +119,19 @@ def test_reports_are_the_same(dense, kept):
     for one, other in zip(dense.manifest.scores, kept.manifest.scores, strict=True):
         assert (one.stage, one.method) == (other.stage, other.method)
         assert one.report.get("order_only") == other.report.get("order_only")
+
+
+def test_promises_are_those_of_all_scores(dense, kept):
+    for scores, found, _ in each(dense, kept):
+        rows, strongest_scores = (np.zeros((QUERIES, 2 * K), kind) for kind in (np.int64, np.float32))
+        for query in range(QUERIES):
+            own, values = found.strongest(query)
+            rows[query, : len(own)], strongest_scores[query, : len(own)] = own, values
+        whole, leaders = sizes_of(scores), leading(rows, strongest_scores, scores.shape[1])
+        assert leaders == whole.leading
+        ours = sizes_of_strongest(strongest_scores, scores.shape[1], leaders, scores[:, leaders])
+        for one, other in zip(whole, ours, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_nothing_but_the_run_is_left(kept):
