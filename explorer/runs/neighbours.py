@@ -10,12 +10,17 @@ from influence.run import Embedding, Run, embedding_of
 
 
 def mapped(run: Run) -> pd.DataFrame | None:
-    """The examples that have a place on the map, or None if the run has no map."""
+    """The examples of the stage that is on the map, or None if the run has no map.
+
+    All have a place; of a run that keeps the strongest scores those of the sample have one, and NaN stands for others.
+    """
     stage = run.manifest.map.stage
     if stage not in run.stages:
         return None
     table = run.examples(stage)
-    return table if {"x", "y"} <= set(table.columns) and table[["x", "y"]].notna().all(axis=None) else None
+    placed = table[["x", "y"]].notna().all(axis=1) if {"x", "y"} <= set(table.columns) else None
+    sampled = any(record.strongest and record.stage == stage for record in run.manifest.scores)
+    return table if placed is not None and (placed.any() if sampled else placed.all()) else None
 
 
 @per_run(max_entries=4)

@@ -61,6 +61,16 @@ def listed(run: Run, stage: str, method: str, position: int) -> np.ndarray | Non
     return mask
 
 
+def sampled(run: Run, stage: str, method: str) -> np.ndarray | None:
+    """Mask of the random sample of examples all of whose scores are kept, bool (n_examples,); None: all are."""
+    found = known(run, stage, method)
+    if not found.lacks or found.kept is None:
+        return None
+    mask = np.zeros(found.shape[1], dtype=bool)
+    mask[found.kept.sample] = True
+    return mask
+
+
 def spread_row(run: Run, stage: str, method: str, position: int) -> np.ndarray | None:
     """Standard deviation over trainings of one query's scores, float32 (n_examples,); None where they are of one.
 

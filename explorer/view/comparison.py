@@ -39,6 +39,8 @@ class Side:
     scores: np.ndarray
     listed: np.ndarray | None = None
     """Mask of the examples that lists are of, where the run keeps the strongest scores alone; None: all."""
+    sampled: np.ndarray | None = None
+    """Mask of its random sample of examples, all of whose scores it keeps; None: all examples."""
     told: tuple[str, ...] = ()
     """For scores computed live: why their size means nothing, if it does not."""
 
@@ -66,8 +68,9 @@ class Side:
 
     def ordered(self, rows: np.ndarray) -> Side:
         """The side with its scores in another order of the examples."""
-        listed = None if self.listed is None else self.listed[rows]
-        return dataclasses.replace(self, scores=self.scores[rows], listed=listed)
+        masks = ("listed", "sampled")
+        ordered = {name: mask[rows] for name in masks if (mask := getattr(self, name)) is not None}
+        return dataclasses.replace(self, scores=self.scores[rows], **ordered)
 
     def strongest(self, count: int) -> lists.Lists:
         """Its lists by influence."""
@@ -93,7 +96,16 @@ class Pair:
 
     @cached_property
     def correlation(self) -> float:
-        return rank_correlation(self.a.scores, self.b.scores)
+        """Of examples that were not chosen by their scores: of all, or of those in both samples."""
+        return rank_correlation(self.a.scores[self.common], self.b.scores[self.common])
+
+    @cached_property
+    def common(self) -> np.ndarray:
+        """Mask of the examples that the correlation is of."""
+        found = np.ones(len(self.examples), dtype=bool)
+        for mask in (self.a.sampled, self.b.sampled):
+            found = found if mask is None else found & mask
+        return found
 
     @cached_property
     def one_unit(self) -> bool:
@@ -111,8 +123,6 @@ class Pair:
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's: 1 the same order, 0 none in common, -1 the opposite; NaN where all scores of a side are equal."""
-    known = np.isfinite(a) & np.isfinite(b)
-    a, b = a[known], b[known]
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(pd.Series(a).rank(), pd.Series(b).rank())[0, 1])

@@ -110,6 +110,11 @@ class View:
         return np.ones(len(self.scores), dtype=bool) if found is None else found
 
     @cached_property
+    def sampled(self) -> np.ndarray | None:
+        """Mask of the random sample, where not all scores are kept; None: all are."""
+        return None if self.stored is None else score_arrays.sampled(self.run, self.stage, self.method)
+
+    @cached_property
     def histogram(self) -> tuple[np.ndarray, np.ndarray]:
         """Counts and edges of the bars of all scores, also of those that are not kept one by one."""
         if self.stored is None:

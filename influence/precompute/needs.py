@@ -120,6 +120,7 @@ def need_of(exhibit: Exhibit) -> Need:
     most = exhibit.strongest
     whole = methods * sum(_array(queries, count) for count in examples)
     kept = methods * sum(kept_bytes(queries, count, most or USUAL) for count in examples)
+    spans = queries * working_bytes(most, max(examples)) if most else 0
     # Beside a small array the strongest of it save nothing.
     scores, others = (kept, whole) if most else (whole, kept if kept < whole else 0)
     return Need(
@@ -129,7 +130,7 @@ def need_of(exhibit: Exhibit) -> Need:
         queries,
         passes,
         scores,
-        models + shown + max(solved, training) + mixed + (queries * working_bytes(most) if most else 0),
+        models + shown + max(solved, training) + mixed + spans,
         vectors,
         most,
         others,

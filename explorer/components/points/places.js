@@ -44,7 +44,8 @@ const ROOM = 0.15; // of the others' width that is left around them
 // far out, which would leave the others little room.
 function bounds(m) {
   return [m.x, m.y].map((along) => {
-    const sorted = spread(along.length, MOST, (i) => along[i]), last = sorted.length - 1;
+    const placed = along.filter((at) => !Number.isNaN(at)); // of some runs the map is of a sample
+    const sorted = spread(placed.length, MOST, (i) => placed[i]), last = sorted.length - 1;
     if (last < 0) return [-1, 1];
     const [first, end] = [FEW, 1 - FEW].map((part) => sorted[Math.round(part * last)]);
     let low = sorted[0], high = sorted[last];

@@ -161,10 +161,11 @@ async function draw(now) {
   const [some, all] = [found.drawn.length, found.inside].map((count) => count.toLocaleString("en"));
   const which = m.value.length ? "the strongest, and an even sample" : "an even sample";
   const whole = view.every((range, i) => range.every((at, j) => at === m.bounds[i][j]));
-  const outside = whole ? m.x.length - found.inside : 0; // who zoomed in knows
+  const placed = m.x.reduce((count, x, i) => count + !Number.isNaN(x + m.y[i]), 0);
+  const outside = whole ? placed - found.inside : 0; // who zoomed in knows
   now.note.textContent = [
     some === all ? "" : `${some} of ${all} points in view are drawn: ${which}. Zoom in to see all.`,
-    outside ? `${outside.toLocaleString("en")} of ${m.x.length.toLocaleString("en")} lie far out: zoom out to see them.` : "",
+    outside ? `${outside.toLocaleString("en")} of ${placed.toLocaleString("en")} lie far out: zoom out to see them.` : "",
   ].filter(Boolean).join(" ");
 }
 

@@ -87,7 +87,7 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
         "plotly": source,
         "points": points,
         "count": len(table),
-        "value": components.packed(_half(values / limit), "<f2"),
+        "value": components.packed(_half(np.nan_to_num(values / limit)), "<f2"),
         "limit": limit,
         "classes": [theme.group_name(name) for name in classes],
         "palette": [own.get(name) for name in classes],
@@ -187,6 +187,9 @@ def _legend(view: View, table: pd.DataFrame, mode: str) -> None:
     if not view.on_map:
         shown = theme.stage_word(view.stage).capitalize()
         triangles = f"{shown} examples have no place on this map; it keeps the others. "
+    placed = int(table["x"].notna().sum())
+    if placed < len(table):
+        triangles = f"A random {placed:,} of {len(table):,} have a place. {triangles}"
     caption = f"{triangles}{star}{note}Neighbourhoods mean something, axes and distances do not."
     st.caption(escape.for_markdown(caption))
 

@@ -26,7 +26,9 @@ def text(pair: comparison.Pair) -> str:
     """Rank correlation and overlap as Streamlit markdown."""
     total = len(pair.examples)
     value = "not defined" if np.isnan(pair.correlation) else f"**{theme.correlation(pair.correlation)}**"
-    said = f"Rank correlation over all {total:,} examples: {value}, {comparison.order_words(pair.correlation)}."
+    common = int(pair.common.sum())
+    over = f"all {total:,}" if common == total else f"a random {common:,} of {total:,}"
+    said = f"Rank correlation over {over} examples: {value}, {comparison.order_words(pair.correlation)}."
     a, b = pair.lists
     parts = []
     for colour, symbol, name in (("blue", theme.HELPFUL, "helpful"), ("orange", theme.HARMFUL, "harmful")):
@@ -50,7 +52,7 @@ def draw_histograms(pair: comparison.Pair) -> None:
     ):
         with column:
             st.html(f'<span class="up-quiet up-small">{name}</span>')
-            alt = f"Histogram of all {len(side.scores):,} scores in {name}, symmetric about zero."
+            alt = f"Histogram of {int(np.isfinite(side.scores).sum()):,} scores in {name}, symmetric about zero."
             ids = pair.examples["id"]
             drawn = histogram.histogram(side.scores, shown.positions, ids, unit, "example", alt, limit)
             chart.draw(drawn, f"histogram_{name}")

@@ -49,7 +49,8 @@ def draw(view: View) -> None:
         place = ids.index(wanted)
         scores = score_arrays.row(view.run, view.stage, view.method, place)
         listed = score_arrays.listed(view.run, view.stage, view.method, place)
-        other = Side(view.run, stored(view.run, place), view.stage, view.method, None, scores, listed)
+        sampled = score_arrays.sampled(view.run, view.stage, view.method)
+        other = Side(view.run, stored(view.run, place), view.stage, view.method, None, scores, listed, sampled)
     _answers(comparison.Pair(own, other, view.count), view.classes)
 
 

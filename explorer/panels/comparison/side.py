@@ -33,12 +33,14 @@ def answer(choice: sides.Choice, stage: str) -> comparison.Side:
     scores = explain.scores(choice.run, choice.position, stage, asked)
     # Live answers are by the run's usual method, whatever else it has stored.
     method, told = choice.run.methods(stage)[0], explain.order_only(choice.run) if scores is not None else ()
-    listed = None
+    listed = sampled = None
     if scores is None:
         asked, method = None, choice.method
         scores = score_arrays.row(choice.run, stage, method, choice.position)
         listed = score_arrays.listed(choice.run, stage, method, choice.position)
-    return comparison.Side(choice.run, stored(choice.run, choice.position), stage, method, asked, scores, listed, told)
+        sampled = score_arrays.sampled(choice.run, stage, method)
+    query = stored(choice.run, choice.position)
+    return comparison.Side(choice.run, query, stage, method, asked, scores, listed, sampled, told)
 
 
 def controls(

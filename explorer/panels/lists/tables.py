@@ -82,7 +82,7 @@ def token_shares(view: View) -> pd.DataFrame:
 def places(view: View, unit: str) -> pd.DataFrame:
     """Every example of the map with its score, strongest first."""
     table = view.examples[["id", "label", "x", "y", "loss"]].assign(**{unit: view.scores})
-    return table.iloc[strongest_first(view)]
+    return table.iloc[strongest_first(view)].dropna(subset=["x", "y"])
 
 
 def strongest_first(view: View) -> np.ndarray:

@@ -39,7 +39,9 @@ def _replayed(view: View, position: int) -> None:
     run, found = view.run, replayed(view.run, view.stage, position)
     if found is not None:
         known = found.scores
-        own = comparison.Side(run, view.query, view.stage, view.method, None, view.scores, view.listed, view.told)
+        own = comparison.Side(
+            run, view.query, view.stage, view.method, None, view.scores, view.listed, view.sampled, view.told
+        )
         pair = comparison.Pair(own, comparison.Side(run, view.query, view.stage, "replay", None, known), view.count)
         st.caption(
             "A is this run's list, B that of the exact derivative through the steps of all trainings, which assumes no "

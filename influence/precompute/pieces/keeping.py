@@ -10,7 +10,7 @@ import pandas as pd
 import zarr
 
 from influence.derivatives import Objective
-from influence.derivatives.batches import spans
+from influence.derivatives.batches import SPAN, spans
 from influence.precompute.pieces.kept import (
     COUNTS,
     EXPONENT,
@@ -192,9 +192,9 @@ def kept_bytes(queries: int, examples: int, most: int) -> int:
     return queries * (listed + NUMBER * min(SAMPLE, examples) + HISTOGRAM_BYTES) + NUMBER * MOST_SLICES * examples
 
 
-def working_bytes(most: int) -> int:
-    """Bytes a query of the spans that are not yet merged, about."""
-    return SPANS_AT_ONCE * (2 * 8 * max(most, LEAST) + NUMBER * BARS)
+def working_bytes(most: int, examples: int) -> int:
+    """Bytes a query of the spans that are not yet merged, and of what is merged, about."""
+    return (1 + min(SPANS_AT_ONCE, -(-examples // SPAN))) * (2 * 8 * max(most, LEAST) + NUMBER * BARS)
 
 
 def _groups(examples: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:

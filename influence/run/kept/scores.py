@@ -48,7 +48,7 @@ class StageScores:
             return ""
         return (
             f"This run keeps the {self.kept.most:,} strongest scores of either sign of each prediction, and all scores "
-            f"of a random {len(self.kept.sample):,} of {self.shape[1]:,} examples; `upstream precompute --keep all` "
+            f"of a random {len(self.kept.sample):,} of {self.shape[1]:,} examples; upstream precompute --keep all "
             "computes a run that keeps all."
         )
 

@@ -42,6 +42,9 @@ def test_bm25_of_no_words_at_all():
 class Stored(SimpleNamespace):
     """What baselines read of a run."""
 
+    def kept(self, stage, method):
+        return None
+
     def methods(self, stage):
         return ["ekfac", "identity"]
 
