@@ -21,6 +21,7 @@ class Process:
     Attributes:
         python, torch, upstream: versions.
         host: name of the machine.
+        processor: its kind, by which libraries choose how they compute, e.g. "x86_64 AVX512".
         fingerprint: of the models and data that it made; None: none were made.
     """
 
@@ -28,6 +29,7 @@ class Process:
     torch: str
     upstream: str
     host: str
+    processor: str
     fingerprint: Fingerprint | None = None
 
     def differs(self, other: Process) -> str:
@@ -39,9 +41,16 @@ class Process:
         )
 
 
+def processor() -> str:
+    """Kind of this machine's processor."""
+    import torch  # takes seconds: whoever only names engines is there before
+
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
 def this_process() -> Process:
     """The process that asks, without a fingerprint."""
-    return Process(platform.python_version(), version("torch"), VERSION, socket.gethostname())
+    return Process(platform.python_version(), version("torch"), VERSION, socket.gethostname(), processor())
 
 
 class Actor:

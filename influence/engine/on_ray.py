@@ -43,6 +43,7 @@ class OnRay:
         self.address, self.threads, self.gpus = address, threads, gpus_per_worker
         self._asked, self.workers = workers, workers or 1
         self.device = "cuda" if gpus_per_worker else None
+        self.processors = set[str]()
         self._stack = contextlib.ExitStack()
         self._job: Job | None = None
         self._sent: Any = None
@@ -104,6 +105,7 @@ class OnRay:
                 self._idle.append(worker)
                 if piece is None:
                     _refuse_unlike(job, done)
+                    self.processors.add(done.processor)
                 else:
                     yield Done(piece, *done)
         finally:  # who stops listening has no use for what is under way

@@ -98,12 +98,13 @@ class Engine(Protocol):
         workers: how many there are.
         threads: of each worker.
         device: where workers compute, if not where the driver does.
+        processors: kinds of the processors of the workers that have computed, see `Process`.
     """
 
     workers: int
     threads: int
-
     device: str | None
+    processors: set[str]
 
     def __enter__(self) -> Engine:
         """Reach the workers; they are given back on leaving."""

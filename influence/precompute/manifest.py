@@ -11,6 +11,8 @@ import pandas as pd
 import torch
 
 from influence.derivatives import Objective
+from influence.engine.actor import processor
+from influence.engine.pieces import Engine
 from influence.run.records import ParameterNames, StageRecord, Training
 from influence.version import VERSION
 
@@ -47,7 +49,7 @@ def _accuracy(table: pd.DataFrame, classes: Sequence[str]) -> float | None:
     return float((table["prediction"] == table["label"]).mean()) if classes else None
 
 
-def versions(device: torch.device) -> dict[str, Any]:
+def versions(device: torch.device, engine: Engine | None = None) -> dict[str, Any]:
     """Package versions and what else a repeated run depends on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
@@ -56,4 +58,17 @@ def versions(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "device": f"{device} ({name})" if name else str(device),
+        "processor": processor(),
+        **({"workers": f"{engine.workers} ({', '.join(sorted(engine.processors))})"} if engine else {}),
     }
+
+
+def unlike_processors(engine: Engine | None) -> list[str]:
+    """A note if workers computed on processors that round differently."""
+    kinds = {processor(), *engine.processors} if engine else set()
+    if len(kinds) < 2:
+        return []
+    return [
+        f"Computed by processors of {len(kinds)} kinds ({', '.join(sorted(kinds))}), which round differently: another "
+        "computation of this run agrees to about a millionth of each value, not to the last digit."
+    ]

@@ -24,7 +24,7 @@ from influence.derivatives.objective import objectives_of
 from influence.derivatives.remarks import Remarks
 from influence.engine.pieces import Engine
 from influence.precompute.embedding import embedded, map_of
-from influence.precompute.manifest import stage_record, versions
+from influence.precompute.manifest import stage_record, unlike_processors, versions
 from influence.precompute.needs import methods_of
 from influence.precompute.pieces.job import RunJob
 from influence.precompute.pieces.keeping import SAMPLE
@@ -312,21 +312,23 @@ class Steps:
                 stages=tuple(stages),
                 default_method=self.exhibit.method,
                 map=MapRecord(),
-                versions=versions(self.device),
-                **self._remarked(scores, [*self.exhibit.notes, *stopped], self._of_seeds()),
+                versions=versions(self.device, self.engine),
+                **self._remarked(scores, [*self.exhibit.notes, *stopped], self._notes()),
                 **self._spent(),
             ),
             self._parts(),
         )
 
-    def _of_seeds(self) -> list[str]:
-        """What the scores are means over, if they are."""
+    def _notes(self) -> list[str]:
+        """What the scores are means over, if they are, and who computed them, if that matters."""
+        told = unlike_processors(self.engine)
         if self.exhibit.seeds == 1:
-            return []
+            return told
         return [
+            *told,
             f"Scores by {self.exhibit.method} are means over {self.exhibit.seeds} trainings from other seeds. The "
             "models, other methods, self-influence and answers to new questions are of the first, and so are the "
-            "checks whether scores can be amounts."
+            "checks whether scores can be amounts.",
         ]
 
     def _spent(self, before: Mapping[str, float] = MappingProxyType({}), peak: int = 0) -> dict[str, Any]:

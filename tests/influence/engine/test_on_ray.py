@@ -17,6 +17,7 @@ from ray.cluster_utils import Cluster
 from several_pieces import computed_files, large_exhibit
 
 from influence.engine import Fingerprint, OnRay, Piece, on_ray
+from influence.engine.actor import processor
 from influence.engine.cluster import ADDRESS, AUTHENTICATION
 from influence.errors import EngineError, TrainingError
 from influence.live.alterations import LEAVE_OUT, RELABEL, Alteration
@@ -88,6 +89,7 @@ def test_pieces_are_shared_out_and_a_worker_that_dies_is_replaced(cluster, tmp_p
         assert engine.workers == 2
         done = list(engine.each(Squares(str(tmp_path)), iter(pieces("", "once", "refuse", "", "")), said.append))
         results = {each.piece.key: each.result for each in done}
+        assert engine.processors == {processor()}
         assert results == {"0": 0, "1": 1, "2": None, "3": 9, "4": 16}
         (refused,) = [each.error for each in done if each.error]
         assert (type(refused), str(refused)) == (TrainingError, "it stopped short")
@@ -202,6 +204,8 @@ def test_runs_on_workers_are_the_same_to_the_last_byte(cluster, tmp_path, monkey
         (sent,) = precompute([large_exhibit()], ["one"], tmp_path / "sent", progress=False, engine=engine)
     assert ["A worker died" in line for line in engine.said] == [True]
     assert computed_files(sent) == computed_files(alone)
+    assert sent.manifest.versions["workers"] == f"2 ({alone.manifest.versions['processor']})"
+    assert "workers" not in alone.manifest.versions
     shutil.copy(HERE.parent / "several_pieces.py", tmp_path)
     study = tmp_path / "mine.py"
     study.write_text("from several_pieces import large_exhibit as study\n", encoding="utf-8")
