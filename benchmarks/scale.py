@@ -138,7 +138,7 @@ class DeathError(Exception):
     """A simulated worker ended."""
 
 
-JOB = SimpleNamespace(fingerprint=Fingerprint("", ()))
+JOB = SimpleNamespace(fingerprint=Fingerprint("", ()), processor="")
 
 
 class Simulated(OnRay):
