@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py                    # some ten minutes of two quiet cores
     python benchmarks/scale.py --smoke            # a simulated cluster alone, to see that it runs
+    python benchmarks/scale.py --strongest 20000 100000 --queries 1000     # all scores beside the strongest
 
 The simulation runs the engine's own code on a clock that jumps: only Ray is replaced. What a piece, a worker's start
 and a piece's way through the driver take is what was measured, or in the smallest setting assumed.
@@ -24,6 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from scaled.runs import shared_out
+from scaled.strongest import strongest
 
 from influence.engine import Fingerprint, OnRay, Piece
 from influence.precompute.runs import precompute
@@ -55,12 +57,19 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300, help="of a run")
     parser.add_argument("--pieces", type=int, default=PIECES, help="of the simulation")
     parser.add_argument("--smoke", action="store_true", help="the simulation of few pieces alone")
+    parser.add_argument("--strongest", type=int, nargs="+", help="examples of runs that keep the strongest, alone")
+    parser.add_argument("--keep", default="strongest:1000", help="which they keep")
     asked = parser.parse_args()
-    console, costs = Console(width=110), Costs()
+    console, costs = Console(width=130), Costs()
+    if asked.strongest:
+        strongest(asked.strongest, asked.queries, asked.keep, console)
+        return
     if not asked.smoke:
         torch.set_num_threads(1)
         shared_out(asked.examples, asked.queries, console)
         costs = measured(asked.retrainings, console)
+    else:
+        strongest([300], 12, "strongest:10", console, apart=False)
     for longer in (1, 100):  # of larger studies
         simulated(100 if asked.smoke else asked.pieces, replace(costs, piece=longer * costs.piece), console)
 
