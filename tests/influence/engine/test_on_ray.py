@@ -188,7 +188,7 @@ def test_validation_on_workers_gives_the_same_bytes(cluster, computed, tmp_path,
 
 
 def test_runs_on_workers_are_the_same_to_the_last_byte(cluster, tmp_path, monkeypatch, quick_map):
-    """Of a study made in Python, which is sent, while a worker is killed; and of one in a file, which they make."""
+    """Of a study made in Python, which is sent, while a worker is killed; and of one in a file, which they make, the strongest."""
     (alone,) = precompute([large_exhibit()], ["one"], tmp_path / "alone", progress=False)
     mark, shared_out = Pieces._mark, []
 
@@ -210,5 +210,9 @@ def test_runs_on_workers_are_the_same_to_the_last_byte(cluster, tmp_path, monkey
     study = tmp_path / "mine.py"
     study.write_text("from several_pieces import large_exhibit as study\n", encoding="utf-8")
     exhibits = exhibits_for(f"{study}:study", None, None, None, {}, {})
-    (made,) = precompute(exhibits, ["one"], tmp_path / "made", progress=False, engine="ray")
-    assert computed_files(made) == computed_files(alone)
+    strongest_alone, strongest_made = (
+        precompute(exhibits, ["one"], tmp_path / who, progress=False, engine=who, keep="strongest:15")[0]
+        for who in ("here", "ray")
+    )
+    assert computed_files(strongest_made) == computed_files(strongest_alone)
+    assert strongest_made.kept("pretrain", "ekfac")
