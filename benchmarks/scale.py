@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from scaled.extrapolated import extrapolated
 from scaled.runs import shared_out
 from scaled.strongest import strongest
 
@@ -72,6 +73,7 @@ def main() -> None:
         strongest([300], 12, "strongest:10", console, apart=False)
     for longer in (1, 100):  # of larger studies
         simulated(100 if asked.smoke else asked.pieces, replace(costs, piece=longer * costs.piece), console)
+    extrapolated(costs.driver, console)
 
 
 def measured(count: int, console: Console) -> Costs:

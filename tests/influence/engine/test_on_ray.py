@@ -188,7 +188,7 @@ def test_validation_on_workers_gives_the_same_bytes(cluster, computed, tmp_path,
 
 
 def test_runs_on_workers_are_the_same_to_the_last_byte(cluster, tmp_path, monkeypatch, quick_map):
-    """Of a study made in Python, which is sent, while a worker is killed; and of one in a file, which they make, the strongest."""
+    """Of a study that is sent, while a worker is killed; of one in a file, which workers make, the strongest scores."""
     (alone,) = precompute([large_exhibit()], ["one"], tmp_path / "alone", progress=False)
     mark, shared_out = Pieces._mark, []
 
