@@ -78,7 +78,7 @@ def _taken(count: int, queries: int, keep: str) -> Taken:
         made = replace(exhibit(count, queries), keep=keep)
         (run,) = precompute([made], ["run"], Path(folder), progress=False)
         memory, disk = peak_memory() - before, bytes_in(run.path)
-        first, *others = [_read(Run(run.path, run.manifest), query) for query in range(READ)]
+        first, *others = [_read(Run(run.path, run.manifest), query) for query in range(min(READ, queries))]
         scoring = sum(s for name, s in run.manifest.timings.items() if name.startswith("scoring pretrain"))
         return Taken(scoring, memory, disk, first, float(np.median(others)))
 
