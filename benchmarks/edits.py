@@ -5,10 +5,11 @@
 
 Prints, per finetuned model and kind of edit of a pretraining digit, Pearson's r over all (edit, query) pairs and the
 slope of measured on predicted changes (1 = the size is right too), for random digits and for those of strongest
-influence; the same for a group of queries against another; a mask on a fifth of the digits, by steps; the time of all
-relabellings beside that of the scores; and sets of digits that are chosen to be changed together. Then edits of
-scikit-learn's diabetes data, judged by the gap between two groups, of votes of rules, and of dictionary definitions;
-and the repair of labels that were flipped.
+influence, the slope also of what one step beyond the first order predicts (`total` of `edit_effect`); the same for a
+group of queries against another; a mask on a fifth of the digits, by steps; the time of all relabellings beside that of
+the scores; and sets of digits that are chosen to be changed together. Then edits of scikit-learn's diabetes data,
+judged by the gap between two groups, of votes of rules, and of dictionary definitions; and the repair of labels that
+were flipped.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ from rich.progress import track
 from rich.table import Table
 
 from influence import Study, attribute, best_together, edit_effect, edit_scores, edits, relabel_scores, targets
+from influence.attribution.chain import Chain
+from influence.attribution.edits.change import Change
+from influence.attribution.edits.effect import changed
+from influence.attribution.edits.minima import minima_near
+from influence.attribution.explained import Explained
+from influence.attribution.guards import solver_of
 from influence.studies.images import Digits
 from influence.studies.images.mask import masked
 from influence.study.edits import Edit
@@ -76,6 +83,7 @@ def single_edits(study: Study, variant: str, count: tuple[int, int], seed: int, 
     for kind, edit in kinds(study, pool, rng).items():
         some = [edit(int(row)) for row in rows]
         predicted = edit_scores(study, some, **OPTIONS).values.T
+        whole = totals(study, some)
         really = measured(retrainer, some, f"{variant}, {kind}")
         top, rest = slice(0, strongest), slice(strongest, None)
         gaps = [values[:, :half].mean(1) - values[:, half:].mean(1) for values in (predicted, really)]
@@ -85,7 +93,16 @@ def single_edits(study: Study, variant: str, count: tuple[int, int], seed: int, 
             *agreement(predicted[rest], really[rest]),
             *agreement(predicted[top], really[top]),
             *agreement(*gaps),
+            *(agreement(whole[part], really[part])[1] for part in (rest, top)),
         )
+
+
+def totals(study: Study, some: Iterable[Edit]) -> np.ndarray:
+    """(edits, Q), nats: `edit_effect(study, edit).total` of each edit alone, with the curvature fitted once for all."""
+    chain = Chain(study, 0, solver_of(OPTIONS["method"], None, OPTIONS["curvature"], {}))
+    explained, first = Explained(chain, None), chain.objectives[0]
+    ends = (minima_near(chain, {first: Change(first, [edit])}, 1).parameters[-1] for edit in some)
+    return np.stack([changed(explained, chain, parameters).cpu().numpy() for parameters in ends])
 
 
 def together(study: Study, seed: int, console: Console) -> None:
@@ -148,7 +165,7 @@ def main() -> None:
     count = (1, 1) if options.smoke else (10, 30)
     digits, started = (Thinned if options.smoke else Digits)(options.seed), time.perf_counter()
     console = Console()
-    headings = ("r random", "slope", "r strongest", "slope", "r gap", "slope")
+    headings = ("r random", "slope", "r strongest", "slope", "r gap", "slope", "slope of totals: random", "strongest")
     table = Table("finetuned", "edit", *headings)
     for variant in digits.variants[: 1 if options.smoke else None]:
         study = digits.exhibit(variant).study

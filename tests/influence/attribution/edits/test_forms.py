@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from influence import Stage, Study, edit_effect, edits
 from influence.attribution.edits.change import Change
 from influence.curvature import METHODS
 from influence.derivatives.objective import objectives_of
+from influence.errors import StudyError
 from influence.training import Retrainer
 
 OPTIONS = {"method": "exact", "curvature": "hessian", "progress": False}
@@ -117,3 +121,50 @@ def test_texts_of_many_lengths_are_one_batch():
     (objective,) = objectives_of(Study("texts", [stage], examples))
     change = Change(objective, [edits.relabel("texts", [row], [0]) for row in range(10)])
     assert [len(examples) for examples, _ in change.parts] == [10, 10]
+
+
+class Pair(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+class Pairs:
+    """The same examples as another data set's, each with its parts by name."""
+
+    def __init__(self, of: TensorDataset):
+        self._of = of
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __getitem__(self, row: int) -> Pair:
+        return Pair(*self._of[row])
+
+
+def test_examples_whose_parts_have_names_are_edited_as_plain_ones(three):
+    first, *rest = three.stages
+    named = Study("named", [dataclasses.replace(first, data=Pairs(first.data)), *rest], three.queries)
+    x, y = first.data[9]
+    given = [edits.relabel("a", [3], [1 - int(first.data[3][1])]), edits.add("a", [(x, y)]), edits.leave_out("a", [5])]
+    expected = edit_effect(three, given, **OPTIONS).total
+    found = edit_effect(named, [*given[:1], edits.add("a", [Pair(x, y)]), *given[2:]], **OPTIONS).total
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert np.abs(expected).max() > 0
+
+
+class Endless:
+    """Examples that do not say how many they are."""
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ones(3), torch.tensor(row % 2)
+
+
+def test_examples_without_a_number_are_refused(three):
+    endless: Any = Endless()
+    with pytest.raises(StudyError, match="examples is a Endless, expected a list or data set of examples"):
+        edits.add("a", endless)
+    with pytest.raises(StudyError, match="data is a Endless, expected a map-style dataset"):
+        edit_effect(
+            Study("endless", [dataclasses.replace(three.stages[0], data=endless)], three.queries),
+            edits.leave_out("a", [1]),
+        )
