@@ -22,8 +22,16 @@ def of(view: View, largest: float) -> dict[str, object] | None:
     inside = np.flatnonzero(view.in_region & view.known & (view.groups == view.branch).to_numpy())
     return {
         "group": view.branch,
-        "parts": (classes if view.by == state.SOURCE else examples)(view, inside, largest),
+        "parts": (classes if view.by == state.SOURCE else examples)(view, inside, largest)
+        + not_kept(view, inside, largest),
     }
+
+
+def not_kept(view: View, positions: np.ndarray, largest: float) -> list[dict[str, Any]]:
+    """One row for the examples of the group whose scores are not kept; none where all are."""
+    rest = view.totals.loc[str(view.branch)] - lists.singles(view.scores, positions).sum()
+    count = round(float(rest["examples"]))
+    return [line(view, "not kept", f"{count:,} not kept", rest, largest)] if count > 0 else []
 
 
 def classes(view: View, positions: np.ndarray, largest: float) -> list[dict[str, Any]]:

@@ -62,6 +62,15 @@ def test_explore_says_what_it_lacks_and_how_it_is_had(open_app, strongest_roots)
     assert "strongest scores of either sign" not in words(open_app(strongest_roots[0]))
 
 
+def test_a_row_of_the_totals_adds_up_from_its_parts(open_app, strongest_roots, component):
+    app = open_app(strongest_roots[1])
+    row = component(app, "totals")["rows"][0]
+    found = component(open_app(strongest_roots[1], branch=row["group"]), "totals")["branch"]
+    assert found["parts"][-1]["name"].endswith("not kept")
+    for sign in ("helpful_width", "harmful_width"):
+        assert sum(part[sign] for part in found["parts"]) == pytest.approx(row[sign], rel=1e-4, abs=1e-6)
+
+
 def test_suspects_ranks_by_the_same_sums(open_app, strongest_roots):
     tables = [open_app(root, state.SUSPECTS_PAGE).dataframe[0].value for root in strongest_roots]
     assert tables[0]["id"].tolist() == tables[1]["id"].tolist()
