@@ -68,7 +68,7 @@ def leading(kept: Kept) -> np.ndarray:
     The whole of what is kept is read, since its examples may be any.
     """
     counts = np.zeros(kept.count, dtype=np.int64)
-    queries, rows, scores = kept.every_strongest()
+    queries, rows, scores = kept.every_strongest
     for signed in (scores, -scores):
         table = pd.DataFrame({"query": queries, "row": rows, "score": signed})[signed > 0]
         first = table.sort_values("score", ascending=False, kind="stable").groupby("query").head(LEADING_RANK)

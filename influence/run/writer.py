@@ -31,9 +31,6 @@ ARRAY_CHUNK = 2**22
 SHARE_ROWS = 1000
 """Rows of a table of shares that are read together (row group of the Parquet file)."""
 
-STRONGEST_ROWS = 2000
-"""The same of a table of the strongest scores."""
-
 
 def chunk_of(shape: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of a score array's chunks, by its queries and examples."""
@@ -102,11 +99,6 @@ class Writer:
         """`query`, `example`, `shares`, sorted by query; in groups of rows so that one query's are read alone."""
         with self._new(shares_file(stage, method)) as path:
             table.to_parquet(path, index=False, row_group_size=SHARE_ROWS)
-
-    def write_strongest(self, name: str, table: pd.DataFrame) -> None:
-        """`query`, `example`, `score`, sorted by query; in groups of rows so that one query's are read alone."""
-        with self._new(name) as path:
-            table.to_parquet(path, index=False, row_group_size=STRONGEST_ROWS)
 
     def write_model(self, stage: str, tensors: Mapping[str, torch.Tensor]) -> None:
         # Cloned, since the format has no tied weights: each name gets its own copy.

@@ -29,7 +29,7 @@ def of(view: View, largest: float) -> dict[str, object] | None:
 
 def not_kept(view: View, positions: np.ndarray, largest: float) -> list[dict[str, Any]]:
     """One row for the examples of the group whose scores are not kept; none where all are."""
-    rest = view.totals.loc[str(view.branch)] - lists.singles(view.scores, positions).sum()
+    rest = view.totals[(view.totals.index == view.branch)].sum() - lists.singles(view.scores, positions).sum()
     count = round(float(rest["examples"]))
     return [line(view, "not kept", f"{count:,} not kept", rest, largest)] if count > 0 else []
 

@@ -179,7 +179,8 @@ class Keeping:
         """What the run keeps, from what is merged of all spans."""
         kept = {name: values.numpy() for name, values in self.draft.tensors(self._merged_file(last)).items()}
         self.draft.mark(self._merged_name, last)
-        self.draft.write_strongest(strongest_file(self.stage, self.method), _listed(kept, self.most))
+        lists = strongest_file(self.stage, self.method).removesuffix(".parquet")
+        self.draft.write_table(lists, _listed(kept, self.most))
         self.draft.write_table(totals_file(self.stage, self.method).removesuffix(".parquet"), _totals(kept))
         self.draft.write_array(scores_file(self.stage, self.method).removesuffix(".zarr"), kept[SAMPLED])
         first = f"scores {self._own} {self.spans[0].start}"

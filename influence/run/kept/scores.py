@@ -71,7 +71,7 @@ class StageScores:
         place = np.searchsorted(self.kept.sample, example)
         if place < len(self.kept.sample) and self.kept.sample[place] == example:
             return np.asarray(self.kept.sampled[:, int(place)])
-        queries, rows, scores = self._every_strongest
+        queries, rows, scores = self.kept.every_strongest
         found = np.full(self.shape[0], np.nan, np.float32)
         found[queries[rows == example]] = scores[rows == example]
         return found
@@ -105,8 +105,3 @@ class StageScores:
     def _strongest(self, query: int) -> np.ndarray:
         assert self.kept is not None
         return self.kept.strongest(query)[1]
-
-    @cached_property
-    def _every_strongest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        assert self.kept is not None
-        return self.kept.every_strongest()
