@@ -125,7 +125,8 @@ def unit_of(scores: np.ndarray, stored: str = NAT, slope: float = 1.0) -> Unit:
         return Unit("percentage points", 100.0, PROBABILITY)
     if stored != NAT:
         return Unit("", 1.0)
-    largest = float(np.nanmax(np.abs(scores), initial=0.0)) * slope
+    sizes = np.abs(np.asarray(scores, dtype=np.float64))
+    largest = float(sizes[~np.isnan(sizes)].max(initial=0.0)) * slope
     if largest >= 0.1:
         return Unit("nat", slope, NAT, slope)
     name, factor = ("mnat", 1e3) if largest >= 1e-5 or largest == 0 else ("µnat", 1e6)

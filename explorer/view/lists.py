@@ -56,7 +56,8 @@ def rank(scores: np.ndarray, position: int) -> int:
 
 def largest(scores: np.ndarray) -> float:
     """The size of the largest score that is known."""
-    return float(np.nanmax(np.abs(scores), initial=0.0))
+    sizes = np.abs(scores)
+    return float(sizes[~np.isnan(sizes)].max(initial=0.0))
 
 
 def share(scores: np.ndarray, shown: np.ndarray, total: float | None = None) -> float:
