@@ -119,7 +119,7 @@ class Scorer:
             self.draft.hear(vars(remarks))
             self.draft.write_table(file, table)
             self.draft.mark(step)
-            self.draft.discard([part.step for part in parts], folder_of(stage.name))
+            self.draft.drop([part.step for part in parts], folder_of(stage.name))
         return pd.read_parquet(self.draft.path(f"{file}.parquet"))
 
     def _pull(self, method: str, vectors: bool) -> dict[str, Any]:

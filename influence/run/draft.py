@@ -155,6 +155,14 @@ class Draft(Writer):
             self._write_json(JOURNAL_FILE, self.journal.told())
         shutil.rmtree(self.folder / folder, ignore_errors=True)
 
+    def drop(self, steps: Sequence[str], folder: str) -> None:
+        """Take steps out of the journal, and delete the folder of what they wrote: a later one has all of it."""
+        there = [step for step in steps if step in self.steps]
+        if there:
+            self.journal.forget(there)
+            self._write_json(JOURNAL_FILE, self.journal.told())
+        shutil.rmtree(self.folder / folder, ignore_errors=True)
+
     def forget(self, steps: Sequence[str]) -> None:
         """Take steps out of the journal, as if they were not finished."""
         self.journal.forget(steps)

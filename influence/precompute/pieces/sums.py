@@ -92,4 +92,4 @@ def discard(pieces: Pieces, stage: str, method: str) -> None:
     """Delete what `gathered` kept, whose result is kept."""
     begun = (f"axes {stage} {method}", f"sums {stage} {method} ")
     steps = [name for name in pieces.draft.steps if name.startswith(begun)]
-    pieces.draft.discard(steps, folder_of(stage, method))
+    pieces.draft.drop(steps, folder_of(stage, method))

@@ -136,11 +136,11 @@ def test_a_first_step_that_is_lost_begins_anew(tmp_path):
 
 def test_what_is_discarded_is_not_missed(tmp_path):
     draft = begun(tmp_path)
-    draft.discard("third", "work")
+    draft.discard(["third"], "work")
     assert not draft.folder.joinpath("work").exists()
     assert Draft(tmp_path, "r", SETTINGS).lost.count("work/self.parquet") == 1  # of another step
     draft = begun(tmp_path / "again")
-    draft.discard("second", "work")
+    draft.discard(["second"], "work")
     shutil.rmtree(draft.folder / "scores")
     draft.write_table("work/other", TABLE)
     assert Draft(tmp_path / "again", "r", SETTINGS).lost == ""
