@@ -57,8 +57,8 @@ def precompute(
         typer.Option(
             "--texts",
             metavar="PRETRAIN FINETUNE TEST",
-            help="Instead of a study: three files of texts (.csv, .tsv, .parquet, .jsonl; PRETRAIN also .txt). "
-            "FINETUNE and TEST have labels.",
+            help="Instead of a study: three files of texts (.csv, .tsv, .parquet, .jsonl; PRETRAIN also .txt), or "
+            "folders or quoted patterns of such ('texts/*.csv'). FINETUNE and TEST have labels.",
         ),
     ] = None,
     models: Annotated[

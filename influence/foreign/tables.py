@@ -13,7 +13,7 @@ import pandas as pd
 from influence.errors import ScoresError, printable
 from influence.studies.images.class_folders import class_folders
 from influence.studies.images.picture_files import png, read_picture
-from influence.studies.text_files.formats import Lines, Texts, name_list, short_repr
+from influence.studies.text_files.formats import Texts, name_list, short_repr
 from influence.studies.text_files.labels import NO_CLASS, label_text, plain_text
 from influence.studies.text_files.opening import open_texts
 
@@ -55,7 +55,7 @@ def read_table(path: Path, columns: dict[str, str] | None = None) -> pd.DataFram
 
 def _of_file(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     file = open_texts(path)
-    names = {"text": ""} if isinstance(file, Lines) else _named(file, columns)
+    names = {"text": ""} if file.plain else _named(file, columns)
     pairs = "text" not in names and PROMPT in names and COMPLETION in names
     if not pairs and not any(each in names for each in SHOWN):
         raise ScoresError(

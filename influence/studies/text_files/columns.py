@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from influence.errors import StudyError, printable
 from influence.studies.lookalikes import hint, lookalikes
-from influence.studies.text_files.formats import Lines, Texts, name_list, short_repr
+from influence.studies.text_files.formats import Texts, name_list, short_repr
 from influence.studies.text_files.labels import NO_CLASS, is_fraction, label_text, plain_text, told
 from influence.studies.text_files.opening import open_texts
 from influence.studies.text_files.sampling import reservoir
@@ -47,7 +47,8 @@ def corpora(
     out.
 
     Args:
-        files: in that order, each .csv, .tsv, .parquet or .jsonl, the first also .txt.
+        files: in that order, each .csv, .tsv, .parquet or .jsonl, the first also .txt; or a folder of such files of one
+            kind, or a pattern such as `texts/*.csv`, which are read one after another.
         columns: which columns hold what.
         sample: of each file at most so many texts, drawn uniformly; None: all, of which there may be 200,000.
         seed: of the draw.
@@ -128,8 +129,8 @@ class _Source:
         self.empty, self.first_empty = 0, ""
         self.notes: list[str] = []
         self.spellings: dict[str, set[str]] = {}
-        self.names = {"text": ""} if isinstance(file, Lines) else self._named(columns)
-        if labelled and isinstance(file, Lines):
+        self.names = {"text": ""} if file.plain else self._named(columns)
+        if labelled and file.plain:
             raise StudyError(
                 f"{printable(file.path)} is plain lines, which have no labels; they are for pretraining. To finetune "
                 "and to test, give a .csv, .tsv, .parquet or .jsonl with a column of labels."
@@ -153,7 +154,7 @@ class _Source:
             self.notes.append(f"Empty texts left out of {name}: {self.empty:,}, the first at {self.first_empty}.")
         if len(records) < least:
             empty = f", beside {self.empty:,} empty ones" if self.empty else ""
-            old = isinstance(self.file, Lines) and any("\r" in record.text for record in records)
+            old = self.file.plain and any("\r" in record.text for record in records)
             raise StudyError(
                 f"{printable(self.file.path)} holds too few texts: {len(records)}{empty}; expected at least {least}."
                 + (" Its lines end by CR alone, which ends no line here; save it with LF." if old else "")

@@ -49,8 +49,12 @@ class Texts:
     first: ClassVar[int] = 1
     """Lines are counted as editors do, from 1; rows of Parquet, which has no lines, from 0."""
     unit: ClassVar[str] = "line"
-    hint: ClassVar[str] = ""
+    hint: str = ""
     """What to look at, where a column is not found."""
+    plain: bool = False
+    """Whether each line is a text, without columns."""
+    same_columns: ClassVar[bool] = True
+    """Whether every row has the same columns."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -196,6 +200,8 @@ class JsonLines(Texts):
     `columns` are the keys of the first object, until others are looked for.
     """
 
+    same_columns = False
+
     def __init__(self, path: Path):
         super().__init__(path)
         with _open_file(path, "\n") as file:
@@ -251,6 +257,8 @@ class JsonLines(Texts):
 
 class Lines(Texts):
     """Plain lines: each is a text, without its line end. Only LF and CRLF end a line; other controls are data."""
+
+    plain = True
 
     def rows(self, columns: Sequence[str], texts: bool = True) -> Iterator[Row]:
         with _open_file(self.path, "\n") as file:

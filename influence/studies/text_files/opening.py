@@ -1,4 +1,4 @@
-"""Open a file of texts, in the format that its suffix says, or a folder that `datasets` saved."""
+"""Open a file of texts, in the format that its suffix says, a folder or pattern of such, or what `datasets` saved."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from influence.errors import StudyError, printable
 from influence.studies.text_files.encoding import looks_wide
 from influence.studies.text_files.formats import Delimited, JsonLines, Lines, Parquet, Texts
 from influence.studies.text_files.saved_dataset import SavedDataset, is_saved
+from influence.studies.text_files.shards import Shards, shards_at
 
 FORMATS: dict[str, type[Texts]] = {
     ".csv": Delimited,
@@ -19,18 +20,21 @@ FORMATS: dict[str, type[Texts]] = {
 
 
 def open_texts(path: Path) -> Texts:
-    """The file at `path`, in the format that its suffix says.
+    """The file at `path`, in the format that its suffix says; of a folder or a pattern all files, as one.
 
     Raises:
-        StudyError: it is not there, no file, empty, of no known format, or not in order.
+        StudyError: it is not there, no file, empty, of no known format, or not in order; or a folder or pattern has no
+            files of texts, or files of several kinds.
     """
     if path.is_dir() and is_saved(path):
         return SavedDataset(path)
+    if (files := shards_at(path, list(FORMATS))) is not None:
+        return Shards(path, files, open_texts)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        what = "is no file" if path.exists() else "does not exist"
         raise StudyError(
-            f"{printable(path)} {what}; expected a file of texts: {', '.join(FORMATS)}, or a folder that "
-            "`datasets` saved."
+            f"{printable(path)} {what}; expected a file of texts: {', '.join(FORMATS)}, a folder of such files, or one "
+            "that `datasets` saved."
         )
     if path.suffix.lower() not in FORMATS:
         packed = path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".zip")

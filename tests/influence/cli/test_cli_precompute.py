@@ -165,7 +165,8 @@ def test_files_of_texts(upstream, untrained_texts, texts, tmp_path):
     ("files", "options", "words"),
     [
         (["none.csv", "new.csv", "test.jsonl"], [], "none.csv does not exist; expected a file of texts: .csv"),
-        ([".", "new.csv", "test.jsonl"], [], ". is a folder; expected a file of texts"),
+        ([".", "new.csv", "test.jsonl"], [], ". holds files of several kinds ("),
+        (["no*.csv", "new.csv", "test.jsonl"], [], "no*.csv matches no file."),
         (["old.txt", "new.csv", "test.jsonl"], [], "new.csv has no column 'text'; it has 'body', 'topic', 'head'."),
         (["old.txt", "old.txt", "test.jsonl"], [], "old.txt is plain lines, which have no labels"),
         (["old.txt", "new.csv", "test.jsonl"],

@@ -9,7 +9,7 @@ from typing import Any
 
 from influence.errors import StudyError, printable
 from influence.studies.text_files.columns import MAX_CHARACTERS, MAX_TEXTS, Columns
-from influence.studies.text_files.formats import Lines, Texts, name_list, short_repr
+from influence.studies.text_files.formats import Texts, name_list, short_repr
 from influence.studies.text_files.labels import plain_text
 from influence.studies.text_files.opening import open_texts
 from influence.studies.text_files.sampling import reservoir
@@ -128,7 +128,7 @@ class _Reader:
 
 def _named(file: Texts, columns: Columns, needed: Sequence[str]) -> dict[str, str]:
     """Kind -> name of its column, where the file has one."""
-    if isinstance(file, Lines):
+    if file.plain:
         if needed:
             raise StudyError(
                 f"{printable(file.path)} is plain lines, which have no column for the {needed[0]}; give .csv, .jsonl, "
