@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 import influence.attribution
 import influence.run
 from influence.cli.console import say
-from influence.errors import StudyError
+from influence.errors import StudyError, printable
 from influence.threads import set_threads
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 THREADS = "UPSTREAM_THREADS"
 """Environment variable that --threads is read from, for the process that a command starts."""
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""As a path, which keeps one of its two slashes. One letter is a drive."""
 STARTS = ("solution", "scratch")
 """Where training again begins, the default first."""
 
@@ -28,6 +31,15 @@ STARTS = ("solution", "scratch")
 def _start(value: str) -> str:
     if value not in STARTS:
         raise StudyError(f"--start is {value!r}, expected {' or '.join(STARTS)}.")
+    return value
+
+
+def _folder(value: Path) -> Path:
+    if found := _URL.match(str(value)):
+        raise StudyError(
+            f"--runs is a URL ({printable(found[1])}:), expected a folder. Mount the store as one, or copy runs "
+            "there when they are finished (docs/scale.md)."
+        )
     return value
 
 
@@ -44,7 +56,9 @@ Start = Annotated[
 ]
 StageOfExamples = Annotated[str | None, typer.Option("--stage", help="Whose examples; default the first, pretraining.")]
 TrainingDevice = Annotated[str, typer.Option("--device", help="Where to train, e.g. cuda.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.", envvar="UPSTREAM_RUNS")]
+Runs = Annotated[
+    Path, typer.Option("--runs", callback=_folder, help="Folder that holds the runs.", envvar="UPSTREAM_RUNS")
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, max=2**32 - 1, help="Of training, sampling and the map; default 0.")
 ]

@@ -164,21 +164,21 @@ class Delimited(Texts):
 
 
 class Parquet(Texts):
-    """A Parquet file, read a few thousand rows at a time."""
+    """A Parquet file, read a few thousand rows at a time. It is open only while it is read: a folder may hold many."""
 
     first, unit = 0, "row"
 
     def __init__(self, path: Path):
         super().__init__(path)
         try:
-            # Without `pre_buffer`, which would fetch whole row groups, of which many files have only one.
-            self.file = pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
-            self.columns = self.file.schema_arrow.names
+            with self._opened() as file:
+                self.schema = file.schema_arrow
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self.unreadable(error) from error
+        self.columns = self.schema.names
 
     def rows(self, columns: Sequence[str], texts: bool = True) -> Iterator[Row]:
-        kind = self.file.schema_arrow.field(columns[0]).type
+        kind = self.schema.field(columns[0]).type
         if texts and not of_texts(kind):
             raise StudyError(
                 f"{printable(self.path)}: column {columns[0]!r} holds {kind}, expected texts. It has "
@@ -186,12 +186,19 @@ class Parquet(Texts):
             )
         number = 0
         try:
-            for batch in self.file.iter_batches(BATCH, columns=list(dict.fromkeys(columns))):
-                for values in zip(*(values_of(batch.column(name)) for name in columns), strict=True):
-                    yield number, list(values)
-                    number += 1
+            with self._opened() as file:
+                if file.schema_arrow != self.schema:
+                    raise StudyError(f"{printable(self.path)} has got other columns while it was read. Begin again.")
+                for batch in file.iter_batches(BATCH, columns=list(dict.fromkeys(columns))):
+                    for values in zip(*(values_of(batch.column(name)) for name in columns), strict=True):
+                        yield number, list(values)
+                        number += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self.unreadable(error) from error
+
+    def _opened(self) -> pq.ParquetFile:
+        # Without `pre_buffer`, which would fetch whole row groups, of which many files have only one.
+        return pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20)
 
 
 class JsonLines(Texts):

@@ -292,3 +292,11 @@ def test_a_process_of_its_own_ends_with_code_2_and_no_traceback(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: There is no run at data/runs/no")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/runs", "memory://runs"])
+def test_runs_at_a_url_are_refused_and_no_folder_is_made(upstream, tmp_path, url):
+    code, _, errors = upstream("precompute", "tiny", "--runs", url)
+    assert code == 2
+    assert f"--runs is a URL ({url.split('//')[0]}), expected a folder." in errors
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -102,3 +103,23 @@ def test_a_key_may_be_in_a_later_file(tmp_path):
     found = open_texts(tmp_path)
     assert found.columns_called("title", everywhere=True) == ["title"]
     assert [values for _, values in found.rows(["text", "title"])] == [["one", None], ["two", "Two"]]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux tells them")
+def test_files_are_open_only_while_they_are_read(tmp_path):
+    """A folder may hold more files than a process may have open, often 1,024."""
+    folder = shards(tmp_path / "corpus", "parquet", *range(1, 10))
+    before = len(os.listdir("/proc/self/fd"))
+    found = open_texts(folder)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(found.rows(["text"]))) == len(TABLE)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_columns_that_change_after_the_first_look(tmp_path):
+    file = tmp_path / "a.parquet"
+    TABLE.to_parquet(file)
+    texts = open_texts(file)
+    TABLE.rename(columns={"label": "class"}).to_parquet(file)
+    with pytest.raises(StudyError, match="other columns while it was read"):
+        list(texts.rows(["text", "label"]))
