@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from tiny_texts import sentences
 
-from influence.curvature import ekfac
+from influence.curvature import gathering
 from influence.errors import RunError, StudyError
 from influence.live import Contrast, Live
 from influence.live import live as module
@@ -85,7 +85,7 @@ def test_the_curvature_that_a_run_keeps_is_not_fitted_anew(tmp_path, monkeypatch
     (run,) = precompute([exhibit], ["t"], tmp_path, progress=False)
     assert {f"curvature/{stage}-ekfac.safetensors" for stage in run.stages} <= set(run.manifest.files)
     monkeypatch.setattr(module, "exhibit_of", lambda run, function=None: exhibit)
-    monkeypatch.setattr(ekfac, "Fisher", None)
+    monkeypatch.setattr(gathering, "Fisher", None)
     live = Live(run)
     found = live.scores(live.stored(0), Contrast(run.queries()["label"][0]))
     for stage in run.stages:
