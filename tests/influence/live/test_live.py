@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from tiny_texts import sentences
 
-from influence.curvature import gathering
+from influence.curvature import ekfac, gathering
 from influence.errors import RunError, StudyError
 from influence.live import Contrast, Live
 from influence.live import live as module
