@@ -158,15 +158,23 @@ class Kronecker(Block):
 
     def measured(self, factors: list[list[Factor]]) -> Tensor:
         left, right = self.axes
-        first = factors[0][0]
-        if len(factors[0]) == 1 and isinstance(first, Outer) and first.positions == 1:
-            # The squares of an outer product are the outer product of the squares.
-            sides = zip(self._rows(first), self.axes, strict=True)
-            a, b = (axes.a_dimension(axes.gathered(axes.turned(rows)[:, :, 0].square())) for rows, axes in sides)
+        if (sides := self._squared_sides(factors)) is not None:
+            a, b = (axes.a_dimension(side) for side, axes in zip(sides, self.axes, strict=True))
             return torch.einsum("ngl,ngr->glr", a, b)
         found = sum(squares.sum(0) for squares in self._squares_along(factors))
         assert isinstance(found, Tensor)
         return left.a_dimension(right.a_dimension(found).mT).mT
+
+    def _squared_sides(self, factors: list[list[Factor]]) -> list[Tensor] | None:
+        """Where each gradient is one outer product, the squares of its sides along the axes, (n, g, l) and (n, g, r).
+
+        The squares of an outer product are the outer product of the squares. None: gradients are of another form.
+        """
+        first = factors[0][0]
+        if len(factors[0]) > 1 or not isinstance(first, Outer) or first.positions > 1:
+            return None
+        sides = zip(self._rows(first), self.axes, strict=True)
+        return [axes.gathered(axes.turned(rows)[:, :, 0].square()) for rows, axes in sides]
 
     def _squares_along(self, factors: list[list[Factor]]) -> Iterator[Tensor]:
         """Squares of one batch's gradients along the axes, (n, g, l, r), some examples at a time."""
@@ -226,10 +234,15 @@ class Kronecker(Block):
         return squares.flatten(1) @ (1 / self._shifted(count, shift).to(queries)).flatten()
 
     def norms_of(self, factors: list[list[Factor]], count: int, shift: Tensor) -> tuple[Tensor, Tensor]:
-        weights, found = (1 / self._shifted(count, shift)).flatten(), []
+        weights, found = 1 / self._shifted(count, shift), []
+        if (sides := self._squared_sides(factors)) is not None:
+            a, b = sides
+            norms = (torch.einsum("ngl,glr->ngr", a, weights.to(a)) * b).sum((1, 2))
+            return norms, (a.sum(2) * b.sum(2)).sum(1)  # axes are orthogonal
+        weights = weights.flatten()
         for along in self._squares_along(factors):
             squares = along.flatten(1)
-            found.append(torch.stack([squares @ weights.to(squares), squares.sum(1)]))  # axes are orthogonal
+            found.append(torch.stack([squares @ weights.to(squares), squares.sum(1)]))
         norms, lengths = torch.cat(found, dim=1)
         return norms, lengths
 
