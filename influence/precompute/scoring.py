@@ -221,7 +221,7 @@ class Scorer:
 
     def _pull_in_parts(self, chain: Chain, method: str, bar: Bar) -> dict[str, Any]:
         """A block of queries at a time; what solvers report of all. The first block's queries check the chain."""
-        self.pieces.work.advance = bar.advance
+        self.pieces.work.advance, self.pieces.work.folder = bar.advance, self.draft.folder
         first, *others = query_blocks(chain.objectives, method, len(self.exhibit.study.queries))
         there = [block for block in others if block.is_there(self.draft, self.pieces.work)]
         self.draft.forget([block.step for block in others if block not in there])
