@@ -52,15 +52,17 @@ def _accuracy(table: pd.DataFrame, classes: Sequence[str]) -> float | None:
 def versions(device: torch.device, engine: Engine | None = None) -> dict[str, Any]:
     """Package versions and what else a repeated run depends on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return {
+    found = {
         "upstream-explorer": VERSION,
         **{package: importlib.metadata.version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "device": f"{device} ({name})" if name else str(device),
         "processor": processor(),
-        **({"workers": f"{engine.workers} ({', '.join(sorted(engine.processors))})"} if engine else {}),
     }
+    if engine and engine.processors:  # else this process computed all of it
+        found["workers"] = f"{engine.workers} ({', '.join(sorted(engine.processors))})"
+    return found
 
 
 def unlike_processors(engine: Engine | None) -> list[str]:

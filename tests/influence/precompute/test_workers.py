@@ -18,7 +18,8 @@ def test_workers_and_kinds_of_processors_are_told():
     told = versions(torch.device("cpu"), engine("arm64 DEFAULT", "x86_64 AVX2"))
     assert told["workers"] == "3 (arm64 DEFAULT, x86_64 AVX2)"
     assert told["processor"] == processor()
-    assert "workers" not in versions(torch.device("cpu"))
+    for nobody in (None, engine()):
+        assert "workers" not in versions(torch.device("cpu"), nobody)
 
 
 def test_a_note_says_where_processors_round_differently():
