@@ -16,7 +16,7 @@ from explorer.runs import neighbours, queries, score_arrays, slices
 from explorer.ui import amounts, escape, theme
 from explorer.view import lists
 from influence.errors import RunError
-from influence.run import Run, StageScores
+from influence.run import Run, SliceKind, StageScores, slice_names, slice_rows
 
 MOST_NAMED_CLASSES = 8
 """At most so many classes are all named; of more, only the first three are."""
@@ -227,15 +227,15 @@ class Scene:
 
     @property
     def slice_words(self) -> str:
-        return "mistakes" if slices.WRONG in slices.slices(self.run.queries()) else "predictions"
+        return "mistakes" if SliceKind.WRONG in slice_names(self.run.queries()) else "predictions"
 
     @cached_property
     def slice_sums(self) -> np.ndarray:
         """Scores summed over the predictions that Suspects opens on, nats."""
         table = self.run.queries()
-        name = slices.WRONG if self.slice_words == "mistakes" else slices.ALL
+        name = SliceKind.WRONG if self.slice_words == "mistakes" else SliceKind.ALL
         method = self.run.methods(self.stages[0])[0]
-        found = slices.totals(self.run, self.stages[0], method, name, slices.rows(table, name, self.position))
+        found = slices.totals(self.run, self.stages[0], method, name, slice_rows(table, name, self.position))
         if found is None:
             raise RunError(f"Run {self.run.name} keeps no sums over its {self.slice_words}.")
         return found

@@ -15,6 +15,7 @@ from explorer.lesson.facts import Scene
 from explorer.runs import queries
 from explorer.ui import state, theme
 from explorer.view import edits
+from influence.run import confusion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Step:
 
 
 def cell_pressed(scene: Scene) -> Reply:
-    classes = list(queries.confusion(scene.run.queries()).index)
+    classes = list(confusion(scene.run.queries()).index)
     cell = queries.parse_cell(state.clicked(state.CELL) or "", classes)
     if cell is None:
         return WAITING

@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 
 from influence.run import Run, classified
-from influence.run import class_order as class_order
-from influence.run import confusion as confusion
 
 QUERIES = "queries"
 """Name of the table of queries; tables of examples are named by their stage."""

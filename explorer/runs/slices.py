@@ -11,10 +11,6 @@ import zarr
 from explorer.runs import score_arrays
 from explorer.runs.cache import per_run
 from influence.run import Run, slice_rows
-from influence.run import slices as slices
-
-rows = slice_rows
-ALL, WRONG, CLASS, CELL, QUERY = "all", "wrong", "class", "cell", "query"
 
 BLOCK_SCORES = 4_000_000
 """Scores read at once, about: 16 MB."""

@@ -21,11 +21,11 @@ import streamlit as st
 from PIL import Image
 
 from explorer import vendor
-from explorer.runs import queries
 from explorer.runs.cache import per_run
 from explorer.ui import escape
 from influence.errors import StudyError
 from influence.live import thumbnail
+from influence.run import class_order
 
 if TYPE_CHECKING:
     from influence.run import Run
@@ -76,7 +76,7 @@ def labels(run: Run) -> tuple[list[str], np.ndarray]:
     """The labels on the map, in order, and the place among them of each example's, int32."""
     table = run.examples(run.manifest.map.stage)
     codes, names = pd.factorize(table["label"].fillna("").astype(str))
-    order = queries.class_order(names)
+    order = class_order(names)
     places = {name: place for place, name in enumerate(order)}
     return order, np.array([places[name] for name in names], dtype=np.int32)[codes]
 

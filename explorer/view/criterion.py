@@ -10,7 +10,7 @@ import pandas as pd
 from explorer.runs import queries, slices
 from explorer.ui import escape, state, theme
 from influence.live import Criterion
-from influence.run import NAT, Run
+from influence.run import NAT, Run, class_order, slice_rows
 
 LOSS, GAP, ERROR = CRITERIA = ("Loss", "Gap", "Class error")
 FEWEST_GROUPS, MOST_GROUPS = 2, 12
@@ -58,7 +58,7 @@ def chosen(table: pd.DataFrame) -> int:
 
 def of_slice(run: Run, name: str, query: int) -> Judgement:
     """The summed loss of a slice's predictions; `query` is the row of the chosen prediction."""
-    rows = slices.rows(run.queries(), name, query)
+    rows = slice_rows(run.queries(), name, query)
     losses = queries.losses(run.queries())[rows]
     words = f"the summed loss of these {len(rows):,}" if len(rows) != 1 else "the loss of this prediction"
     return Judgement(Criterion(tuple(rows.tolist())), words, rows, float(losses.sum()), times=len(rows))
@@ -101,7 +101,7 @@ def of_gap(run: Run, column: str, one: str, other: str) -> Judgement:
 def classes_of(run: Run) -> list[str]:
     """The classes that some query has as its label."""
     labels = set(run.queries()["label"].astype(str))
-    return [name for name in queries.class_order(run.classes) if name in labels]
+    return [name for name in class_order(run.classes) if name in labels]
 
 
 def of_error(run: Run, name: str) -> Judgement:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from explorer.runs import queries
 from explorer.ui import theme
+from influence.run import class_order
 
 
 def coloured(labels: pd.Series, chosen: str | None = None) -> dict[str, str]:
@@ -17,10 +17,10 @@ def coloured(labels: pd.Series, chosen: str | None = None) -> dict[str, str]:
     sizes = labels.value_counts()
     sizes = sizes[[bool(str(name).strip()) for name in sizes.index]]
     if len(sizes) <= len(theme.CLASS_COLOURS):
-        return dict(zip(queries.class_order(sizes.index), theme.CLASS_COLOURS, strict=False))
+        return dict(zip(class_order(sizes.index), theme.CLASS_COLOURS, strict=False))
     colours = [colour for colour in theme.CLASS_COLOURS if colour not in theme.GREYS]
     # By name where sizes are equal, so that the same run looks the same everywhere.
     biggest = sorted(sizes.index, key=lambda name: (-sizes[name], name))[: len(colours)]
     if chosen in sizes.index and chosen not in biggest:
         biggest[-1] = chosen
-    return dict(zip(queries.class_order(biggest), colours, strict=True))
+    return dict(zip(class_order(biggest), colours, strict=True))

@@ -10,7 +10,7 @@ import streamlit as st
 from explorer.runs import folder, matching, neighbours, queries
 from explorer.ui import state
 from influence.errors import UpstreamError
-from influence.run import Run
+from influence.run import Run, confusion
 
 SHOWN_ELSEWHERE = (
     state.QUERY,
@@ -77,7 +77,7 @@ def _has(old: Run, new: Run, table: str, wanted: str | None) -> bool:
 
 
 def _classes(run: Run) -> list[str]:
-    return list(queries.confusion(run.queries()).index)
+    return list(confusion(run.queries()).index)
 
 
 def _same_map(old: Run, new: Run) -> bool:

@@ -260,15 +260,16 @@ def compute(
 
 def _say_needs(exhibits: list[Exhibit], names: list[str], runs: Path, device: str, engine: Engine | None) -> None:
     """Disk by the sizes, time and memory by a rehearsal, of the runs that are not there yet."""
-    counts = WORKERS if engine and engine.workers == 1 else (engine.workers if engine else 0,)
     needs = influence.precompute.examine(exhibits, names, runs, device)
     missing = [exhibit for exhibit, name in zip(exhibits, names, strict=True) if name in needs]
     say("A rehearsal on samples of the data tells time and memory.", err=True)
     try:
         forecasts = influence.precompute.rehearse(missing, list(needs), device) if missing else {}
         said = {name: forecast.lines() for name, forecast in forecasts.items()}
-        for name, forecast in forecasts.items() if engine else ():
-            said[name].append(forecast.line_of_workers(counts))
+        if engine:
+            counts = (engine.workers,) if engine.workers > 1 else WORKERS
+            for name, forecast in forecasts.items():
+                said[name].append(forecast.line_of_workers(counts))
     except UpstreamError as error:
         said = {name: [f"  time and memory are not known, since the rehearsal failed: {error}"] for name in needs}
     for name, need in needs.items():

@@ -77,7 +77,15 @@ class Eigenvalues:
         self._totals: dict[Names, Tensor] = {}
 
     def sums(self, span: slice) -> dict[str, Tensor]:
-        """What the examples of a span add to each block, and to what `Fisher.tell` says."""
+        """What the examples of a span add, to be kept and given to `add`.
+
+        Args:
+            span: one of `spans`.
+
+        Returns:
+            Place of a block among `blocks` -> sums of squares along its axes, in the block's shape and dtype; a block
+            that no example of the span uses is left out. "lacks" -> (3,) float64, what `Fisher.tell` says.
+        """
         found: dict[Names, Tensor] = {}
         lacks = torch.zeros(3, dtype=torch.float64)
         for draw in range(self.draws):

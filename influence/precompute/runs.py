@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -91,7 +92,8 @@ def precompute(
                 stack.enter_context(crew)
             bars.say(f"Workers: {crew.workers}, threads of each: {crew.threads}.")
         for exhibit, name, there in zip(exhibits, names, found, strict=True):
-            run = there or _computed(exhibit, name, Path(root), usable(device), bars, shared, crew)
+            steps = partial(Steps, exhibit, name, Path(root), usable(device), bars, shared, engine=crew)
+            run = there or _computed(steps, shared)
             shared.runs.append((exhibit.study.stages[0], run))
             runs.append(run)
     return runs
@@ -150,21 +152,18 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
     return run
 
 
-def _computed(
-    exhibit: Exhibit,
-    name: str,
-    root: Path,
-    device: torch.device,
-    bars: Progress,
-    shared: Shared,
-    engine: Engine | None,
-) -> Run:
-    """The run of one exhibit; where memory runs out it goes on from its last finished step, with smaller batches."""
+def _computed(steps: Callable[[int], Steps], shared: Shared) -> Run:
+    """The run of one exhibit; where memory runs out it goes on from its last finished step, with smaller batches.
+
+    Args:
+        steps: halvings of the batches -> the steps of the run.
+        shared: what they share with other runs.
+    """
 
     def compute(halvings: int) -> Run:
         if halvings:
             shared.solvers.clear()  # they have batches of the size that was too large
-        return Steps(exhibit, name, root, device, bars, shared, halvings, engine).run()
+        return steps(halvings).run()
 
     return with_smaller_batches(compute)
 

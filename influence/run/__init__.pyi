@@ -13,11 +13,12 @@ from .files import tokens_file as tokens_file
 from .kept.kept import Kept as Kept
 from .kept.scores import StageScores as StageScores
 from .lists.ranking import top as top
+from .lists.slices import SliceKind as SliceKind
 from .lists.slices import class_order as class_order
 from .lists.slices import classified as classified
 from .lists.slices import confusion as confusion
+from .lists.slices import slice_names as slice_names
 from .lists.slices import slice_rows as slice_rows
-from .lists.slices import slices as slices
 from .lists.spreadsheet import as_csv as as_csv
 from .lists.strongest import position_of as position_of
 from .lists.strongest import stored_scores as stored_scores

@@ -15,6 +15,7 @@ from explorer.view import sides
 from influence.errors import StudyError
 from influence.live import Input, Span
 from influence.live import live as module
+from influence.run import confusion
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_lists_go_by_loss_where_there_is_no_class():
     assert queries.positions_in_list(table, queries.LARGEST) == [2, 0, 1]
     assert queries.positions_in_list(table, queries.SMALLEST) == [0, 2, 1]
     assert queries.positions_in_list(table, queries.WRONG, ("a", "b"), "b") == [0, 1]
-    assert queries.confusion(table).empty
+    assert confusion(table).empty
     assert queries.opening(table.assign(opening=[1, 0, 0])) == 0
 
 

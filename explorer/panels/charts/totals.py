@@ -8,10 +8,10 @@ import streamlit as st
 
 from explorer import components
 from explorer.panels.charts import branch
-from explorer.runs import queries
 from explorer.ui import state, theme, widgets
 from explorer.view import lists
 from explorer.view.view import View
+from influence.run import class_order
 
 FIRST = 10
 """Rows that are shown at first, if there are more; the others open in place."""
@@ -84,7 +84,7 @@ def _ring() -> None:
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Totals in the order of the rows: a few classes by name, of many the strongest first."""
     if len(table) <= FIRST + 2:
-        return table.loc[queries.class_order(table.index)]
+        return table.loc[class_order(table.index)]
     return lists.shortened(table, MOST_CLASSES)[0]
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from explorer import components
 from explorer.runs import queries
 from explorer.ui import escape, pictures, state, theme, widgets
-from influence.run import Run
+from influence.run import Run, confusion
 
 PAGE_PICTURES = 16
 """Thumbnails on the strip at a time; it turns like a page, so that nothing moves under the pointer."""
@@ -20,7 +20,7 @@ PREVIEW_CHARACTERS = 160
 def draw(run: Run) -> int:
     """Draw the picker and return the position of the chosen query."""
     table = run.queries()
-    counts = queries.confusion(table)
+    counts = confusion(table)
     classes = list(counts.index)
     show = st.pills(
         "Show",
@@ -148,7 +148,7 @@ def _chips(cell: tuple[str, str] | None, words: str | None, count: int) -> None:
 def _positions(run: Run) -> list[int]:
     """The list as it is narrowed down now, for use in callbacks."""
     table = run.queries()
-    cell = chosen_cell(list(queries.confusion(table).index))
+    cell = chosen_cell(list(confusion(table).index))
     return queries.positions_in_list(table, st.session_state.get(state.SHOW) or queries.ALL, cell, chosen_words(table))
 
 

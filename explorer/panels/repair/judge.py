@@ -8,11 +8,10 @@ from urllib.parse import unquote
 import pandas as pd
 import streamlit as st
 
-from explorer.runs import queries, slices
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import criterion
 from explorer.view.criterion import ERROR, GAP, LOSS, Judgement
-from influence.run import Run
+from influence.run import Run, SliceKind, confusion, slice_names
 
 HELP = (
     "Loss: of a slice of the predictions, summed. Gap: how much larger the mean loss of one group of them is than that "
@@ -40,13 +39,13 @@ def offered(run: Run) -> tuple[str, ...]:
 
 def _slice(run: Run) -> Judgement:
     table = run.queries()
-    names = [*slices.slices(table), slices.QUERY]
+    names = [*slice_names(table), SliceKind.QUERY]
     wanted = state.parsed(
         state.SLICE,
         lambda text: text if text in names else None,
         lambda text: f"The link's slice “{text}” is not one of this run; another is shown.",
     )
-    usual = slices.WRONG if slices.WRONG in names else slices.ALL
+    usual = SliceKind.WRONG if SliceKind.WRONG in names else SliceKind.ALL
     name = wanted or usual
     st.selectbox(
         "Predictions",
@@ -65,10 +64,12 @@ def slice_title(table: pd.DataFrame, name: str) -> str:
     """A slice in words."""
     kind, *places = name.split("-")
     if not places:
-        return {slices.ALL: "All", slices.WRONG: "All mistakes", slices.QUERY: "The chosen prediction"}[kind]
-    classes = queries.confusion(table).index.tolist()
+        return {SliceKind.ALL: "All", SliceKind.WRONG: "All mistakes", SliceKind.QUERY: "The chosen prediction"}[
+            SliceKind(kind)
+        ]
+    classes = confusion(table).index.tolist()
     named = [theme.group_name(classes[int(place)]) for place in places]
-    return f"{named[0]} taken for {named[1]}" if kind == slices.CELL else f"All that are {named[0]}"
+    return f"{named[0]} taken for {named[1]}" if kind == SliceKind.CELL else f"All that are {named[0]}"
 
 
 def _gap(run: Run) -> Judgement:

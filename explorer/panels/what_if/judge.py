@@ -7,14 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from explorer.panels.prediction import explain, target
-from explorer.runs import queries, slices
+from explorer.runs import queries
 from explorer.ui import escape, state, theme, widgets
 from explorer.view import criterion
 from explorer.view.criterion import Judgement
 from influence.live import Criterion, Target
-from influence.run import Run
+from influence.run import Run, SliceKind, classified, slice_rows
 
-SLICES = {state.MISTAKES: slices.WRONG, state.EVERY: slices.ALL}
+SLICES = {state.MISTAKES: SliceKind.WRONG, state.EVERY: SliceKind.ALL}
 
 
 def choose(run: Run) -> Judgement:
@@ -45,7 +45,7 @@ def judge(table: pd.DataFrame, name: str, position: int, contrast: Target | None
         words = f"the loss on {number}" if contrast is None else f"{target.words(contrast)} on {number}"
         criterion = Criterion((position,), contrast=contrast)
         return Judgement(criterion, words, np.array([position]), float(losses[position]))
-    rows = slices.rows(table, SLICES[name], position)
+    rows = slice_rows(table, SLICES[name], position)
     noun = "mistakes" if name == state.MISTAKES else "predictions"
     words = f"the mean loss on all {len(rows):,} {noun}"
     return Judgement(Criterion(tuple(rows.tolist())), words, rows, float(losses[rows].mean()))
@@ -53,7 +53,7 @@ def judge(table: pd.DataFrame, name: str, position: int, contrast: Target | None
 
 def offered(table: pd.DataFrame) -> tuple[str, ...]:
     """What edits can be judged by: without a mistake, not by the mistakes."""
-    wrong = queries.classified(table) and bool((table["prediction"] != table["label"]).any())
+    wrong = classified(table) and bool((table["prediction"] != table["label"]).any())
     return tuple(name for name in state.JUDGES if wrong or name != state.MISTAKES)
 
 

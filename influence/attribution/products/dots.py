@@ -27,16 +27,15 @@ def dots(
     data: Any,
     layout: Layout,
     vectors: Tensor | Mapping[str, Tensor],
-    start: int = 0,
     error: float = 0.0,
 ) -> Iterator[tuple[slice, Tensor]]:
     """(positions, dot products (B, Q) of every example's gradient with every vector), batch by batch.
 
-    One pass over the data from example `start` on, for any Q; the arguments are those of `Dots`.
+    One pass over the data, for any Q; the arguments are those of `Dots`.
     """
     every = Dots(objective, data, layout, vectors, error)
     del vectors  # the whole ones are let go of
-    yield from every.batches(start)
+    yield from every.batches()
 
 
 class Dots:

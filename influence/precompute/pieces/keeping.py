@@ -29,7 +29,7 @@ from influence.precompute.pieces.sharing import Pieces
 from influence.progress import Bar
 from influence.run.files import groups_file, sample_file, scores_file, slices_method, strongest_file, totals_file
 from influence.run.kept.histogram import BARS
-from influence.run.lists.slices import slice_rows, slices
+from influence.run.lists.slices import slice_names, slice_rows
 from influence.run.writer import chunk_of
 
 SAMPLE = 10_000
@@ -89,7 +89,7 @@ class Keeping:
         draw = np.random.default_rng([seed, self.count]).permutation(self.count)[:SAMPLE]
         ways, named = _groups(examples)
         table = queries()
-        names = slices(table)[:MOST_SLICES]
+        names = slice_names(table)[:MOST_SLICES]
         members = np.zeros((len(names), len(table)), np.uint8)
         for row, name in enumerate(names):
             members[row, slice_rows(table, name, 0)] = 1

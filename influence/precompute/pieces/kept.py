@@ -16,9 +16,8 @@ from torch import Tensor
 
 from influence.errors import RunError
 from influence.precompute.pieces.keys import keys_of, strongest
-from influence.precompute.pieces.work import Work
+from influence.precompute.pieces.work import Span, Work
 from influence.run.kept import histogram
-from influence.run.writer import Writer
 
 QUERIES_AT_ONCE = 256
 """Queries whose scores of a span are ordered at a time."""
@@ -128,38 +127,28 @@ def merged(parts: Sequence[Mapping[str, Tensor]], most: int) -> dict[str, Tensor
 
 
 @dataclass(frozen=True)
-class SpanStrongest:
-    """What is kept of the scores of examples `start` to `stop`, by the plan in the draft, as a file of its own."""
+class SpanStrongest(Span):
+    """What is kept of the scores of a span, by the plan in the draft, as a file of its own in `folder`."""
 
-    stage: str
-    method: str
-    start: int
-    stop: int
     most: int
     folder: str
 
-    @property
-    def step(self) -> str:
-        return f"scores {self.stage} {self.method} {self.start}"
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
+    kind = "scores"
 
     @property
     def file(self) -> str:
         return f"{self.folder}/{self.start}.safetensors"
 
-    def by(self, work: Work) -> tuple[Sequence[str], Any]:
-        writer, blocks = Writer(work.folder), list[np.ndarray]()
+    def by(self, work: Work) -> Any:
+        blocks = list[np.ndarray]()
         for positions, block in work.scoring(self.stage, self.method).batches(self.start, self.stop):
             blocks.append(block.cpu().numpy().astype(np.float32))
             work.advance(positions.stop - positions.start)
         scores = np.concatenate(blocks, axis=1)
         blocks.clear()
-        plan = Plan.of(writer.tensors(plan_file(self.stage)))
-        writer.write_tensors(self.file, SpanKept(plan, self.most).of(self.start, scores))
-        return sorted(writer.written), work.objective(self.stage).remarks.compression
+        plan = Plan.of(work.writer.tensors(plan_file(self.stage)))
+        work.writer.write_tensors(self.file, SpanKept(plan, self.most).of(self.start, scores))
+        return work.objective(self.stage).remarks.compression
 
 
 def plan_file(stage: str) -> str:

@@ -42,9 +42,9 @@ class QueryBlock:
     def rows(self) -> slice:
         return slice(self.start, self.stop)
 
-    def by(self, work: Work) -> tuple[Sequence[str], Any]:
+    def by(self, work: Work) -> dict[str, Any]:
         solvers = [work.solver(objective, self.method) for objective in work.objectives]
-        return (), self.pull(WayBack(work.study, work.objectives, solvers), work)
+        return self.pull(WayBack(work.study, work.objectives, solvers), work)
 
     def pull(self, way: WayBack, work: Work) -> dict[str, Any]:
         """Pull these queries back on a way, and write them; the record."""

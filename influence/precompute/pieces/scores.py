@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,32 +9,20 @@ import numpy as np
 import zarr
 
 from influence.derivatives import Objective
-from influence.derivatives.batches import spans
-from influence.precompute.pieces.work import Work
+from influence.precompute.pieces.work import Span, Work
 from influence.run.draft import Draft
 from influence.run.files import scores_file
-from influence.run.writer import Writer, chunk_of
+from influence.run.writer import chunk_of
 
 
 @dataclass(frozen=True)
-class SpanScores:
-    """The scores of examples `start` to `stop`, nats, of all queries. The record says how vectors were compressed."""
+class SpanScores(Span):
+    """The scores of a span, nats, of all queries. The record says how vectors were compressed."""
 
-    stage: str
-    method: str
-    start: int
-    stop: int
+    kind = "scores"
 
-    @property
-    def step(self) -> str:
-        return f"scores {self.stage} {self.method} {self.start}"
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-    def by(self, work: Work) -> tuple[Sequence[str], Any]:
-        writer, file = Writer(work.folder), scores_file(self.stage, self.method)
+    def by(self, work: Work) -> Any:
+        writer, file = work.writer, scores_file(self.stage, self.method)
         array: Any = zarr.open_array(writer.path(file), mode="r+", config={"write_empty_chunks": True})
         (queries, _), width = array.shape, array.chunks[1]
         held, at = np.empty((queries, 0), np.float32), self.start
@@ -46,14 +33,12 @@ class SpanScores:
                 writer.write_scores(file, array, at, held[:, :ready])
                 at, held = at + ready, held[:, ready:]
             work.advance(positions.stop - positions.start)
-        return sorted(writer.written), work.objective(self.stage).remarks.compression
+        return work.objective(self.stage).remarks.compression
 
 
 def scores_of(objective: Objective, method: str, queries: int) -> list[SpanScores]:
     """The pieces of a stage's scores, in order."""
-    width = chunk_of((queries, objective.count))[1]
-    parts = spans(objective.count, objective.all.size, width=width)
-    return [SpanScores(objective.stage.name, method, part.start, part.stop) for part in parts]
+    return SpanScores.each(objective, method, width=chunk_of((queries, objective.count))[1])
 
 
 def begin(draft: Draft, objective: Objective, method: str, queries: int) -> None:

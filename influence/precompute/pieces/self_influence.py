@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -13,51 +12,37 @@ from torch import Tensor
 
 from influence.curvature import Method
 from influence.derivatives import Objective
-from influence.derivatives.batches import spans
 from influence.derivatives.first.factors import Factors
 from influence.derivatives.first.gradients import formed
 from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import BUDGET
-from influence.precompute.pieces.work import Work
-from influence.run.writer import Writer
+from influence.precompute.pieces.work import Span, Work
 
 MAX_SOLVES = 50
 """Largest stage whose self-influence an iterative method computes: it takes a solve for every example."""
 
 
 @dataclass(frozen=True)
-class SpanSelfInfluence:
-    """Gradient norm and self-influence of examples `start` to `stop`.
+class SpanSelfInfluence(Span):
+    """Gradient norm and self-influence of a span.
 
     Attributes:
         whole: whether with self-influence, see `self_influence_of`.
     """
 
-    stage: str
-    method: str
-    start: int
-    stop: int
     whole: bool
 
-    @property
-    def step(self) -> str:
-        return f"self-influence {self.stage} {self.start}"
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
+    kind = "self-influence"
 
     @property
     def table(self) -> str:
         return f"{folder_of(self.stage)}/{self.start}"
 
-    def by(self, work: Work) -> tuple[Sequence[str], Any]:
-        writer, objective, watch = Writer(work.folder), work.objective(self.stage), work.watch(self.stage)
+    def by(self, work: Work) -> None:
+        objective, watch = work.objective(self.stage), work.watch(self.stage)
         solver = work.solver(objective, self.method) if self.whole else None
         watch = watch.from_batch(self.start // objective.batch_size + watch.batches)
-        span = slice(self.start, self.stop)
-        writer.write_table(self.table, self_influence(objective, solver, work.advance, span, watch))
-        return sorted(writer.written), None
+        work.writer.write_table(self.table, self_influence(objective, solver, work.advance, self.rows, watch))
 
 
 def self_influence(
@@ -105,8 +90,7 @@ def self_influence_of(objective: Objective, solver: Method) -> list[SpanSelfInfl
             f"Stage {stage!r}: no self-influence, which by method {method!r} would take {objective.count:,} solves "
             f"(at most {MAX_SOLVES:,} are made)."
         )
-    parts = spans(objective.count, objective.all.size)
-    return [SpanSelfInfluence(stage, method, part.start, part.stop, whole) for part in parts]
+    return SpanSelfInfluence.each(objective, method, whole)
 
 
 def together(pieces: Sequence[SpanSelfInfluence], folder: Path) -> pd.DataFrame:

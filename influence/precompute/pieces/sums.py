@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -16,40 +14,26 @@ from influence.derivatives import Objective
 from influence.derivatives.batches import spans
 from influence.derivatives.second.fisher import Fisher
 from influence.precompute.pieces.sharing import Pieces, Step
-from influence.precompute.pieces.work import Work
-from influence.run.writer import Writer
+from influence.precompute.pieces.work import Span, Work
 
 DRAWS, SEED = 1, 0
 """Of a run's `EKFAC`: its defaults."""
 
 
 @dataclass(frozen=True)
-class SpanSums:
-    """The sums of examples `start` to `stop`, along the axes in file `axes` of the draft."""
+class SpanSums(Span):
+    """The sums of a span, along the axes in the draft's `axes_file`."""
 
-    stage: str
-    method: str
-    start: int
-    stop: int
-
-    @property
-    def step(self) -> str:
-        return f"sums {self.stage} {self.method} {self.start}"
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
+    kind = "sums"
 
     @property
     def file(self) -> str:
         return f"{folder_of(self.stage, self.method)}/{self.start}.safetensors"
 
-    def by(self, work: Work) -> tuple[Sequence[str], Any]:
-        writer = Writer(work.folder)
+    def by(self, work: Work) -> None:
         eigenvalues = work.eigenvalues(self.stage, axes_file(self.stage, self.method), DRAWS, SEED)
-        writer.write_tensors(self.file, eigenvalues.sums(slice(self.start, self.stop)))
+        work.writer.write_tensors(self.file, eigenvalues.sums(self.rows))
         work.advance(self.size)
-        return sorted(writer.written), None
 
 
 def folder_of(stage: str, method: str) -> str:

@@ -1,12 +1,12 @@
-"""`Work`: what one process computes pieces of a run from; and `Part`, what such a piece is."""
+"""`Work`: what one process computes pieces of a run from; `Part`, what such a piece is; `Span`, one of examples."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from influence.attribution.products.score import Scoring
 from influence.curvature import Method
@@ -31,7 +31,7 @@ class Result:
         remarks: stage -> what computing remarked on.
     """
 
-    files: tuple[str, ...]
+    files: Set[str]
     record: Any
     remarks: dict[str, Remarks]
 
@@ -50,9 +50,47 @@ class Part(Protocol):
     @property
     def size(self) -> int: ...
 
-    def by(self, work: Work) -> tuple[Sequence[str], Any]:
-        """Compute it; the names of the files that were written, and the journal's record."""
+    def by(self, work: Work) -> Any:
+        """Compute it, writing by the work's `writer`; the journal's record."""
         ...
+
+
+@dataclass(frozen=True)
+class Span:
+    """The examples `start` to `stop` of a stage, and a method: what a piece of a pass over the stage's data is of."""
+
+    stage: str
+    method: str
+    start: int
+    stop: int
+
+    kind: ClassVar[str]
+    """Of the piece, in its step's name."""
+
+    @property
+    def step(self) -> str:
+        return f"{self.kind} {self.stage} {self.method} {self.start}"
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.stop)
+
+    @classmethod
+    def each(cls, objective: Objective, method: str, *more: Any, width: int = 1) -> list[Self]:
+        """The pieces of a stage, in order.
+
+        Args:
+            objective: the stage's.
+            method: of the run.
+            more: further fields, equal for all.
+            width: see `spans`.
+        """
+        parts = spans(objective.count, objective.all.size, width=width)
+        return [cls(objective.stage.name, method, part.start, part.stop, *more) for part in parts]
 
 
 class Work:
@@ -64,6 +102,10 @@ class Work:
         solver: objective, method -> its solver.
         folder: of the draft.
         error: that a query's scores may have for speed.
+
+    Attributes:
+        writer: of the piece that is computed; names what it wrote.
+        advance: told how much of a piece is done.
     """
 
     def __init__(
@@ -75,6 +117,7 @@ class Work:
         error: float,
     ):
         self.study, self.objectives, self.solver, self.folder, self.error = study, objectives, solver, folder, error
+        self.writer = Writer(folder)
         self.advance: Callable[[float], None] = lambda amount: None
         # One at a time: they hold what is long.
         self._held: tuple[Any, Any] = None, None
@@ -82,8 +125,10 @@ class Work:
 
     def compute(self, part: Part) -> Result:
         """A piece, and what was remarked on."""
-        files, record = part.by(self)
-        return Result(tuple(sorted(files)), record, {o.stage.name: copy.deepcopy(o.remarks) for o in self.objectives})
+        self.writer = Writer(self.folder)
+        record = part.by(self)
+        told = {objective.stage.name: copy.deepcopy(objective.remarks) for objective in self.objectives}
+        return Result(self.writer.written, record, told)
 
     def objective(self, stage: str) -> Objective:
         """The one of a stage."""

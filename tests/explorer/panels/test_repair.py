@@ -11,12 +11,12 @@ from PIL import Image
 from explorer.panels.basket import corrected, effect
 from explorer.panels.repair import again, judge, upload
 from explorer.panels.repair.subject import Subject
-from explorer.runs import slices
 from explorer.ui import theme
 from explorer.view import criterion
 from influence import Run
 from influence.errors import StudyError
 from influence.live import LEAVE_OUT, RELABEL, Alteration
+from influence.run import SliceKind
 
 NAT = theme.Unit("nat", 1.0)
 HOSTILE = "<b>~50%</b>"
@@ -52,7 +52,7 @@ def test_edits_of_every_kind_are_told_with_what_they_are_judged_by(run):
     out, label = Alteration(LEAVE_OUT, "pretrain", 3), Alteration(RELABEL, "pretrain", 4, "2")
     assert "Without it, the summed loss of these 40 is" in effect.effect_text(subject(run, out), -1.0, NAT)
     assert ", now " in effect.effect_text(subject(run, out), -1e6, NAT)  # and no part of more than all
-    assert criterion.of_slice(run, slices.QUERY, 0).words == "the loss of this prediction"
+    assert criterion.of_slice(run, SliceKind.QUERY, 0).words == "the loss of this prediction"
     both = effect.effect_text(subject(run, out, label), 1.0, NAT)
     assert "**2** in the basket. With these edits," in both
     assert "rise by **1.0 nat**" in both

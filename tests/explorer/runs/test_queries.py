@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from explorer.runs import queries
+from influence.run import confusion
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_cell_narrows_every_pill(table):
 
 
 def test_confusion_counts_rows_as_true_and_orders_numbers(table):
-    counts = queries.confusion(table)
+    counts = confusion(table)
     assert list(counts.index) == ["4", "9", "10"]
     assert counts.loc["9", "4"] == 1
     assert counts.loc["4", "9"] == 1
@@ -63,7 +64,7 @@ def test_confusion_counts_rows_as_true_and_orders_numbers(table):
 
 
 def test_cell_survives_the_url(table):
-    classes = list(queries.confusion(table).index)
+    classes = list(confusion(table).index)
     assert queries.parse_cell(queries.cell_text(("10", "4"), classes), classes) == ("10", "4")
 
 

@@ -7,6 +7,7 @@ import zarr
 
 from explorer.runs import slices
 from influence import Run
+from influence.run import SliceKind, slice_names, slice_rows
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +36,13 @@ def test_a_missing_chunk_is_an_error_and_not_a_sum(run, monkeypatch):
 
 def test_slices_divide_the_test_set(run):
     table = run.queries()
-    names = slices.slices(table)
-    cells = np.concatenate([slices.rows(table, n, 0) for n in names if n.startswith(slices.CELL)])
-    classes = np.concatenate([slices.rows(table, n, 0) for n in names if n.startswith(slices.CLASS)])
+    names = slice_names(table)
+    cells = np.concatenate([slice_rows(table, n, 0) for n in names if n.startswith(SliceKind.CELL)])
+    classes = np.concatenate([slice_rows(table, n, 0) for n in names if n.startswith(SliceKind.CLASS)])
     wrong = np.flatnonzero((table["label"] != table["prediction"]).to_numpy())
-    assert sorted(cells) == slices.rows(table, slices.WRONG, 0).tolist() == wrong.tolist()
-    assert sorted(classes) == slices.rows(table, slices.ALL, 0).tolist() == list(range(len(table)))
-    assert slices.rows(table, slices.QUERY, 5).tolist() == [5]
+    assert sorted(cells) == slice_rows(table, SliceKind.WRONG, 0).tolist() == wrong.tolist()
+    assert sorted(classes) == slice_rows(table, SliceKind.ALL, 0).tolist() == list(range(len(table)))
+    assert slice_rows(table, SliceKind.QUERY, 5).tolist() == [5]
 
 
 def test_reasons_name_what_speaks_against_an_example():

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from explorer.runs import slices
 from explorer.view import criterion
 from influence import Run
 from influence.live import Criterion
+from influence.run import SliceKind
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def run(small_root):
 def test_a_slice_is_judged_by_its_summed_loss(run):
     table = run.queries()
     wrong = (table["label"] != table["prediction"]).to_numpy()
-    judged = criterion.of_slice(run, slices.WRONG, 0)
+    judged = criterion.of_slice(run, SliceKind.WRONG, 0)
     assert judged.kind == criterion.LOSS
     assert judged.criterion == Criterion(tuple(np.flatnonzero(wrong).tolist()))
     assert judged.now == pytest.approx(float(table["loss"][wrong].sum()), rel=1e-5)

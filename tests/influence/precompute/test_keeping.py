@@ -12,7 +12,7 @@ from influence.attribution.edits.amounts import leading, sizes_of, sizes_of_stro
 from influence.errors import RunError, StudyError
 from influence.precompute.pieces import keeping
 from influence.precompute.pieces.keys import keys_of, rows_of, scores_of_keys, strongest
-from influence.run import StageScores, slice_rows, slices, top
+from influence.run import StageScores, slice_names, slice_rows, top
 from influence.run.kept.choice import strongest_kept
 from influence.studies.exhibit import Exhibit
 
@@ -108,7 +108,7 @@ def test_the_sample_has_all_its_scores(dense, kept):
 def test_examples_have_their_sums_over_slices(dense, kept):
     table = dense.queries()
     for scores, found, _ in each(dense, kept):
-        assert found.slices == slices(table)
+        assert found.slices == slice_names(table)
         for name in found.slices:
             expected = scores[slice_rows(table, name, 0)].sum(axis=0, dtype=np.float64)
             np.testing.assert_allclose(found.slice_sums(name), expected, rtol=2e-7, atol=1e-12)

@@ -17,7 +17,7 @@ from influence.attribution.products.active import (
     masked_vectors,
     nonzero_masks,
 )
-from influence.attribution.products.dots import dots
+from influence.attribution.products.dots import Dots
 from influence.attribution.products.forms import uncompressed
 from influence.attribution.products.low_rank import low_rank
 from influence.derivatives.first.factors import Dense, Outer, TableRows
@@ -123,8 +123,8 @@ def objective():
 
 
 def scored(objective, vectors, start=0):
-    blocks = [block for _, block in dots(objective, objective.stage.data, objective.trained, vectors, start)]
-    return torch.cat(blocks)
+    every = Dots(objective, objective.stage.data, objective.trained, vectors)
+    return torch.cat([block for _, block in every.batches(start)])
 
 
 def test_a_pass_over_a_network_with_idle_units(objective, monkeypatch):

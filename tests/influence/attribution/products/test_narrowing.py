@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.attribution.products.compression import compressed
-from influence.attribution.products.dots import dots
+from influence.attribution.products.dots import Dots, dots
 from influence.attribution.products.forms import products
 from influence.attribution.products.narrowing import (
     main_directions,
@@ -121,6 +121,7 @@ def test_a_pass_that_is_taken_up_again_does_as_the_first_did(study):
     whole = torch.cat([block for _, block in dots(objective, training, objective.trained, vectors, error=0.05)])
     first = objective.remarks.compression
     assert first["narrowed"]
-    later = torch.cat([b for _, b in dots(objective, training, objective.trained, vectors, start=256, error=0.05)])
+    again = Dots(objective, training, objective.trained, vectors, error=0.05)
+    later = torch.cat([block for _, block in again.batches(256)])
     assert objective.remarks.compression == first
     torch.testing.assert_close(later, whole[256:], rtol=1e-4, atol=1e-4)
