@@ -34,15 +34,24 @@ def gathered(objective: Objective, draws: int, seed: int) -> dict[Names, Block]:
 
 
 def axes_of(objective: Objective, draws: int, seed: int, fisher: Fisher) -> dict[Names, Block]:
-    """First pass: the blocks with their axes, from `EIGENBASIS_EXAMPLES`; their curvature is 0 yet."""
+    """First pass: the blocks with their axes, from `EIGENBASIS_EXAMPLES`; their curvature is 0 yet.
+
+    A parameter that none of these examples uses, as of an expert that is seldom chosen, has a block without axes:
+    other examples may use it.
+    """
     blocks = dict[Names, Block]()
+    sample = _some(objective, seed)
     for _ in range(draws):
-        for _, factors in fisher.factors(_some(objective, seed)):
+        for _, factors in fisher.factors(sample):
             for names in _grouped(blocks, factors):
                 several = [factors[name] for name in names]
                 if names not in blocks:
                     blocks[names] = _block(objective, names, several)
                 blocks[names].see(several)
+    seen = {name for names in blocks for name in names}
+    for name in objective.trained.shapes if sample is not None else ():
+        if name not in seen:
+            blocks[(name,)] = _without_axes(objective, name)
     for block in blocks.values():
         block.turn()
         block.curvature = block.empty(objective.sum_dtype, objective.device)
@@ -112,11 +121,11 @@ class Eigenvalues:
         fisher.error = max(fisher.error, lacks[2])
 
     def end(self) -> dict[Names, Block]:
-        """The blocks with their curvature, of all spans; remarks say what the random gradients lack."""
+        """The blocks that some example uses, with their curvature; remarks say what the random gradients lack."""
         for names, total in self._totals.items():
             self.blocks[names].curvature = total.to(self.blocks[names].curvature)
         self._fisher.tell()
-        return self.blocks
+        return {names: block for names, block in self.blocks.items() if names in self._totals}
 
 
 def _some(objective: Objective, seed: int) -> Dataset[object] | None:
@@ -143,14 +152,19 @@ def _grouped(blocks: Mapping[Names, Block], factors: Factors) -> list[Names]:
 
 
 def _block(objective: Objective, names: Names, factors: list[list[Factor]]) -> Block:
-    places = [objective.trained.slices[name] for name in names]
     forms = {_sides(factor) for factor in factors[0]}
     form = forms.pop()
     if form is not None and not forms:
         groups, left, right = form
+        places = [objective.trained.slices[name] for name in names]
         return Kronecker(places, groups, (left, right + len(names) - 1))
-    size = objective.trained.shapes[names[0]].numel()
-    return Full(places) if size <= MAX_FULL_BLOCK else Diagonal(places)
+    return _without_axes(objective, names[0])
+
+
+def _without_axes(objective: Objective, name: str) -> Block:
+    """The block of one parameter."""
+    place = objective.trained.slices[name]
+    return Full([place]) if place.stop - place.start <= MAX_FULL_BLOCK else Diagonal([place])
 
 
 def _sides(factor: Factor) -> tuple[int, int, int] | None:

@@ -295,6 +295,8 @@ def _looped_gradients(
 ) -> dict[str, Tensor]:
     live = {n: p.clone().requires_grad_() for n, p in here.items()}
     values = objective.losses(batch, count, live, loss)
+    if not values.requires_grad:  # no example of this batch uses them
+        return {n: p.new_zeros(count, *p.shape) for n, p in here.items()}
     rows = [torch.autograd.grad(value, list(live.values()), retain_graph=True, allow_unused=True) for value in values]
     return {
         n: torch.stack([row[i] if row[i] is not None else torch.zeros_like(p) for row in rows])

@@ -181,6 +181,38 @@ def test_axes_from_some_examples_keep_the_curvature_of_all(monkeypatch):
     assert trace == pytest.approx(float(ggn(objective).trace()), rel=0.1)
 
 
+class Expert(nn.Module):
+    """A second layer, which only examples with a positive first number use."""
+
+    def __init__(self):
+        super().__init__()
+        self.every, self.seldom = nn.Linear(3, 1), nn.Linear(3, 1, bias=False)
+
+    def forward(self, x):
+        chosen = (x[:, :1] > 0).to(x)
+        return self.every(x) + (chosen * self.seldom(x) if chosen.any() else 0)
+
+
+@pytest.mark.parametrize("span", [4096, 8])
+def test_a_layer_that_none_of_the_sampled_examples_uses_has_its_curvature(span, monkeypatch):
+    monkeypatch.setattr(gathering, "EIGENBASIS_EXAMPLES", 12)
+    monkeypatch.setattr("influence.derivatives.batches.SPAN", span)
+    x = torch.randn(40, 3, dtype=torch.float64, generator=g)
+    x[:, 0] = -x[:, 0].abs()
+    sampled = torch.randperm(40, generator=torch.Generator().manual_seed(0))[:12]
+    late = next(place for place in range(39, 0, -1) if place not in sampled)
+    x[late, 0] = 2.0
+    examples = TensorDataset(x, torch.randn(40, 1, dtype=torch.float64, generator=g))
+    stage = Stage("stage", Expert().double(), lambda o, b: (o - b[1]).square().sum(1), examples, l2=0.1)
+    (objective,) = objectives_of(Study("one", [stage], examples), batch_size=7)
+    solver, queries = EKFAC(objective), torch.eye(objective.trained.size, dtype=torch.float64)
+    place = objective.trained.slices["seldom.weight"]
+    # One output number: a random gradient's square is the curvature itself.
+    expected = torch.linalg.inv(2 * torch.outer(x[late], x[late]) / 40 + 0.1 * torch.eye(3))
+    torch.testing.assert_close(solver.solve(queries)[place, place], expected)
+    assert "seldom.weight" in solver.report["blocks"]["full"]
+
+
 @pytest.mark.parametrize("small", [0, 10**6])
 def test_norms_are_products_with_what_is_solved(small, monkeypatch):
     monkeypatch.setattr(ekfac, "MAX_EXACT_STAGE", small)

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
 from influence import Stage, Study, attribute
+from influence.derivatives.first.watch import Watch
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.second import fisher
 from influence.derivatives.second.samples import random_sides
@@ -47,6 +48,19 @@ def test_an_expert_with_a_single_row(method):
     stage = Stage("stage", Experts().double(), loss, examples, l2=0.1)
     whole, alone = (scores(stage, method=method, batch_size=size) for size in (9, 1))
     np.testing.assert_allclose(whole, alone, atol=1e-4 * abs(alone).max())
+
+
+def test_an_expert_without_a_rule_that_no_row_of_a_batch_is_sent_to():
+    torch.manual_seed(0)
+    examples = data(3, 4, 3, g)
+    examples.tensors[0][:, 0] = -1.0
+    (objective,) = objectives_of(Study("one", [Stage("stage", Experts().double(), loss, examples)], examples))
+    watch = Watch(objective, objective.trained)
+    watch.foreign = {"experts.2.weight", "experts.2.bias"}
+    _, batch = next(objective.batches(examples))
+    (weight,) = watch.factors(batch, 3)["experts.2.weight"]
+    assert weight.gradients().shape == (3, 16)
+    assert not weight.gradients().any()
 
 
 class Texts(Dataset):
