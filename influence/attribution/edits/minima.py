@@ -19,6 +19,8 @@ from influence.derivatives.second.products import hessian_product, weighted_hess
 
 ROUNDING_SHARE = 1e-10
 """Residual, relative to the first, below which a step that leaves much of it is rounding."""
+LITTLE = 1e-6
+"""By which a step that leaves no smaller residual lowers the objective at least, as a share of what all did."""
 SLOW = 0.3
 """Share of the residual that a step with the method's curvature leaves at most: about half of the way."""
 UNSETTLED = 1 / 16
@@ -126,16 +128,20 @@ class Path(NamedTuple):
 
     @property
     def left(self) -> float:
-        """What is left of the way, as a share of what is behind."""
+        """What is left of the way, as a share of what is behind; infinite where the last step left more than before."""
+        if len(self.residuals) > 1 and self.residuals[-1] >= self.residuals[-2]:
+            return math.inf
         return self.residuals[-1] / self.way if self.way else float(self.residuals[-1] > 0)
 
     def warnings(self, name: str) -> list[str]:
         """A warning where the steps of the stage of this name do not converge."""
         count = len(self.residuals) - 1
         if not self.left <= UNSETTLED:
+            known = math.isfinite(self.left)
+            left = f"is {self.left:.2g} times what they did" if known else "is not known, for each step leads further"
             return [
-                f"Stage {name!r}: the steps beyond the first order do not converge; what is left after {count} is "
-                f"{self.left:.2g} times what they did. The edits are too strong for so few steps: take more, or train "
+                f"Stage {name!r}: the steps beyond the first order do not converge; what is left after {count} "
+                f"{left}. The edits are too strong for so few steps: take more, or train "
                 "again with them (`influence.training.Retrainer`)."
             ]
         if not self.steady:
@@ -152,7 +158,7 @@ def _minimum_near(edited: EditedObjective, solver: Method, steps: int) -> Path:
 
     They are taken with the method's curvature, that of the data as they were, while each leaves little of the residual
     force . H^-1 force. From where one leaves more, they are taken with that of the edited data; a step after which the
-    residual is larger is undone before.
+    residual is larger is undone before. Of the steps with the latter every one is taken that lowers the objective.
     """
     moved = edited.start
     force = edited.force(moved)
@@ -163,12 +169,13 @@ def _minimum_near(edited: EditedObjective, solver: Method, steps: int) -> Path:
         following = _solved(solver, ahead)
         left, share = float(ahead @ following), residuals[-1] / residuals[0]
         falls = left < residuals[-1]
-        if not falls and share <= (ROUNDING_SHARE if fixed else UNSETTLED):
+        if (not fixed and not math.isfinite(left)) or (not falls and share <= ROUNDING_SHARE):
             break
         if fixed and not falls:
             fixed = steady = False
             continue
-        if not math.isfinite(left):
+        # Across a shelf, where the curvature is negative, the force grows while the objective falls.
+        if not falls and float((force + ahead) @ by) <= LITTLE * way:
             break
         fixed = fixed and (left <= SLOW * residuals[-1] or share <= ROUNDING_SHARE)
         steady = steady and (fixed or len(residuals) > 1)

@@ -242,3 +242,33 @@ def test_examples_of_any_map_style_data_set_can_be_left_out():
     listed = ConcatDataset([[stage.data[i]] for i in range(40)])
     other = Study("listed", [Stage("only", stage.model, squares, listed, l2=0.1)], study.queries, study.measure)
     np.testing.assert_allclose(effect(other, None, [1, 30]).total, effect(study, None, [1, 30]).total)
+
+
+class Position(nn.Module):
+    """One number, whatever the example."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    def forward(self, x):
+        return self.w.expand(len(x), 1)
+
+
+def slope_with_a_shelf(outputs, batch):
+    """Of examples 0 a polynomial that falls from 0 to 2, hardly at 1; of examples 1 a line that holds it at 0."""
+    w = outputs[:, 0]
+    falls = w**4 / 4 - 4 * w**3 / 3 + 5.05 * w**2 / 2 - 2.1 * w  # its slope is (w - 2) ((w - 1)^2 + 0.05)
+    return torch.where(batch[0][:, 0] == 0, falls, 2.1 * w)
+
+
+def test_steps_go_on_over_a_shelf_of_the_edited_objective():
+    examples, query = (TensorDataset(torch.tensor(rows, dtype=torch.float64)) for rows in ([[0.0], [1.0]], [[1.0]]))
+    stage = Stage("shelf", Position(), slope_with_a_shelf, examples, forward=lambda model, batch: model(batch[0]))
+    study = Study("shelf", [stage], query)
+    options = {"method": "exact", "curvature": "hessian", "damping": 0.0, "progress": False}
+    arrived = group_effect(study, None, [1], steps=30, **options)
+    assert arrived.total == pytest.approx(2.1 * 2)
+    assert not any("do not converge;" in warning for warning in arrived.report["warnings"])
+    (warning,) = group_effect(study, None, [1], steps=6, **options).report["warnings"]
+    assert "is not known, for each step leads further" in warning
