@@ -12,7 +12,7 @@ SEQUENCES, TOKENS, QUERIES, PARAMETERS, STRONGEST = 10**9, 512, 1000, 10**9, 100
 GPU, DOLLARS, MEMORY = 4e14, 3.0, 100e9
 """Of a large GPU: operations a second that it reaches, its price an hour, its bytes for query vectors."""
 JOURNAL_BYTES = 150
-"""Of a piece in the journal, which is written again after every piece."""
+"""Of a piece in the journal."""
 
 
 def extrapolated(driver: float, console: Console) -> None:
@@ -42,5 +42,5 @@ def extrapolated(driver: float, console: Console) -> None:
     table.add_row(f"a run of the {STRONGEST:,} strongest", f"{kept_bytes(QUERIES, SEQUENCES, STRONGEST) / 1e9:,.0f} GB")
     table.add_row("all scores", f"{4 * SEQUENCES * QUERIES / 1e12:.1f} TB")
     table.add_row("the driver, for its pieces", f"{pieces:,.0f} pieces, {pieces * driver / 3600:.1f} h")
-    table.add_row("the journal, written after every piece", f"{pieces * pieces / 2 * JOURNAL_BYTES / 1e12:,.0f} TB")
+    table.add_row("the journal, a line a piece", f"{pieces * JOURNAL_BYTES / 1e6:,.0f} MB")
     console.print(table)

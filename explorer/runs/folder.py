@@ -31,13 +31,13 @@ def open_run(folder: Path) -> Run:
 def fingerprint(folder: Path) -> int:
     """A hash of the names, sizes and times of the run's files; none of them is read.
 
-    What a computation under way keeps for itself, `journal.json` and `work/`, is left out.
+    What a computation under way keeps for itself, `journal.jsonl` and `work/`, is left out.
     """
     seen = []
     for root, folders, names in os.walk(folder):
         if root == str(folder):
             folders[:] = [name for name in folders if name != "work"]
-            names = [name for name in names if not name.startswith("journal.json")]
+            names = [name for name in names if not name.startswith("journal.jsonl")]
         if root.count(os.sep) - str(folder).count(os.sep) >= DEEPEST_FOLDER:
             folders.clear()  # a run with such folders is refused
         for name in names:

@@ -141,7 +141,7 @@ def existing(folder: Path, exhibit: Exhibit) -> Run | None:
         run = Run.open(folder)  # the process that computes it may have finished while its files were verified
     if run.pending and not (folder / JOURNAL_FILE).is_file():
         raise RunError(
-            f"Run {folder} lacks {', '.join(run.pending)}, and journal.json, which says how to go on. Delete the "
+            f"Run {folder} lacks {', '.join(run.pending)}, and journal.jsonl, which says how to go on. Delete the "
             "folder and compute it again."
         )
     if run.pending:

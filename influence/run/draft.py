@@ -140,27 +140,26 @@ class Draft(Writer):
 
         What was written since the last mark is on the disk before the journal says so.
         """
-        self.journal.remarks = {
-            kind: sorted({*self.remarks.get(kind, ()), *(told for heard in self._heard for told in heard[kind])})
-            for kind in REMARKS
-        }
+        self.journal.remark(
+            {
+                kind: sorted({*self.remarks.get(kind, ()), *(told for heard in self._heard for told in heard[kind])})
+                for kind in REMARKS
+            }
+        )
         self.journal.end(step, record, digests_of(self.folder, self._written))
-        self._write_json(JOURNAL_FILE, self.journal.told())
+        self.journal.write(self.folder)
         self._written.clear()
 
     def discard(self, steps: Sequence[str], folder: str) -> None:
         """Delete a folder of files that `steps` wrote, and which no later one needs."""
-        had = [step for step in steps if self.journal.release(step)]
-        if had:
-            self._write_json(JOURNAL_FILE, self.journal.told())
+        self.journal.release(steps)
+        self.journal.write(self.folder)
         shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     def drop(self, steps: Sequence[str], folder: str) -> None:
         """Take steps out of the journal, and delete the folder of what they wrote: a later one has all of it."""
-        there = [step for step in steps if step in self.steps]
-        if there:
-            self.journal.forget(there)
-            self._write_json(JOURNAL_FILE, self.journal.told())
+        self.journal.forget(steps)
+        self.journal.write(self.folder)
         shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     def forget(self, steps: Sequence[str]) -> None:
@@ -187,6 +186,7 @@ class Draft(Writer):
         """
         named = dataclasses.replace(manifest, name=self.final.name, settings=self.settings)
         complete = self._write_manifest(named, pending)
+        self.journal.write(self.folder, whole=True)  # its steps are of files that are never written again
         try:
             self.folder.rename(self.final)
             sync_folder(self.final.parent)
@@ -217,7 +217,7 @@ class Draft(Writer):
         files = {**manifest.files, **{name: known[name] for name in ready if name not in manifest.files}}
         told = json_of(dataclasses.replace(manifest, pending=tuple(pending), files=files))
         parsed = manifest_of(told, self.folder)
-        self._write_json(MANIFEST_FILE, told)
+        write_json(self.path(MANIFEST_FILE), told)
         self._written.clear()
         return parsed
 
@@ -226,9 +226,6 @@ class Draft(Writer):
         if not manifest.pending:
             discard_work(self.final)
         return Run(self.final, manifest)
-
-    def _write_json(self, name: str, content: Any) -> None:
-        write_json(self.path(name), content)
 
 
 def discard_work(folder: Path) -> None:

@@ -100,7 +100,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 MANIFEST_FILE = "run.json"
-JOURNAL_FILE = "journal.json"
+JOURNAL_FILE = "journal.jsonl"
 """The steps that are finished, of a run of which something is still to be computed."""
 QUERIES_FILE = "queries.parquet"
 

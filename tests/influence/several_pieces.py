@@ -11,7 +11,7 @@ from influence import Stage, Study
 from influence.studies.exhibit import Exhibit
 
 EXAMPLES, QUERIES = 9000, 260
-TIMES = ("run.json", "journal.json")
+TIMES = ("run.json", "journal.jsonl")
 """Files that hold when a run was computed, and how long it took."""
 
 

@@ -34,7 +34,7 @@ from influence import Run  # noqa: E402
 from influence.errors import RunError  # noqa: E402
 from influence.run import writer  # noqa: E402
 from influence.run.draft import Draft  # noqa: E402
-from influence.run.files import JOURNAL_FILE, manifest_checksum, write_json  # noqa: E402
+from influence.run.files import JOURNAL_FILE, manifest_checksum  # noqa: E402
 from influence.studies.exhibit import Exhibit  # noqa: E402
 from influence.studies.language import token_losses  # noqa: E402
 
@@ -241,12 +241,14 @@ def refused(study: str, step: str, file: str, damage: Callable[[Path], None], fo
 # The journal itself
 
 
-def journal_changed(change: Callable[[dict], object], file: Path) -> None:
-    """With the checksum of its new contents."""
-    told = json.loads(file.read_text())
-    change(told)
-    del told["checksum"]
-    write_json(file, told | {"checksum": manifest_checksum(told)})
+def journal_changed(change: Callable[[list[dict]], object], file: Path) -> None:
+    """With the checksums of its new lines."""
+    lines, last = [json.loads(line) for line in file.read_text().splitlines()], ""
+    change(lines)
+    for line in lines:
+        del line["checksum"]
+        line["checksum"] = last = manifest_checksum({**line, "after": last})
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def without_the_end(file: Path) -> None:
@@ -262,18 +264,14 @@ def a_digit_else(file: Path) -> None:
 
 
 JOURNALS = {
-    "cut short": cut_short,
-    "without its end": without_the_end,
     "zeroed": zeroed,
     "garbage": garbage,
     "changed": a_digit_else,
-    "of another version": partial(journal_changed, lambda told: told.update(version=1)),
-    "of another command": partial(journal_changed, lambda told: told["settings"].update(seed=7)),
-    "with files elsewhere": partial(
-        journal_changed, lambda told: told["files"]["fit pretrain"].update({"../x": [1, "0" * 64]})
-    ),
-    "with steps of another kind": partial(journal_changed, lambda told: told.update(steps=5)),
-    "with files of another kind": partial(journal_changed, lambda told: told.update(files=[5])),
+    "of another version": partial(journal_changed, lambda lines: lines[0].update(version=1)),
+    "of another command": partial(journal_changed, lambda lines: lines[0]["settings"].update(seed=7)),
+    "with files elsewhere": partial(journal_changed, lambda lines: lines[2]["files"].update({"../x": [1, "0" * 64]})),
+    "with steps of another kind": partial(journal_changed, lambda lines: lines[2].update(step=[5])),
+    "with files of another kind": partial(journal_changed, lambda lines: lines[2].update(files=[5])),
 }
 
 
@@ -283,8 +281,8 @@ def journal_refused(damage: Callable[[Path], None], step: str, folder: Path) -> 
         computed(folder / "runs", "pictures")
 
 
-def journal_removed(folder: Path) -> None:
-    removed(at(folder, "pictures", "self-influence finetune") / JOURNAL_FILE)
+def journal_mended(damage: Callable[[Path], None], step: str, folder: Path) -> None:
+    damage(at(folder, "pictures", step) / JOURNAL_FILE)
     must_be_whole(computed(folder / "runs", "pictures"), "pictures")
 
 
@@ -315,7 +313,13 @@ def journal_situations() -> Iterator[Situation]:
         for step in ("self-influence finetune", "map"):
             what = f"journal {name} after {step!r}, refused"
             yield Situation("power cuts", what, partial(journal_refused, damage, step), quick=True)
-    yield Situation("power cuts", "journal removed", journal_removed, quick=True)
+    check = partial(journal_refused, cut_short, "map")  # entries of the finished run are missing
+    yield Situation("power cuts", "journal cut short after 'map', refused", check, quick=True)
+    begun = "self-influence finetune"
+    mended = (cut_short, begun), (without_the_end, begun), (without_the_end, "map"), (removed, begun)
+    for damage, step in mended:
+        what = f"journal {damage.__name__} after {step!r}"
+        yield Situation("power cuts", what, partial(journal_mended, damage, step), quick=True)
 
 
 SITUATIONS = [

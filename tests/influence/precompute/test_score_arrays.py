@@ -109,7 +109,7 @@ class Seen(Subset):
 
 PIECES = [
     "axes pretrain ekfac", "sums pretrain ekfac 4096", "pull ekfac 256", "scores pretrain ekfac 4096",
-    "self-influence pretrain 4096", "scores pretrain identity 0",
+    "self-influence pretrain ekfac 4096", "scores pretrain identity 0",
 ]  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def test_draft_of_other_settings_is_refused_and_kept(tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"settings": {"seed": 3, "grid": [1, 2]}, "steps": 5}'])
 def test_damaged_journal(tmp_path, text):
-    Draft(tmp_path, "r", SETTINGS).path("journal.json").write_text(text)
+    Draft(tmp_path, "r", SETTINGS).path("journal.jsonl").write_text(text)
     with pytest.raises(RunError, match=r"The unfinished run .*\.r\.unfinished is damaged .*Delete it and start again"):
         Draft(tmp_path, "r", SETTINGS)
 
@@ -62,7 +62,7 @@ def test_killed_while_the_manifest_was_written(tmp_path):
     """What a killed process left half-written is no part of the run."""
     draft = Draft(tmp_path, "r", SETTINGS)
     draft.mark("fit")
-    for leftover in ("run.json.tmp", "run.json", "journal.json.tmp"):
+    for leftover in ("run.json.tmp", "run.json", "journal.jsonl.tmp"):
         draft.path(leftover).write_text('{"form')
     run = finish(Draft(tmp_path, "r", SETTINGS))
     assert not [name for name in run.manifest.files if "json" in name and "zarr" not in name]
@@ -75,7 +75,7 @@ def test_work_of_steps_is_not_part_of_the_run(tmp_path):
     draft.mark("map")
     run = finish(draft)
     assert not (run.path / "work").exists()
-    assert not (run.path / "journal.json").exists()
+    assert not (run.path / "journal.jsonl").exists()
     Run.open(run.path)
 
 

@@ -21,6 +21,7 @@ from influence.run.additions import add_tables
 from influence.run.draft import Draft
 from influence.run.files import checksum
 from influence.run.journal import disk
+from influence.run.journal.journal import Journal
 from influence.run.reading import Run
 
 TABLE = pd.DataFrame({"id": [1, 2]})
@@ -45,22 +46,29 @@ def synced(monkeypatch):
     return is_synced
 
 
-def named(folder, name, told):
+def named(folder, files):
     """What a journal or a manifest that is written into `folder` says is there, with the folders on the way."""
-    files = [file for files in told["files"].values() for file in files] if name == "journal.json" else told["files"]
     paths = [folder / file for file in files]
     return {*paths, *(parent for path in paths for parent in path.parents if folder in parent.parents)}
 
 
 def test_files_are_on_the_disk_before_the_journal_or_the_manifest_names_them(tmp_path, monkeypatch, synced):
-    write_json, seen = drafts.write_json, []
+    write_json, write_journal, seen = drafts.write_json, Journal.write, []
+
+    def looked_at(folder, name, files):
+        names = named(folder, files)
+        assert [path for path in names if not synced(path)] == []
+        seen.append((name, len(names)))
 
     def watching(path, content):
-        names = named(path.parent, path.name, content)
-        assert [path for path in names if not synced(path)] == []
-        seen.append((path.name, len(names)))
+        looked_at(path.parent, path.name, content["files"])
         write_json(path, content)
 
+    def journal(self, folder, **options):
+        looked_at(folder, "journal.jsonl", self.checksums)
+        write_journal(self, folder, **options)
+
+    monkeypatch.setattr(Journal, "write", journal)
     monkeypatch.setattr(drafts, "write_json", watching)
     monkeypatch.setattr("influence.run.additions.write_json", watching)
     draft = Draft(tmp_path, "r", SETTINGS)
@@ -68,8 +76,8 @@ def test_files_are_on_the_disk_before_the_journal_or_the_manifest_names_them(tmp
     draft.mark("part")
     run = finish(draft)
     add_tables(run, {"noise": pd.DataFrame({"query": [0]})})
-    assert [name for name, _ in seen] == ["journal.json", "run.json", "run.json"]
-    assert seen[1][1] < seen[2][1]
+    assert [name for name, _ in seen] == ["journal.jsonl", "run.json", "journal.jsonl", "run.json"]
+    assert seen[1][1] < seen[3][1]
     for path in (run.path, run.path / "run.json"):
         assert synced(path)
 
@@ -152,7 +160,7 @@ def test_a_step_that_is_marked_again_keeps_its_files(tmp_path):
     for stop in (1024, 2048):
         draft.write_scores(file, scores, stop - 1024, np.ones((2, 1024), "float32"))
         draft.mark("scored", stop)
-    written = json.loads(draft.path("journal.json").read_text())["files"]["scored"]
+    written = {name: digest for line in lines_of(draft) for name, digest in line.get("files", {}).items()}
     assert sorted(written) == [f"{file}/c/0/0", f"{file}/c/0/1", f"{file}/zarr.json"]
     for name, (size, sha256) in written.items():
         assert (size, sha256) == (draft.path(name).stat().st_size, checksum(draft.path(name)))
@@ -192,25 +200,92 @@ def test_a_finished_run_with_a_lost_file_is_refused_not_repaired(tmp_path):
         Run.open(run.path)
 
 
+def lines_of(draft):
+    return [json.loads(line) for line in draft.path("journal.jsonl").read_text().splitlines()]
+
+
+def test_an_entry_is_added_without_writing_the_others_again(tmp_path):
+    draft = begun(tmp_path)
+    for step in ("fourth", "fifth"):
+        before = draft.path("journal.jsonl").read_bytes()
+        draft.mark(step)
+        after = draft.path("journal.jsonl").read_bytes()
+        assert after.startswith(before)
+        assert len(after) - len(before) < 200
+    draft.discard(["third"], "work/none")
+    draft.drop(["fourth"], "work/none")
+    draft.forget(["first"])
+    draft.mark("sixth")
+    assert [set(line) & {"step", "released", "forgotten"} for line in lines_of(draft)[-3:]] == [
+        {"forgotten"}, {"forgotten"}, {"step"}
+    ]  # fmt: skip
+    again = Draft(tmp_path, "r", SETTINGS)
+    assert again.steps == draft.steps == {"second": [2], "third": None, "fifth": None, "sixth": None}
+    assert not again.journal.names_files_of("third")
+    again.mark("seventh")
+    assert len(lines_of(again)) == 2 + len(again.steps)  # what was forgotten is gone
+
+
+@pytest.mark.parametrize("left", [0, 1, 40])
+def test_a_line_that_a_killed_process_left_without_its_end_is_no_step(tmp_path, left):
+    path = begun(tmp_path).path("journal.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]) + lines[-1][:left])
+    again = Draft(tmp_path, "r", SETTINGS)
+    assert (again.steps, again.lost) == ({"first": 1, "second": [2]}, "")
+    again.mark("third")
+    assert Draft(tmp_path, "r", SETTINGS).steps == {"first": 1, "second": [2], "third": None}
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_line_is_no_harm(tmp_path, monkeypatch):
+    draft = begun(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
+        with pytest.raises(RunError, match="Cannot write journal.jsonl .* same command goes on from there"):
+            draft.mark("fourth")
+    draft.mark("fifth")
+    assert list(Draft(tmp_path, "r", SETTINGS).steps) == ["first", "second", "third", "fourth", "fifth"]
+
+
+CHANGED = "changed after it was written"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 1}, "of version 1, expected 2"),
-        ({"settings": {"seed": 4}}, "changed after it was written"),
-        ({"steps": {"first": 2}}, "changed after it was written"),
-        ({"files": {}}, "changed after it was written"),
+        (lambda lines: lines[0].update(version=1), "of version 1, expected 3"),
+        (lambda lines: lines[0]["settings"].update(seed=4), CHANGED),
+        (lambda lines: lines[2].update(record=2), CHANGED),
+        (lambda lines: lines[2].update(files={}), CHANGED),
+        (lambda lines: lines.pop(3), CHANGED),
+        (lambda lines: lines.insert(3, lines.pop()), CHANGED),
+        (lambda lines: lines.insert(3, lines[3]), CHANGED),
+        (lambda lines: lines.__delitem__(slice(2, None)), "has 1 entries, expected 2 at least"),
     ],
 )
 def test_a_changed_journal_is_named(tmp_path, change, message):
-    path = begun(tmp_path).path("journal.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    draft = begun(tmp_path)
+    lines = lines_of(draft)
+    change(lines)
+    draft.path("journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(RunError, match=rf"is damaged \(its journal .*{message}"):
         Draft(tmp_path, "r", SETTINGS)
 
 
-@pytest.mark.parametrize("contents", [b"", bytes(100), b"[" * 100_000, b"\xff\xfe", b"null", b'{"version": 2}'])
+def test_a_finished_run_whose_journal_lost_lines_is_refused(tmp_path):
+    run = finished(tmp_path)
+    path = run.path / "journal.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(RunError, match="has 1 entries, expected 2 at least"):
+        Draft(tmp_path, "r", SETTINGS)
+
+
+OTHERS = [b"", bytes(100), b"\0\n", b"[" * 100_000 + b"\n", b"\xff\xfe\n", b"null\n", b'{"version": 3}\n', b"5\n5\n"]
+
+
+@pytest.mark.parametrize("contents", OTHERS)
 def test_a_journal_of_other_contents_is_named(tmp_path, contents):
-    begun(tmp_path).path("journal.json").write_bytes(contents)
+    begun(tmp_path).path("journal.jsonl").write_bytes(contents)
     with pytest.raises(RunError, match="is damaged"):
         Draft(tmp_path, "r", SETTINGS)
 

@@ -189,7 +189,7 @@ def test_what_a_kill_left_half_written_is_deleted_when_it_is_met(tmp_path):
 def test_tables_and_work_that_a_kill_left_are_deleted_when_they_are_met(tmp_path):
     run = add_tables(write(tmp_path), {"noise": TABLE})
     (kept,) = run.manifest.validation.values()
-    left = ("validation/noise-0123456789ab.parquet", "work/queries-exact/0.float32", "journal.json")
+    left = ("validation/noise-0123456789ab.parquet", "work/queries-exact/0.float32", "journal.jsonl")
     mine = ("validation/mine.parquet", "validation/noise-0123456789ab.parquet.old", "notes.txt", "works/x")
     for name in (*left, *mine):
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,7 @@ def test_a_journal_stays_while_parts_are_to_come(tmp_path):
     run = finish(draft, pending=["map"])
     (run.path / "work").mkdir(exist_ok=True)
     add_tables(run, {"noise": TABLE})
-    assert (run.path / "journal.json").is_file()
+    assert (run.path / "journal.jsonl").is_file()
     assert (run.path / "work").is_dir()
 
 
