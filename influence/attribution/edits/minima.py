@@ -128,10 +128,15 @@ class Path(NamedTuple):
 
     @property
     def left(self) -> float:
-        """What is left of the way, as a share of what is behind; infinite where the last step left more than before."""
-        if len(self.residuals) > 1 and self.residuals[-1] >= self.residuals[-2]:
+        """What is left of the way, as a share of what is behind; infinite where the last step left more than before.
+
+        As if all further steps left the share of the residual that the last one left.
+        """
+        last = self.residuals[-1]
+        share = last / self.residuals[-2] if len(self.residuals) > 1 else 0.0
+        if share >= 1:
             return math.inf
-        return self.residuals[-1] / self.way if self.way else float(self.residuals[-1] > 0)
+        return last / (1 - share) / self.way if self.way else float(last > 0)
 
     def warnings(self, name: str) -> list[str]:
         """A warning where the steps of the stage of this name do not converge."""

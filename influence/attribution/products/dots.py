@@ -131,7 +131,7 @@ def _tangents(
         try:
             with plain_kernels(), FastPooling(), torch.no_grad():
                 found = jvp(lambda p, b=batch, c=count: objective.losses(b, c, p), (here,), (tangent,))[1]
-        except (RuntimeError, NotImplementedError) as error:  # no forward-mode rule: `dots` of the same vector twice
+        except (RuntimeError, NotImplementedError, LookupError) as error:  # no forward-mode rule: `dots` of it twice
             if ran_out_of_memory(error):
                 raise
             twice = Dots(objective, data, layout, torch.stack([vector, vector]))

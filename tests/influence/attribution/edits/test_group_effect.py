@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, TensorDataset
 
 from influence import Stage, Study, attribute
 from influence.attribution.edits.effect import EditEffect, group_effect
+from influence.attribution.edits.minima import Path
 from influence.curvature import METHODS
 from influence.curvature.arnoldi import Arnoldi
 from influence.curvature.lissa import Lissa
@@ -272,3 +273,11 @@ def test_steps_go_on_over_a_shelf_of_the_edited_objective():
     assert not any("do not converge;" in warning for warning in arrived.report["warnings"])
     (warning,) = group_effect(study, None, [1], steps=6, **options).report["warnings"]
     assert "is not known, for each step leads further" in warning
+
+
+@pytest.mark.parametrize(
+    ("residuals", "left"),
+    [([1.0, 0.1], 0.1 / 0.9), ([1.0, 0.1, 0.08], 0.4), ([1.0, 0.1, 0.2], np.inf), ([1.0, 0.0], 0.0)],
+)
+def test_what_is_left_of_steps_that_slow_down_is_more_than_the_next_one(residuals, left):
+    assert Path(torch.zeros(1), residuals, 1.0, True).left == pytest.approx(left)
