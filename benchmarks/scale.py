@@ -2,7 +2,8 @@
 
     python benchmarks/scale.py                    # some ten minutes of two quiet cores
     python benchmarks/scale.py --smoke            # a simulated cluster alone, to see that it runs
-    python benchmarks/scale.py --strongest 20000 100000 --queries 1000     # all scores beside the strongest
+    python benchmarks/scale.py --strongest 20000 --queries 1000     # all scores beside the strongest
+    python benchmarks/scale.py --strongest 1000000 --queries 1000 --alone --threads 2    # 40 minutes
 
 The simulation runs the engine's own code on a clock that jumps: only Ray is replaced. What a piece, a worker's start
 and a piece's way through the driver take is what was measured, or in the smallest setting assumed.
@@ -60,17 +61,20 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="the simulation of few pieces alone")
     parser.add_argument("--strongest", type=int, nargs="+", help="examples of runs that keep the strongest, alone")
     parser.add_argument("--keep", default="strongest:1000", help="which they keep")
+    parser.add_argument("--alone", action="store_true", help="no run of all scores beside them")
+    parser.add_argument("--threads", type=int, default=1, help="of these runs")
     asked = parser.parse_args()
     console, costs = Console(width=130), Costs()
     if asked.strongest:
-        strongest(asked.strongest, asked.queries, asked.keep, console)
+        forms = [asked.keep] if asked.alone else ["all", asked.keep]
+        strongest(asked.strongest, asked.queries, forms, asked.threads, console)
         return
     if not asked.smoke:
         torch.set_num_threads(1)
         shared_out(asked.examples, asked.queries, console)
         costs = measured(asked.retrainings, console)
     else:
-        strongest([300], 12, "strongest:10", console, apart=False)
+        strongest([300], 12, ["all", "strongest:10"], 1, console, apart=False)
     for longer in (1, 100):  # of larger studies
         simulated(100 if asked.smoke else asked.pieces, replace(costs, piece=longer * costs.piece), console)
     extrapolated(costs.driver, console)

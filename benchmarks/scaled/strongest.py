@@ -29,47 +29,52 @@ READ = 20
 
 @dataclass(frozen=True)
 class Taken:
-    """What one form took: seconds of scoring the first stage, bytes beyond torch's and of disk, seconds to read."""
+    """What one form took: seconds of scoring a stage and of all, bytes beyond torch's, on disk, seconds to read."""
 
     scoring: float
+    whole: float
     memory: int
     disk: int
     first: float
     other: float
 
 
-def strongest(counts: Sequence[int], queries: int, keep: str, console: Console, apart: bool = True) -> None:
-    """Print what both forms took for so many examples, with one thread; `apart`: a process each, for its memory."""
+def strongest(
+    counts: Sequence[int], queries: int, forms: Sequence[str], threads: int, console: Console, apart: bool = True
+) -> None:
+    """Print what both forms, or one, took for so many examples; `apart`: a process each, for its memory."""
     columns = (
         "examples",
         "keeps",
         "scoring, an example",
-        "times all",
+        "times the first",
+        "whole run",
         "memory beyond torch",
         "disk",
         "a list",
         "another",
     )
-    table = Table(*columns, title=f"{queries:,} queries")
+    table = Table(*columns, title=f"{queries:,} queries, {threads} threads")
     for count in counts:
         whole = None
-        for form in ("all", keep):
+        for form in forms:
             if apart:
                 with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                    taken = pool.submit(_taken, count, queries, form).result()
+                    taken = pool.submit(_taken, count, queries, form, threads).result()
             else:
-                taken = _taken(count, queries, form)
+                taken = _taken(count, queries, form, threads)
             whole = whole or taken
             table.add_row(
                 f"{count:,}", form, f"{1e3 * taken.scoring / count:.3f} ms", f"{taken.scoring / whole.scoring:.2f}",
+                f"{taken.whole:,.0f} s",
                 f"{taken.memory / 1e9:.2f} GB", f"{taken.disk / 1e9:.3f} GB", f"{1e3 * taken.first:.0f} ms",
                 f"{1e3 * taken.other:.0f} ms",
             )  # fmt: skip
     console.print(table)
 
 
-def _taken(count: int, queries: int, keep: str) -> Taken:
-    torch.set_num_threads(1)
+def _taken(count: int, queries: int, keep: str, threads: int) -> Taken:
+    torch.set_num_threads(threads)
     torch.ones(64, 64) @ torch.ones(64, 64)
     before = peak_memory()
     # The map takes long, and as long in both where it is of all examples.
@@ -80,7 +85,7 @@ def _taken(count: int, queries: int, keep: str) -> Taken:
         memory, disk = peak_memory() - before, bytes_in(run.path)
         first, *others = [_read(Run(run.path, run.manifest), query) for query in range(min(READ, queries))]
         scoring = sum(s for name, s in run.manifest.timings.items() if name.startswith("scoring pretrain"))
-        return Taken(scoring, memory, disk, first, float(np.median(others)))
+        return Taken(scoring, sum(run.manifest.timings.values()), memory, disk, first, float(np.median(others)))
 
 
 def _read(run: Run, query: int) -> float:

@@ -67,13 +67,13 @@ def leading(kept: Kept) -> np.ndarray:
 
     The whole of what is kept is read, since its examples may be any.
     """
-    counts = np.zeros(kept.count, dtype=np.int64)
     queries, rows, scores = kept.every_strongest
-    for signed in (scores, -scores):
-        table = pd.DataFrame({"query": queries, "row": rows, "score": signed})[signed > 0]
-        first = table.sort_values("score", ascending=False, kind="stable").groupby("query").head(LEADING_RANK)
-        counts += np.bincount(first["row"], minlength=kept.count)
-    return counts
+    starts = np.searchsorted(queries, np.arange(kept.queries + 1))
+    place = np.arange(len(rows))
+    # The largest score of a query stands first, so that the most harmful ones are its last.
+    helpful = (place - starts[queries] < LEADING_RANK) & (scores > 0)
+    harmful = (starts[queries + 1] - place <= LEADING_RANK) & (scores < 0)
+    return np.bincount(rows[helpful | harmful], minlength=kept.count)
 
 
 def blocks(array: zarr.Array, most: int) -> list[slice]:

@@ -18,9 +18,24 @@ def mapped(run: Run) -> pd.DataFrame | None:
     if stage not in run.stages:
         return None
     table = run.examples(stage)
-    placed = table[["x", "y"]].notna().all(axis=1) if {"x", "y"} <= set(table.columns) else None
+    if not {"x", "y"} <= set(table.columns):
+        return None
     sampled = any(record.strongest and record.stage == stage for record in run.manifest.scores)
-    return table if placed is not None and (placed.any() if sampled else placed.all()) else None
+    return table if len(points(run)) >= (1 if sampled else len(table)) else None
+
+
+@per_run(max_entries=8)
+def points(run: Run) -> np.ndarray:
+    """Rows of the examples that have a place on the map, ascending; all of them but in a run with a sample."""
+    table = run.examples(run.manifest.map.stage)
+    return np.flatnonzero(table[["x", "y"]].notna().all(axis=1))
+
+
+def point_of(run: Run, row: int | None) -> int | None:
+    """Which of the `points` an example is; None: it has no place."""
+    found = points(run)
+    place = 0 if row is None else int(np.searchsorted(found, row))
+    return place if row is not None and place < len(found) and found[place] == row else None
 
 
 @per_run(max_entries=4)

@@ -21,6 +21,7 @@ import streamlit as st
 from PIL import Image
 
 from explorer import vendor
+from explorer.runs import neighbours
 from explorer.runs.cache import per_run
 from explorer.ui import escape
 from influence.errors import StudyError
@@ -59,11 +60,11 @@ def plotly_js() -> str | None:
 def places(run: Run) -> str | None:
     """Address of the map's points, which all views of a run share; None if it cannot be served.
 
-    Little-endian and without gaps: x and y (float32), the place of each label in `labels` (int32), ids (int64), which
-    are left out where they are 0, 1, 2 ...
+    They are those of `neighbours.points`, little-endian and without gaps: x and y (float32), the place of each label in
+    `labels` (int32), ids (int64), which are left out where they are 0, 1, 2 ...
     """
     stage = run.manifest.map.stage
-    table, codes = run.examples(stage), labels(run)[1]
+    table, codes = run.examples(stage)[["x", "y", "id"]].iloc[neighbours.points(run)], labels(run)[1]
     columns = [(table["x"], "<f4"), (table["y"], "<f4"), (codes, "<i4")]
     if not np.array_equal(table["id"], np.arange(len(table))):
         columns.append((table["id"], "<i8"))
@@ -73,23 +74,27 @@ def places(run: Run) -> str | None:
 
 @per_run(max_entries=8)
 def labels(run: Run) -> tuple[list[str], np.ndarray]:
-    """The labels on the map, in order, and the place among them of each example's, int32."""
-    table = run.examples(run.manifest.map.stage)
-    codes, names = pd.factorize(table["label"].fillna("").astype(str))
+    """The labels on the map, in order, and the place among them of each point's, int32."""
+    column = run.examples(run.manifest.map.stage)["label"].iloc[neighbours.points(run)]
+    codes, names = pd.factorize(column.fillna("").astype(str))
     order = class_order(names)
     places = {name: place for place, name in enumerate(order)}
     return order, np.array([places[name] for name in names], dtype=np.int32)[codes]
 
 
 @per_run(max_entries=16)
-def previews(run: Run, stage: str) -> dict[str, object] | None:
+def previews(run: Run, stage: str, on_map: bool = False) -> dict[str, object] | None:
     """Where the browser finds a stage's thumbnails or texts: `{"kind", "url", ...}`, None if it cannot be served.
+
+    `on_map`: of the map's points alone.
 
     There is a sheet for every `TILES_A_SHEET` thumbnails or a file for every `TEXTS_A_FILE` texts, at the address with
     the page's number and ".png" or ".json", so that no visitor downloads them all. Later pages are made in the
     background: one that is not there yet is asked for again at the next point.
     """
     table, name = run.examples(stage), _name(run, stage)
+    if on_map and len(points := neighbours.points(run)) < len(table):
+        table, name = table.iloc[points], f"{name}-map"
     if "image" in table:
         pages = _pages(f"{name}-{{}}.png", lambda part: sprite_sheet(part["image"]), table, TILES_A_SHEET)
         found = {"kind": "image", "page": TILES_A_SHEET, "columns": columns(TILES_A_SHEET)}

@@ -68,5 +68,5 @@ def _rows_left_out(run: Run, alterations: Sequence[Alteration]) -> list[int]:
     stages = {each.stage for each in alterations}
     if len(stages) != 1 or any(each.kind != LEAVE_OUT for each in alterations):
         return []
-    rows = {int(name): row for row, name in enumerate(run.examples(alterations[0].stage)["id"])}
-    return [rows[each.id] for each in alterations]
+    rows = left_out.rows_of(run, alterations[0].stage, [each.id for each in alterations])
+    return rows if len(rows) == len(alterations) else []

@@ -7,7 +7,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from explorer.runs.cache import per_run
 from explorer.trust import evidence
 from influence.live import LEAVE_OUT, from_json
 from influence.run import Run
@@ -86,13 +88,23 @@ def _sets(run: Run, stage: str) -> list[tuple[tuple[int, ...], Trained]]:
     found, older, edited = [], run.validation(OLDER), run.validation(TABLE)
     for row in () if older is None else older[older["stage"] == stage].to_dict("records"):
         found.append((tuple(np.unique(row["examples"]).tolist()), trained(row, "predicted")))
-    places = {int(name): row for row, name in enumerate(run.examples(stage)["id"])}
     for row in () if edited is None else edited.to_dict("records"):
         edits = from_json(row["edits"])
-        out = [places[each.id] for each in edits if (each.stage, each.kind) == (stage, LEAVE_OUT) and each.id in places]
+        out = rows_of(run, stage, [each.id for each in edits if (each.stage, each.kind) == (stage, LEAVE_OUT)])
         if edits and len(out) == len(edits) and np.isfinite(row["measured"]).all():
             found.append((tuple(sorted(out)), trained(row)))
     return found
+
+
+def rows_of(run: Run, stage: str, ids: Sequence[int]) -> list[int]:
+    """Rows of the examples of these ids, in their order, without those that the stage has not."""
+    found = _places(run, stage).get_indexer(pd.Index(ids)) if ids else np.empty(0, int)
+    return found[found >= 0].tolist()
+
+
+@per_run(max_entries=4)
+def _places(run: Run, stage: str) -> pd.Index:
+    return pd.Index(run.examples(stage)["id"])
 
 
 def _alone(run: Run, stage: str, example: int, positions: np.ndarray) -> list[Effect]:

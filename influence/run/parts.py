@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 import safetensors
 import zarr
@@ -13,8 +16,9 @@ import zarr
 from influence.errors import RunError
 from influence.run.arrays import WIDEST, open_array, refuse_many_chunks
 from influence.run.contents import Contents
+from influence.run.parquet.columns import in_file
 from influence.run.parquet.forms import FORMS, Form
-from influence.run.parquet.tables import read_table, row_count
+from influence.run.parquet.tables import groups_of, read_table, row_count
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +34,15 @@ class Parts(Contents):
         super().__init__(folder, digests)
         self._tables: dict[str, pd.DataFrame] = {}
 
-    def table(self, name: str, form: Form, places: str = "", rows: Mapping[str, int] | None = None) -> pd.DataFrame:
-        """A table, with the columns of its file of places where the run has one; `rows` as of `read_table`."""
+    def table(
+        self, name: str, form: Form, places: str = "", rows: Mapping[str, int] | None = None, by_groups: bool = False
+    ) -> pd.DataFrame:
+        """A table, with the columns of its file of places where the run has one; `rows` as of `read_table`.
+
+        `by_groups`: pictures and texts stay in a file that has several groups of rows, and are read as they are used.
+        """
         if name not in self._tables:
-            table = self.read(name, form, rows or {})
+            table = self._by_groups(name, form) if by_groups else self.read(name, form, rows or {})
             if places in self:
                 found = self.read(places, FORMS["map"], {})
                 if len(found) != len(table):
@@ -44,19 +53,33 @@ class Parts(Contents):
 
     def read(self, name: str, form: Form, rows: Mapping[str, int], filters: Any = None) -> pd.DataFrame:
         """A table's rows, or those that `filters` name, read now. Arguments as of `read_table`."""
+        with self._reading(name) as file:
+            return read_table(file, form, rows, filters)
+
+    def _by_groups(self, name: str, form: Form) -> pd.DataFrame:
+        def values(column: str, group: int) -> np.ndarray:
+            with self._reading(name) as file:
+                return groups.read(file, form, column, group)
+
+        with self._reading(name) as file:
+            groups = groups_of(file, form)
+            table = read_table(file, form, {}, without=groups.names)
+            for column in groups.names:
+                table[column] = in_file(partial(values, column), groups.rows)
+        return table[list(groups.order)]
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[BinaryIO]:
         try:
             with self.opened(name) as file:
-                return read_table(file, form, rows, filters)
+                yield file
         except (OSError, ValueError, KeyError) as error:
             raise self.unreadable(name, error) from error
 
     def rows(self, name: str) -> int:
         """Rows of a table, without reading them."""
-        try:
-            with self.opened(name) as file:
-                return row_count(file)
-        except (OSError, ValueError) as error:
-            raise self.unreadable(name, error) from error
+        with self._reading(name) as file:
+            return row_count(file)
 
     def array(self, name: str, rows_of: str | int, columns_of: str = "") -> zarr.Array:
         """An array with a row for each row of one table (or so many), and a column for each of another; "": any."""

@@ -203,9 +203,13 @@ class Run:
         return self._parts.array(file, QUERIES_FILE, examples_file(stage))
 
     def examples(self, stage: str) -> pd.DataFrame:
-        """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md."""
+        """One row a training example of `stage`; treat as read-only. Columns: CONTRACT.md.
+
+        Pictures and texts of a large table are read as they are looked at, a group of rows at a time; a RunError that
+        names the file may then be raised by whoever looks.
+        """
         name = self.stage(stage).name
-        return self._parts.table(examples_file(name), FORMS["examples"], map_file(name))
+        return self._parts.table(examples_file(name), FORMS["examples"], map_file(name), by_groups=True)
 
     def queries(self) -> pd.DataFrame:
         """One row a test query; treat as read-only. Columns: CONTRACT.md."""

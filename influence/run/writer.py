@@ -15,6 +15,7 @@ import zarr
 
 from influence.errors import RunError
 from influence.run.files import curvature_file, model_file, scores_file, shares_file
+from influence.run.parquet.forms import BULKY
 from influence.run.plain import writing
 
 if TYPE_CHECKING:
@@ -28,8 +29,16 @@ CHUNK_SCORES = 2**24
 """Largest number of scores in one column of chunks, which is held in memory while it is computed."""
 ARRAY_CHUNK = 2**22
 """Bytes of a chunk of other arrays, which are read whole."""
+GROUP_BYTES, MOST_GROUPS = 2**20, 2**12
+"""Bytes of pictures and texts in a group of rows of a table of items, about, and the most groups."""
 SHARE_ROWS = 1000
 """Rows of a table of shares that are read together (row group of the Parquet file)."""
+
+
+def rows_together(table: pd.DataFrame) -> int | None:
+    """Rows of a table of items that are read together, by the size of its pictures and texts; None: it has none."""
+    size = sum(int(table[name].map(len, na_action="ignore").sum()) for name in BULKY if name in table)
+    return max(1, len(table) * GROUP_BYTES // size, -(-len(table) // MOST_GROUPS)) if size else None
 
 
 def chunk_of(shape: tuple[int, int]) -> tuple[int, int]:
@@ -83,7 +92,7 @@ class Writer:
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         with self._new(f"{name}.parquet") as path:
-            table.to_parquet(path, index=False)
+            table.to_parquet(path, index=False, row_group_size=rows_together(table))
 
     def write_array(self, name: str, values: np.ndarray) -> None:
         """Written whole, in chunks of rows."""

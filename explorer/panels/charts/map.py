@@ -81,12 +81,12 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
     classes, _ = static_files.labels(view.run)
     own = _colours(view, table)
     values, limit = _values(view, table, mode)
-    stage = view.run.manifest.map.stage
+    stage, points_at = view.run.manifest.map.stage, neighbours.points(view.run)
     lists_on_map = view.on_map
     return {
         "plotly": source,
         "points": points,
-        "count": len(table),
+        "count": len(points_at),
         "value": components.packed(_half(np.nan_to_num(values / limit)), "<f2"),
         "limit": limit,
         "classes": [theme.group_name(name) for name in classes],
@@ -94,19 +94,19 @@ def data(view: View, table: pd.DataFrame, mode: str, source: str, points: str) -
         "mode": mode,
         "factor": view.unit.factor,
         "unit": view.unit.name,
-        "helpful": view.lists.helpful.tolist() if lists_on_map else [],
-        "harmful": view.lists.harmful.tolist() if lists_on_map else [],
-        "ringed": view.example if lists_on_map else None,
+        "helpful": _placed(view, view.lists.helpful) if lists_on_map else [],
+        "harmful": _placed(view, view.lists.harmful) if lists_on_map else [],
+        "ringed": neighbours.point_of(view.run, view.example) if lists_on_map else None,
         "region": view.region.tolist() if view.region is not None and lists_on_map else None,
         "faint": not lists_on_map,
         "colours": dataclasses.asdict(theme.palette(st.context.theme.type)),
         "query": _star(view),
-        "preview": static_files.previews(view.run, stage),
+        "preview": static_files.previews(view.run, stage, on_map=True),
         "revision": view.run.manifest.checksum,
         "height": HEIGHT,
         "file": f"{view.run.name}-{view.query.row['id']}-map",
         "caption": _caption(view, stage, mode),
-        "alt": f"Map of {len(table):,} {theme.stage_word(stage)} examples coloured by "
+        "alt": f"Map of {len(points_at):,} {theme.stage_word(stage)} examples coloured by "
         f"{mode.lower()}; a table is at the end of the page.",
     }
 
@@ -121,7 +121,13 @@ def _values(view: View, table: pd.DataFrame, mode: str) -> tuple[np.ndarray, flo
     if mode == state.LABEL:
         return np.empty(0), 1.0
     values = view.scores if mode == state.INFLUENCE else table["loss"].to_numpy()
-    return values, lists.clip_limit(values) or 1.0
+    return values[neighbours.points(view.run)], lists.clip_limit(values) or 1.0
+
+
+def _placed(view: View, rows: np.ndarray) -> list[int]:
+    """Which of the map's points these examples are, without those that have no place."""
+    places = (neighbours.point_of(view.run, row) for row in rows.tolist())
+    return [place for place in places if place is not None]
 
 
 def _star(view: View) -> dict[str, object] | None:

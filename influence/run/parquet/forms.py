@@ -68,6 +68,8 @@ _ITEMS = {
     "id": INTEGER, "label": TEXT, "prediction": TEXT, "confidence": SHARE, "label_probability": SHARE, "loss": NUMBER,
     "image": BYTES, "text": TEXT, "title": TEXT, "source": TEXT, "prompt_end": INTEGER,
 }  # fmt: skip
+BULKY = ("image", "text")
+"""Columns of items that are large, of which a page shows few."""
 _NAMED: dict[str, Kind] = {"stage": TEXT, "start": TEXT, "kind": TEXT, "changed": TEXT}
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +21,7 @@ import pyarrow.types as kinds
 
 from influence.errors import listed
 from influence.run.parquet.forms import (
+    BULKY,
     BYTES,
     EXAMPLES,
     INTEGER,
@@ -45,7 +48,9 @@ BESIDE, INDEX = 32, 8
 """Bytes in memory of an entry beside its contents, and of its place in a dictionary."""
 
 
-def read_table(file: BinaryIO, form: Form, rows: Mapping[str, int], filters: Any = None) -> pd.DataFrame:
+def read_table(
+    file: BinaryIO, form: Form, rows: Mapping[str, int], filters: Any = None, without: Collection[str] = ()
+) -> pd.DataFrame:
     """The table in `file`, with the columns that its form knows. Empty entries of texts are "".
 
     Args:
@@ -54,6 +59,7 @@ def read_table(file: BinaryIO, form: Form, rows: Mapping[str, int], filters: Any
         rows: number of rows of the tables that its columns point into: of `QUERIES`, and of every stage's examples by
             its name, or of `EXAMPLES` where the table is of one stage.
         filters: as of pyarrow: only such rows.
+        without: columns that are not read.
 
     Raises:
         OSError: it cannot be read.
@@ -61,17 +67,52 @@ def read_table(file: BinaryIO, form: Form, rows: Mapping[str, int], filters: Any
     """
     source = _parquet(file)
     _refuse_columns(source.schema_arrow, form, source.metadata.num_rows)
-    names = [name for name in source.schema_arrow.names if name in form.columns]
-    _refuse_large(source, file, names)
+    names = [name for name in source.schema_arrow.names if name in form.columns and name not in without]
+    _refuse_large(source, file, names, range(source.metadata.num_row_groups))
     table = (
         pq.read_table(file, columns=names, filters=filters, arrow_extensions_enabled=False)
         if filters
         else source.read(columns=names)
     )
+    return _checked(table, form, rows)
+
+
+def _checked(table: pa.Table, form: Form, rows: Mapping[str, int]) -> pd.DataFrame:
     table.validate(full=True)  # text is UTF-8, places in dictionaries and lists are there
     table = _of_one_kind(table, form)
     _refuse_values(table, form, rows)
     return table.to_pandas(ignore_metadata=True)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The columns of a table that are read by groups of rows, and the rows of each group; none where there is one.
+
+    `order`: names of all columns that the form knows, as they stand in the file.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+    order: tuple[str, ...]
+    metadata: pq.FileMetaData
+
+    def read(self, file: BinaryIO, form: Form, name: str, group: int) -> np.ndarray:
+        """The values of a column in a group. Raises as `read_table`."""
+        source = _parquet(file, metadata=self.metadata)
+        _refuse_large(source, file, [name], [group])
+        found = _checked(source.read_row_group(group, columns=[name]), form, {})[name].to_numpy(dtype=object)
+        if len(found) != self.rows[group]:
+            raise ValueError(f"its column {name!r} has {len(found):,} rows in a group of {self.rows[group]:,}")
+        return found
+
+
+def groups_of(file: BinaryIO, form: Form) -> Groups:
+    """What of the table in `file` can stay there till it is looked at. Raises as `read_table`."""
+    source = _parquet(file)
+    metadata, count = source.metadata, min(source.metadata.num_row_groups, MOST_GROUPS)
+    order = tuple(name for name in source.schema_arrow.names if name in form.columns)
+    names = tuple(name for name in order if name in BULKY) if count > 1 else ()
+    return Groups(names, tuple(metadata.row_group(group).num_rows for group in range(count)), order, metadata)
 
 
 def refuse_columns(table: pd.DataFrame, form: Form) -> None:
@@ -132,7 +173,7 @@ def _parquet(file: BinaryIO, **options: Any) -> pq.ParquetFile:
     )
 
 
-def _refuse_large(source: pq.ParquetFile, file: BinaryIO, names: list[str]) -> None:
+def _refuse_large(source: pq.ParquetFile, file: BinaryIO, names: list[str], groups: Sequence[int]) -> None:
     """Refuse what would take more memory than it may: packed well, or one value in many rows."""
     metadata = source.metadata
     if metadata.num_columns > MOST_COLUMNS or metadata.num_row_groups > MOST_GROUPS:
@@ -142,7 +183,7 @@ def _refuse_large(source: pq.ParquetFile, file: BinaryIO, names: list[str]) -> N
         )
     most = min(LARGEST, max(SMALL, LOOSEST * file.seek(0, io.SEEK_END)))
     least = longest = count = 0
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+    for group in map(metadata.row_group, groups):
         for chunk in map(group.column, range(metadata.num_columns)):
             name = chunk.path_in_schema.split(".")[0]
             if name in names:
@@ -154,7 +195,8 @@ def _refuse_large(source: pq.ParquetFile, file: BinaryIO, names: list[str]) -> N
                 least, longest = least + size + group.num_rows * BESIDE, longest + more
     if least <= most < least + longest:
         # A dictionary tells how much its values take in all rows, before they are.
-        least += sum(_unpacked(file, name) for name in names if _is_long(source.schema_arrow.field(name).type))
+        long = [name for name in names if _is_long(source.schema_arrow.field(name).type)]
+        least += sum(_unpacked(file, name, groups) for name in long)
     if least > most:
         raise ValueError(f"it would take {least / 1e9:,.1f} GB of memory, expected at most {most / 1e9:,.1f}")
 
@@ -179,10 +221,11 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(kinds.is_list(kind) or kinds.is_large_list(kind))
 
 
-def _unpacked(file: BinaryIO, name: str) -> int:
-    """Bytes of all values of a column of texts or bytes."""
+def _unpacked(file: BinaryIO, name: str, groups: Sequence[int]) -> int:
+    """Bytes of all values of a column of texts or bytes in some groups of rows."""
     total = 0
-    for chunk in _parquet(file, read_dictionary=[name]).read(columns=[name]).column(0).chunks:
+    source = _parquet(file, read_dictionary=[name])
+    for chunk in source.read_row_groups(list(groups), columns=[name]).column(0).chunks:
         lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
         total += pc.sum(lengths.take(chunk.indices)).as_py() or 0
     return total

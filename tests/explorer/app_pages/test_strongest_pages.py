@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import numpy as np
 import pytest
 
+from explorer.runs import leads, neighbours, static_files
 from explorer.ui import state
 from influence.run import Run
 
@@ -85,3 +87,22 @@ def test_an_example_outside_the_sample_says_how_its_scores_are_had(open_app, str
     app = open_app(strongest_roots[1], state.ITEM_PAGE, example=str(run.examples("pretrain")["id"].iloc[outside]))
     assert not app.exception
     assert "“What if” computes" in words(app)
+
+
+def test_leads_are_those_of_all_scores(strongest_roots):
+    dense, kept = (Run.open(root / "run") for root in strongest_roots)
+    every = leads.led(dense.scores("pretrain", "exact")[:], leads.LEADING_RANK)
+    assert leads.leading(kept.kept("pretrain", "exact")).tolist() == every.tolist()
+
+
+def test_the_map_is_of_the_sample(open_app, strongest_roots, component):
+    run = Run.open(strongest_roots[1] / "run")
+    sample, ids = run.kept("pretrain", "exact").sample, run.examples("pretrain")["id"].to_numpy()
+    shown, cards = (component(open_app(strongest_roots[1]), name) for name in ("influence_map", "cards"))
+    assert neighbours.points(run).tolist() == sample.tolist()
+    assert shown["count"] == len(sample) < len(ids)
+    assert len(base64.b64decode(shown["value"])) == 2 * len(sample)
+    helpful = [int(card["id"]) for card in cards["columns"][0]["cards"]]
+    assert ids[sample[shown["helpful"]]].tolist() == [each for each in helpful if each in ids[sample]]
+    codes = static_files.labels(run)[1]
+    assert len(codes) == len(sample)
