@@ -172,6 +172,7 @@ def current_view(run: Run, position: int, choices: controls.Choices, by: str, em
         shading=choices.shading,
         by=by,
         group=_group(run, stage, by, state.GROUP, "all {} are listed"),
+        within=_within(run, stage, by),
         branch=_group(run, stage, by, state.BRANCH, "none of the {} is open"),
         region=_region(),
         bar=_bar(run, position),
@@ -205,6 +206,13 @@ def _group(run: Run, stage: str, by: str, key: str, instead: str) -> str | None:
         # Another stage has other classes: not the visitor's mistake, but worth a word.
         lambda text: f"These examples have no {what} “{text}”; {instead.format(several)}.",
     )
+
+
+def _within(run: Run, stage: str, by: str) -> str | None:
+    """The class of the chosen source that the URL names; without a source no class is within one."""
+    if by != state.SOURCE or state.clicked(state.GROUP) is None:
+        state.click(state.WITHIN, None)
+    return _group(run, stage, state.LABEL, state.WITHIN, "all {} of the source are listed")
 
 
 def _region() -> np.ndarray | None:

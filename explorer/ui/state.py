@@ -25,8 +25,9 @@ RANKING, SHADING, BY = "ranking", "shading", "by"
 TARGET, AGAINST = "explained", "against"
 # Made by clicking: a prediction, a cell of the confusion matrix, a class, a region of the map, one training example.
 QUERY, CELL, GROUP, REGION, EXAMPLE = "query", "cell", "group", "region", "example"
-# The same: a bar of the histogram, the row of the totals that is open, and a span of the prediction's text.
-BAR, BRANCH, SPAN = "bar", "branch", "span"
+# The same: a class within the source that is GROUP, a bar of the histogram, the row of the totals that is open, and a
+# span of the prediction's text.
+WITHIN, BAR, BRANCH, SPAN = "within", "bar", "branch", "span"
 # What if: whether it is open, what edits are judged by, whether the parts of a picture are coloured, and the edit.
 WHAT_IF, JUDGE, WHERE, EDIT = "what_if", "judge", "where", "edit"
 # Suspects: over which predictions scores are summed, which end of the ranking, and the edits set aside.

@@ -18,6 +18,7 @@ SHOWN_ELSEWHERE = (
     state.EDIT,
     state.CELL,
     state.GROUP,
+    state.WITHIN,
     state.REGION,
     state.BAR,
     state.BRANCH,
@@ -64,7 +65,7 @@ def common(old: Run, new: Run, chosen: Mapping[str, str | None]) -> dict[str, st
     if any(_has(old, new, stage, chosen.get(state.EXAMPLE)) for stage in shared):
         result[state.EXAMPLE], result[state.EDIT] = chosen[state.EXAMPLE], chosen.get(state.EDIT)
     if shared and all(matching.match(old, new, stage).complete for stage in shared):
-        result[state.GROUP], result[state.BRANCH] = chosen.get(state.GROUP), chosen.get(state.BRANCH)
+        result |= {key: chosen.get(key) for key in (state.GROUP, state.WITHIN, state.BRANCH)}
     if _same_map(old, new):
         result[state.REGION] = chosen.get(state.REGION)
     return {key: value for key, value in result.items() if key in chosen}

@@ -30,6 +30,8 @@ class View:
     count: int
     order: str
     group: str | None = None
+    within: str | None = None
+    """The chosen class of the examples of the chosen source, if totals are by source."""
     region: np.ndarray | None = None
     bar: int | None = None
     """Place of the chosen bar in the histogram of all scores."""
@@ -138,8 +140,10 @@ class View:
 
     @cached_property
     def kept(self) -> np.ndarray:
-        """Mask of the examples that the lists may show: in the region, of the chosen class and in the chosen bar."""
+        """Mask of the examples that the lists may show: in the region, of the chosen class or source, in the bar."""
         kept = self.in_region if self.group is None else self.in_region & (self.groups == self.group).to_numpy()
+        if self.within is not None:
+            kept = kept & (self.examples["label"].fillna("") == self.within).to_numpy()
         kept = kept & self.known
         return kept if self.bar is None else kept & (lists.bars(self.scores) == self.bar)
 

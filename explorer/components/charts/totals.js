@@ -20,8 +20,8 @@ const pressable = (item, key, act, state, value) => {
   return button;
 };
 
-// The parts of an open row: classes, that open in place, and examples, that are ringed by a press.
-const branches = (items, of, open, ring) => {
+// The parts of an open row: classes, that open in place and are listed by a press, and examples, that are ringed by one.
+const branches = (items, of, open, ring, pick) => {
   const parts = dom.make("div", "parts");
   parts.setAttribute("role", "group");
   parts.setAttribute("aria-label", `What ${of} adds up from`);
@@ -29,15 +29,18 @@ const branches = (items, of, open, ring) => {
     if (item.id !== undefined) {
       parts.append(pressable(item, `example ${item.id}`, () => ring(item.id), "aria-pressed", item.pressed));
     } else if (item.parts) {
-      const inside = branches(item.parts, item.name, open, ring);
+      const inside = branches(item.parts, item.name, open, ring, pick);
       const show = () => {
         inside.hidden = !open.has(item.name);
-        button.setAttribute("aria-expanded", String(!inside.hidden));
+        twig.setAttribute("aria-expanded", String(!inside.hidden));
       };
       const turn = () => { open.delete(item.name) || open.add(item.name); show(); };
-      const button = pressable(item, `class ${item.name}`, turn, "aria-expanded", false);
+      const row = dom.make("div", "row"), twig = dom.button(undefined, turn, "twig");
+      twig.setAttribute("aria-label", twig.title = `What ${item.name} of ${of} adds up from`);
+      twig.dataset.key = `twig of class ${item.within}`;
+      row.append(twig, pressable(item, `class ${item.within}`, () => pick(item.within), "aria-pressed", item.pressed));
       show();
-      parts.append(button, inside);
+      parts.append(row, inside);
     } else parts.append(fill(dom.make("div", "line"), item));
   }
   return parts;
@@ -65,7 +68,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (place >= data.first && !item.pressed && !open) row.classList.add("later");
     rows.append(row);
     if (!open) return;
-    rows.append(branches(data.branch.parts, item.name, root.branches, (id) => setTriggerValue("ringed", id)));
+    rows.append(branches(data.branch.parts, item.name, root.branches, (id) => setTriggerValue("ringed", id),
+      (label) => setTriggerValue("within", label)));
   });
   root.replaceChildren(rows);
   // Keyboard users stay where they pressed.

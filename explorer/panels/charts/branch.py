@@ -35,12 +35,13 @@ def not_kept(view: View, positions: np.ndarray, largest: float) -> list[dict[str
 
 
 def classes(view: View, positions: np.ndarray, largest: float) -> list[dict[str, Any]]:
-    """A row a class of the examples at `positions`, each with its own examples in `parts`."""
+    """A row a class of the source that is open, each with its own examples in `parts`; `positions` are the source's."""
     labels = view.examples["label"].iloc[positions].fillna("")
     table, rest = lists.shortened(lists.totals(view.scores[positions], labels), CLASSES)
     rows = [
         line(view, f"Class {theme.group_name(label)}", theme.group_name(label), total, largest)
         | {"parts": examples(view, positions[(labels == label).to_numpy()], largest)}
+        | {"within": str(label), "pressed": (view.group, view.within) == (view.branch, label)}
         for label, total in table.iterrows()
     ]
     return rows + others(view, rest, "class", "classes", largest)

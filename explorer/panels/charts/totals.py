@@ -47,6 +47,7 @@ def draw(view: View) -> None:
             "branch": branch.of(view, _largest(view)),
         },
         on_picked_change=_pick,
+        on_within_change=_pick_within,
         on_opened_change=_open,
         on_ringed_change=_ring,
     )
@@ -57,6 +58,7 @@ def draw(view: View) -> None:
     st.caption(
         f"Sums over all examples of a {noun(view)}{where}, {view.unit.words}{strongest}.{more} "
         f"Press a {noun(view)} to list only its examples, ▸ beside it to see what it adds up from."
+        + (" A class inside a source is listed by a press, too." if view.by == state.SOURCE else "")
     )
 
 
@@ -65,12 +67,26 @@ def noun(view: View) -> str:
 
 
 def _other_groups() -> None:
-    state.click(state.GROUP, None)
-    state.click(state.BRANCH, None)
+    for key in (state.GROUP, state.WITHIN, state.BRANCH):
+        state.click(key, None)
 
 
 def _pick() -> None:
-    state.toggle(state.GROUP, components.event("totals", "picked"))
+    group = components.event("totals", "picked")
+    if state.clicked(state.WITHIN) is None:
+        state.toggle(state.GROUP, group)
+        return
+    # Of one class of a source only: a press on a source lists all of it.
+    state.click(state.WITHIN, None)
+    state.click(state.GROUP, group)
+
+
+def _pick_within() -> None:
+    """List a class of the source that is open, or all sources again."""
+    label, source = components.event("totals", "within"), state.clicked(state.BRANCH)
+    listed = (state.clicked(state.GROUP), state.clicked(state.WITHIN)) == (source, label)
+    state.click(state.GROUP, None if listed else source)
+    state.click(state.WITHIN, None if listed else label)
 
 
 def _open() -> None:
@@ -93,7 +109,7 @@ def rows(view: View) -> list[dict[str, object]]:
     largest, what = _largest(view), noun(view).capitalize()
     return [
         branch.line(view, f"{what} {theme.group_name(group)}", theme.group_name(group), total, largest)
-        | {"group": str(group), "pressed": group == view.group}
+        | {"group": str(group), "pressed": group == view.group and view.within is None}
         for group, total in ordered(view.totals).iterrows()
     ]
 

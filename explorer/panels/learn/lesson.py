@@ -31,6 +31,7 @@ CLICKED = (
     state.QUERY,
     state.CELL,
     state.GROUP,
+    state.WITHIN,
     state.REGION,
     state.EXAMPLE,
     state.BAR,

@@ -174,6 +174,9 @@ def chips(view: View) -> None:
             name = escape.for_markdown(theme.group_name(view.group))
             items = f"{int(view.kept.sum()):,} items"
             widgets.chip(f"{what} {name}: {items}", state.GROUP, f"Show all {several} again")
+        if view.within is not None:
+            name = escape.for_markdown(theme.group_name(view.within))
+            widgets.chip(f"Class {name}: {int(view.kept.sum()):,} items", state.WITHIN, "Show the whole source again")
         if view.bar is not None:
             edges = view.histogram[1][view.bar : view.bar + 2].tolist()
             low, high = (view.unit.text(edge) for edge in edges)

@@ -105,6 +105,8 @@ def narrowed(view: View) -> list[str]:
         found.append(f"Only the {int(view.in_region.sum()):,} examples in a region of the map that was drawn by hand.")
     if view.group is not None:
         found.append(f"Only examples of the {totals.noun(view)} {theme.group_name(view.group)}.")
+    if view.within is not None:
+        found.append(f"Of these only examples of the class {theme.group_name(view.within)}.")
     return found
 
 

@@ -158,6 +158,30 @@ def test_an_open_source_lists_its_classes_and_their_examples(open_app, text_root
     assert said(app) == ""
 
 
+def test_a_class_inside_a_source_narrows_the_lists(open_app, text_root, component):
+    app = open_app(text_root, by="source", branch="web")
+    label = component(app, "totals")["branch"]["parts"][0]["within"]
+    app = open_app(text_root, by="source", branch="web", group="web", within=label)
+    assert said(app) == ""
+    examples = Run.open(text_root / "words").examples("pretrain").set_index("id")
+    ids = [int(card["id"]) for card in listed(component, app)]
+    both = examples[(examples["source"] == "web") & (examples["label"].fillna("") == label)]
+    assert ids
+    assert set(ids) <= set(both.index)
+    totals = component(app, "totals")
+    assert [part["within"] for part in totals["branch"]["parts"] if part.get("pressed")] == [label]
+    assert not any(row["pressed"] for row in totals["rows"])
+    assert f": {len(both)} items" in app.button(key="clear_within").label
+    app.button(key="clear_group").click().run()
+    assert not {"group", "within"} & set(app.query_params)
+    assert said(app) == ""
+
+
+def test_a_class_that_no_source_has_is_let_go(open_app, text_root, component):
+    app = open_app(text_root, by="source", group="web", within="nobody")
+    assert "no class “nobody”; all classes of the source are listed" in said(app)
+
+
 def test_a_branch_without_examples_is_let_go(open_app, text_root, component):
     app = open_app(text_root, by="source", branch="radio")
     assert component(app, "totals")["branch"] is None

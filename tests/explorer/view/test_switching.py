@@ -9,7 +9,7 @@ from explorer.view import switching
 
 CHOSEN = {
     state.QUERY: "1003", state.EXAMPLE: "7", state.CELL: "0-1", state.GROUP: "1", state.REGION: "0_0~1_0~1_1",
-    state.WORDS: None, state.BAR: None, state.BRANCH: "1",
+    state.WORDS: None, state.BAR: None, state.BRANCH: "1", state.WITHIN: "2",
     state.EDIT: "7-as-2",
 }  # fmt: skip
 
