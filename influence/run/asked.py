@@ -119,11 +119,12 @@ def asked_of(run: Run, function: str | None = None) -> dict[str, Any]:
     if function is None and is_reference(asked.get("study") or ""):
         raise RunError(
             f"Run {run.name} was computed from the function {asked['study']}. Code that a run names is not executed by "
-            "itself: give that function, if you trust it."
+            "itself: give that function with --study, if you trust it."
         )
     if not asked:
         raise RunError(
-            f"Run {run.name} was computed from Python and does not say how its study is made. Give FILE.py:FUNCTION."
+            f"Run {run.name} was computed from Python and does not say how its study is made. Start the command, or "
+            "`upstream explore`, with --study FILE.py:FUNCTION."
         )
     return asked
 

@@ -138,7 +138,7 @@ def test_what_takes_the_unit_is_told(ask, texts, monkeypatch):
         (("--text", "a cat", "--stage", "other", *STUDY), ["no stage 'other'"]),
         (("--text", "a cat", "--class", "car", *STUDY), ["no class 'car'"]),
         (("--image", "nowhere.png", *STUDY), ["--text", "not with --image"]),
-        (("--text", "a cat"), ["does not say how its study is made", "Give FILE.py:FUNCTION"]),
+        (("--text", "a cat"), ["does not say how its study is made", "with --study FILE.py:FUNCTION"]),
         (("--id", 1, "--top", 0), ["top"]),
     ],
 )
