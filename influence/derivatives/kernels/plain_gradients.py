@@ -2,7 +2,8 @@
 
 A table's gradient may be sparse, or divided by how often the batch has a row; an embedding bag has no second
 derivatives; a view as complex numbers wants even places in memory, where parts of flat vectors need not lie; a
-normalisation of one picture mixes up its channels on the way back where their dimension was moved to the end.
+normalisation of one picture mixes up its channels on the way back where their dimension was moved to the end; a branch
+of `torch.cond` that is not compiled has no gradients in the parameters of its layers.
 """
 
 from __future__ import annotations
@@ -57,6 +58,12 @@ def of_one_row(normal: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return call
 
 
+def branch(chosen: Any, true: Callable[..., Any], false: Callable[..., Any], operands: Any = ()) -> Any:
+    """As `torch.cond`, which takes for constants what its functions do not get as operands (torch 2.14)."""
+    with PlainGradients():
+        return (true if chosen else false)(*operands)
+
+
 _NORMS = (functional.batch_norm, functional.instance_norm, torch.batch_norm, torch.instance_norm)
 _REPLACED: dict[Any, Callable[..., Any]] = {
     **{normal: of_one_row(normal) for normal in _NORMS},
@@ -64,6 +71,7 @@ _REPLACED: dict[Any, Callable[..., Any]] = {
     functional.embedding_bag: embedding_bag,
     torch.embedding: table_rows,
     torch.view_as_complex: view_as_complex,
+    torch.ops.higher_order.cond: branch,
 }
 
 

@@ -144,3 +144,30 @@ def test_norms_of_one_picture_whose_channels_move(kind, method, batch_size):
     found, expected = (scores(m, data, method, batch_size=b) for m, b in ((model, batch_size), (plain, 9)))
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-4, atol=1e-7)
     assert not found.report["without_rule"]
+
+
+class Branches(nn.Module):
+    """One of two layers, by the model's own number: by `torch.cond`, or in Python."""
+
+    def __init__(self, compiled):
+        super().__init__()
+        self.first, self.second, self.compiled = nn.Linear(4, 3), nn.Linear(4, 3), compiled
+        self.register_buffer("chosen", torch.tensor(1.0))
+
+    def forward(self, x):
+        if self.compiled:
+            return torch.cond(self.chosen > 0, lambda v: self.first(v), lambda v: self.second(v), (x,))
+        return self.first(x)
+
+
+@pytest.mark.parametrize("queries", [1, 6])
+def test_layers_within_a_branch_of_torch_have_their_share_of_the_scores(queries):
+    data = TensorDataset(torch.randn(6, 4), torch.randint(3, (6,)))
+    asked, found = TensorDataset(*(tensor[:queries] for tensor in data.tensors)), []
+    models = Branches(True), Branches(False)
+    models[1].load_state_dict(models[0].state_dict())
+    for model in models:
+        study = Study("one", [Stage("one", model, cross_entropy, data, l2=0.1)], asked)
+        found.append(attribute(study, method="exact", progress=False).values)
+    assert found[1].any()
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
