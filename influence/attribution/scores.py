@@ -32,6 +32,7 @@ from influence.errors import MethodError
 from influence.progress import Progress
 from influence.run.lists.ranking import top
 from influence.run.records import NAT
+from influence.study.readings import unchanged
 from influence.study.study import Study
 from influence.study.targets import TargetLike
 from influence.training.recording import Recording
@@ -187,7 +188,7 @@ def attribute(
             objective.remarks.notes.add(f"{objective.stage.name}: {MOVED}")
         return again
 
-    with derivatives_named(study), Progress(visible=progress) as bars:
+    with derivatives_named(study), Progress(visible=progress) as bars, unchanged(study, first):
         bars.say(f"Holds {size(sum(held.values()))} of memory: {described(held)}")
         values, chain, explained = with_smaller_batches(scored)
     report = explained.told(report_of(chain, method)) | {"seconds": time.perf_counter() - started}

@@ -48,8 +48,8 @@ def precompute(
         typer.Option(
             "--images",
             metavar="PRETRAIN FINETUNE TEST",
-            help="Instead of a study: three folders, each with a folder of pictures per class. TEST has classes of "
-            "FINETUNE.",
+            help="Instead of a study: three folders, each with a folder of pictures per class; or tar files "
+            "('shards/*.tar'). TEST has classes of FINETUNE.",
         ),
     ] = None,
     texts: Annotated[

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,7 @@ from influence.derivatives.batch_size import widen
 from influence.derivatives.objective import objectives_of
 from influence.derivatives.remarks import Remarks
 from influence.engine.pieces import Engine
+from influence.precompute.data_read import DataRead
 from influence.precompute.embedding import embedded, map_of
 from influence.precompute.manifest import stage_record, unlike_processors, versions
 from influence.precompute.needs import methods_of
@@ -34,13 +36,14 @@ from influence.precompute.predictions import predictions, query_tokens
 from influence.precompute.scoring import Scorer
 from influence.precompute.seeds.trainings import Trainings
 from influence.precompute.shares import SCORES_SPLIT
-from influence.progress import Progress
+from influence.progress import Bar, Progress
 from influence.run.draft import REMARKS, Draft
 from influence.run.files import MAP, QUERIES_FILE, SHARES, model_file, sample_file
 from influence.run.parquet.forms import QUERIES
 from influence.run.reading import Run
 from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
+from influence.study.readings import Readings
 from influence.study.stage import Stage
 from influence.training.fitting import fit, standing
 from influence.training.retraining import ParameterValues
@@ -53,6 +56,8 @@ class Shared:
         self.solvers: dict[tuple[Any, ...], tuple[Method, Remarks]] = {}
         self.self_influence_tables: dict[tuple[Any, ...], tuple[pd.DataFrame, Remarks]] = {}
         self.runs: list[tuple[Stage, Run]] = []
+        self.readings: dict[int, Readings] = {}
+        """Of data sets, by their identity: what they were when the first run read them."""
         self.starts: dict[Stage, ParameterValues] = {}
         """Of the stages that are trained from several seeds: their parameters before any training."""
 
@@ -77,6 +82,7 @@ class Steps:
         if self.draft.lost:
             bars.say(self.draft.lost)
         self.objectives = self._objectives()
+        self.data = DataRead(self.study, self.draft, shared.readings)
         self.tables: dict[str, pd.DataFrame] = {}
 
     def run(self) -> Run:
@@ -85,6 +91,7 @@ class Steps:
                 self._describe()  # a table or a loss that does not fit is found before training, not after
                 if self.exhibit.vectors is not None:
                     self.exhibit.vectors(self.exhibit.queries["text"].tolist()[:1])
+            self.data.begin()
             trained = {stage.name: self._train(i, stage) for i, stage in enumerate(self.study.stages)}
             self.objectives = self._objectives()
             scorer = Scorer(
@@ -142,8 +149,12 @@ class Steps:
         self.engine.begin(job)
         return Pieces(self.draft, work, self.bars.say, self.engine, job)
 
-    def _step(self, description: str, total: float | None = None) -> Any:
-        return self.bars.step(f"{self.name}: {description}", total)
+    @contextlib.contextmanager
+    def _step(self, description: str, total: float | None = None) -> Iterator[Bar]:
+        """A bar; after the step, the data must be what they were before it."""
+        with self.bars.step(f"{self.name}: {description}", total) as bar:
+            yield bar
+        self.data.refuse_changed()
 
     def _objectives(self) -> list[Objective]:
         found = objectives_of(self.study, device=self.device, halvings=self.halvings)

@@ -17,12 +17,13 @@ from influence.errors import StudyError, printable
 from influence.studies.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from influence.studies.checkpoints.correspondence import Correspondence, correspondence
 from influence.studies.checkpoints.options import STAGES, CheckpointOptions
-from influence.studies.checkpoints.pictures.classes import head_classes, numbered
+from influence.studies.checkpoints.pictures.classes import by_number, head_classes, numbered
 from influence.studies.checkpoints.pictures.data import PreparedPictures, encoder
 from influence.studies.checkpoints.reading.preparation import Preparation
 from influence.studies.checkpoints.statement import Statement
 from influence.studies.exhibit import Exhibit
-from influence.studies.images.class_folders import class_folders, left_out
+from influence.studies.images.picture_folders import pictures_at
+from influence.studies.images.picture_sources import called_below
 from influence.studies.images.survey import Survey, survey
 from influence.studies.lookalikes import lookalikes
 from influence.studies.question import PICTURE
@@ -40,7 +41,7 @@ class CheckpointImages:
 
     Args:
         models: the pretrained checkpoint and the finetuned one, or its adapter.
-        folders: of class folders: to pretrain on, to finetune on, and of test pictures.
+        folders: of class folders, or tar files: to pretrain on, to finetune on, and of test pictures.
         options: what a person states.
         terms: of the stages' objectives, as an earlier exhibit had them; None: stated or estimated.
 
@@ -62,7 +63,8 @@ class CheckpointImages:
         terms: Mapping[str, Any] | None = None,
     ):
         self.options, self.folders, self.terms = options, folders, terms
-        found = [class_folders(folder) for folder in folders]
+        at = [pictures_at(folder) for folder in folders]
+        found = [each.classes for each in at]
         first = read_checkpoint(models[0], arch=options.arch, task="images")
         arch = "" if first.config is not None else options.arch
         second = read_checkpoint(models[1], arch=arch, base=first, task="images")
@@ -84,7 +86,8 @@ class CheckpointImages:
         drawn = [_drawn(len(files), count, draw) for files, count in zip(self._files, most, strict=True)]
         self._files = [[files[row] for row in rows] for files, rows in zip(self._files, drawn, strict=True)]
         self._rows = drawn
-        self._notes = [note for folder in dict.fromkeys(folders) for note in left_out(folder)]
+        self._notes = list(dict.fromkeys(note for each in at for note in each.notes))
+        self._by_number = [each.numbered for each in at]
         self._notes += lookalikes({"to pretrain on": found[0], "to finetune on": found[1]})
 
     def exhibit(self, variant: str = "") -> Exhibit:
@@ -158,6 +161,9 @@ class CheckpointImages:
             names = head_classes(checkpoint, outputs)
             folders = list(dict.fromkeys(name for name, _ in self._files[part]))
             known = found[1] if part == 2 else None
+            if self._by_number[part]:
+                found.append(by_number(self.folders[part], folders, outputs))
+                continue
             numbers, told = numbered(self.folders[part], folders, names, outputs, known)
             found.append(numbers)
             notes += told
@@ -170,8 +176,9 @@ class CheckpointImages:
         for part, checkpoint in enumerate(self.checkpoints):
             outputs = self._outputs[part]
             names = head_classes(checkpoint, outputs) or [str(i) for i in range(outputs)]
-            for folder, place in {**(self._numbers[0][2] if part else {}), **self._numbers[0][part]}.items():
-                names[place] = folder
+            for each in (2, part) if part else (part,):
+                for folder, place in () if self._by_number[each] else self._numbers[0][each].items():
+                    names[place] = folder
             named.append(names)
         return named
 
@@ -196,7 +203,7 @@ class CheckpointImages:
                         "id": self._rows[part] if part == 2 else np.arange(len(files)),
                         "label": [names[label] for label in data.labels],
                         "image": [data.thumbnail(i) for i in range(len(data))],
-                        "source": [printable(path.relative_to(self.folders[part])) for _, path in files],
+                        "source": [called_below(path, self.folders[part]) for _, path in files],
                     }
                 )
             )

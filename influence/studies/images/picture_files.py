@@ -12,6 +12,7 @@ from typing import IO
 from PIL import Image, ImageOps
 
 from influence.errors import StudyError, printable
+from influence.studies.images.picture_sources import Source, called, to_open
 from influence.studies.images.white import alone_rgb
 
 MAX_PIXELS = 100_000_000
@@ -31,13 +32,13 @@ BITS_12, BITS_14 = 16, 64
 
 @contextlib.contextmanager
 def opened(
-    path: Path, file: IO[bytes] | None = None, largest: int = MAX_PIXELS, kinds: tuple[str, ...] = KINDS
+    path: Source, file: IO[bytes] | None = None, largest: int = MAX_PIXELS, kinds: tuple[str, ...] = KINDS
 ) -> Iterator[Image.Image]:
     """The picture in file `path` (or in the open `file` that is called so), not decoded yet.
 
     Args:
-        path: of the file, or its name.
-        file: its content, if it is no file on this machine.
+        path: of the file, a member of a tar file, or a name.
+        file: its content, if it is neither.
         largest: number of pixels that are decoded at most.
         kinds: Pillow's names of the formats that are read.
 
@@ -49,23 +50,23 @@ def opened(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd but readable files; size is looked at below
-            with Image.open(file or path, formats=known) as image:
+            with Image.open(file or to_open(path), formats=known) as image:
                 if image.width * image.height > largest:
                     raise StudyError(_too_large(path, f"{image.width} x {image.height} pixels", largest))
                 yield image
     except Image.DecompressionBombError as error:
         raise StudyError(_too_large(path, "too many pixels", largest)) from error
     except FileNotFoundError as error:
-        raise StudyError(f"{printable(path)} is not there (a link to nowhere?). Remove it.") from error
+        raise StudyError(f"{called(path)} is not there (a link to nowhere?). Remove it.") from error
     except PermissionError as error:
-        raise StudyError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+        raise StudyError(f"{called(path)} cannot be read: {error.strerror}.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises on files that are not in order
         raise StudyError(
-            f"{printable(path)} is no picture that can be read ({printable(str(error))}). Remove or replace it."
+            f"{called(path)} is no picture that can be read ({printable(str(error))}). Remove or replace it."
         ) from error
 
 
-def open_picture(path: Path, file: IO[bytes] | None = None, largest: int = MAX_PIXELS) -> Image.Image:
+def open_picture(path: Source, file: IO[bytes] | None = None, largest: int = MAX_PIXELS) -> Image.Image:
     """The picture in file `path` (or in the open `file` that is called so): its first frame, upright, as it is stored.
 
     Raises:
@@ -80,13 +81,13 @@ def open_picture(path: Path, file: IO[bytes] | None = None, largest: int = MAX_P
     return upright
 
 
-def read_picture(path: Path, file: IO[bytes] | None = None) -> Image.Image:
+def read_picture(path: Source, file: IO[bytes] | None = None) -> Image.Image:
     """The picture of `open_picture` in RGB, as if there were no other; what is white is decided from it alone.
 
     Raises:
         StudyError: as `open_picture`, or it does not say what is white.
     """
-    return alone_rgb(open_picture(path, file), printable(path))
+    return alone_rgb(open_picture(path, file), called(path))
 
 
 def page_count(image: Image.Image) -> int:
@@ -115,10 +116,10 @@ def brightest_byte(image: Image.Image) -> int:
     return max(int(most) for _, most in image.convert("RGB").getextrema())  # type: ignore[misc]
 
 
-def few_bits(path: Path, brightest: int) -> str:
+def few_bits(path: Source, brightest: int) -> str:
     """Message about a picture with 16 bits a colour that does not use the upper ones."""
     return (
-        f"{printable(path)} has 16 bits a colour, but no value above {brightest * 256 + 255:,} of 65,535; it would be "
+        f"{called(path)} has 16 bits a colour, but no value above {brightest * 256 + 255:,} of 65,535; it would be "
         "dark. Is it of a camera with fewer bits? Save all such pictures with 8 bits a colour."
     )
 
@@ -141,5 +142,5 @@ def thumbnail(content: bytes) -> Image.Image:
         return image.convert("RGB")
 
 
-def _too_large(path: Path, size: str, largest: int) -> str:
-    return f"{printable(path)} has {size}; pictures up to {largest // 10**6} million are read. Make it smaller."
+def _too_large(path: Source, size: str, largest: int) -> str:
+    return f"{called(path)} has {size}; pictures up to {largest // 10**6} million are read. Make it smaller."

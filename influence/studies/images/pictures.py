@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
     Attributes:
         brightest: largest value, 0 to 255, of the pictures that were read.
+        files: that they are read from, if they are.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     ):
         self.sources, self.labels, self.size, self.dtype = list(sources), [int(label) for label in labels], size, dtype
         self.white, self.brightest = white, 0
+        self.files: list[Path] = []
         fits = len(self.sources) * size * size * 3 <= CACHE_BYTES
         self._kept: list[np.ndarray | None] | None = [None] * len(self.sources) if fits else None
         self._mean, self._deviation = (torch.tensor(v, dtype=dtype)[:, None, None] for v in (MEAN, DEVIATION))

@@ -17,9 +17,10 @@ from torch.nn.functional import cross_entropy
 from influence.errors import StudyError, printable
 from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit, fingerprint
-from influence.studies.images.class_folders import class_folders, left_out
 from influence.studies.images.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
 from influence.studies.images.picture_files import open_picture
+from influence.studies.images.picture_folders import pictures_at
+from influence.studies.images.picture_sources import Source, called_below, file_of
 from influence.studies.images.pictures import Pictures, picture
 from influence.studies.images.survey import Survey, survey
 from influence.studies.lookalikes import hint, lookalikes
@@ -60,14 +61,14 @@ class Options:
 class Part:
     """The pictures of one stage, or the queries: how to read each, class names, each one's class and where from.
 
-    `files`: those that are picture files of a user, whose format may leave open what is white.
+    `files`: what they are read from, where they are pictures of a user, whose format may leave open what is white.
     """
 
     sources: Sequence[Callable[[], Image.Image]]
     classes: Sequence[str]
     labels: Sequence[int]
     names: Sequence[str]
-    files: Sequence[Path] = ()
+    files: Sequence[Source] = ()
 
     def chosen(self, rows: np.ndarray) -> Part:
         """Some of the pictures, of the same classes."""
@@ -76,6 +77,7 @@ class Part:
             self.classes,
             [self.labels[i] for i in rows],
             [self.names[i] for i in rows],
+            [self.files[i] for i in rows] if self.files else (),
         )
 
 
@@ -179,7 +181,10 @@ class ImageStudy:
     @cached_property
     def _data(self) -> dict[str, Pictures]:
         size, white = self.options.size, self._survey.white
-        return {name: Pictures(p.sources, p.labels, size, white=white) for name, p in self.parts.items()}
+        made = {name: Pictures(p.sources, p.labels, size, white=white) for name, p in self.parts.items()}
+        for name, part in self.parts.items():
+            made[name].files = list(dict.fromkeys(map(file_of, part.files)))
+        return made
 
     @cached_property
     def _tables(self) -> dict[str, pd.DataFrame]:
@@ -215,10 +220,13 @@ class ImageStudy:
 def from_folders(name: str, folders: Sequence[Path], options: Options) -> ImageStudy:
     """The study of three folders of class folders: to pretrain on, to finetune on, and test pictures of the latter.
 
+    In place of a folder: tar files, as `pictures_at` takes them.
+
     Raises:
-        StudyError: a folder is not as expected, or the test pictures have a class that finetuning lacks.
+        StudyError: a folder or tar file is not as expected, or the test pictures have a class that finetuning lacks.
     """
-    pretrain, finetune, test = (class_folders(folder) for folder in folders)
+    found = [pictures_at(folder) for folder in folders]
+    pretrain, finetune, test = (each.classes for each in found)
     unknown = [each for each in test if each not in finetune]
     if unknown:
         raise StudyError(
@@ -231,18 +239,18 @@ def from_folders(name: str, folders: Sequence[Path], options: Options) -> ImageS
         "finetune": _part(folders[1], finetune, list(finetune)),
         "queries": _part(folders[2], test, list(finetune)),
     }
-    notes = [note for folder in dict.fromkeys(folders) for note in left_out(folder)]
+    notes = list(dict.fromkeys(note for each in found for note in each.notes))
     notes += lookalikes({"to pretrain on": pretrain, "to finetune on": finetune})
     return ImageStudy(name, "Pictures", parts, options, notes)
 
 
-def _part(root: Path, found: dict[str, list[Path]], classes: list[str]) -> Part:
+def _part(root: Path, found: dict[str, list[Source]], classes: list[str]) -> Part:
     files = [(path, classes.index(name)) for name, paths in found.items() for path in paths]
     return Part(
         [partial(open_picture, path) for path, _ in files],
         classes,
         [label for _, label in files],
-        [printable(path.relative_to(root)) for path, _ in files],
+        [called_below(path, root) for path, _ in files],
         [path for path, _ in files],
     )
 

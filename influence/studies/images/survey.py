@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from influence.errors import StudyError, printable
+from influence.errors import StudyError
 from influence.studies.images.picture_files import (
     BITS_14,
     brightest_byte,
@@ -16,6 +15,7 @@ from influence.studies.images.picture_files import (
     opened,
     page_count,
 )
+from influence.studies.images.picture_sources import Source, called
 from influence.studies.images.white import DARK, extent_of, is_deep, white_of
 
 
@@ -26,7 +26,7 @@ class Survey(NamedTuple):
     notes: tuple[str, ...]
 
 
-def survey(files: Sequence[Path]) -> Survey:
+def survey(files: Sequence[Source]) -> Survey:
     """Look at the head of every file, and decode those whose format leaves open what is white.
 
     Raises:
@@ -48,11 +48,11 @@ def survey(files: Sequence[Path]) -> Survey:
     if paged:
         notes.append(
             f"Pictures with several frames or pages, of which the first was taken: {len(paged):,}, the first "
-            f"{printable(paged[0])}."
+            f"{called(paged[0])}."
         )
     if not deep:
         return Survey(None, tuple(notes))
-    extents = [extent for path in deep if (extent := extent_of(open_picture(path), printable(path)))]
+    extents = [extent for path in deep if (extent := extent_of(open_picture(path), called(path)))]
     white, top = white_of(extents), max(extents, key=lambda extent: extent.most)
     notes.append(
         f"In the {len(deep):,} of {len(files):,} pictures that hold 16 bits or floats, 0 was taken for black and "

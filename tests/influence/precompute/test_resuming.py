@@ -31,7 +31,7 @@ from influence.training.minimum import Trainer
 pytestmark = pytest.mark.usefixtures("quick_map")
 
 FIRST = [
-    "fit pretrain", "fit finetune", "pull exact", "array pretrain exact", "scores pretrain exact 0",
+    "data", "fit pretrain", "fit finetune", "pull exact", "array pretrain exact", "scores pretrain exact 0",
     "array finetune exact", "scores finetune exact 0", "amounts exact",
 ]  # fmt: skip
 LATER = [
@@ -203,7 +203,7 @@ def test_zeros_that_a_power_cut_left_are_computed_again_with_a_line_that_says_so
     runs, tmp_path, monkeypatch, capsys, file
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(Draft, "mark", after(7))
+        patch.setattr(Draft, "mark", after(8))
         with pytest.raises(KeyboardInterrupt):
             compute(tmp_path)
     lost = tmp_path / ".tiny-frozen.unfinished" / file

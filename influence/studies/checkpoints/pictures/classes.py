@@ -35,6 +35,21 @@ def head_classes(checkpoint: Checkpoint, outputs: int) -> list[str]:
     return [str(name) for name in models.get_model_weights(checkpoint.architecture).DEFAULT.meta["categories"]]
 
 
+def by_number(root: Path, numbers: Sequence[str], outputs: int) -> dict[str, int]:
+    """Number of an output, as tar files tell a picture's class -> output of the head.
+
+    Raises:
+        StudyError: the head has no such output.
+    """
+    beyond = [name for name in numbers if int(name) >= outputs]
+    if beyond:
+        raise StudyError(
+            f"{printable(root)} has pictures of the class {beyond[0]}, the model's head {outputs} outputs, 0 to "
+            f"{outputs - 1}. Give the pictures that it was trained on."
+        )
+    return {name: int(name) for name in numbers}
+
+
 def numbered(
     root: Path, folders: Sequence[str], names: Sequence[str], outputs: int, known: Mapping[str, int] | None = None
 ) -> tuple[dict[str, int], list[str]]:

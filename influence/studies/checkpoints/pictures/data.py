@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -13,6 +12,7 @@ from torch import Tensor
 from influence.errors import StudyError, printable
 from influence.studies.checkpoints.reading.preparation import Preparation
 from influence.studies.images.picture_files import open_picture, png
+from influence.studies.images.picture_sources import Source, called, file_of
 from influence.studies.images.pictures import CACHE_BYTES, whole_of
 from influence.studies.images.white import upright_rgb
 from influence.studies.question import Input
@@ -22,18 +22,19 @@ class PreparedPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Picture files as (float tensor (3, height, width), class number); kept in memory where they fit.
 
     Args:
-        files: of the pictures.
+        sources: of the pictures.
         labels: outputs of the head.
         prepare: what turns a picture in RGB into the model's input.
         white: as of `Pictures`.
     """
 
-    def __init__(self, files: Sequence[Path], labels: Sequence[int], prepare: Preparation, white: int | None):
-        self.files, self.labels, self.prepare, self.white = list(files), list(labels), prepare, white
+    def __init__(self, sources: Sequence[Source], labels: Sequence[int], prepare: Preparation, white: int | None):
+        self.sources, self.labels, self.prepare, self.white = list(sources), list(labels), prepare, white
+        self.files = list(dict.fromkeys(map(file_of, sources)))
         self._kept: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.sources)
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         if position >= len(self):
@@ -50,10 +51,10 @@ class PreparedPictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return png(whole)
 
     def _whole(self, position: int) -> Image.Image:
-        return upright_rgb(open_picture(self.files[position]), self.white)
+        return upright_rgb(open_picture(self.sources[position]), self.white)
 
     def _keep(self, position: int, whole: Image.Image) -> Tensor:
-        made = prepared(whole, self.prepare, printable(self.files[position]))
+        made = prepared(whole, self.prepare, called(self.sources[position]))
         if made.nbytes * len(self) <= CACHE_BYTES:
             self._kept[position] = made
         return made
