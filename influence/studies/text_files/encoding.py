@@ -6,12 +6,13 @@ import codecs
 from pathlib import Path
 
 from influence.errors import printable
+from influence.studies.text_files.packed import open_bytes
 
 
 def not_utf8(path: Path) -> str:
     """Message with the position of the first byte that is no UTF-8; the decoder's own is relative to a block."""
     decoder, before, lines = codecs.getincrementaldecoder("utf-8")(), 0, 1
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         start = file.read(4)
         file.seek(0)
         while True:
@@ -35,6 +36,6 @@ def not_utf8(path: Path) -> str:
 
 def looks_wide(path: Path) -> bool:
     """Whether every second of the first bytes is 0 and no other is: UTF-16 without the mark that says so."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         start = file.read(32)
     return len(start) >= 8 and any(not any(start[i::2]) and all(start[1 - i :: 2]) for i in (0, 1))

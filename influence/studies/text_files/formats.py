@@ -6,6 +6,7 @@ A file is never held whole, so that its size does not matter; what is not in ord
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import re
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from influence.errors import StudyError, printable
 from influence.studies.text_files.encoding import not_utf8
+from influence.studies.text_files.packed import DAMAGED, damaged, open_bytes, suffix_of
 
 Row = tuple[int, list[Any]]
 """Number of a row, from 0, and its values in the requested columns."""
@@ -83,7 +85,9 @@ class Texts:
 
     def unreadable(self, error: BaseException | str) -> StudyError:
         """The error of a file that is damaged as a whole."""
-        return StudyError(f"{printable(self.path)} cannot be read as {self.path.suffix}: {error}. Mend or replace it.")
+        return StudyError(
+            f"{printable(self.path)} cannot be read as {suffix_of(self.path)}: {error}. Mend or replace it."
+        )
 
 
 class Delimited(Texts):
@@ -105,7 +109,7 @@ class Delimited(Texts):
         with _open_file(path, "") as file:
             said = _SEPARATOR_LINE.fullmatch(next(_lines(path, file), ""))
         self.above = int(said is not None)
-        self.delimiter = said[1] if said else self._delimiter("\t" if path.suffix.lower() == ".tsv" else ",")
+        self.delimiter = said[1] if said else self._delimiter("\t" if suffix_of(path) == ".tsv" else ",")
         self.blanks = any(name.startswith(" ") for name in self._header(self.delimiter)[1:])
         self.columns = self._header(self.delimiter)
         if not self.columns:
@@ -154,7 +158,7 @@ class Delimited(Texts):
                 record = next(reader, None)
             except csv.Error as error:
                 raise StudyError(
-                    f"{self.place(0)}: the row that begins here is no {self.path.suffix[1:].upper()}: {error}. Is a "
+                    f"{self.place(0)}: the row that begins here is no {suffix_of(self.path)[1:].upper()}: {error}. Is a "
                     "quote not closed? Quotes within a quoted text are doubled."
                 ) from error
             if record is None:
@@ -302,7 +306,7 @@ def of_texts(kind: pa.DataType) -> bool:
 
 
 def _open_file(path: Path, newline: str) -> TextIO:
-    return path.open(encoding="utf-8-sig", newline=newline)  # with or without a BOM
+    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline=newline)  # with or without a BOM
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[str]:
@@ -317,8 +321,10 @@ def _lines(path: Path, file: TextIO) -> Iterator[str]:
             number += 1
             if len(line) == MAX_LINE:
                 raise StudyError(
-                    f"{printable(path)}, line {number} has more than {MAX_LINE:,} characters. Is it {path.suffix}?"
+                    f"{printable(path)}, line {number} has more than {MAX_LINE:,} characters. Is it {suffix_of(path)}?"
                 )
             yield line
     except UnicodeDecodeError as error:
         raise StudyError(not_utf8(path)) from error
+    except DAMAGED as error:
+        raise StudyError(damaged(path, error)) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from influence.errors import StudyError, printable
 from influence.studies.text_files.encoding import looks_wide
 from influence.studies.text_files.formats import Delimited, JsonLines, Lines, Parquet, Texts
+from influence.studies.text_files.packed import DAMAGED, PACKED, damaged, suffix_of
 from influence.studies.text_files.saved_dataset import SavedDataset, is_saved
 from influence.studies.text_files.shards import Shards, shards_at
 
@@ -36,8 +37,9 @@ def open_texts(path: Path) -> Texts:
             f"{printable(path)} {what}; expected a file of texts: {', '.join(FORMATS)}, a folder of such files, or one "
             "that `datasets` saved."
         )
-    if path.suffix.lower() not in FORMATS:
-        packed = path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".zip")
+    suffix = suffix_of(path)
+    if suffix not in FORMATS or (suffix == ".parquet" and path.suffix.lower() == PACKED):
+        packed = path.suffix.lower() in (PACKED, ".zst", ".bz2", ".xz", ".zip")
         raise StudyError(
             f"{printable(path)} has the suffix {path.suffix!r}; files of texts are {', '.join(FORMATS)}. "
             + ("Unpack it first." if packed else "Give it the one that says what it holds.")
@@ -47,7 +49,9 @@ def open_texts(path: Path) -> Texts:
             raise StudyError(f"{printable(path)} is empty; expected texts.")
         if looks_wide(path):
             raise StudyError(f"{printable(path)} looks like UTF-16. Convert it: iconv -f UTF-16LE -t UTF-8 FILE > NEW.")
-        made = FORMATS[path.suffix.lower()](path)
+        made = FORMATS[suffix](path)
+    except DAMAGED as error:
+        raise StudyError(damaged(path, error)) from error
     except OSError as error:
         raise StudyError(f"{printable(path)} cannot be read: {error.strerror}.") from error
     return made

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from influence.errors import StudyError, listed, printable
 from influence.studies.text_files.formats import Row, Texts, name_list
+from influence.studies.text_files.packed import suffix_of
 
 SHOWN = 3
 """Names that a message gives."""
@@ -82,7 +83,7 @@ def shards_at(path: Path, formats: Sequence[str]) -> list[Path] | None:
     """
     if path.is_dir():
         every = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
-        found = [file for file in every if file.suffix.lower() in formats]
+        found = [file for file in every if suffix_of(file) in formats]
         if not found:
             raise StudyError(
                 f"{printable(path)} is a folder; expected a file of texts: {', '.join(formats)}, a folder of such "
@@ -94,9 +95,9 @@ def shards_at(path: Path, formats: Sequence[str]) -> list[Path] | None:
             raise StudyError(f"{printable(path)} matches no file. A pattern is in quotes, such as 'texts/*.csv'.")
     else:
         return None
-    kinds = sorted({file.suffix.lower() for file in found})
+    kinds = sorted({suffix_of(file) for file in found})
     if len(kinds) > 1:
-        named = [printable(next(f.name for f in found if f.suffix.lower() == kind)) for kind in kinds[:SHOWN]]
+        named = [printable(next(f.name for f in found if suffix_of(f) == kind)) for kind in kinds[:SHOWN]]
         raise StudyError(
             f"{printable(path)} holds files of several kinds ({listed(named, ' and ')}); give a pattern for one of "
             f"them, such as '{printable(path if path.is_dir() else path.parent)}/*{kinds[0]}'."

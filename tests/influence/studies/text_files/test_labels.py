@@ -204,7 +204,9 @@ def test_keys_that_the_first_line_lacks(put, read):
         ("a.csv", "text,label\ngood,1\n".encode("utf-16"), r"It most likely is UTF-16 .* iconv -f UTF-16 -t UTF-8"),
         ("a.csv", "text,label\ngood,1\n".encode("utf-16-le"), r"a.csv looks like UTF-16. Convert it"),
         ("a.csv", "text,label\ngood,1\n".encode("utf-16-be"), r"a.csv looks like UTF-16. Convert it"),
-        ("a.csv.gz", b"\x1f\x8b\x08", r"has the suffix '.gz'; .* Unpack it first"),
+        ("a.csv.gz", b"\x1f\x8b\x08", "is no whole gzip file"),
+        ("a.csv.zst", b"\x28\xb5", r"has the suffix '.zst'; .* Unpack it first"),
+        ("a.parquet.gz", b"\x1f\x8b\x08", r"has the suffix '.gz'; .* Unpack it first"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_plain_utf8(put, read, name, content, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 
@@ -40,6 +41,29 @@ def test_a_folder_or_a_pattern_is_one_file(tmp_path, kind):
         assert list(found.rows(columns)) == whole
         assert found.place(3).startswith(str(folder / f"part-1.{kind}"))
         assert found.spot(9).endswith(f" of part-2.{kind}")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
+def test_packed_files_are_read_as_unpacked_ones_alone_and_among_others(tmp_path, kind):
+    folder = shards(tmp_path / "corpus", kind, 3, 4)
+    columns = [] if kind == "txt" else ["text", "label"]
+    whole = list(open_texts(folder).rows(columns))
+    for file in sorted(folder.iterdir())[1:]:
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    assert list(open_texts(folder).rows(columns)) == whole
+    assert list(open_texts(folder / f"part-2.{kind}.gz").rows(columns)) == [(i - 4, said) for i, said in whole[4:]]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda content: content[:-9], lambda content: content[:40] + content[60:], bytes.upper]
+)
+def test_a_packed_file_that_is_damaged_is_named(tmp_path, spoil):
+    file = tmp_path / "a.jsonl.gz"
+    lines = "".join(json.dumps({"text": f"text {i**9}"}) + "\n" for i in range(2000))
+    file.write_bytes(spoil(gzip.compress(lines.encode())))
+    with pytest.raises(StudyError, match=r"a.jsonl.gz is no whole gzip file.*damaged or cut off"):
+        list(open_texts(file).rows(["text"]))
 
 
 def test_a_study_of_shards_is_that_of_whole_files(tmp_path):
