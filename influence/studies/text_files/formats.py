@@ -158,8 +158,8 @@ class Delimited(Texts):
                 record = next(reader, None)
             except csv.Error as error:
                 raise StudyError(
-                    f"{self.place(0)}: the row that begins here is no {suffix_of(self.path)[1:].upper()}: {error}. Is a "
-                    "quote not closed? Quotes within a quoted text are doubled."
+                    f"{self.place(0)}: the row that begins here is no {suffix_of(self.path)[1:].upper()}: {error}. Is "
+                    "a quote not closed? Quotes within a quoted text are doubled."
                 ) from error
             if record is None:
                 return
