@@ -32,9 +32,9 @@ from influence.errors import MethodError
 from influence.progress import Progress
 from influence.run.lists.ranking import top
 from influence.run.records import NAT
-from influence.study.readings import unchanged
 from influence.study.study import Study
 from influence.study.targets import TargetLike
+from influence.training.readings import unchanged
 from influence.training.recording import Recording
 
 MOVED = "begun again with one example at a time, since the model moves examples to other places within a batch unseen"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from influence.errors import StudyError
 from influence.run.draft import Draft
-from influence.study.readings import Readings
 from influence.study.study import Study
+from influence.training.readings import Readings
 
 READ, CHANGED = "data", "data changed"
 """Steps of the journal: what some examples were when they were first read; that they did not stay so."""

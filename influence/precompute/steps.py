@@ -43,9 +43,9 @@ from influence.run.parquet.forms import QUERIES
 from influence.run.reading import Run
 from influence.run.records import Manifest, MapRecord, ScoreRecord
 from influence.studies.exhibit import Exhibit, recipe_of
-from influence.study.readings import Readings
 from influence.study.stage import Stage
 from influence.training.fitting import fit, standing
+from influence.training.readings import Readings
 from influence.training.retraining import ParameterValues
 
 

@@ -22,8 +22,8 @@ from influence.studies.checkpoints.pictures.data import PreparedPictures, encode
 from influence.studies.checkpoints.reading.preparation import Preparation
 from influence.studies.checkpoints.statement import Statement
 from influence.studies.exhibit import Exhibit
-from influence.studies.images.picture_folders import pictures_at
-from influence.studies.images.picture_sources import called_below
+from influence.studies.images.sources.by_class import pictures_at
+from influence.studies.images.sources.member import called_below
 from influence.studies.images.survey import Survey, survey
 from influence.studies.lookalikes import lookalikes
 from influence.studies.question import PICTURE

@@ -12,7 +12,7 @@ from typing import IO
 from PIL import Image, ImageOps
 
 from influence.errors import StudyError, printable
-from influence.studies.images.picture_sources import Source, called, to_open
+from influence.studies.images.sources.member import Source, called, to_open
 from influence.studies.images.white import alone_rgb
 
 MAX_PIXELS = 100_000_000

@@ -19,9 +19,9 @@ from influence.studies.cards import VARIANTS
 from influence.studies.exhibit import Exhibit, fingerprint
 from influence.studies.images.networks import BUILT_IN, calibrate, copy_buffers, head_names, image_model, load_weights
 from influence.studies.images.picture_files import open_picture
-from influence.studies.images.picture_folders import pictures_at
-from influence.studies.images.picture_sources import Source, called_below, file_of
 from influence.studies.images.pictures import Pictures, picture
+from influence.studies.images.sources.by_class import pictures_at
+from influence.studies.images.sources.member import Source, called_below, file_of
 from influence.studies.images.survey import Survey, survey
 from influence.studies.lookalikes import hint, lookalikes
 from influence.studies.question import PICTURE

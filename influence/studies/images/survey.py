@@ -15,7 +15,7 @@ from influence.studies.images.picture_files import (
     opened,
     page_count,
 )
-from influence.studies.images.picture_sources import Source, called
+from influence.studies.images.sources.member import Source, called
 from influence.studies.images.white import DARK, extent_of, is_deep, white_of
 
 

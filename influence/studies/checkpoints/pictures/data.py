@@ -12,8 +12,8 @@ from torch import Tensor
 from influence.errors import StudyError, printable
 from influence.studies.checkpoints.reading.preparation import Preparation
 from influence.studies.images.picture_files import open_picture, png
-from influence.studies.images.picture_sources import Source, called, file_of
 from influence.studies.images.pictures import CACHE_BYTES, whole_of
+from influence.studies.images.sources.member import Source, called, file_of
 from influence.studies.images.white import upright_rgb
 from influence.studies.question import Input
 

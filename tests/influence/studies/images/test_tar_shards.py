@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from influence.errors import StudyError
-from influence.studies.images.picture_folders import pictures_at
-from influence.studies.images.picture_sources import Member
+from influence.studies.images.sources.by_class import pictures_at
+from influence.studies.images.sources.member import Member
 from influence.studies.images.study import Options, from_folders
 
 

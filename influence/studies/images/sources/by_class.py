@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from influence.studies.images.class_folders import class_folders, left_out
-from influence.studies.images.picture_sources import Source
-from influence.studies.images.tar_shards import is_number, tar_classes, tar_files
+from influence.studies.images.sources.member import Source
+from influence.studies.images.sources.tar_shards import is_number, tar_classes, tar_files
 
 
 class ByClass(NamedTuple):

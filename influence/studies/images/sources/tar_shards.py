@@ -17,7 +17,7 @@ from PIL import Image
 
 from influence.errors import StudyError, listed, printable
 from influence.studies.images.picture_files import KINDS
-from influence.studies.images.picture_sources import Member
+from influence.studies.images.sources.member import Member
 
 LABELS = ("cls", "json", "txt")
 """Suffixes of members that say a picture's class; the first that there is counts."""

@@ -13,7 +13,7 @@ from influence import attribute
 from influence.errors import StudyError
 from influence.precompute import runs, steps
 from influence.precompute.scoring import Scorer
-from influence.study.readings import EXAMPLES, Readings
+from influence.training.readings import EXAMPLES, Readings
 
 
 class Files:

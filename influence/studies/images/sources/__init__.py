@@ -1,0 +1,1 @@
+"""Where pictures lie: files in class folders, members of tar files."""
