@@ -154,3 +154,26 @@ def test_an_interrupted_run_does_not_go_on_with_other_data(changing, tmp_path, m
     data.moved = 0.0
     (run,) = runs.precompute([exhibit], ["tiny"], tmp_path, progress=False)
     assert not run.pending
+
+
+class Mapped:
+    """What Hugging Face `datasets` promises of a data set on the disk: length, rows as dicts, its cached files."""
+
+    def __init__(self, file):
+        self.cache_files = [{"filename": str(file)}]
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, place):
+        return {"text": f"text {place}", "label": place % 2}
+
+
+def test_files_of_hugging_face_datasets_are_compared(tmp_path):
+    file = tmp_path / "data-00000-of-00001.arrow"
+    file.write_bytes(b"rows")
+    readings = Readings(Mapped(file), "Stage 'one'")
+    readings.refuse_changed()
+    file.write_bytes(b"other rows")
+    with pytest.raises(StudyError, match=r"data-00000-of-00001.arrow was changed"):
+        readings.refuse_changed()
