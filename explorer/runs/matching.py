@@ -37,6 +37,10 @@ class Match:
         return int(self.rows[position]) if self.same[position] else None
 
 
+BLOCK = 2**14
+"""Examples whose pictures or texts are compared at a time: those of large tables are read for it."""
+
+
 @per_run(max_entries=16, show_spinner="Comparing what the runs list …")
 def match(a: Run, b: Run, table: str) -> Match:
     """How two runs' examples of a stage (or their queries) go together; compared once for all visitors."""
@@ -45,6 +49,8 @@ def match(a: Run, b: Run, table: str) -> Match:
 
 def matched(a: pd.DataFrame, b: pd.DataFrame) -> Match:
     """How the rows of `b` go with those of `a`."""
+    if a is b:
+        return Match(np.arange(len(a)), np.ones(len(a), dtype=bool), 0)
     rows = pd.Index(b["id"]).get_indexer(pd.Index(a["id"]))
     found = rows >= 0
     same = found.copy()
@@ -52,7 +58,10 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> Match:
         if name not in a or name not in b:
             same[:] = False
             break
-        same[found] &= a[name].to_numpy()[found] == b[name].to_numpy()[rows[found]]
+        there = np.flatnonzero(found)
+        for start in range(0, len(there), BLOCK):
+            part = there[start : start + BLOCK]
+            same[part] &= a[name].iloc[part].to_numpy() == b[name].iloc[rows[part]].to_numpy()
     return Match(rows, same, len(b) - int(found.sum()))
 
 
