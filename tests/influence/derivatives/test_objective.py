@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from influence import Stage, Study, attribute
-from influence.attribution.products.dots import dots
+from influence.attribution.products.dots import Dots, dots
 from influence.derivatives.first.gradients import example_gradients, gradient
 from influence.derivatives.second.gauss_newton import ggn
 from influence.derivatives.second.hessian import hessian
@@ -38,7 +38,8 @@ def test_example_gradients_are_those_of_each_example_alone(stage):
 def test_products_with_one_vector_and_with_several(stage, queries, start):
     objective = objective_of(stage, batch_size=4)
     vectors = torch.randn(queries, objective.all.size, dtype=torch.float64, generator=g)
-    found = torch.cat([block for _, block in dots(objective, stage.data, objective.all, vectors, start)])
+    every = Dots(objective, stage.data, objective.all, vectors)
+    found = torch.cat([block for _, block in every.batches(start)])
     expected = torch.stack([flat_gradient(stage, [i]).detach() for i in range(start, 9)]) @ vectors.T
     torch.testing.assert_close(found, expected)
 
