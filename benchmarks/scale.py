@@ -3,6 +3,7 @@
     python benchmarks/scale.py                    # some ten minutes of two quiet cores
     python benchmarks/scale.py --smoke            # a simulated cluster alone, to see that it runs
     python benchmarks/scale.py --strongest 20000 --queries 1000     # all scores beside the strongest
+    python benchmarks/scale.py --runs --keep strongest:1000 --examples 60000 --queries 1000
     python benchmarks/scale.py --strongest 1000000 --queries 1000 --alone --threads 2    # 40 minutes
 
 The simulation runs the engine's own code on a clock that jumps: only Ray is replaced. What a piece, a worker's start
@@ -60,18 +61,22 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=PIECES, help="of the simulation")
     parser.add_argument("--smoke", action="store_true", help="the simulation of few pieces alone")
     parser.add_argument("--strongest", type=int, nargs="+", help="examples of runs that keep the strongest, alone")
-    parser.add_argument("--keep", default="strongest:1000", help="which they keep")
+    parser.add_argument("--runs", action="store_true", help="a run shared out, alone")
+    parser.add_argument("--keep", help="scores that a run keeps: all if it is shared out, else strongest:1000")
     parser.add_argument("--alone", action="store_true", help="no run of all scores beside them")
     parser.add_argument("--threads", type=int, default=1, help="of these runs")
     asked = parser.parse_args()
     console, costs = Console(width=130), Costs()
     if asked.strongest:
-        forms = [asked.keep] if asked.alone else ["all", asked.keep]
+        keep = asked.keep or "strongest:1000"
+        forms = [keep] if asked.alone else ["all", keep]
         strongest(asked.strongest, asked.queries, forms, asked.threads, console)
         return
     if not asked.smoke:
         torch.set_num_threads(1)
-        shared_out(asked.examples, asked.queries, console)
+        shared_out(asked.examples, asked.queries, asked.keep or "all", console)
+        if asked.runs:
+            return
         costs = measured(asked.retrainings, console)
     else:
         strongest([300], 12, ["all", "strongest:10"], 1, console, apart=False)

@@ -23,17 +23,17 @@ SHARED = ("eigenvalues of", "scoring", "self-influence of")
 """Steps that are computed in pieces of examples. Pulling back is shared out in blocks of 256 queries."""
 
 
-def shared_out(examples: int, queries: int, console: Console) -> None:
-    """Print what a run took, with one thread a process."""
+def shared_out(examples: int, queries: int, keep: str, console: Console) -> None:
+    """Print what a run took that keeps such scores, with one thread a process."""
     table = Table(
         "computed by", "shared steps", "times one process", "whole run", "times one process", "equal",
-        title=f"a run of {examples:,} examples and {queries:,} queries",
+        title=f"a run of {examples:,} examples and {queries:,} queries that keeps {keep}",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         runs = []
         for workers in (0, 1, 2):
             engine = OnRay(workers=workers) if workers else "here"
-            (run,) = precompute([exhibit(examples, queries)], [f"by-{workers}"], Path(folder), engine=engine)
+            (run,) = precompute([exhibit(examples, queries)], [f"by-{workers}"], Path(folder), engine=engine, keep=keep)
             runs.append(run)
             steps, whole = zip(*map(_seconds, runs), strict=True)
             shared, every = f"{steps[0] / steps[-1]:.2f}", f"{whole[0] / whole[-1]:.2f}"
