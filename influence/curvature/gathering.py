@@ -162,7 +162,7 @@ def _block(objective: Objective, names: Names, factors: list[list[Factor]]) -> B
 
 
 def _without_axes(objective: Objective, name: str) -> Block:
-    """The block of one parameter."""
+    """The full block of one parameter, or of a large one the diagonal."""
     place = objective.trained.slices[name]
     return Full([place]) if place.stop - place.start <= MAX_FULL_BLOCK else Diagonal([place])
 

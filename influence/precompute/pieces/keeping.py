@@ -146,7 +146,7 @@ class Keeping:
 
     def _part(self, number: int, span: slice) -> SpanStrongest:
         most = min(max(self.most, LEAST), self.count)
-        return SpanStrongest(self.stage, self.method, span.start, span.stop, most, f"{self.folder}/spans-{number}")
+        return SpanStrongest(self.method, span.start, span.stop, self.stage, most, f"{self.folder}/spans-{number}")
 
     def _begin(self) -> None:
         """The array of sums over slices; what an earlier process merged is forgotten."""

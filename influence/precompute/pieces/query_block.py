@@ -15,7 +15,7 @@ from influence.attribution.memory import VECTOR_COPIES
 from influence.curvature.method import PER_QUERY
 from influence.derivatives import Objective
 from influence.precompute.needs import VECTOR_BYTES
-from influence.precompute.pieces.work import Work
+from influence.precompute.pieces.work import Part, Work
 from influence.run.draft import Draft
 
 BLOCK_QUERIES = 256
@@ -23,24 +23,12 @@ BLOCK_QUERIES = 256
 
 
 @dataclass(frozen=True)
-class QueryBlock:
+class QueryBlock(Part):
     """Queries `start` to `stop`. The record has what solvers report of each, and hashes of what was written."""
-
-    method: str
-    start: int
-    stop: int
 
     @property
     def step(self) -> str:
         return f"pull {self.method} {self.start}"
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.start, self.stop)
 
     def by(self, work: Work) -> dict[str, Any]:
         solvers = [work.solver(objective, self.method) for objective in work.objectives]

@@ -64,7 +64,7 @@ def gathered(pieces: Pieces, objective: Objective, method: str, step: Step) -> d
         draft.write_tensors(file, state_of(axes_of(objective, DRAWS, SEED, Fisher(objective, SEED))))
         draft.mark(found)
     eigenvalues = Eigenvalues(objective, blocks_of(draft.tensors(file), objective), DRAWS, SEED)
-    parts = [SpanSums(stage, method, span.start, span.stop) for span in eigenvalues.spans]
+    parts = [SpanSums(method, span.start, span.stop, stage) for span in eigenvalues.spans]
     with step(f"eigenvalues of {stage}", total=objective.count) as bar:
         pieces.compute(parts, bar)
     for part in parts:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 from influence.attribution.products.score import Scoring
 from influence.curvature import Method
@@ -36,33 +37,43 @@ class Result:
     remarks: dict[str, Remarks]
 
 
-class Part(Protocol):
+@dataclass(frozen=True)
+class Part(ABC):
     """A piece of a run: small, picklable, equal if it is the same.
 
     Attributes:
-        step: its name in the journal.
-        size: of its progress, in examples or queries.
+        method: that the run is solved by.
+        start, stop: of the examples of a stage, or of the queries.
     """
 
-    @property
-    def step(self) -> str: ...
-
-    @property
-    def size(self) -> int: ...
-
-    def by(self, work: Work) -> Any:
-        """Compute it, writing by the work's `writer`; the journal's record."""
-        ...
-
-
-@dataclass(frozen=True)
-class Span:
-    """The examples `start` to `stop` of a stage, and a method: what a piece of a pass over the stage's data is of."""
-
-    stage: str
     method: str
     start: int
     stop: int
+
+    @property
+    @abstractmethod
+    def step(self) -> str:
+        """Its name in the journal."""
+
+    @abstractmethod
+    def by(self, work: Work) -> Any:
+        """Compute it, writing by the work's `writer`; the journal's record."""
+
+    @property
+    def size(self) -> int:
+        """Of its progress, in examples or queries."""
+        return self.stop - self.start
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Span(Part):
+    """A piece of a pass over a stage's data."""
+
+    stage: str
 
     kind: ClassVar[str]
     """Of the piece, in its step's name."""
@@ -70,14 +81,6 @@ class Span:
     @property
     def step(self) -> str:
         return f"{self.kind} {self.stage} {self.method} {self.start}"
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.start, self.stop)
 
     @classmethod
     def each(cls, objective: Objective, method: str, *more: Any, width: int = 1) -> list[Self]:
@@ -90,7 +93,7 @@ class Span:
             width: see `spans`.
         """
         parts = spans(objective.count, objective.all.size, width=width)
-        return [cls(objective.stage.name, method, part.start, part.stop, *more) for part in parts]
+        return [cls(method, part.start, part.stop, objective.stage.name, *more) for part in parts]
 
 
 class Work:
